@@ -1,0 +1,31 @@
+"""What every environment family is made of: types, registry, wrappers, batching and the conformance check."""
+
+from jaxmarl_envs.core._environment import Environment, Wrapper
+from jaxmarl_envs.core._registry import Family, UnknownVariant, available, families, make, register
+from jaxmarl_envs.core._types import EnvSpec, TimeStep, pytree_dataclass, restart, transition
+from jaxmarl_envs.core._vector import VectorEnv, VectorState
+from jaxmarl_envs.core._wrappers import AgentId, Clock, EpisodeStatistics, LastAction, PadAgents, TimeLimit
+
+__all__ = [
+    "AgentId",
+    "Clock",
+    "EnvSpec",
+    "Environment",
+    "EpisodeStatistics",
+    "Family",
+    "LastAction",
+    "PadAgents",
+    "TimeLimit",
+    "TimeStep",
+    "UnknownVariant",
+    "VectorEnv",
+    "VectorState",
+    "Wrapper",
+    "available",
+    "families",
+    "make",
+    "pytree_dataclass",
+    "register",
+    "restart",
+    "transition",
+]

@@ -1,0 +1,72 @@
+"""The environment protocol, and the base class of wrappers."""
+
+import dataclasses
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+
+from jaxmarl_envs.core._types import EnvSpec, TimeStep
+
+Params = Any
+State = Any
+
+
+@runtime_checkable
+class Environment(Protocol):
+    """Two pure functions over the pytrees of one instance; batching is the caller's `vmap`.
+
+    Environments are best written as frozen dataclasses whose compared fields are everything static: two equal
+    environments then share one compiled program, and differ only in the traced `default_params`
+    (declare that field with `field(compare=False)`).
+    """
+
+    @property
+    def spec(self) -> EnvSpec:
+        """Static description."""
+        ...
+
+    @property
+    def default_params(self) -> Params:
+        """Traced pytree of numbers that may differ between lanes of one program: payoffs, masses, windows."""
+        ...
+
+    def reset(self, key: jax.Array, params: Params) -> tuple[State, TimeStep]:
+        """A fresh episode. Consumes `key`."""
+        ...
+
+    def step(self, key: jax.Array, state: State, action: jax.Array, params: Params) -> tuple[State, TimeStep]:
+        """The next state. `action`: [N] int32 or [N, D] float32. Consumes `key`.
+
+        Stepping a finished episode is allowed and returns a valid, finite `TimeStep`.
+        """
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Wrapper:
+    """An environment around another; passes everything through unless a subclass overrides it."""
+
+    env: Environment
+
+    @property
+    def spec(self) -> EnvSpec:
+        """Static description."""
+        return self.env.spec
+
+    @property
+    def default_params(self) -> Params:
+        """The wrapped environment's parameters: wrappers add none."""
+        return self.env.default_params
+
+    @property
+    def unwrapped(self) -> Environment:
+        """The innermost environment."""
+        return self.env.unwrapped if isinstance(self.env, Wrapper) else self.env
+
+    def reset(self, key: jax.Array, params: Params) -> tuple[State, TimeStep]:
+        """A fresh episode. Consumes `key`."""
+        return self.env.reset(key, params)
+
+    def step(self, key: jax.Array, state: State, action: jax.Array, params: Params) -> tuple[State, TimeStep]:
+        """The next state. Consumes `key`."""
+        return self.env.step(key, state, action, params)

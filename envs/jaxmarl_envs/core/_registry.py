@@ -1,0 +1,110 @@
+"""Ids to environments: `family/variant`, built-in families and those of installed packages."""
+
+import dataclasses
+import difflib
+import importlib
+import importlib.metadata
+from collections.abc import Callable
+from typing import Any
+
+from jaxmarl_envs.core._environment import Environment
+
+ENTRY_POINT_GROUP = "jaxmarl_envs.families"
+_BUILT_IN = {"matrix": "jaxmarl_envs.matrix:FAMILY", "hallway": "jaxmarl_envs.hallway:FAMILY"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """A set of environments sharing a first id part."""
+
+    name: str
+    make: Callable[..., Environment]
+    """`(variant, **options) -> Environment`; raises ValueError for a variant or option it does not know."""
+    variants: tuple[str, ...]
+    """The variants worth listing; `make` may accept more."""
+    summary: str = ""
+    """One line for the listing."""
+    pattern: str = ""
+    """How further variants are spelled, e.g. `L1-L2-...`."""
+
+
+_registered: dict[str, Family] = {}
+
+
+def register(family: Family) -> Family:
+    """Adds a family for this process. Refuses to replace one. Installed packages use the entry-point group instead."""
+    if "/" in family.name or not family.name:
+        raise ValueError(f"a family's name must be non-empty and without '/', got {family.name!r}")
+    if family.name in _registered or family.name in _family_names():
+        raise ValueError(f"environment family {family.name!r} is registered already")
+    _registered[family.name] = family
+    return family
+
+
+def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
+    return {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def _family_names() -> list[str]:
+    return sorted({*_BUILT_IN, *_registered, *_entry_points()})
+
+
+def _load(name: str) -> Family:
+    if name in _registered:
+        return _registered[name]
+    if name in _BUILT_IN:
+        module, attribute = _BUILT_IN[name].split(":")
+        return getattr(importlib.import_module(module), attribute)
+    point = _entry_points()[name]
+    family = point.load()
+    if not isinstance(family, Family):
+        raise ValueError(f"entry point {point.value!r} of group {ENTRY_POINT_GROUP!r} is not a Family: {family!r}")
+    return family
+
+
+def families() -> list[Family]:
+    """Every known family, by name."""
+    return [_load(name) for name in _family_names()]
+
+
+def available() -> list[str]:
+    """Every listed id, sorted by family."""
+    return [f"{family.name}/{variant}" for family in families() for variant in family.variants]
+
+
+def make(env_id: str, **options: Any) -> Environment:
+    """The environment called `env_id`, e.g. `"matrix/climbing"`; `options` go to its family.
+
+    Raises:
+      ValueError: for an unknown id or option, with the nearest spelling.
+    """
+    name, _, variant = env_id.partition("/")
+    if name not in _family_names():
+        raise ValueError(_unknown(env_id))
+    family = _load(name)
+    if not variant:
+        raise ValueError(f"environment id {env_id!r} names a family only; {_hint(env_id)}")
+    try:
+        return family.make(variant, **options)
+    except UnknownVariant as error:
+        raise ValueError(_unknown(env_id, family) + (f": {error}" if str(error) else "")) from None
+
+
+class UnknownVariant(ValueError):
+    """Raised by a family's `make` for a variant it does not have; the registry adds the nearest spelling."""
+
+
+def _hint(env_id: str) -> str:
+    ids = available()
+    near = difflib.get_close_matches(env_id, ids, n=1, cutoff=0.5)
+    if not near:  # the right variant under the wrong family, or without one
+        last = env_id.rpartition("/")[2]
+        by_variant = {i.partition("/")[2]: i for i in reversed(ids)}
+        near = [by_variant[v] for v in difflib.get_close_matches(last, by_variant, n=1, cutoff=0.6)]
+    did_you_mean = f"did you mean {near[0]!r}? " if near else ""
+    return f'{did_you_mean}run "jaxmarl-suite envs" for the list'
+
+
+def _unknown(env_id: str, family: Family | None = None) -> str:
+    pattern = f"; {family.name} accepts {family.pattern}" if family and family.pattern else ""
+    return f"unknown environment {env_id!r}; {_hint(env_id)}{pattern}"

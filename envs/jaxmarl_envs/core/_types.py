@@ -1,0 +1,177 @@
+"""The two types that cross the environment boundary: `EnvSpec` (static) and `TimeStep` (arrays)."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, TypeVar, dataclass_transform
+
+import jax
+import jax.numpy as jnp
+
+_T = TypeVar("_T")
+
+
+@dataclass_transform(frozen_default=True)
+def pytree_dataclass(cls: type[_T]) -> type[_T]:
+    """A frozen dataclass that is also a JAX pytree; mark static fields with `field(metadata={"static": True})`."""
+    return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True)(cls))
+
+
+@dataclasses.dataclass(frozen=True)
+class EnvSpec:
+    """Everything about an environment that is fixed before compilation. Hashable.
+
+    Sizes are those of the padded arrays; where agents differ, `agent_obs_sizes` and `agent_num_actions` hold the real
+    ones. Exactly one of `num_actions` (discrete) and `action_dim` (continuous) is positive.
+    """
+
+    id: str
+    """`family/variant`."""
+    n_agents: int
+    """N."""
+    obs_shape: tuple[int, ...]
+    """Shape of one agent's observation."""
+    num_actions: int = 0
+    """A, number of discrete actions; 0 if actions are continuous."""
+    action_dim: int = 0
+    """D, entries of a continuous action; 0 if actions are discrete."""
+    state_size: int = 0
+    """G, entries of the flat global state; 0 if the environment has none."""
+    episode_limit: int | None = None
+    """Most steps an episode can last, or None."""
+    obs_bounds: tuple[float, float] = (-float("inf"), float("inf"))
+    """Lowest and highest value of any observation or global-state entry."""
+    action_bounds: tuple[float, float] = (-1.0, 1.0)
+    """Lowest and highest value of a continuous action entry."""
+    agent_names: tuple[str, ...] = ()
+    """One name an agent, used at the edges only (viewers, tables, adapters)."""
+    agent_obs_sizes: tuple[int, ...] = ()
+    """Real (unpadded) observation sizes where agents differ."""
+    agent_num_actions: tuple[int, ...] = ()
+    """Real (unpadded) action counts where agents differ."""
+    metrics: tuple[str, ...] = ()
+    """Keys of `TimeStep.metrics`."""
+    optimum: float | None = dataclasses.field(default=None, compare=False)
+    """Expected undiscounted return of an optimal joint policy, where known. Not part of equality: environments that
+    differ in traced parameters only (and so in their optimum) share one compiled program."""
+
+    def __post_init__(self) -> None:
+        """Refuses sizes that no environment can have."""
+        if self.n_agents < 1:
+            raise ValueError(f"environment {self.id!r}: n_agents must be at least 1, got {self.n_agents}")
+        if (self.num_actions > 0) == (self.action_dim > 0):
+            raise ValueError(
+                f"environment {self.id!r}: exactly one of num_actions and action_dim must be positive, got "
+                f"num_actions={self.num_actions}, action_dim={self.action_dim}"
+            )
+        if self.num_actions < 0 or self.action_dim < 0 or self.state_size < 0 or any(d < 1 for d in self.obs_shape):
+            raise ValueError(
+                f"environment {self.id!r}: sizes must not be negative (observation entries at least 1), got "
+                f"obs_shape={self.obs_shape}, num_actions={self.num_actions}, action_dim={self.action_dim}, "
+                f"state_size={self.state_size}"
+            )
+        if self.episode_limit is not None and self.episode_limit < 1:
+            raise ValueError(f"environment {self.id!r}: episode_limit must be at least 1, got {self.episode_limit}")
+        for field in ("agent_names", "agent_obs_sizes", "agent_num_actions"):
+            value = getattr(self, field)
+            if value and len(value) != self.n_agents:
+                raise ValueError(
+                    f"environment {self.id!r}: {field} needs one entry an agent ({self.n_agents}), got {value}"
+                )
+
+    @property
+    def is_discrete(self) -> bool:
+        """True if actions are integers in `0..num_actions-1`."""
+        return self.num_actions > 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """One name an agent."""
+        return self.agent_names or tuple(f"agent_{i}" for i in range(self.n_agents))
+
+    def replace(self, **changes: Any) -> "EnvSpec":
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+
+@pytree_dataclass
+class TimeStep:
+    """What an environment shows after `reset` or `step`, for one instance; `vmap` adds `[E]` in front.
+
+    After an episode ended, an auto-resetting environment shows the next episode's first `obs`, `state` and
+    `action_mask`, while `reward`, `terminated`, `truncated`, `metrics`, `final_obs` and `final_state` still belong to the
+    step just taken. Without auto-reset `final_obs` equals `obs`.
+    """
+
+    obs: jax.Array  # [N, *obs_shape] float32, one row per agent
+    state: jax.Array  # [G] float32, global state (G = 0 where there is none)
+    action_mask: jax.Array  # [N, A] bool; [N, D] all true where actions are continuous
+    reward: jax.Array  # [N] float32, the team reward repeated in cooperative tasks
+    terminated: jax.Array  # [] bool, the task ended: nothing follows
+    truncated: jax.Array  # [] bool, the time limit cut the episode: bootstrap from `final_obs`
+    final_obs: jax.Array  # [N, *obs_shape] float32
+    final_state: jax.Array  # [G] float32
+    metrics: dict[str, jax.Array]  # fixed keys, [] float32
+
+    @property
+    def done(self) -> jax.Array:
+        """[] bool: the episode is over, for whatever reason."""
+        return self.terminated | self.truncated
+
+    def replace(self, **changes: Any) -> "TimeStep":
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+
+def transition(
+    spec: EnvSpec,
+    *,
+    obs: jax.Array,
+    reward: jax.Array | float,
+    terminated: jax.Array | bool,
+    truncated: jax.Array | bool = False,
+    state: jax.Array | None = None,
+    action_mask: jax.Array | None = None,
+    metrics: Mapping[str, jax.Array] | None = None,
+) -> TimeStep:
+    """The `TimeStep` after a step, with everything optional filled in.
+
+    Args:
+      spec: the environment's spec; gives N, A and dtypes.
+      obs: [N, *obs_shape].
+      reward: [] team reward, repeated for each agent, or [N].
+      terminated: [] bool.
+      truncated: [] bool.
+      state: [G]; an empty vector if None.
+      action_mask: [N, A] bool; all true if None.
+      metrics: one scalar for each of `spec.metrics`.
+    """
+    obs = jnp.asarray(obs, jnp.float32)
+    state = jnp.zeros((0,), jnp.float32) if state is None else jnp.asarray(state, jnp.float32)
+    if action_mask is None:
+        action_mask = jnp.ones((spec.n_agents, spec.num_actions or spec.action_dim), bool)
+    return TimeStep(
+        obs=obs,
+        state=state,
+        action_mask=action_mask,
+        reward=jnp.broadcast_to(jnp.asarray(reward, jnp.float32), (spec.n_agents,)),
+        terminated=jnp.asarray(terminated, bool),
+        truncated=jnp.asarray(truncated, bool),
+        final_obs=obs,
+        final_state=state,
+        metrics={k: jnp.asarray(v, jnp.float32) for k, v in (metrics or {}).items()},
+    )
+
+
+def restart(
+    spec: EnvSpec,
+    *,
+    obs: jax.Array,
+    state: jax.Array | None = None,
+    action_mask: jax.Array | None = None,
+    metrics: Mapping[str, jax.Array] | None = None,
+) -> TimeStep:
+    """The first `TimeStep` of an episode: zero reward, not ended. Arguments as for `transition`."""
+    metrics = {name: jnp.zeros(()) for name in spec.metrics} if metrics is None else metrics
+    return transition(
+        spec, obs=obs, reward=0.0, terminated=False, state=state, action_mask=action_mask, metrics=metrics
+    )

@@ -1,0 +1,242 @@
+"""Wrappers over one instance. The suite's order, innermost first:
+
+task -> PadAgents -> TimeLimit -> Clock -> LastAction -> AgentId -> EpisodeStatistics -> VectorEnv (auto-reset).
+"""
+
+import dataclasses
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxmarl_envs.core._environment import Params, Wrapper
+from jaxmarl_envs.core._types import EnvSpec, TimeStep, pytree_dataclass
+
+
+@pytree_dataclass
+class TimeLimitState:
+    """State of `TimeLimit`."""
+
+    inner: Any
+    t: jax.Array  # [] int32, steps taken
+
+
+@dataclasses.dataclass(frozen=True)
+class TimeLimit(Wrapper):
+    """Truncates (never terminates) an episode after `limit` steps."""
+
+    limit: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuses a limit below one step."""
+        if self.limit < 1:
+            raise ValueError(f"time limit of {self.env.spec.id!r} must be at least 1 step, got {self.limit}")
+
+    @cached_property
+    def spec(self) -> EnvSpec:
+        """The spec with `episode_limit` set."""
+        return self.env.spec.replace(episode_limit=self.limit)
+
+    def reset(self, key: jax.Array, params: Params) -> tuple[TimeLimitState, TimeStep]:
+        """A fresh episode at t = 0."""
+        inner, timestep = self.env.reset(key, params)
+        return TimeLimitState(inner, jnp.zeros((), jnp.int32)), timestep
+
+    def step(
+        self, key: jax.Array, state: TimeLimitState, action: jax.Array, params: Params
+    ) -> tuple[TimeLimitState, TimeStep]:
+        """One step on; truncated at the limit unless the task itself ended there."""
+        inner, timestep = self.env.step(key, state.inner, action, params)
+        t = state.t + 1
+        truncated = timestep.truncated | ((t >= self.limit) & ~timestep.terminated)
+        return TimeLimitState(inner, t), timestep.replace(truncated=truncated)
+
+
+class _AppendToObs(Wrapper):
+    """Shared part of the wrappers that append columns to every agent's (flat) observation."""
+
+    extra_size: int
+
+    @cached_property
+    def spec(self) -> EnvSpec:
+        """The spec with the longer observation."""
+        spec = self.env.spec
+        if len(spec.obs_shape) != 1:
+            raise ValueError(
+                f"{type(self).__name__} appends to flat observations, but {spec.id!r} has observations of shape "
+                f"{spec.obs_shape}"
+            )
+        low, high = spec.obs_bounds
+        sizes = tuple(n + self.extra_size for n in spec.agent_obs_sizes)
+        return spec.replace(
+            obs_shape=(spec.obs_shape[0] + self.extra_size,),
+            obs_bounds=(min(low, 0.0), max(high, 1.0)),
+            agent_obs_sizes=sizes,
+        )
+
+
+def _append(timestep: TimeStep, extra: jax.Array) -> TimeStep:
+    """`timestep` with `extra` [N, X] appended to obs and final_obs (equal before auto-reset)."""
+    obs = jnp.concatenate([timestep.obs, extra], axis=-1)
+    return timestep.replace(obs=obs, final_obs=obs)
+
+
+@dataclasses.dataclass(frozen=True)
+class AgentId(_AppendToObs):
+    """Appends a one-hot agent index to every agent's observation, for networks shared between agents."""
+
+    @property
+    def extra_size(self) -> int:
+        """N."""
+        return self.env.spec.n_agents
+
+    def reset(self, key: jax.Array, params: Params) -> tuple[Any, TimeStep]:
+        """A fresh episode."""
+        state, timestep = self.env.reset(key, params)
+        return state, _append(timestep, jnp.eye(self.extra_size))
+
+    def step(self, key: jax.Array, state: Any, action: jax.Array, params: Params) -> tuple[Any, TimeStep]:
+        """One step on."""
+        state, timestep = self.env.step(key, state, action, params)
+        return state, _append(timestep, jnp.eye(self.extra_size))
+
+
+@dataclasses.dataclass(frozen=True)
+class LastAction(_AppendToObs):
+    """Appends each agent's previous action to its observation: one-hot if discrete, zeros at the start."""
+
+    @property
+    def extra_size(self) -> int:
+        """A, or D for continuous actions."""
+        return self.env.spec.num_actions or self.env.spec.action_dim
+
+    def reset(self, key: jax.Array, params: Params) -> tuple[Any, TimeStep]:
+        """A fresh episode."""
+        state, timestep = self.env.reset(key, params)
+        return state, _append(timestep, jnp.zeros((self.env.spec.n_agents, self.extra_size)))
+
+    def step(self, key: jax.Array, state: Any, action: jax.Array, params: Params) -> tuple[Any, TimeStep]:
+        """One step on."""
+        state, timestep = self.env.step(key, state, action, params)
+        if self.env.spec.is_discrete:
+            action = jax.nn.one_hot(action, self.env.spec.num_actions, dtype=jnp.float32)
+        return state, _append(timestep, action)
+
+
+@dataclasses.dataclass(frozen=True)
+class Clock(_AppendToObs):
+    """Appends the fraction of the time limit that has passed to every observation and to the global state."""
+
+    extra_size = 1
+
+    @cached_property
+    def spec(self) -> EnvSpec:
+        """The spec with one more observation entry and, where there is a global state, one more state entry."""
+        spec = super().spec
+        if spec.episode_limit is None:
+            raise ValueError(f"Clock needs a time limit, and {spec.id!r} has none: wrap it in TimeLimit first")
+        return spec.replace(state_size=spec.state_size + 1 if spec.state_size else 0)
+
+    def _show(self, timestep: TimeStep, t: jax.Array) -> TimeStep:
+        fraction = t.astype(jnp.float32) / jnp.float32(self.spec.episode_limit)
+        timestep = _append(timestep, jnp.full((self.spec.n_agents, 1), fraction))
+        if not self.spec.state_size:
+            return timestep
+        state = jnp.concatenate([timestep.state, fraction[None]])
+        return timestep.replace(state=state, final_state=state)
+
+    def reset(self, key: jax.Array, params: Params) -> tuple[TimeLimitState, TimeStep]:
+        """A fresh episode at time 0."""
+        inner, timestep = self.env.reset(key, params)
+        t = jnp.zeros((), jnp.int32)
+        return TimeLimitState(inner, t), self._show(timestep, t)
+
+    def step(
+        self, key: jax.Array, state: TimeLimitState, action: jax.Array, params: Params
+    ) -> tuple[TimeLimitState, TimeStep]:
+        """One step on."""
+        inner, timestep = self.env.step(key, state.inner, action, params)
+        t = state.t + 1
+        return TimeLimitState(inner, t), self._show(timestep, t)
+
+
+@pytree_dataclass
+class EpisodeStatisticsState:
+    """State of `EpisodeStatistics`."""
+
+    inner: Any
+    episode_return: jax.Array  # [] float32, mean over agents
+    episode_length: jax.Array  # [] float32, steps
+
+
+@dataclasses.dataclass(frozen=True)
+class EpisodeStatistics(Wrapper):
+    """Adds `episode_return` (undiscounted, mean over agents) and `episode_length` (steps) so far to the metrics.
+
+    They are those of the whole episode where `done` is true.
+    """
+
+    @cached_property
+    def spec(self) -> EnvSpec:
+        """The spec with the two metrics."""
+        return self.env.spec.replace(metrics=(*self.env.spec.metrics, "episode_return", "episode_length"))
+
+    def reset(self, key: jax.Array, params: Params) -> tuple[EpisodeStatisticsState, TimeStep]:
+        """A fresh episode with nothing counted."""
+        inner, timestep = self.env.reset(key, params)
+        zero = jnp.zeros(())
+        return EpisodeStatisticsState(inner, zero, zero), self._show(timestep, zero, zero)
+
+    def step(
+        self, key: jax.Array, state: EpisodeStatisticsState, action: jax.Array, params: Params
+    ) -> tuple[EpisodeStatisticsState, TimeStep]:
+        """One step on."""
+        inner, timestep = self.env.step(key, state.inner, action, params)
+        total, length = state.episode_return + timestep.reward.mean(), state.episode_length + 1
+        return EpisodeStatisticsState(inner, total, length), self._show(timestep, total, length)
+
+    @staticmethod
+    def _show(timestep: TimeStep, total: jax.Array, length: jax.Array) -> TimeStep:
+        return timestep.replace(metrics={**timestep.metrics, "episode_return": total, "episode_length": length})
+
+
+@dataclasses.dataclass(frozen=True)
+class PadAgents(Wrapper):
+    """Makes agents with unequal observations and action sets equal in shape.
+
+    The wrapped environment shows `obs` and `action_mask` as tuples of N flat arrays and declares their lengths in
+    `spec.agent_obs_sizes` and `spec.agent_num_actions`; observations are padded with zeros, masks with False.
+    """
+
+    @cached_property
+    def spec(self) -> EnvSpec:
+        """The spec with the padded sizes."""
+        spec = self.env.spec
+        if not spec.agent_obs_sizes or (spec.is_discrete and not spec.agent_num_actions):
+            raise ValueError(
+                f"PadAgents needs agent_obs_sizes and agent_num_actions in the spec of {spec.id!r}, got "
+                f"{spec.agent_obs_sizes} and {spec.agent_num_actions}"
+            )
+        return spec.replace(
+            obs_shape=(max(spec.agent_obs_sizes),),
+            num_actions=max(spec.agent_num_actions, default=0),
+        )
+
+    def _pad(self, timestep: TimeStep) -> TimeStep:
+        def stack(rows: Any, width: int) -> jax.Array:
+            return jnp.stack([jnp.pad(row, (0, width - row.shape[0])) for row in rows])
+
+        obs = stack(timestep.obs, self.spec.obs_shape[0])
+        mask = stack(timestep.action_mask, self.spec.num_actions or self.spec.action_dim)
+        return timestep.replace(obs=obs, final_obs=obs, action_mask=mask)
+
+    def reset(self, key: jax.Array, params: Params) -> tuple[Any, TimeStep]:
+        """A fresh episode, padded."""
+        state, timestep = self.env.reset(key, params)
+        return state, self._pad(timestep)
+
+    def step(self, key: jax.Array, state: Any, action: jax.Array, params: Params) -> tuple[Any, TimeStep]:
+        """One step on, padded."""
+        state, timestep = self.env.step(key, state, action, params)
+        return state, self._pad(timestep)

@@ -1,0 +1,1 @@
+"""Cooperative multi-agent reinforcement learning as one compiled JAX program."""
