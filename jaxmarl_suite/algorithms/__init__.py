@@ -1,0 +1,25 @@
+"""Algorithms: tuples of pure functions that the runner maps over lanes."""
+
+from jaxmarl_suite.algorithms._base import (
+    Algorithm,
+    AlgorithmSpec,
+    Average,
+    Context,
+    Phase,
+    hyperparameters,
+    traced_fields,
+)
+from jaxmarl_suite.algorithms._registry import get, names, register
+
+__all__ = [
+    "Algorithm",
+    "AlgorithmSpec",
+    "Average",
+    "Context",
+    "Phase",
+    "get",
+    "hyperparameters",
+    "names",
+    "register",
+    "traced_fields",
+]

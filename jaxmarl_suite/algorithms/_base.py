@@ -1,0 +1,121 @@
+"""The types between algorithms and the runner."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar, dataclass_transform
+
+import jax
+import jax.numpy as jnp
+from jaxmarl_envs import Environment, TimeStep, pytree_dataclass
+
+State = Any
+Policy = Any
+Carry = Any
+_T = TypeVar("_T")
+
+
+@dataclass_transform(frozen_default=True)
+def hyperparameters(cls: type[_T]) -> type[_T]:
+    """A frozen dataclass whose `float` fields are traced and may differ between lanes; every other field is static.
+
+    A float that must be static is declared with `field(metadata={"static": True})`.
+    """
+    cls = dataclasses.dataclass(frozen=True)(cls)
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    traced = [f.name for f in fields if f.type is float and not f.metadata.get("static", False)]
+    static = [f.name for f in fields if f.name not in traced]
+    return jax.tree_util.register_dataclass(cls, data_fields=traced, meta_fields=static)
+
+
+def traced_fields(config: Any) -> tuple[str, ...]:
+    """Names of the fields of a `hyperparameters` dataclass (or its type) that may differ between lanes."""
+    return tuple(f.name for f in dataclasses.fields(config) if f.type is float and not f.metadata.get("static", False))
+
+
+@pytree_dataclass
+class Context:
+    """What an update may read but does not own."""
+
+    hp: Any  # the algorithm's config with its floats traced; one value a lane
+    env_params: Any  # parameters of the environment; one value a lane
+    data: Any  # offline data, traces: shared by all lanes, never copied
+    clock: jax.Array  # [] int32, index of this update in the phase; never batched over lanes
+    horizon: jax.Array  # [] int32, updates in the phase; never batched over lanes
+
+    @property
+    def progress(self) -> jax.Array:
+        """[] float32 in [0, 1): how much of the phase is over."""
+        return self.clock.astype(jnp.float32) / self.horizon.astype(jnp.float32)
+
+
+class Average(NamedTuple):
+    """A metric that is averaged with a weight; it is empty (null in the logs) where no weight was seen."""
+
+    total: jax.Array  # [] float32
+    weight: jax.Array  # [] float32
+
+
+Metrics = Mapping[str, jax.Array | Average]
+ActFn = Callable[[Policy, Carry, TimeStep, jax.Array, Context], tuple[jax.Array, Carry]]
+
+
+class Algorithm(NamedTuple):
+    """Pure functions of one learner; the runner maps them over lanes (seeds and hyper-parameter points).
+
+    It has no loop over updates, no logging and no device code.
+    """
+
+    init: Callable[[jax.Array, Context], State]
+    """`(key, ctx) -> state`."""
+    update: Callable[[State, Context], tuple[State, Metrics]]
+    """`(state, ctx) -> (state, metrics)`: collects `env_steps_per_update` steps and learns from them."""
+    policy: Callable[[State], Policy]
+    """What acting needs: usually parameters only. Must have the same structure in all phases of a method."""
+    init_carry: Callable[[int], Carry]
+    """`n -> carry`: memory for acting in n environments, at the start of their episodes."""
+    act: ActFn
+    """`(policy, carry, timestep [n, ...], key, ctx) -> (action [n, N], carry)`: the method's policy as it is
+    evaluated and deployed; greedy unless the method says otherwise."""
+    env_steps_per_update: int
+    """Environment steps (not agent steps) that one `update` takes."""
+    extra_acts: Mapping[str, ActFn] = {}
+    """Further policies to report beside `act`, by name: a teacher, a search-free variant."""
+
+
+class Phase(NamedTuple):
+    """One stage of a method. Stages are joined outside compiled code."""
+
+    name: str
+    algorithm: Algorithm
+    fraction: float = 1.0
+    """Share of the run's environment steps."""
+    begin: Callable[[State, jax.Array, Context], State] | None = None
+    """`(last state of the phase before, key, ctx) -> state`; None for the first phase, which uses `algorithm.init`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AlgorithmSpec:
+    """A registered method: its config type and how to build it for an environment."""
+
+    name: str
+    config: type
+    make: Callable[[Any, Environment], tuple[Phase, ...]]
+    """`(config, env) -> phases`; raises ValueError for an environment it does not support."""
+    summary: str = ""
+    actions: tuple[str, ...] = ("discrete",)
+    """Kinds of actions supported: "discrete", "continuous"."""
+    defaults: Any = None
+    """The config a run starts from; `config()` if None."""
+
+    def build(self, config: Any, env: Environment) -> tuple[Phase, ...]:
+        """The phases for `env`, after checking that the pairing is supported.
+
+        Raises:
+          ValueError: naming algorithm, environment and what is supported.
+        """
+        kind = "discrete" if env.spec.is_discrete else "continuous"
+        if kind not in self.actions:
+            raise ValueError(
+                f"{self.name} supports {' and '.join(self.actions)} actions, but {env.spec.id!r} has {kind} ones"
+            )
+        return self.make(config, env)

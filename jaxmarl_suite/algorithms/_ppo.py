@@ -1,0 +1,382 @@
+"""Multi-agent PPO, once. The methods built on it differ by the views of actor and critic, by how the joint action is drawn,
+by the advantage estimator, and by whether agents are updated at once or one after another.
+
+Schulman et al. 2017 (PPO); Yu et al. 2022 (MAPPO: value normalisation, clipping and Huber loss as options).
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jaxmarl_envs import Environment, TimeStep, VectorEnv, VectorState, pytree_dataclass
+
+from jaxmarl_suite.algorithms._base import Algorithm, Average, Context, Metrics, hyperparameters
+from jaxmarl_suite.algorithms._learner import Learner, LossFn, adam, fit_agents, new_learner, to_sequences
+from jaxmarl_suite.algorithms._policies import JointPolicy
+from jaxmarl_suite.algorithms._views import View
+from jaxmarl_suite.networks import make_network, per_agent
+from jaxmarl_suite.ops import ValueNorm, generalized_advantage, value_loss
+
+
+@hyperparameters
+class PPOConfig:
+    """What every PPO method is configured by. Floats may differ between the lanes of a sweep."""
+
+    num_envs: int = 64
+    """Environments stepped in parallel."""
+    rollout_length: int = 16
+    """Steps of each environment between two updates."""
+    epochs: int = 8
+    """Passes over a rollout."""
+    minibatches: int = 1
+    """Gradient steps a pass."""
+    learning_rate: float = 1e-3
+    """Adam's step size for the actor."""
+    critic_learning_rate: float = 1e-3
+    """Adam's step size for the critic."""
+    adam_eps: float = 1e-5
+    """Adam's epsilon."""
+    max_grad_norm: float = 10.0
+    """Gradients are scaled down to this global norm."""
+    anneal_learning_rate: bool = False
+    """Lower both step sizes linearly to 0 over the run."""
+    gamma: float = 0.99
+    """Discount of one environment step."""
+    gae_lambda: float = 0.95
+    """Trace decay of one environment step."""
+    clip: float = 0.2
+    """How far an agent's probability ratio may leave 1."""
+    entropy: float = 0.01
+    """Weight of the entropy bonus at the start."""
+    entropy_end: float = 0.0
+    """Weight of the entropy bonus at the end; linear in between."""
+    value_loss: Literal["mse", "huber"] = "huber"
+    """Loss of the critic."""
+    huber_delta: float = 10.0
+    """Where the Huber loss turns linear, in normalised units."""
+    clip_value: bool = True
+    """Also clip how far a value may move in one update."""
+    normalize_values: bool = True
+    """Learn values in units of their running mean and standard deviation."""
+    value_norm_decay: float = 0.99
+    """Decay of those running moments, an update."""
+    normalize_advantages: bool = True
+    """Scale advantages to mean 0 and standard deviation 1 over the batch."""
+    hidden: tuple[int, ...] = (64, 64)
+    """Widths of the tanh layers."""
+    recurrent: bool = False
+    """Put a GRU before the layers."""
+    memory_size: int = 64
+    """Units of the GRU."""
+    chunk_length: int = 8
+    """Steps of truncated back-propagation through time; must divide `rollout_length` (recurrent only)."""
+    share_parameters: bool = True
+    """One network for all agents, told which agent it acts for; otherwise one network each."""
+
+    def __post_init__(self) -> None:
+        """Refuses sizes that cannot work."""
+        for name in ("num_envs", "rollout_length", "epochs", "minibatches", "memory_size", "chunk_length"):
+            value = getattr(self, name)
+            if isinstance(value, int) and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if any(width < 1 for width in self.hidden):
+            raise ValueError(f"hidden must hold positive widths, got {self.hidden}")
+        if self.value_loss not in ("mse", "huber"):
+            raise ValueError(f"value_loss must be 'mse' or 'huber', got {self.value_loss!r}")
+        if self.recurrent and self.rollout_length % self.chunk_length:
+            raise ValueError(
+                f"chunk_length must divide rollout_length, got {self.chunk_length} and {self.rollout_length}"
+            )
+        if self.num_sequences % self.minibatches:
+            unit = "sequences" if self.recurrent else "steps"
+            raise ValueError(
+                f"minibatches must divide the {self.num_sequences} {unit} of a rollout, got {self.minibatches}"
+            )
+
+    @property
+    def sequence_length(self) -> int:
+        """Steps that stay together in a minibatch."""
+        return self.chunk_length if self.recurrent else 1
+
+    @property
+    def num_sequences(self) -> int:
+        """What minibatches are drawn from."""
+        return self.rollout_length // self.sequence_length * self.num_envs
+
+    @property
+    def memory(self) -> int:
+        """H, 0 for feed-forward networks."""
+        return self.memory_size if self.recurrent else 0
+
+
+@pytree_dataclass
+class PPOState:
+    """All that a PPO learner carries from one update to the next. E environments, N agents, H memory."""
+
+    actor: Learner
+    critic: Learner
+    value_norm: ValueNorm
+    env: VectorState  # [E, ...]
+    actor_carry: jax.Array  # [E, rows, H]
+    critic_carry: jax.Array  # [E, rows, H]
+    key: jax.Array  # []
+
+
+@pytree_dataclass
+class Trajectory:
+    """T steps of E environments: what was seen, done, and what it led to."""
+
+    seen: TimeStep  # [T, E, ...] before the step; `done` marks first steps of an episode
+    action: jax.Array  # [T, E, N]
+    log_prob: jax.Array  # [T, E, N]
+    carry: jax.Array  # [T, E, rows, H] the actor's memory before the step
+    led_to: TimeStep  # [T, E, ...] after the step; final_obs and final_state before any reset
+
+
+def collect(
+    env: VectorEnv,
+    policy: JointPolicy,
+    params: Any,
+    state: VectorState,
+    carry: jax.Array,
+    key: jax.Array,
+    ctx: Context,
+    length: int,
+) -> tuple[VectorState, jax.Array, Trajectory]:
+    """`length` steps of all environments with the sampled policy: `(env state, memory, [T, E, ...] trajectory)`."""
+
+    def step(
+        state_carry: tuple[VectorState, jax.Array], key: jax.Array
+    ) -> tuple[tuple[VectorState, jax.Array], Trajectory]:
+        state, carry = state_carry
+        act_key, step_key = jax.random.split(key)
+        action, log_prob, new_carry = policy.select(params, carry, state.timestep, act_key)
+        new_state = env.step(step_key, state, action, ctx.env_params)
+        return (new_state, new_carry), Trajectory(state.timestep, action, log_prob, carry, new_state.timestep)
+
+    (state, carry), trajectory = jax.lax.scan(step, (state, carry), jax.random.split(key, length))
+    return state, carry, trajectory
+
+
+def episode_metrics(led_to: TimeStep) -> dict[str, Average]:
+    """Every metric of the environment, averaged over the episodes that ended in the rollout."""
+    ended = led_to.done.astype(jnp.float32)
+    return {name: Average(jnp.sum(value * ended), jnp.sum(ended)) for name, value in led_to.metrics.items()}
+
+
+def linear_schedule(start: jax.Array, end: jax.Array | float, ctx: Context) -> jax.Array:
+    """`start` at the beginning of the phase, `end` at its end."""
+    return start + (end - start) * ctx.progress
+
+
+def _weighted_mean(values: jax.Array, weight: jax.Array) -> jax.Array:
+    return jnp.sum(values * weight) / jnp.maximum(jnp.sum(weight), 1.0)
+
+
+FitActors = Callable[..., tuple[Learner, dict[str, jax.Array]]]
+
+
+def all_at_once(
+    policy: JointPolicy, actor: Learner, batch: dict, loss_fn: LossFn, optimizer: Any, key: jax.Array, config: PPOConfig
+) -> tuple[Learner, dict[str, jax.Array]]:
+    """The usual way to update actors: all agents from the same batch, whatever the others do meanwhile."""
+    return fit_agents(
+        actor,
+        batch,
+        loss_fn,
+        optimizer,
+        key,
+        shared=policy.shared,
+        epochs=config.epochs,
+        minibatches=config.minibatches,
+    )
+
+
+def make_ppo(
+    config: PPOConfig,
+    env: Environment,
+    policy: JointPolicy,
+    critic_view: View,
+    *,
+    share_critic: bool = True,
+    advantage_fn: Callable[..., jax.Array] = generalized_advantage,
+    fit_actors: FitActors = all_at_once,
+) -> Algorithm:
+    """The PPO algorithm with these parts.
+
+    Args:
+      config: static sizes; its floats are replaced by `ctx.hp`'s.
+      env: one instance; batched and auto-reset here.
+      policy: how the joint action is drawn.
+      critic_view: what the critic sees. One output: a value of the team. N outputs: one an agent (or a micro-step).
+      share_critic: one critic for all its outputs, or one each.
+      advantage_fn: `generalized_advantage` or `sequential_advantage`.
+      fit_actors: how the actors are updated from a batch; `all_at_once`, or another of its signature.
+    """
+    vector = VectorEnv(env, config.num_envs)
+    head = policy.head
+    critic = make_network(critic_view.size, 1, extra_size=critic_view.extra_size, hidden=config.hidden,
+                          memory_size=config.memory)  # fmt: skip
+    critics = critic if share_critic else per_agent(critic, critic_view.outputs)
+    one_value_a_step = advantage_fn is not generalized_advantage  # next_value has no agent axis
+    length = config.sequence_length
+
+    def optimizers(ctx: Context) -> tuple[Any, Any]:
+        scale = 1.0 - ctx.progress if config.anneal_learning_rate else 1.0
+        hp = ctx.hp
+        return (
+            adam(hp.learning_rate * scale, hp.adam_eps, hp.max_grad_norm),
+            adam(hp.critic_learning_rate * scale, hp.adam_eps, hp.max_grad_norm),
+        )
+
+    def init(key: jax.Array, ctx: Context) -> PPOState:
+        actor_key, critic_key, env_key, key = jax.random.split(key, 4)
+        actor_optimizer, critic_optimizer = optimizers(ctx)
+        return PPOState(
+            actor=new_learner(policy.init, actor_key, actor_optimizer, shared=policy.shared),
+            critic=new_learner(critics.init, critic_key, critic_optimizer, shared=share_critic),
+            value_norm=ValueNorm.create(),
+            env=vector.reset(env_key, ctx.env_params),
+            actor_carry=policy.initial_carry(config.num_envs),
+            critic_carry=critic.initial_carry((config.num_envs, critic_view.rows)),
+            key=key,
+        )
+
+    def values(state: PPOState, trajectory: Trajectory) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Normalised values [T, E, V] of what was seen and of what it led to, and the critic's memories."""
+        seen, led_to = trajectory.seen, trajectory.led_to
+        x, extra = critic_view.look(seen.obs, seen.state, trajectory.action)
+        value, carries = critics.unroll(state.critic.params, state.critic_carry, x, extra, seen.done)
+        # Nobody has acted in the next state yet, so its prefix is empty; only its first row is used then.
+        x, extra = critic_view.look(led_to.final_obs, led_to.final_state, jnp.zeros_like(trajectory.action))
+        never = jnp.zeros_like(seen.done)
+        flat = jax.tree.map(lambda a: a.reshape(1, a.shape[0] * a.shape[1], *a.shape[2:]), (carries, x, extra, never))
+        next_value, _ = critics.unroll(state.critic.params, flat[0][0], *flat[1:])
+        return value[..., 0], next_value.reshape(value.shape)[..., 0], carries
+
+    def advantages(value: jax.Array, next_value: jax.Array, trajectory: Trajectory, ctx: Context) -> jax.Array:
+        led_to = trajectory.led_to
+        reward = led_to.reward
+        if one_value_a_step:
+            reward, next_value = reward.mean(-1), next_value[..., 0]
+        elif critic_view.outputs == 1:
+            reward = reward.mean(-1, keepdims=True)
+        terminated, truncated = led_to.terminated, led_to.truncated
+        if reward.ndim == 3:
+            terminated, truncated = terminated[..., None], truncated[..., None]
+        return advantage_fn(
+            reward, value, next_value, terminated, truncated, gamma=ctx.hp.gamma, lambda_=ctx.hp.gae_lambda
+        )
+
+    def actor_loss(ctx: Context, params: Any, batch: dict) -> tuple[jax.Array, dict]:
+        output, _ = policy.network.unroll(params, batch["carry"][0], batch["x"], batch["extra"], batch["start"])
+        mask, weight = batch["mask"], batch["weight"]
+        log_ratio = head.log_prob(output, mask, batch["action"]) - batch["log_prob"]
+        ratio = jnp.exp(log_ratio)
+        clipped = jnp.clip(ratio, 1 - ctx.hp.clip, 1 + ctx.hp.clip)
+        # Each agent's own ratio is clipped, never the product over agents.
+        surrogate = jnp.minimum(ratio * batch["advantage"], clipped * batch["advantage"])
+        entropy = _weighted_mean(head.entropy(output, mask), weight)
+        bonus = linear_schedule(ctx.hp.entropy, ctx.hp.entropy_end, ctx)
+        policy_loss = -_weighted_mean(surrogate, weight)
+        return policy_loss - bonus * entropy, {
+            "policy_loss": policy_loss,
+            "entropy": entropy,
+            "approx_kl": _weighted_mean(ratio - 1 - log_ratio, weight),
+            "clip_fraction": _weighted_mean((jnp.abs(ratio - 1) > ctx.hp.clip).astype(jnp.float32), weight),
+        }
+
+    def critic_loss(ctx: Context, params: Any, batch: dict) -> tuple[jax.Array, dict]:
+        value, _ = critic.unroll(params, batch["carry"][0], batch["x"], batch["extra"], batch["start"])
+        loss = value_loss(
+            value[..., 0],
+            batch["target"],
+            batch["value"],
+            kind=config.value_loss,
+            huber_delta=ctx.hp.huber_delta,
+            clip=ctx.hp.clip if config.clip_value else None,
+        ).mean()
+        return loss, {"value_loss": loss}
+
+    def update(state: PPOState, ctx: Context) -> tuple[PPOState, Metrics]:
+        rollout_key, actor_key, critic_key, key = jax.random.split(state.key, 4)
+        env_state, actor_carry, trajectory = collect(
+            vector, policy, state.actor.params, state.env, state.actor_carry, rollout_key, ctx, config.rollout_length
+        )
+        raw_value, raw_next_value, critic_carries = values(state, trajectory)
+        norm = state.value_norm
+        scale = norm.denormalize if config.normalize_values else lambda v: v
+        value = scale(raw_value)
+        advantage = advantages(value, scale(raw_next_value), trajectory, ctx)
+        target = advantage + value
+        raw_target = target
+        if config.normalize_values:
+            norm = norm.update(target, ctx.hp.value_norm_decay)
+            raw_target = norm.normalize(target)
+
+        seen = trajectory.seen
+        n = env.spec.n_agents
+        # An agent with a single legal action has nothing to learn from the step.
+        weight = (seen.action_mask.sum(-1) > 1).astype(jnp.float32)
+        advantage = jnp.broadcast_to(advantage, (*advantage.shape[:2], n))
+        if config.normalize_advantages:
+            mean = _weighted_mean(advantage, weight)
+            std = jnp.sqrt(_weighted_mean(jnp.square(advantage - mean), weight))
+            advantage = (advantage - mean) / (std + 1e-8)
+
+        x, extra = policy.view.look(seen.obs, seen.state, trajectory.action)
+        actor_batch = {
+            "x": x,
+            "extra": extra,
+            "mask": seen.action_mask,
+            "action": trajectory.action,
+            "log_prob": trajectory.log_prob,
+            "advantage": advantage,
+            "weight": weight,
+            "start": seen.done,
+        }
+        x, extra = critic_view.look(seen.obs, seen.state, trajectory.action)
+        critic_batch = {"x": x, "extra": extra, "target": raw_target, "value": raw_value, "start": seen.done}
+        before = jnp.concatenate([state.critic_carry[None], critic_carries[:-1]])
+        actor_batch, critic_batch = jax.tree.map(lambda a: to_sequences(a, length), (actor_batch, critic_batch))
+        actor_batch["carry"] = to_sequences(trajectory.carry, length)[:1]
+        critic_batch["carry"] = to_sequences(before, length)[:1]
+
+        actor_optimizer, critic_optimizer = optimizers(ctx)
+        actor, actor_metrics = fit_actors(
+            policy, state.actor, actor_batch, partial(actor_loss, ctx), actor_optimizer, actor_key, config
+        )
+        critic_learner, critic_metrics = fit_agents(
+            state.critic,
+            critic_batch,
+            partial(critic_loss, ctx),
+            critic_optimizer,
+            critic_key,
+            shared=share_critic,
+            epochs=config.epochs,
+            minibatches=config.minibatches,
+        )
+        metrics: dict[str, jax.Array | Average] = {
+            **episode_metrics(trajectory.led_to),
+            **{("actor_grad_norm" if k == "grad_norm" else k): v for k, v in actor_metrics.items()},
+            **{("critic_grad_norm" if k == "grad_norm" else k): v for k, v in critic_metrics.items()},
+            "value": value.mean(),
+        }
+        state = PPOState(actor, critic_learner, norm, env_state, actor_carry, critic_carries[-1], key)
+        return state, metrics
+
+    def act(
+        params: Any, carry: jax.Array, timestep: TimeStep, key: jax.Array, ctx: Context
+    ) -> tuple[jax.Array, jax.Array]:
+        return policy.greedy(params, carry, timestep, key)
+
+    return Algorithm(
+        init=init,
+        update=update,
+        policy=lambda state: state.actor.params,
+        init_carry=policy.initial_carry,
+        act=act,
+        env_steps_per_update=config.num_envs * config.rollout_length,
+    )

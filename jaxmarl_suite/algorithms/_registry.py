@@ -1,0 +1,52 @@
+"""Names to algorithms."""
+
+import difflib
+import importlib
+import importlib.metadata
+
+from jaxmarl_suite.algorithms._base import AlgorithmSpec
+
+ENTRY_POINT_GROUP = "jaxmarl_suite.algorithms"
+_BUILT_IN = {
+    "ippo": "jaxmarl_suite.algorithms.ippo:SPEC",
+    "mappo": "jaxmarl_suite.algorithms.mappo:SPEC",
+    "happo": "jaxmarl_suite.algorithms.happo:SPEC",
+    "tad-ppo": "jaxmarl_suite.algorithms.tad_ppo:SPEC",
+}
+_registered: dict[str, AlgorithmSpec] = {}
+
+
+def register(spec: AlgorithmSpec) -> AlgorithmSpec:
+    """Adds an algorithm for this process. Refuses to replace one. Installed packages use the entry-point group."""
+    if spec.name in names():
+        raise ValueError(f"algorithm {spec.name!r} is registered already")
+    _registered[spec.name] = spec
+    return spec
+
+
+def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
+    return {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def names() -> list[str]:
+    """Every known algorithm's name: built-in ones first."""
+    return [*_BUILT_IN, *sorted({*_registered, *_entry_points()} - set(_BUILT_IN))]
+
+
+def get(name: str) -> AlgorithmSpec:
+    """The algorithm called `name`.
+
+    Raises:
+      ValueError: for an unknown name, with the nearest spelling.
+    """
+    if name in _registered:
+        return _registered[name]
+    if name in _BUILT_IN:
+        module, attribute = _BUILT_IN[name].split(":")
+        return getattr(importlib.import_module(module), attribute)
+    points = _entry_points()
+    if name in points:
+        return points[name].load()
+    near = difflib.get_close_matches(name, names(), n=1, cutoff=0.4)
+    did_you_mean = f"did you mean {near[0]!r}? " if near else ""
+    raise ValueError(f"unknown algorithm {name!r}; {did_you_mean}there are: {', '.join(names())}")

@@ -1,0 +1,18 @@
+"""IPPO: every agent is a PPO learner of its own, actor and critic on its own observation (de Witt et al. 2020)."""
+
+from jaxmarl_envs import Environment
+
+from jaxmarl_suite.algorithms._base import AlgorithmSpec, Phase
+from jaxmarl_suite.algorithms._decentralised import local_policy
+from jaxmarl_suite.algorithms._ppo import PPOConfig, make_ppo
+from jaxmarl_suite.algorithms._views import local_view
+
+
+def make(config: PPOConfig, env: Environment) -> tuple[Phase, ...]:
+    """IPPO for `env`."""
+    policy = local_policy(config, env)
+    critic = local_view(env.spec, agent_id=config.share_parameters)
+    return (Phase("ppo", make_ppo(config, env, policy, critic, share_critic=config.share_parameters)),)
+
+
+SPEC = AlgorithmSpec("ippo", PPOConfig, make, "independent PPO: local actors, local critics")

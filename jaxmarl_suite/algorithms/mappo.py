@@ -1,0 +1,16 @@
+"""MAPPO: PPO with local actors and one critic on the global state (Yu et al. 2022)."""
+
+from jaxmarl_envs import Environment
+
+from jaxmarl_suite.algorithms._base import AlgorithmSpec, Phase
+from jaxmarl_suite.algorithms._decentralised import local_policy
+from jaxmarl_suite.algorithms._ppo import PPOConfig, make_ppo
+from jaxmarl_suite.algorithms._views import central_view
+
+
+def make(config: PPOConfig, env: Environment) -> tuple[Phase, ...]:
+    """MAPPO for `env`."""
+    return (Phase("ppo", make_ppo(config, env, local_policy(config, env), central_view(env.spec))),)
+
+
+SPEC = AlgorithmSpec("mappo", PPOConfig, make, "PPO with local actors and a central critic")

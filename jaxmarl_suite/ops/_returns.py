@@ -1,0 +1,82 @@
+"""Advantage estimators. All work on [T, ...] with time first; trailing axes are batch."""
+
+import jax
+import jax.numpy as jnp
+
+
+def generalized_advantage(
+    reward: jax.Array,
+    value: jax.Array,
+    next_value: jax.Array,
+    terminated: jax.Array,
+    truncated: jax.Array,
+    *,
+    gamma: jax.Array | float,
+    lambda_: jax.Array | float,
+) -> jax.Array:
+    """Generalised advantages, with bootstrapping at time limits (Schulman et al. 2016, eq. 16).
+
+        δ_t = r_t + γ (1 - terminated_t) v'_t - v_t
+        A_t = δ_t + γ λ (1 - terminated_t) (1 - truncated_t) A_{t+1}
+
+    Args:
+      reward: [T, ...] float32.
+      value: [T, ...] v_t, the value of what was seen before step t.
+      next_value: [T, ...] v'_t, the value of what step t led to, before any reset.
+      terminated: [T, ...] bool: nothing follows.
+      truncated: [T, ...] bool: cut by a time limit; v'_t still counts, A_{t+1} belongs to another episode.
+      gamma: discount of one environment step.
+      lambda_: trace decay of one environment step.
+
+    Returns:
+      [T, ...] advantages; `advantage + value` are the value targets.
+    """
+    delta = reward + gamma * jnp.where(terminated, 0.0, next_value) - value
+    decay = jnp.where(terminated | truncated, 0.0, gamma * lambda_)
+
+    def backward(advantage: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        delta_t, decay_t = inputs
+        advantage = delta_t + decay_t * advantage
+        return advantage, advantage
+
+    _, advantages = jax.lax.scan(backward, jnp.zeros_like(delta[0]), (delta, decay), reverse=True)
+    return advantages
+
+
+def sequential_advantage(
+    reward: jax.Array,
+    value: jax.Array,
+    next_value: jax.Array,
+    terminated: jax.Array,
+    truncated: jax.Array,
+    *,
+    gamma: jax.Array | float,
+    lambda_: jax.Array | float,
+) -> jax.Array:
+    """Generalised advantages on the sequential transformation Γ(M) of a multi-agent MDP.
+
+    Micro-step (t, k) is agent k's choice in environment step t, with discount and trace decay 1 for k < N and γ, λ for
+    k = N, so that neither the horizon nor the effective λ depends on N:
+
+        δ_{t,k} = v_{t,k+1} - v_{t,k}  (k < N),   δ_{t,N} = r_t + γ (1 - terminated_t) v'_t - v_{t,N}
+        A_{t,k} = δ_{t,k} + A_{t,k+1}  (k < N),   A_{t,N} = δ_{t,N} + γ λ (1 - done_t) A_{t+1,1}
+
+    Inside one environment step the sum telescopes to A_{t,k} = A_{t,1} + v_{t,1} - v_{t,k}, where A_{t,1} is the ordinary
+    estimator over environment steps; that is what is computed.
+
+    Args:
+      reward: [T, ...] float32, team reward.
+      value: [T, ..., N] v_{t,k}, the value of (s_t, a_1..a_{k-1}).
+      next_value: [T, ...] v'_t, the value of (s_{t+1}, no action yet), before any reset.
+      terminated: [T, ...] bool.
+      truncated: [T, ...] bool.
+      gamma: discount of one environment step.
+      lambda_: trace decay of one environment step.
+
+    Returns:
+      [T, ..., N] advantages; `advantage + value` are the value targets, equal for all k.
+    """
+    first = generalized_advantage(
+        reward, value[..., 0], next_value, terminated, truncated, gamma=gamma, lambda_=lambda_
+    )
+    return (first + value[..., 0])[..., None] - value
