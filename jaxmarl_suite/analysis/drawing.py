@@ -92,7 +92,9 @@ def draw(
     """Fills `figure` with a headline, notes, a legend where labels at the lines would not do, and the panels."""
     canvas = Canvas(figure, width)
     looks = {line.key: line for panel in panels for line in panel.lines}
-    is_direct = len(panels) == 1 and 1 < len(looks) <= MAX_DIRECT_LABELS
+    labels = [line.label for line in looks.values()]
+    widest = max(canvas.text_width(text, style.LABEL_SIZE) for text in [legend_title or "", *labels])
+    is_direct = len(panels) == 1 and 1 < len(looks) <= MAX_DIRECT_LABELS and widest < 0.33 * width
     rows = _legend_rows(
         canvas, _entries(panels, list(looks.values()), is_direct), legend_title if not is_direct else None
     )
@@ -118,10 +120,7 @@ def draw(
         top += TEXT_ROW
     _draw_legend(canvas, rows, top + 0.16, height)
 
-    right = RIGHT
-    if is_direct:
-        widest = max(canvas.text_width(text, style.LABEL_SIZE) for text in _texts(looks.values(), legend_title))
-        right = LABEL_GAP + widest + 0.1
+    right = LABEL_GAP + widest + 0.1 if is_direct else RIGHT
     panel_width = (width - LEFT - right - PANEL_GAP * (columns - 1)) / columns
     limits = _limits(panels)
     for index, panel in enumerate(panels):
@@ -132,17 +131,15 @@ def draw(
         _draw_panel(axes, panel, limits[index], panel_width)
         if has_headers:
             offset = 0.06 + (0.17 if shows_quantity else 0)
-            _above(axes, panel.env, offset, panel_height, size=style.PANEL_SIZE, weight="bold", colour=style.INK)
+            full = canvas.text_width(panel.env, style.PANEL_SIZE, "bold")
+            size = style.PANEL_SIZE * min(1.0, max(0.7, panel_width / full))
+            _above(axes, panel.env, offset, panel_height, size=size, weight="bold", colour=style.INK)
         if shows_quantity:
             _above(axes, panel.quantity, 0.06, panel_height, size=style.NOTE_SIZE, weight="normal", colour=style.MUTED)
         if index + columns >= len(panels):
             axes.set_xlabel(axis_label, fontsize=style.NOTE_SIZE, loc="right", labelpad=3)
         if is_direct:
             _label_lines(axes, panel, panel_width, panel_height, legend_title)
-
-
-def _texts(lines: Any, legend_title: str | None) -> list[str]:
-    return [line.label for line in lines] + ([legend_title] if legend_title else [])
 
 
 def _entries(panels: Sequence[Panel], lines: Sequence[Line], is_direct: bool) -> list[Entry]:
@@ -180,22 +177,19 @@ def _draw_legend(canvas: Canvas, rows: Sequence[Any], top: float, height: float)
     from matplotlib.lines import Line2D
 
     figure = canvas.figure
-    how = {"va": "center_baseline", "fontsize": style.LABEL_SIZE}
+    how: dict[str, Any] = {"va": "center_baseline", "fontsize": style.LABEL_SIZE}
     for number, row in enumerate(rows):
         y = 1 - (top + 0.24 * number) / height
         for x, item in row:
             if isinstance(item, str):
-                figure.text(
-                    x / canvas.width, y, item, va="center_baseline", fontsize=style.LABEL_SIZE, color=style.MUTED
-                )
+                figure.text(x / canvas.width, y, item, color=style.MUTED, **how)
                 continue
             text, colour, dashes, thickness = item
             ends = [x / canvas.width, (x + 0.28) / canvas.width]
-            sample = Line2D(
-                ends, [y, y], color=colour, linestyle=dashes, linewidth=thickness, transform=figure.transFigure
-            )
+            sample = Line2D(ends, [y, y], color=colour, linestyle=dashes, linewidth=thickness)
+            sample.set_transform(figure.transFigure)
             figure.add_artist(sample)
-            figure.text(ends[0] + 0.36 / canvas.width, y, text, va="center_baseline", fontsize=style.LABEL_SIZE)
+            figure.text(ends[0] + 0.36 / canvas.width, y, text, **how)
 
 
 def _limits(panels: Sequence[Panel]) -> list[tuple[float, float]]:
@@ -284,7 +278,8 @@ def _label_lines(axes: Any, panel: Panel, width: float, height: float, title: st
         axes.plot(x, y, color=line.colour, linewidth=0.7, alpha=0.8, transform=axes.transAxes, clip_on=False)
         axes.text(
             1 + LABEL_GAP / width, target / height, line.label,
-            transform=axes.transAxes, color=style.darker(line.colour), fontsize=style.LABEL_SIZE, va="center_baseline",
+            transform=axes.transAxes, color=style.darker(line.colour, 0.3),
+            fontsize=style.LABEL_SIZE, va="center_baseline",
         )  # fmt: skip
     if title:
         axes.text(

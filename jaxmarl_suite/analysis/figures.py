@@ -147,7 +147,7 @@ def _looks(groups: Sequence[Series]) -> dict[str, tuple[str, str, Any]]:
     for algorithm in algorithms:
         labels = [label for label, series in series_of.items() if series.algorithm == algorithm]
         for index, label in enumerate(labels):
-            colour = style.lighter(style.algorithm_colour(algorithm), 0.5 * index / max(len(labels) - 1, 1))
+            colour = style.lighter(style.algorithm_colour(algorithm), 0.4 * index / max(len(labels) - 1, 1))
             looks[label] = (label, colour, style.SHADE_DASHES[index % len(style.SHADE_DASHES)])
     return looks
 
@@ -176,7 +176,7 @@ def _notes(panels: Sequence[Panel], groups: Sequence[Series], metric: str, confi
         name += " as a fraction of the optimum"
     counts = sorted({series.num_lanes for series in groups})
     number = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    unit = "instance and seed pairs" if any(series.num_instances > 1 for series in groups) else "seeds"
+    unit = "runs" if any(series.num_instances > 1 for series in groups) else "seeds"
     if counts == [1]:
         return [name, "a single seed, so no interval"]
     return [name, f"interquartile mean of {number} {unit}, {100 * confidence:g} % interval"]

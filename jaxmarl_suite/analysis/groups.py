@@ -68,6 +68,11 @@ class Series:
         return len({instance for member in self.members for instance in member.instances})
 
     @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of the lanes, each once, ascending."""
+        return tuple(sorted({member.run.lanes[index].seed for member in self.members for index in member.indices}))
+
+    @property
     def optima(self) -> Array:
         """Optimum of each lane `[L]`; nan where unknown."""
         return np.concatenate([member.run.optimum[list(member.indices)] for member in self.members])
@@ -117,7 +122,7 @@ class Series:
             paths = ", ".join(str(member.run.path) for member in self.members)
             raise ValueError(f"{self.label} on {self.env}: no evaluation of {metric!r} common to all lanes of {paths}")
         values = values[:, complete]
-        return SeriesCurve(steps[complete], updates[complete], self._strata(values))
+        return SeriesCurve(steps[complete], updates[complete], self.stratify(values))
 
     def final(
         self, metric: str = "return", *, kind: Literal["train", "eval"] = "eval", normalised: bool = False
@@ -130,9 +135,10 @@ class Series:
         values = np.concatenate(
             [member.run.absolute(metric, normalised=normalised)[list(member.indices)] for member in self.members]
         )
-        return None if np.isnan(values).any() else self._strata(values)
+        return None if np.isnan(values).any() else self.stratify(values)
 
-    def _strata(self, values: Array) -> tuple[Array, ...]:
+    def stratify(self, values: Array) -> tuple[Array, ...]:
+        """Values of all lanes `[L, ...]` split by pooled instance of the environment, each `[S, ...]`."""
         instances = np.array([instance for member in self.members for instance in member.instances])
         names = list(dict.fromkeys(instances.tolist()))
         if len(names) == len(instances):

@@ -70,7 +70,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """ "finished", "interrupted" or "failed" as the run recorded it; "unfinished" without a summary."""
+        """How the run ended by its own record: finished, interrupted or failed; unfinished without a summary."""
         return "unfinished" if self.summary is None else str(self.summary.get("status", "unfinished"))
 
     @property
