@@ -36,7 +36,7 @@ def export(
     layout: Layout | None = None,
     metric: str = "return",
     strict: bool = True,
-    elapsed_time: bool = True,
+    elapsed_time: bool = False,
 ) -> Path:
     """Writes `runs` to the file `path` for another tool, and returns it.
 
@@ -66,7 +66,7 @@ def export(
         scores = rliable_scores(runs, metric)
         if suffix == ".npz":
             target.parent.mkdir(parents=True, exist_ok=True)
-            np.savez(target, **{name: matrix for name, matrix in scores.matrices.items()})  # type: ignore[arg-type]
+            np.savez(target, **dict(scores.matrices))  # type: ignore[arg-type]
             return target
         content = {
             "metric": scores.metric,
@@ -80,21 +80,21 @@ def export(
 
 
 def marl_eval_data(
-    runs: Run | Iterable[Run], *, strict: bool = True, elapsed_time: bool = True
+    runs: Run | Iterable[Run], *, strict: bool = True, elapsed_time: bool = False
 ) -> dict[str, dict[str, dict[str, dict[str, dict[str, Any]]]]]:
     """Evaluations in marl-eval's nesting: environment, task, algorithm, run, step, metric.
 
     `matrix/climbing` is the task `climbing` of the environment `matrix`; options of an environment belong to its task,
-    other settings to the name of the algorithm. A run is `seed_3`, its steps are `step_0` and so on with `step_count` and
-    one-element lists of metrics (means over episodes), and `absolute_metrics` holds the best checkpoint's. Metrics that
-    some lane of an environment lacks at some step are left out, as marl-eval needs the same ones everywhere.
+    other settings to the name of the algorithm. A run is `seed_3`, its steps are `step_0` and so on with `step_count`
+    and one-element lists of metrics (means over episodes), and `absolute_metrics` holds the best checkpoint's. Metrics
+    that some lane of an environment lacks at some step are left out, as marl-eval needs the same ones everywhere.
 
     Args:
         runs: one run or several.
         strict: refuse what marl-eval cannot aggregate: within one environment, every task needs the same algorithms,
             runs and number of steps, and every run its absolute metrics. False writes what there is.
-        elapsed_time: also write seconds since the first evaluation into each step, as marl-eval's own logger does. Its
-            diagnosis of data errors then reports the metrics as unequal, since `absolute_metrics` has none.
+        elapsed_time: also write seconds since the first evaluation into each step, as marl-eval's own logger does. Left
+            out by default: its check of data errors then reports unequal metrics, since `absolute_metrics` has none.
 
     Raises:
         ValueError: see `strict`; or no metric is common to all steps.
@@ -147,9 +147,7 @@ def rliable_scores(runs: Run | Iterable[Run], metric: str = "return", *, normali
             raise ValueError(f"{algorithm} has no run on {missing[0]}; rliable compares algorithms on the same tasks")
         counts = {task: len(by_task[task]) for task in tasks}
         if len(set(counts.values())) > 1:
-            raise ValueError(
-                f"{algorithm} has different numbers of runs: {counts}; rliable needs as many for each task"
-            )
+            raise ValueError(f"{algorithm} has different numbers of runs: {counts}; rliable needs the same everywhere")
         matrices[algorithm] = np.stack([by_task[task] for task in tasks], axis=1)
     return Scores(matrices, tasks, metric, divide)
 
@@ -220,6 +218,6 @@ def _check_comparable(family: str, tasks: Mapping[str, Mapping[str, Mapping[str,
                 expected, first = shape, where
             elif shape != expected:
                 raise ValueError(
-                    f"{where} differs from {first} in its algorithms, seeds or number of evaluations; marl-eval needs the "
-                    "same ones for every task of an environment (strict=False writes them anyway)"
+                    f"{where} differs from {first} in its algorithms, seeds or number of evaluations; marl-eval "
+                    "needs the same ones for every task of an environment (strict=False writes them anyway)"
                 )

@@ -11,20 +11,20 @@ INK = "#1a1a1a"
 MUTED = "#6b7280"
 GRID = "#e5e7eb"
 
-# Okabe and Ito's palette, then Paul Tol's muted one: told apart with every common colour vision. One colour for each
-# algorithm in every figure, whatever else is drawn. The first four are those most often drawn together.
+# One colour for each algorithm in every figure, whatever else is drawn. Chosen by search so that they stay apart with
+# every common colour vision (a test simulates them), the first four, which are most often drawn together, by far.
 ALGORITHM_COLOURS = {
-    "tad-ppo": "#0072B2",
-    "mappo": "#E69F00",
-    "ippo": "#009E73",
-    "happo": "#CC79A7",
-    "iql": "#56B4E9",
-    "vdn": "#D55E00",
-    "qmix": "#332288",
-    "qtran": "#999933",
-    "cw-qmix": "#AA4499",
-    "ow-qmix": "#117733",
-    "qplex": "#882255",
+    "tad-ppo": "#0046CF",
+    "mappo": "#FF7E01",
+    "ippo": "#00B87A",
+    "happo": "#BB6FB0",
+    "iql": "#2C8EE4",
+    "vdn": "#BB1A00",
+    "qmix": "#502D90",
+    "qtran": "#748749",
+    "cw-qmix": "#A73E76",
+    "ow-qmix": "#104025",
+    "qplex": "#650752",
 }
 
 RC: Any = {

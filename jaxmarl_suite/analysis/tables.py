@@ -24,7 +24,7 @@ DEFAULT_TOLERANCE = 0.01
 
 @dataclass(frozen=True)
 class TableRow:
-    """The results of one series. Estimates are None where a quantity is unknown or, for `absolute`, not yet measured."""
+    """The results of one series. Estimates are None where a quantity is unknown or not yet measured."""
 
     env: str
     label: str  # algorithm and settings
