@@ -70,6 +70,15 @@ class Canvas:
                 lines.append(part)
         return lines
 
+    def fit(self, text: str, width: float, size: float) -> tuple[str, float]:
+        """Bold `text` in at most `width` inches, and its size: made smaller by up to a fifth, then cut short."""
+        size *= min(1.0, max(0.8, width / self.text_width(text, size, "bold")))
+        whole = text
+        while self.text_width(text, size, "bold") > 1.001 * width and len(whole) > 1:
+            whole = whole[:-1]
+            text = whole.rstrip(" (") + "…"
+        return text, size
+
     def write(self, text: str, below_top: float, **how: Any) -> None:
         """Writes `text` from the left edge, its top `below_top` inches below that of the figure."""
         height = self.figure.get_figheight()
@@ -131,9 +140,8 @@ def draw(
         _draw_panel(axes, panel, limits[index], panel_width)
         if has_headers:
             offset = 0.06 + (0.17 if shows_quantity else 0)
-            full = canvas.text_width(panel.env, style.PANEL_SIZE, "bold")
-            size = style.PANEL_SIZE * min(1.0, max(0.7, panel_width / full))
-            _above(axes, panel.env, offset, panel_height, size=size, weight="bold", colour=style.INK)
+            name, size = canvas.fit(panel.env, panel_width, style.PANEL_SIZE)
+            _above(axes, name, offset, panel_height, size=size, weight="bold", colour=style.INK)
         if shows_quantity:
             _above(axes, panel.quantity, 0.06, panel_height, size=style.NOTE_SIZE, weight="normal", colour=style.MUTED)
         if index + columns >= len(panels):
@@ -293,7 +301,7 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
 
     Where `high - low` is too small for the gaps, positions run over `high`.
     """
-    order = np.argsort(np.asarray(wanted), kind="stable")
+    order = np.lexsort((-np.arange(len(wanted)), np.asarray(wanted)))  # of equals, the first goes on top
     # Subtracting the gaps turns "apart by gap" into "not descending", which pooling adjacent violators solves.
     pools: list[list[float]] = []  # sum, count
     for rank, index in enumerate(order):

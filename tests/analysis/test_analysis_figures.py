@@ -97,9 +97,9 @@ def test_scores_have_as_many_digits_as_they_need(value, text):
 
 def test_labels_are_moved_apart_as_little_as_possible():
     assert spread([1.0, 0.2], 0.1, 0.0, 2.0) == [1.0, 0.2]
-    assert spread([1.0, 1.0], 0.2, 0.0, 2.0) == pytest.approx([0.9, 1.1])
-    assert spread([2.0, 2.0], 0.2, 0.0, 2.0) == pytest.approx([1.8, 2.0])
-    assert spread([0.0, 0.0, 0.0], 0.2, 0.0, 2.0) == pytest.approx([0.0, 0.2, 0.4])
+    assert spread([1.0, 1.0], 0.2, 0.0, 2.0) == pytest.approx([1.1, 0.9])
+    assert spread([2.0, 2.0], 0.2, 0.0, 2.0) == pytest.approx([2.0, 1.8])
+    assert spread([0.0, 0.0, 0.0], 0.2, 0.0, 2.0) == pytest.approx([0.4, 0.2, 0.0])
     rng = np.random.default_rng(0)
     for _ in range(50):
         wanted = rng.uniform(0, 3, size=rng.integers(1, 9)).tolist()
