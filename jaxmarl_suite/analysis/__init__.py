@@ -1,0 +1,49 @@
+"""Reading run folders: curves, statistics for few seeds, figures, tables, exports. Needs no JAX."""
+
+from jaxmarl_suite.analysis.exports import Scores, export, marl_eval_data, rliable_scores
+from jaxmarl_suite.analysis.figures import plot
+from jaxmarl_suite.analysis.groups import Series, SeriesCurve, group_runs
+from jaxmarl_suite.analysis.run import Curve, Lane, Row, Run, load_run, normalise
+from jaxmarl_suite.analysis.statistics import (
+    Band,
+    Estimate,
+    bootstrap_band,
+    bootstrap_estimate,
+    fraction_estimate,
+    iqm,
+    median,
+    optimality_gap,
+    probability_of_improvement,
+)
+from jaxmarl_suite.analysis.tables import TableRow, render_markdown, summarise, table, update_section
+
+__all__ = [
+    "Band",
+    "Curve",
+    "Estimate",
+    "Lane",
+    "Row",
+    "Run",
+    "Scores",
+    "Series",
+    "SeriesCurve",
+    "TableRow",
+    "bootstrap_band",
+    "bootstrap_estimate",
+    "export",
+    "fraction_estimate",
+    "group_runs",
+    "iqm",
+    "load_run",
+    "marl_eval_data",
+    "median",
+    "normalise",
+    "optimality_gap",
+    "plot",
+    "probability_of_improvement",
+    "render_markdown",
+    "rliable_scores",
+    "summarise",
+    "table",
+    "update_section",
+]

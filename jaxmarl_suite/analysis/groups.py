@@ -1,0 +1,257 @@
+"""What to compare: lanes of one or more runs, sorted into series of the same algorithm, environment and settings.
+
+Settings appear in a label only where they differ between the lanes of one algorithm on one environment: between the
+points of a sweep, or between runs with different configurations. Environment options named in `pool` (by default
+`env.seed`, which draws an instance of a random environment) do not split a series: their values are the strata of its
+statistics.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jaxmarl_suite.analysis.run import Run
+
+Array = NDArray[np.float64]
+DEFAULT_POOL = ("env.seed",)
+ALGORITHM_ORDER = (
+    *("tad-ppo", "mappo", "ippo", "happo", "iql", "vdn", "qmix", "qtran", "cw-qmix", "ow-qmix", "qplex"),
+)
+
+
+@dataclass(frozen=True)
+class Member:
+    """The lanes that one run contributes to a series."""
+
+    run: Run
+    indices: tuple[int, ...]  # into run.lanes
+    instances: tuple[str, ...]  # pooled environment options of each lane
+
+
+@dataclass(frozen=True)
+class SeriesCurve:
+    """Scores of a series at the `T` evaluations that all its lanes have."""
+
+    env_steps: NDArray[np.int64]  # [T]
+    updates: NDArray[np.int64]  # [T]
+    strata: tuple[Array, ...]  # each [S, T]
+
+
+@dataclass(frozen=True)
+class Series:
+    """Lanes that differ only in their seed and, possibly, in the pooled instance of their environment."""
+
+    env: str  # id, and options where they were given
+    algorithm: str
+    settings: tuple[tuple[str, Any], ...]  # what tells this series from others of the same algorithm
+    members: tuple[Member, ...]
+
+    @property
+    def label(self) -> str:
+        """The algorithm, then the settings."""
+        return " ".join((self.algorithm, *(f"{name}={format_setting(value)}" for name, value in self.settings)))
+
+    @property
+    def num_lanes(self) -> int:
+        """Lanes, which is seeds unless several instances of the environment are pooled."""
+        return sum(len(member.indices) for member in self.members)
+
+    @property
+    def num_instances(self) -> int:
+        """Different pooled instances of the environment."""
+        return len({instance for member in self.members for instance in member.instances})
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of the lanes, each once, ascending."""
+        return tuple(sorted({member.run.lanes[index].seed for member in self.members for index in member.indices}))
+
+    @property
+    def optima(self) -> Array:
+        """Optimum of each lane `[L]`; nan where unknown."""
+        return np.concatenate([member.run.optimum[list(member.indices)] for member in self.members])
+
+    @property
+    def can_normalise(self) -> bool:
+        """Whether every lane has a known positive optimum."""
+        return bool(np.all(self.optima > 0))
+
+    def policies(self, metric: str = "return") -> tuple[str, ...]:
+        """Further policies evaluated beside the learned one: "teacher" where `teacher/return` exists."""
+        held = [member.run.metric_names("eval") for member in self.members]
+        common = [name for name in held[0] if all(name in names for names in held)]
+        return tuple(name[: -len(metric) - 1] for name in common if name.endswith("/" + metric))
+
+    def curve(
+        self, metric: str = "return", *, kind: Literal["train", "eval"] = "eval", normalised: bool = False
+    ) -> SeriesCurve:
+        """Scores at every evaluation that all lanes have.
+
+        Evaluations that some lane lacks (an interrupted run, a diverged seed) are left out: a mean over the seeds that
+        survived would flatter.
+
+        Raises:
+            ValueError: no evaluation is common to all lanes, or no positive optimum to normalise by.
+        """
+        curves = [member.run.curve(metric, kind=kind, normalised=normalised) for member in self.members]
+        steps, updates = curves[0].env_steps, curves[0].updates
+        columns = [np.arange(len(steps)) for _ in curves]
+        if any(not np.array_equal(curve.updates, updates) for curve in curves) or any(
+            not np.array_equal(curve.env_steps, steps) for curve in curves
+        ):
+            common = sorted(set.intersection(*(set(curve.env_steps.tolist()) for curve in curves)))
+            columns = [
+                np.searchsorted(curve.env_steps, common, side="right") - 1 if common else np.array([], dtype=np.int64)
+                for curve in curves
+            ]
+            steps, updates = steps[columns[0]], updates[columns[0]]
+        values = np.concatenate(
+            [
+                curve.values[list(member.indices)][:, chosen]
+                for curve, member, chosen in zip(curves, self.members, columns, strict=True)
+            ]
+        )
+        complete = ~np.isnan(values).any(axis=0)
+        if not complete.any():
+            paths = ", ".join(str(member.run.path) for member in self.members)
+            raise ValueError(f"{self.label} on {self.env}: no evaluation of {metric!r} common to all lanes of {paths}")
+        values = values[:, complete]
+        return SeriesCurve(steps[complete], updates[complete], self.stratify(values))
+
+    def final(
+        self, metric: str = "return", *, kind: Literal["train", "eval"] = "eval", normalised: bool = False
+    ) -> tuple[Array, ...]:
+        """Strata `[S]` of the scores at the last evaluation that all lanes have."""
+        return tuple(scores[:, -1] for scores in self.curve(metric, kind=kind, normalised=normalised).strata)
+
+    def absolute(self, metric: str = "return", *, normalised: bool = False) -> tuple[Array, ...] | None:
+        """Strata `[S]` of the best checkpoints' scores; None while some lane has none."""
+        values = np.concatenate(
+            [member.run.absolute(metric, normalised=normalised)[list(member.indices)] for member in self.members]
+        )
+        return None if np.isnan(values).any() else self.stratify(values)
+
+    def stratify(self, values: Array) -> tuple[Array, ...]:
+        """Values of all lanes `[L, ...]` split by pooled instance of the environment, each `[S, ...]`."""
+        instances = np.array([instance for member in self.members for instance in member.instances])
+        names = list(dict.fromkeys(instances.tolist()))
+        if len(names) == len(instances):
+            # One seed for each instance: then the instances are what was sampled, and what is resampled.
+            return (values,)
+        return tuple(values[instances == name] for name in names)
+
+
+def group_runs(runs: Run | Iterable[Run], pool: Sequence[str] = DEFAULT_POOL) -> list[Series]:
+    """Series of all lanes of `runs`: environments in order of appearance, then algorithms, then settings.
+
+    Raises:
+        ValueError: no runs, or the same seed of the same series twice.
+    """
+    found = [runs] if isinstance(runs, Run) else list(runs)
+    if not found:
+        raise ValueError("no runs given")
+    described = [_describe(run, index, pool) for run in found for index in range(len(run.lanes))]
+    varying: dict[tuple[str, str], list[str]] = {}
+    for key in {(lane.env, lane.algorithm) for lane in described}:
+        alike = [lane.settings for lane in described if (lane.env, lane.algorithm) == key]
+        names = dict.fromkeys(name for settings in alike for name in settings)
+        varying[key] = [name for name in names if len({_canonical(settings.get(name)) for settings in alike}) > 1]
+
+    grouped: dict[tuple[str, str, str], list[_Described]] = {}
+    chosen: dict[tuple[str, str, str], tuple[tuple[str, Any], ...]] = {}
+    for lane in described:
+        settings = tuple((name, lane.settings.get(name)) for name in varying[lane.env, lane.algorithm])
+        series = (lane.env, lane.algorithm, _canonical(settings))
+        grouped.setdefault(series, []).append(lane)
+        chosen[series] = settings
+    result = [Series(key[0], key[1], chosen[key], _members(lanes)) for key, lanes in grouped.items()]
+    env_order = list(dict.fromkeys(series.env for series in result))
+    return sorted(
+        result, key=lambda series: (env_order.index(series.env), _algorithm_rank(series), _setting_rank(series))
+    )
+
+
+def format_setting(value: Any) -> str:
+    """A setting as a label shows it: numbers in their shortest form."""
+    if value is None:
+        return "default"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+@dataclass(frozen=True)
+class _Described:
+    run: Run
+    index: int
+    env: str
+    algorithm: str
+    settings: Mapping[str, Any]
+    instance: str
+
+
+def _describe(run: Run, index: int, pool: Sequence[str]) -> _Described:
+    lane = run.lanes[index]
+    options = {name: value for name, value in run.env_options.items() if f"env.{name}" not in pool}
+    env = run.env
+    if options:
+        env += " (" + ", ".join(f"{name}={format_setting(value)}" for name, value in options.items()) + ")"
+    given = {f"env.{name}": value for name, value in run.env_options.items()} | dict(lane.overrides)
+    overrides = {name: value for name, value in lane.overrides.items() if name not in pool}
+    settings = _flatten(run.config) | {"total_steps": run.total_steps} | overrides
+    # 1 and 1.0 are the same setting, and should not become two.
+    settings = {name: int(v) if isinstance(v, float) and v.is_integer() else v for name, v in settings.items()}
+    instance = _canonical({name: given[name] for name in pool if name in given})
+    return _Described(run, index, env, run.algorithm, settings, instance)
+
+
+def _members(lanes: Sequence[_Described]) -> tuple[Member, ...]:
+    seen: dict[tuple[int, str], _Described] = {}
+    by_run: dict[int, list[_Described]] = {}
+    for lane in lanes:
+        key = (lane.run.lanes[lane.index].seed, lane.instance)
+        if key in seen:
+            raise ValueError(
+                f"seed {key[0]} of {lane.algorithm} on {lane.env} appears twice with the same settings: "
+                f"in {seen[key].run.path} and {lane.run.path}"
+            )
+        seen[key] = lane
+        by_run.setdefault(id(lane.run), []).append(lane)
+    return tuple(
+        Member(group[0].run, tuple(lane.index for lane in group), tuple(lane.instance for lane in group))
+        for group in by_run.values()
+    )
+
+
+def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def _algorithm_rank(series: Series) -> tuple[int, str]:
+    known = series.algorithm in ALGORITHM_ORDER
+    return (ALGORITHM_ORDER.index(series.algorithm) if known else len(ALGORITHM_ORDER), series.algorithm)
+
+
+def _setting_rank(series: Series) -> tuple[tuple[int, float, str], ...]:
+    def rank(value: Any) -> tuple[int, float, str]:
+        if isinstance(value, int | float):
+            return (0, float(value), "")
+        return (1, 0.0, format_setting(value))
+
+    return tuple(rank(value) for _, value in series.settings)
