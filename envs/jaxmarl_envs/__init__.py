@@ -25,10 +25,12 @@ from jaxmarl_envs.core import (
     available,
     families,
     make,
+    one_hot,
     pytree_dataclass,
     register,
     restart,
     transition,
+    uniform_index,
 )
 
 __all__ = [
@@ -49,8 +51,10 @@ __all__ = [
     "available",
     "families",
     "make",
+    "one_hot",
     "pytree_dataclass",
     "register",
     "restart",
     "transition",
+    "uniform_index",
 ]

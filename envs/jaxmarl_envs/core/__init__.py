@@ -1,5 +1,6 @@
 """What every environment family is made of: types, registry, wrappers, batching and the conformance check."""
 
+from jaxmarl_envs.core._cheap import one_hot, uniform_index
 from jaxmarl_envs.core._environment import Environment, Wrapper
 from jaxmarl_envs.core._registry import Family, UnknownVariant, available, families, make, register
 from jaxmarl_envs.core._types import EnvSpec, TimeStep, pytree_dataclass, restart, transition
@@ -24,8 +25,10 @@ __all__ = [
     "available",
     "families",
     "make",
+    "one_hot",
     "pytree_dataclass",
     "register",
     "restart",
     "transition",
+    "uniform_index",
 ]

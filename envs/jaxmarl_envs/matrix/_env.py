@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmarl_envs.core import EnvSpec, TimeStep, pytree_dataclass, restart, transition
+from jaxmarl_envs.core import EnvSpec, TimeStep, pytree_dataclass, restart, transition, uniform_index
 
 
 @pytree_dataclass
@@ -97,12 +97,8 @@ class MatrixGame:
 
     def reset(self, key: jax.Array, params: MatrixParams) -> tuple[MatrixState, TimeStep]:
         """The first stage. Consumes `key` (used only where the start is random)."""
-        if self.start is not None:
-            stage = jnp.int32(self.start)
-        else:  # modulo of 32 random bits: one draw, and a bias below S / 2**32
-            stage = (jax.random.bits(key) % jnp.uint32(self.n_stages)).astype(jnp.int32)
-        view = self._view(stage)
-        return MatrixState(stage), restart(self.spec, obs=jnp.tile(view, (self.n_agents, 1)), state=view)
+        stage = uniform_index(key, self.n_stages) if self.start is None else jnp.int32(self.start)
+        return MatrixState(stage), restart(self.spec, **self._views(stage))
 
     def step(
         self, key: jax.Array, state: MatrixState, action: jax.Array, params: MatrixParams
@@ -116,16 +112,19 @@ class MatrixGame:
         stage = jnp.asarray(params.successor).at[state.stage, joint].get(mode="clip")
         over = state.stage >= self.n_stages
         stage = jnp.where(over, state.stage, stage)
-        view = self._view(stage)
         return MatrixState(stage), transition(
             self.spec,
-            obs=jnp.tile(view, (self.n_agents, 1)),
-            state=view,
+            **self._views(stage),
             reward=jnp.where(over, 0.0, reward),
             terminated=stage >= self.n_stages,
         )
 
-    def _view(self, stage: jax.Array) -> jax.Array:
-        if self.n_stages == 1:
-            return jnp.ones((1,), jnp.float32)
-        return jax.nn.one_hot(stage, self.n_stages, dtype=jnp.float32)
+    def _views(self, stage: jax.Array) -> dict[str, jax.Array]:
+        """`obs` [N, S] and `state` [S]."""
+        table = jnp.eye(self.n_stages + 1, self.n_stages) if self.n_stages > 1 else jnp.ones((2, 1))
+        rows = jnp.broadcast_to(table[:, None], (self.n_stages + 1, self.n_agents, self.n_stages))
+        # Rows are read where they lie: on CPU that costs less than repeating one row for every agent.
+        return {
+            "obs": rows.at[stage].get(mode="promise_in_bounds"),
+            "state": table.at[stage].get(mode="promise_in_bounds"),
+        }
