@@ -98,7 +98,8 @@ class MatrixGame:
     def reset(self, key: jax.Array, params: MatrixParams) -> tuple[MatrixState, TimeStep]:
         """The first stage. Consumes `key` (used only where the start is random)."""
         stage = uniform_index(key, self.n_stages) if self.start is None else jnp.int32(self.start)
-        return MatrixState(stage), restart(self.spec, **self._views(stage))
+        obs, view = self._views(stage)
+        return MatrixState(stage), restart(self.spec, obs=obs, state=view)
 
     def step(
         self, key: jax.Array, state: MatrixState, action: jax.Array, params: MatrixParams
@@ -112,19 +113,18 @@ class MatrixGame:
         stage = jnp.asarray(params.successor).at[state.stage, joint].get(mode="clip")
         over = state.stage >= self.n_stages
         stage = jnp.where(over, state.stage, stage)
+        obs, view = self._views(stage)
         return MatrixState(stage), transition(
             self.spec,
-            **self._views(stage),
+            obs=obs,
+            state=view,
             reward=jnp.where(over, 0.0, reward),
             terminated=stage >= self.n_stages,
         )
 
-    def _views(self, stage: jax.Array) -> dict[str, jax.Array]:
-        """`obs` [N, S] and `state` [S]."""
+    def _views(self, stage: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Observations [N, S] and global state [S]."""
         table = jnp.eye(self.n_stages + 1, self.n_stages) if self.n_stages > 1 else jnp.ones((2, 1))
         rows = jnp.broadcast_to(table[:, None], (self.n_stages + 1, self.n_agents, self.n_stages))
         # Rows are read where they lie: on CPU that costs less than repeating one row for every agent.
-        return {
-            "obs": rows.at[stage].get(mode="promise_in_bounds"),
-            "state": table.at[stage].get(mode="promise_in_bounds"),
-        }
+        return rows.at[stage].get(mode="promise_in_bounds"), table.at[stage].get(mode="promise_in_bounds")
