@@ -36,8 +36,8 @@ class MatrixGame:
 
     - Reward: `payoff[stage, joint action]`, the same for every agent.
     - Then `stage = successor[stage, joint action]`; the episode terminates where that is S.
-    - Observation [S] and global state [S]: the stage one-hot, all zeros once the game is over; with a single stage both
-      are the constant 1.
+    - Observation and global state show the stage, to everyone alike: one-hot [S], all zeros once the game is over; or,
+      without `one_hot`, as a fraction stage / S [1]. With a single stage both are the constant 1.
 
     A one-shot game has one stage, a game repeated H times H stages (the step count), a contextual game one stage a
     context. Games of equal shape are equal as environments, whatever their payoffs, and share one compiled program.
@@ -48,6 +48,8 @@ class MatrixGame:
     n_stages: int
     start: int | None
     """First stage; None draws it uniformly."""
+    one_hot: bool
+    """How the stage is shown."""
     episode_limit: int | None
     """Steps until the stages run out at the latest; None if the game can go on for ever."""
     id: str = dataclasses.field(compare=False)
@@ -71,12 +73,13 @@ class MatrixGame:
     @cached_property
     def spec(self) -> EnvSpec:
         """Static description; `optimum` is computed from `default_params`."""
+        width = self._stage_views.shape[1]
         return EnvSpec(
             id=self.id,
             n_agents=self.n_agents,
-            obs_shape=(self.n_stages,),
+            obs_shape=(width,),
             num_actions=self.num_actions,
-            state_size=self.n_stages,
+            state_size=width,
             episode_limit=self.episode_limit,
             obs_bounds=(0.0, 1.0),
             optimum=None if self.episode_limit is None else self.optimal_return(self.episode_limit),
@@ -122,9 +125,18 @@ class MatrixGame:
             terminated=stage >= self.n_stages,
         )
 
+    @cached_property
+    def _stage_views(self) -> np.ndarray:
+        """[S + 1, G] float32: what each stage, and the end, looks like."""
+        if self.n_stages == 1:
+            return np.ones((2, 1), np.float32)
+        if self.one_hot:
+            return np.eye(self.n_stages + 1, self.n_stages, dtype=np.float32)
+        return np.linspace(0, 1, self.n_stages + 1, dtype=np.float32)[:, None]
+
     def _views(self, stage: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Observations [N, S] and global state [S]."""
-        table = jnp.eye(self.n_stages + 1, self.n_stages) if self.n_stages > 1 else jnp.ones((2, 1))
-        rows = jnp.broadcast_to(table[:, None], (self.n_stages + 1, self.n_agents, self.n_stages))
-        # Rows are read where they lie: on CPU that costs less than repeating one row for every agent.
+        """Observations [N, G] and global state [G]."""
+        table = jnp.asarray(self._stage_views)
+        # The row read is already repeated for every agent: on CPU that costs less than repeating it afterwards.
+        rows = jnp.broadcast_to(table[:, None], (table.shape[0], self.n_agents, table.shape[1]))
         return rows.at[stage].get(mode="promise_in_bounds"), table.at[stage].get(mode="promise_in_bounds")
