@@ -1,6 +1,7 @@
 """What every environment family is made of: types, registry, wrappers, batching and the conformance check."""
 
 from jaxmarl_envs.core._cheap import one_hot, uniform_index
+from jaxmarl_envs.core._check import ProtocolError, Report, check_environment
 from jaxmarl_envs.core._environment import Environment, Wrapper
 from jaxmarl_envs.core._registry import Family, UnknownVariant, available, families, make, register
 from jaxmarl_envs.core._types import EnvSpec, TimeStep, pytree_dataclass, restart, transition
@@ -16,6 +17,8 @@ __all__ = [
     "Family",
     "LastAction",
     "PadAgents",
+    "ProtocolError",
+    "Report",
     "TimeLimit",
     "TimeStep",
     "UnknownVariant",
@@ -23,6 +26,7 @@ __all__ = [
     "VectorState",
     "Wrapper",
     "available",
+    "check_environment",
     "families",
     "make",
     "one_hot",

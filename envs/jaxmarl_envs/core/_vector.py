@@ -41,13 +41,13 @@ class VectorEnv:
 
     def reset(self, key: jax.Array, params: Params) -> VectorState:
         """E fresh episodes. Consumes `key`."""
-        inner, timestep = jax.vmap(self.env.reset, (0, None))(_keys(key, 0, self.num_envs), params)
+        inner, timestep = jax.vmap(self.env.reset, (0, None))(environment_keys(key, self.num_envs), params)
         return VectorState(inner, timestep)
 
     def step(self, key: jax.Array, state: VectorState, action: jax.Array, params: Params) -> VectorState:
         """All environments one step on, those that ended restarted. `action`: [E, N] or [E, N, D]. Consumes `key`."""
-        step_keys = _keys(key, 0, self.num_envs)
-        reset_keys = _keys(key, self.num_envs, self.num_envs)
+        step_keys = environment_keys(key, self.num_envs)
+        reset_keys = environment_keys(key, self.num_envs, start=self.num_envs)
         inner, timestep = jax.vmap(self.env.step, (0, 0, 0, None))(step_keys, state.inner, action, params)
         fresh_inner, fresh = jax.vmap(self.env.reset, (0, None))(reset_keys, params)
         done = timestep.done
@@ -65,8 +65,8 @@ class VectorEnv:
         )
 
 
-def _keys(key: jax.Array, start: int, num: int) -> jax.Array:
-    """[num] keys, different for different `start + i`, made from `key` without hashing.
+def environment_keys(key: jax.Array, num: int, *, start: int = 0) -> jax.Array:
+    """[num] keys, different for different `start + i`, made from `key` without hashing. Consumes `key`.
 
     Counter-based generators promise independent streams for any two different keys, and `key` is itself a hash; on CPU
     splitting it would cost more than many an environment.
