@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmarl_envs.core._environment import Environment, Params
+from jaxmarl_envs.core._episode import random_action
 from jaxmarl_envs.core._types import EnvSpec, TimeStep
 from jaxmarl_envs.core._vector import VectorEnv, environment_keys
 
@@ -151,15 +152,6 @@ def _describe(value: Any) -> str:
     return f"a {type(value).__name__}"
 
 
-def _actions(spec: EnvSpec, key: jax.Array, mask: jax.Array) -> jax.Array:
-    """Random legal actions, [*, N] int32 or [*, N, D] float32, for a mask [*, N, A]."""
-    noise = jax.random.uniform(key, mask.shape)
-    if spec.is_discrete:
-        return jnp.where(mask, noise, -1.0).argmax(-1).astype(jnp.int32)
-    low, high = (bound if np.isfinite(bound) else np.sign(bound) for bound in spec.action_bounds)
-    return low + noise * (high - low)
-
-
 def _step_arguments(env: Environment, spec: EnvSpec, key: jax.Array, params: Params) -> tuple[Any, ...]:
     state, _ = jax.eval_shape(lambda k, p: env.reset(k, p), key, params)
     shape = (spec.n_agents,) if spec.is_discrete else (spec.n_agents, spec.action_dim)
@@ -263,8 +255,8 @@ def _play(env: Environment, spec: EnvSpec, key: jax.Array, params: Params, num_s
     def body(carry: Any, key: jax.Array) -> Any:
         state, timestep, restarting = carry
         action_key, step_key = jax.random.split(key)
-        action = _actions(spec, action_key, timestep.action_mask)
-        restarting_action = _actions(spec, action_key, restarting.timestep.action_mask)
+        action = random_action(spec, action_key, timestep.action_mask)
+        restarting_action = random_action(spec, action_key, restarting.timestep.action_mask)
         keys = environment_keys(step_key, _NUM_ENVS)
         state, timestep = jax.vmap(env.step, (0, 0, 0, None))(keys, state, action, params)
         restarting = vector.step(step_key, restarting, restarting_action, params)

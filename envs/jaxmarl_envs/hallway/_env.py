@@ -2,11 +2,23 @@
 
 import dataclasses
 from functools import cached_property
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxmarl_envs.core import EnvSpec, TimeStep, one_hot, pytree_dataclass, restart, transition, uniform_index
+from jaxmarl_envs.core import (
+    EnvSpec,
+    Frame,
+    TimeStep,
+    Verdict,
+    one_hot,
+    pytree_dataclass,
+    restart,
+    transition,
+    uniform_index,
+)
+from jaxmarl_envs.hallway._viewer import draw
 
 STAY, CLOSER, AWAY = 0, 1, 2
 WIN_REWARD = 10.0
@@ -82,6 +94,10 @@ class Hallway:
             terminated=home.any(),
             metrics={"win": win.astype(jnp.float32)},
         )
+
+    def draw(self, ax: Any, frame: Frame) -> Verdict | None:
+        """Draws `frame` into matplotlib axes."""
+        return draw(self, ax, frame)
 
     def _observe(self, x: jax.Array) -> jax.Array:
         return one_hot(x, max(self.lengths) + 1)

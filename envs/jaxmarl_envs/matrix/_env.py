@@ -2,12 +2,14 @@
 
 import dataclasses
 from functools import cached_property
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmarl_envs.core import EnvSpec, TimeStep, pytree_dataclass, restart, transition, uniform_index
+from jaxmarl_envs.core import EnvSpec, Frame, TimeStep, Verdict, pytree_dataclass, restart, transition, uniform_index
+from jaxmarl_envs.matrix._viewer import draw
 
 
 @pytree_dataclass
@@ -124,6 +126,10 @@ class MatrixGame:
             reward=jnp.where(over, 0.0, reward),
             terminated=stage >= self.n_stages,
         )
+
+    def draw(self, ax: Any, frame: Frame) -> Verdict | None:
+        """Draws `frame` into matplotlib axes."""
+        return draw(self, ax, frame)
 
     @cached_property
     def _stage_views(self) -> np.ndarray:
