@@ -1,9 +1,13 @@
 """What every environment family is made of: types, registry, wrappers, batching and the conformance check."""
 
+from jaxmarl_envs.core._cheap import one_hot, uniform_index
+from jaxmarl_envs.core._check import ProtocolError, Report, check_environment
 from jaxmarl_envs.core._environment import Environment, Wrapper
+from jaxmarl_envs.core._episode import Episode, load_episode, random_action, record_episode
 from jaxmarl_envs.core._registry import Family, UnknownVariant, available, families, make, register
 from jaxmarl_envs.core._types import EnvSpec, TimeStep, pytree_dataclass, restart, transition
 from jaxmarl_envs.core._vector import VectorEnv, VectorState
+from jaxmarl_envs.core._viewer import Frame, Verdict, render, render_frames
 from jaxmarl_envs.core._wrappers import AgentId, Clock, EpisodeStatistics, LastAction, PadAgents, TimeLimit
 
 __all__ = [
@@ -11,21 +15,34 @@ __all__ = [
     "Clock",
     "EnvSpec",
     "Environment",
+    "Episode",
     "EpisodeStatistics",
     "Family",
+    "Frame",
     "LastAction",
     "PadAgents",
+    "ProtocolError",
+    "Report",
     "TimeLimit",
     "TimeStep",
     "UnknownVariant",
     "VectorEnv",
     "VectorState",
+    "Verdict",
     "Wrapper",
     "available",
+    "check_environment",
     "families",
+    "load_episode",
     "make",
+    "one_hot",
     "pytree_dataclass",
+    "random_action",
+    "record_episode",
     "register",
+    "render",
+    "render_frames",
     "restart",
     "transition",
+    "uniform_index",
 ]

@@ -63,6 +63,10 @@ class Wrapper:
         """The innermost environment."""
         return self.env.unwrapped if isinstance(self.env, Wrapper) else self.env
 
+    def inner_state(self, state: State) -> State:
+        """The wrapped environment's part of `state`; wrappers with a state of their own override this."""
+        return state
+
     def reset(self, key: jax.Array, params: Params) -> tuple[State, TimeStep]:
         """A fresh episode. Consumes `key`."""
         return self.env.reset(key, params)

@@ -41,15 +41,13 @@ class VectorEnv:
 
     def reset(self, key: jax.Array, params: Params) -> VectorState:
         """E fresh episodes. Consumes `key`."""
-        inner, timestep = jax.vmap(self.env.reset, (0, None))(jax.random.split(key, self.num_envs), params)
+        inner, timestep = jax.vmap(self.env.reset, (0, None))(environment_keys(key, self.num_envs), params)
         return VectorState(inner, timestep)
 
     def step(self, key: jax.Array, state: VectorState, action: jax.Array, params: Params) -> VectorState:
         """All environments one step on, those that ended restarted. `action`: [E, N] or [E, N, D]. Consumes `key`."""
-        # Two separate splits: an environment that ignores one of its keys then costs nothing for it.
-        step_key, reset_key = jax.random.split(key)
-        step_keys = jax.random.split(step_key, self.num_envs)
-        reset_keys = jax.random.split(reset_key, self.num_envs)
+        step_keys = environment_keys(key, self.num_envs)
+        reset_keys = environment_keys(key, self.num_envs, start=self.num_envs)
         inner, timestep = jax.vmap(self.env.step, (0, 0, 0, None))(step_keys, state.inner, action, params)
         fresh_inner, fresh = jax.vmap(self.env.reset, (0, None))(reset_keys, params)
         done = timestep.done
@@ -65,3 +63,15 @@ class VectorEnv:
                 action_mask=select(fresh.action_mask, timestep.action_mask),
             ),
         )
+
+
+def environment_keys(key: jax.Array, num: int, *, start: int = 0) -> jax.Array:
+    """[num] keys, different for different `start + i`, made from `key` without hashing. Consumes `key`.
+
+    Counter-based generators promise independent streams for any two different keys, and `key` is itself a hash; on CPU
+    splitting it would cost more than many an environment.
+    """
+    index = jnp.arange(start + 1, start + num + 1, dtype=jnp.uint32)  # from 1: `key` itself is not handed on
+    data = jax.random.key_data(key)
+    data = jnp.tile(data, (num, 1)).at[:, -1].set(data[-1] ^ index)
+    return jax.random.wrap_key_data(data, impl=jax.random.key_impl(key))

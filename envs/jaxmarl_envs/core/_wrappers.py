@@ -41,6 +41,10 @@ class TimeLimit(Wrapper):
         solve = getattr(self.env, "optimal_return", None)
         return spec.replace(episode_limit=limit, optimum=solve(limit) if solve else spec.optimum)
 
+    def inner_state(self, state: TimeLimitState) -> Any:
+        """Without what this wrapper counts."""
+        return state.inner
+
     def reset(self, key: jax.Array, params: Params) -> tuple[TimeLimitState, TimeStep]:
         """A fresh episode at t = 0."""
         inner, timestep = self.env.reset(key, params)
@@ -155,6 +159,10 @@ class Clock(_AppendToObs):
         state = jnp.concatenate([timestep.state, fraction[None]])
         return timestep.replace(state=state, final_state=state)
 
+    def inner_state(self, state: TimeLimitState) -> Any:
+        """Without what this wrapper counts."""
+        return state.inner
+
     def reset(self, key: jax.Array, params: Params) -> tuple[TimeLimitState, TimeStep]:
         """A fresh episode at time 0."""
         inner, timestep = self.env.reset(key, params)
@@ -190,6 +198,10 @@ class EpisodeStatistics(Wrapper):
     def spec(self) -> EnvSpec:
         """The spec with the two metrics."""
         return self.env.spec.replace(metrics=(*self.env.spec.metrics, "episode_return", "episode_length"))
+
+    def inner_state(self, state: EpisodeStatisticsState) -> Any:
+        """Without what this wrapper counts."""
+        return state.inner
 
     def reset(self, key: jax.Array, params: Params) -> tuple[EpisodeStatisticsState, TimeStep]:
         """A fresh episode with nothing counted."""

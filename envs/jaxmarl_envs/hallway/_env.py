@@ -2,11 +2,23 @@
 
 import dataclasses
 from functools import cached_property
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxmarl_envs.core import EnvSpec, TimeStep, pytree_dataclass, restart, transition
+from jaxmarl_envs.core import (
+    EnvSpec,
+    Frame,
+    TimeStep,
+    Verdict,
+    one_hot,
+    pytree_dataclass,
+    restart,
+    transition,
+    uniform_index,
+)
+from jaxmarl_envs.hallway._viewer import draw
 
 STAY, CLOSER, AWAY = 0, 1, 2
 WIN_REWARD = 10.0
@@ -61,9 +73,7 @@ class Hallway:
 
     def reset(self, key: jax.Array, params: tuple[()]) -> tuple[HallwayState, TimeStep]:
         """Agents on random cells. Consumes `key`."""
-        # Modulo of 32 random bits: one draw for all agents, and a bias below L / 2**32.
-        bits = jax.random.bits(key, (len(self.lengths),))
-        x = 1 + (bits % jnp.array(self.lengths, jnp.uint32)).astype(jnp.int32)
+        x = 1 + uniform_index(key, jnp.array(self.lengths), (len(self.lengths),))
         obs = self._observe(x)
         return HallwayState(x), restart(self.spec, obs=obs, state=obs.ravel())
 
@@ -85,5 +95,9 @@ class Hallway:
             metrics={"win": win.astype(jnp.float32)},
         )
 
+    def draw(self, ax: Any, frame: Frame) -> Verdict | None:
+        """Draws `frame` into matplotlib axes."""
+        return draw(self, ax, frame)
+
     def _observe(self, x: jax.Array) -> jax.Array:
-        return jax.nn.one_hot(x, max(self.lengths) + 1, dtype=jnp.float32)
+        return one_hot(x, max(self.lengths) + 1)

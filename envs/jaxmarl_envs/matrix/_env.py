@@ -2,12 +2,14 @@
 
 import dataclasses
 from functools import cached_property
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmarl_envs.core import EnvSpec, TimeStep, pytree_dataclass, restart, transition
+from jaxmarl_envs.core import EnvSpec, Frame, TimeStep, Verdict, pytree_dataclass, restart, transition, uniform_index
+from jaxmarl_envs.matrix._viewer import draw
 
 
 @pytree_dataclass
@@ -36,8 +38,8 @@ class MatrixGame:
 
     - Reward: `payoff[stage, joint action]`, the same for every agent.
     - Then `stage = successor[stage, joint action]`; the episode terminates where that is S.
-    - Observation [S] and global state [S]: the stage one-hot, all zeros once the game is over; with a single stage both
-      are the constant 1.
+    - Observation and global state show the stage, to everyone alike: one-hot [S], all zeros once the game is over; or,
+      without `one_hot`, as a fraction stage / S [1]. With a single stage both are the constant 1.
 
     A one-shot game has one stage, a game repeated H times H stages (the step count), a contextual game one stage a
     context. Games of equal shape are equal as environments, whatever their payoffs, and share one compiled program.
@@ -48,6 +50,8 @@ class MatrixGame:
     n_stages: int
     start: int | None
     """First stage; None draws it uniformly."""
+    one_hot: bool
+    """How the stage is shown."""
     episode_limit: int | None
     """Steps until the stages run out at the latest; None if the game can go on for ever."""
     id: str = dataclasses.field(compare=False)
@@ -71,12 +75,13 @@ class MatrixGame:
     @cached_property
     def spec(self) -> EnvSpec:
         """Static description; `optimum` is computed from `default_params`."""
+        width = self._stage_views.shape[1]
         return EnvSpec(
             id=self.id,
             n_agents=self.n_agents,
-            obs_shape=(self.n_stages,),
+            obs_shape=(width,),
             num_actions=self.num_actions,
-            state_size=self.n_stages,
+            state_size=width,
             episode_limit=self.episode_limit,
             obs_bounds=(0.0, 1.0),
             optimum=None if self.episode_limit is None else self.optimal_return(self.episode_limit),
@@ -97,12 +102,9 @@ class MatrixGame:
 
     def reset(self, key: jax.Array, params: MatrixParams) -> tuple[MatrixState, TimeStep]:
         """The first stage. Consumes `key` (used only where the start is random)."""
-        if self.start is not None:
-            stage = jnp.int32(self.start)
-        else:  # modulo of 32 random bits: one draw, and a bias below S / 2**32
-            stage = (jax.random.bits(key) % jnp.uint32(self.n_stages)).astype(jnp.int32)
-        view = self._view(stage)
-        return MatrixState(stage), restart(self.spec, obs=jnp.tile(view, (self.n_agents, 1)), state=view)
+        stage = uniform_index(key, self.n_stages) if self.start is None else jnp.int32(self.start)
+        obs, view = self._views(stage)
+        return MatrixState(stage), restart(self.spec, obs=obs, state=view)
 
     def step(
         self, key: jax.Array, state: MatrixState, action: jax.Array, params: MatrixParams
@@ -116,16 +118,31 @@ class MatrixGame:
         stage = jnp.asarray(params.successor).at[state.stage, joint].get(mode="clip")
         over = state.stage >= self.n_stages
         stage = jnp.where(over, state.stage, stage)
-        view = self._view(stage)
+        obs, view = self._views(stage)
         return MatrixState(stage), transition(
             self.spec,
-            obs=jnp.tile(view, (self.n_agents, 1)),
+            obs=obs,
             state=view,
             reward=jnp.where(over, 0.0, reward),
             terminated=stage >= self.n_stages,
         )
 
-    def _view(self, stage: jax.Array) -> jax.Array:
+    def draw(self, ax: Any, frame: Frame) -> Verdict | None:
+        """Draws `frame` into matplotlib axes."""
+        return draw(self, ax, frame)
+
+    @cached_property
+    def _stage_views(self) -> np.ndarray:
+        """[S + 1, G] float32: what each stage, and the end, looks like."""
         if self.n_stages == 1:
-            return jnp.ones((1,), jnp.float32)
-        return jax.nn.one_hot(stage, self.n_stages, dtype=jnp.float32)
+            return np.ones((2, 1), np.float32)
+        if self.one_hot:
+            return np.eye(self.n_stages + 1, self.n_stages, dtype=np.float32)
+        return np.linspace(0, 1, self.n_stages + 1, dtype=np.float32)[:, None]
+
+    def _views(self, stage: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Observations [N, G] and global state [G]."""
+        table = jnp.asarray(self._stage_views)
+        # The row read is already repeated for every agent: on CPU that costs less than repeating it afterwards.
+        rows = jnp.broadcast_to(table[:, None], (table.shape[0], self.n_agents, table.shape[1]))
+        return rows.at[stage].get(mode="promise_in_bounds"), table.at[stage].get(mode="promise_in_bounds")

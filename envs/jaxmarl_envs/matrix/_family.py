@@ -89,6 +89,8 @@ def make(variant: str, **options: Any) -> Environment:
 def repeated_game(name: str, payoff: np.ndarray, horizon: int = 1) -> MatrixGame:
     """The game with team payoffs `payoff` [A, ..., A] (one axis an agent), played `horizon` times and then terminated.
 
+    Everyone sees the fraction of the steps that are over, or the constant 1 in a one-shot game.
+
     Raises:
       ValueError: if the axes differ in length, the table is too large, or `horizon` is below 1.
     """
@@ -101,6 +103,7 @@ def repeated_game(name: str, payoff: np.ndarray, horizon: int = 1) -> MatrixGame
         num_actions=num_actions,
         n_stages=horizon,
         start=0,
+        one_hot=False,
         episode_limit=horizon,
         id=f"matrix/{name}",
         default_params=_params(payoff.reshape(1, -1), np.arange(1, horizon + 1)[:, None]),
@@ -115,6 +118,7 @@ def _multitask(name: str, n_agents: int, num_actions: int, num_games: int, seed:
         num_actions=num_actions,
         n_stages=num_games,
         start=None,
+        one_hot=True,
         episode_limit=1,
         id=f"matrix/{name}",
         default_params=_params(payoff, np.full((num_games, 1), num_games)),
@@ -130,6 +134,7 @@ def _two_step() -> MatrixGame:
         num_actions=2,
         n_stages=3,
         start=0,
+        one_hot=True,
         episode_limit=2,
         id="matrix/two-step",
         default_params=_params(payoff, successor),
@@ -148,6 +153,7 @@ def _mmdp() -> Environment:
         num_actions=2,
         n_stages=2,
         start=1,
+        one_hot=True,
         episode_limit=None,
         id="matrix/mmdp",
         default_params=_params(np.array([[0, 0, 0, 0], [1, 0, 0, 0]]), np.array([[0, 0, 0, 0], [1, 1, 1, 0]])),

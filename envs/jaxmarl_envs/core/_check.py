@@ -1,0 +1,383 @@
+"""Does an environment keep the protocol? Everything a learner relies on, tried in a few seconds."""
+
+import dataclasses
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmarl_envs.core._environment import Environment, Params
+from jaxmarl_envs.core._episode import random_action
+from jaxmarl_envs.core._types import EnvSpec, TimeStep
+from jaxmarl_envs.core._vector import VectorEnv, environment_keys
+
+_NUM_ENVS = 8
+_LOOP_STEPS = 4
+CHECKS = (
+    "spec: hashable, of the right type",
+    "shapes, dtypes and tree structures, as declared and unchanged by step",
+    "pure: every trace gives the same program, without side effects",
+    "deterministic: equal keys give equal episodes",
+    "vmap and scan agree with a Python loop",
+    "finite values, inside the declared bounds",
+    "action masks: something legal for every agent at all times",
+    "reset: zero reward, not over",
+    "ends: never terminated and truncated at once, within episode_limit, safe to step on",
+    "final_obs and final_state: as shown, and kept by auto-reset",
+    "optimum: not beaten by random play",
+)
+
+
+class ProtocolError(ValueError):
+    """An environment breaks the protocol; the message lists every way that was found."""
+
+    def __init__(self, name: str, failures: list[str]) -> None:
+        self.failures = tuple(failures)
+        lines = "".join(f"\n  - {failure}" for failure in failures)
+        super().__init__(f"environment {name} breaks the protocol in {len(failures)} way(s):{lines}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What `check_environment` tried, all of it passed."""
+
+    id: str
+    num_envs: int
+    num_steps: int
+    num_episodes: int
+    """Episodes of random play that ended."""
+    mean_return: float
+    """Their mean undiscounted return; NaN if none ended."""
+    checks: tuple[str, ...] = CHECKS
+
+    def __str__(self) -> str:
+        """A line a check."""
+        head = (
+            f"{self.id}: ok after {self.num_steps} steps of random play in {self.num_envs} environments "
+            f"({self.num_episodes} episodes, mean return {self.mean_return:.4g})"
+        )
+        return "\n".join([head, *(f"  ok  {check}" for check in self.checks)])
+
+
+def check_environment(
+    env: Environment, *, params: Params = None, key: jax.Array | None = None, num_steps: int | None = None
+) -> Report:
+    """A report that `env` keeps the protocol, from random play in a few environments.
+
+    Args:
+      env: one instance, not batched.
+      params: traced parameters; `env.default_params` if None (the optimum is checked only then).
+      key: random key; a fixed one if None.
+      num_steps: steps of random play; by default enough to pass `episode_limit`, at most 256.
+
+    Raises:
+      ProtocolError: listing everything that is wrong, what came and what was expected.
+    """
+    name = f"{type(env).__name__}"
+    missing = [part for part in ("spec", "default_params", "reset", "step") if not _has(env, part)]
+    if missing:
+        raise ProtocolError(name, [f"{part} is missing or raises when read" for part in missing])
+    spec = env.spec
+    if not isinstance(spec, EnvSpec):
+        raise ProtocolError(name, [f"spec is {_describe(spec)}, expected an EnvSpec"])
+    name = repr(spec.id)
+    key = jax.random.key(20) if key is None else key
+    at_default = params is None
+    params = env.default_params if at_default else params
+    if num_steps is None:
+        num_steps = min(spec.episode_limit + 2, 256) if spec.episode_limit else 64
+    if num_steps < 1:
+        raise ValueError(f"num_steps must be at least 1, got {num_steps}")
+
+    failures = _check_structure(env, spec, key, params)
+    if failures:  # nothing can run, or nothing that runs means what it should
+        raise ProtocolError(name, failures)
+    failures = _check_purity(env, spec, key, params)
+
+    play = jax.jit(lambda key: _play(env, spec, key, params, num_steps))
+    try:
+        first = jax.tree.map(np.asarray, play(key))
+        again = jax.tree.map(np.asarray, play(key))
+        loop = _loop(env, key, first["action"], params)
+    except Exception as error:
+        raise ProtocolError(
+            name, [*failures, f"random play under jit, vmap and scan raised {_short(error)}"]
+        ) from error
+    if _differences(first, again, exactly=True):
+        failures.append("not deterministic: the same program with the same key gave different episodes")
+    elif not failures:
+        steps = len(loop)
+        batched = [jax.tree.map(lambda x, t=t: x[t, 0], first["plain"]) for t in range(steps)]
+        failures += [
+            f"vmap and scan disagree with a Python loop over step: {where} at step {t + 1}"
+            for t in range(steps)
+            for where in _differences(batched[t], loop[t])
+        ][:3]
+    failures += _check_values(spec, first)
+    failures += _check_ends(spec, first["plain"], num_steps)
+    failures += _check_auto_reset(first)
+    returns = _episode_returns(first["vector"])
+    if at_default and spec.optimum is not None and len(returns):
+        error_bar = 4 * returns.std() / np.sqrt(len(returns)) + 1e-3 * (1 + abs(spec.optimum))
+        if returns.mean() > spec.optimum + error_bar:
+            failures.append(
+                f"spec.optimum is {spec.optimum:g}, but random play returned {returns.mean():g} on average over "
+                f"{len(returns)} episodes"
+            )
+    if failures:
+        raise ProtocolError(name, failures)
+    mean = float(returns.mean()) if len(returns) else float("nan")
+    return Report(spec.id, _NUM_ENVS, num_steps, len(returns), mean)
+
+
+def _has(env: Any, part: str) -> bool:
+    try:
+        getattr(env, part)
+    except Exception:
+        return False
+    return True
+
+
+def _short(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else '(no message)'}"
+
+
+def _describe(value: Any) -> str:
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{value.dtype}{list(value.shape)}"
+    return f"a {type(value).__name__}"
+
+
+def _step_arguments(env: Environment, spec: EnvSpec, key: jax.Array, params: Params) -> tuple[Any, ...]:
+    state, _ = jax.eval_shape(lambda k, p: env.reset(k, p), key, params)
+    shape = (spec.n_agents,) if spec.is_discrete else (spec.n_agents, spec.action_dim)
+    action = jax.ShapeDtypeStruct(shape, jnp.int32 if spec.is_discrete else jnp.float32)
+    return key, state, action, params
+
+
+def _check_structure(env: Environment, spec: EnvSpec, key: jax.Array, params: Params) -> list[str]:
+    failures = []
+    for part, value in (("spec", spec), ("the environment", env)):
+        try:
+            hash(value)
+        except TypeError as error:
+            failures.append(f"{part} is not hashable ({error}): use a frozen dataclass with hashable static fields")
+    outputs: dict[str, Any] = {}
+    for call, arguments in (
+        ("reset", lambda: (key, params)),
+        ("step", lambda: _step_arguments(env, spec, key, params)),
+    ):
+        method = getattr(env, call)
+        try:
+            output = jax.eval_shape(lambda *a, method=method: method(*a), *arguments())
+        except Exception as error:
+            return [*failures, f"{call} raised {_short(error)}"]
+        if not (isinstance(output, tuple) and len(output) == 2 and isinstance(output[1], TimeStep)):
+            return [*failures, f"{call} returned {_describe(output)}, expected a pair (state, TimeStep)"]
+        outputs[call] = output
+        failures += [f"{call}: {failure}" for failure in _check_timestep(spec, output[1])]
+    before, after = (_by_path(outputs[call][0]) for call in ("reset", "step"))
+    expected, structure = (str(jax.tree.structure(outputs[call][0])) for call in ("reset", "step"))
+    if structure != expected:
+        failures.append(f"state: step returns the tree structure {structure}, expected {expected} as from reset")
+    failures += [
+        f"state{path}: step returns {_describe(after[path])}, expected {_describe(leaf)} as from reset"
+        for path, leaf in before.items()
+        if path in after and _describe(after[path]) != _describe(leaf)
+    ]
+    return failures
+
+
+def _by_path(tree: Any) -> dict[str, Any]:
+    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
+
+
+def _check_timestep(spec: EnvSpec, timestep: TimeStep) -> list[str]:
+    n = spec.n_agents
+    expected: dict[str, tuple[tuple[int, ...], Any]] = {
+        "obs": ((n, *spec.obs_shape), jnp.float32),
+        "state": ((spec.state_size,), jnp.float32),
+        "action_mask": ((n, spec.num_actions or spec.action_dim), jnp.bool_),
+        "reward": ((n,), jnp.float32),
+        "terminated": ((), jnp.bool_),
+        "truncated": ((), jnp.bool_),
+        "final_obs": ((n, *spec.obs_shape), jnp.float32),
+        "final_state": ((spec.state_size,), jnp.float32),
+    }
+    failures = []
+    for field, (shape, dtype) in expected.items():
+        wanted = jax.ShapeDtypeStruct(shape, dtype)
+        if _describe(getattr(timestep, field)) != _describe(wanted):
+            failures.append(f"{field} is {_describe(getattr(timestep, field))}, expected {_describe(wanted)}")
+    if set(timestep.metrics) != set(spec.metrics):
+        failures.append(f"metrics has keys {sorted(timestep.metrics)}, expected spec.metrics {sorted(spec.metrics)}")
+    failures += [
+        f"metrics[{name!r}] is {_describe(value)}, expected float32[]"
+        for name, value in timestep.metrics.items()
+        if _describe(value) != "float32[]"
+    ]
+    return failures
+
+
+def _check_purity(env: Environment, spec: EnvSpec, key: jax.Array, params: Params) -> list[str]:
+    failures = []
+    for call, arguments in (("reset", (key, params)), ("step", _step_arguments(env, spec, key, params))):
+        method = getattr(env, call)
+        # A new function each time: JAX would remember the trace of one it knows.
+        traces = [jax.make_jaxpr(lambda *a, method=method: method(*a))(*arguments) for _ in range(2)]
+        texts = [re.sub(r"0x[0-9a-f]+", "", str(trace)) for trace in traces]
+        constants = [[np.asarray(c) for c in trace.consts if not _is_key(c)] for trace in traces]
+        if texts[0] != texts[1] or _differences(*constants, exactly=True):
+            failures.append(
+                f"{call} is not pure: two traces differ, so it reads or changes something besides its arguments "
+                "(attributes, globals, NumPy's random state)"
+            )
+        if traces[0].effects:
+            effects = ", ".join(sorted(str(effect) for effect in traces[0].effects))
+            failures.append(f"{call} has side effects ({effects}): callbacks and prints stall compiled programs")
+    return failures
+
+
+def _is_key(value: Any) -> bool:
+    return hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+
+
+def _play(env: Environment, spec: EnvSpec, key: jax.Array, params: Params, num_steps: int) -> dict[str, Any]:
+    """Random play [T, E, ...] twice with the same keys: `plain` steps on past the ends, `vector` restarts."""
+    vector = VectorEnv(env, _NUM_ENVS)
+    reset_key, scan_key = jax.random.split(key)
+    state, start = jax.vmap(env.reset, (0, None))(environment_keys(reset_key, _NUM_ENVS), params)
+
+    def body(carry: Any, key: jax.Array) -> Any:
+        state, timestep, restarting = carry
+        action_key, step_key = jax.random.split(key)
+        action = random_action(spec, action_key, timestep.action_mask)
+        restarting_action = random_action(spec, action_key, restarting.timestep.action_mask)
+        keys = environment_keys(step_key, _NUM_ENVS)
+        state, timestep = jax.vmap(env.step, (0, 0, 0, None))(keys, state, action, params)
+        restarting = vector.step(step_key, restarting, restarting_action, params)
+        return (state, timestep, restarting), (timestep, restarting.timestep, action)
+
+    carry = state, start, vector.reset(reset_key, params)
+    _, (plain, restarted, action) = jax.lax.scan(body, carry, jax.random.split(scan_key, num_steps))
+    return {"start": start, "plain": plain, "vector": restarted, "action": action}
+
+
+def _loop(env: Environment, key: jax.Array, action: np.ndarray, params: Params) -> list[TimeStep]:
+    """The first steps of environment 0 of `_play`, one call a step."""
+    reset, step = jax.jit(lambda k, p: env.reset(k, p)), jax.jit(lambda k, s, a, p: env.step(k, s, a, p))
+    reset_key, scan_key = jax.random.split(key)
+    state, _ = reset(environment_keys(reset_key, _NUM_ENVS)[0], params)
+    timesteps = []
+    for t, step_key in enumerate(jax.random.split(scan_key, len(action))[:_LOOP_STEPS]):
+        step_key = environment_keys(jax.random.split(step_key)[1], _NUM_ENVS)[0]
+        state, timestep = step(step_key, state, action[t, 0], params)
+        timesteps.append(jax.tree.map(np.asarray, timestep))
+    return timesteps
+
+
+def _differences(left: Any, right: Any, *, exactly: bool = False) -> list[str]:
+    """The paths at which two trees of arrays differ."""
+    close: Callable[..., bool] = np.array_equal if exactly else _close
+    lefts, rights = _by_path(left), _by_path(right)
+    if lefts.keys() != rights.keys():
+        return ["(tree structure)"]
+    return [path for path in lefts if not close(_plain(lefts[path]), _plain(rights[path]))]
+
+
+def _plain(value: Any) -> np.ndarray:
+    value = np.asarray(value)
+    # NaN is reported on its own; here it equals itself.
+    return np.nan_to_num(value, nan=1.5e30) if np.issubdtype(value.dtype, np.floating) else value
+
+
+def _close(left: np.ndarray, right: np.ndarray) -> bool:
+    return left.shape == right.shape and np.allclose(left, right, rtol=1e-4, atol=1e-5)
+
+
+def _check_values(spec: EnvSpec, played: dict[str, Any]) -> list[str]:
+    failures = []
+    low, high = spec.obs_bounds
+    n, limits = spec.n_agents, spec.agent_num_actions
+    for where, timestep in (("reset", played["start"]), ("step", played["plain"])):
+        for field, values in (
+            *((f, getattr(timestep, f)) for f in ("obs", "state", "reward", "final_obs", "final_state")),
+            *((f"metrics[{k!r}]", v) for k, v in timestep.metrics.items()),
+        ):
+            bad = ~np.isfinite(values)
+            if bad.any():
+                failures.append(f"{where}: {field} has {_short_values(values[bad])}, expected finite numbers")
+            elif field in ("obs", "state") and values.size and (values.min() < low or values.max() > high):
+                failures.append(
+                    f"{where}: {field} spans [{values.min():g}, {values.max():g}], outside spec.obs_bounds "
+                    f"[{low:g}, {high:g}]"
+                )
+        mask = timestep.action_mask
+        empty = ~mask.any(axis=-1)
+        if empty.any():
+            agents = sorted(set(np.nonzero(empty)[-1].tolist()))
+            failures.append(
+                f"{where}: action_mask allows nothing for agent(s) {agents}; expected at least one legal action each, "
+                "also once the episode is over"
+            )
+        if not spec.is_discrete and not mask.all():
+            failures.append(f"{where}: action_mask must be all true where actions are continuous")
+        if limits and any(mask[..., i, limits[i] :].any() for i in range(n)):
+            failures.append(f"{where}: action_mask allows padded actions beyond spec.agent_num_actions {limits}")
+    start = played["start"]
+    if start.reward.any():
+        failures.append(f"reset: reward is {_short_values(start.reward[start.reward != 0])}, expected 0")
+    if (start.terminated | start.truncated).any():
+        failures.append("reset: the episode is over at once; expected terminated and truncated to be false")
+    return failures
+
+
+def _short_values(values: np.ndarray) -> str:
+    return ", ".join(f"{v:g}" for v in np.unique(values)[:3])
+
+
+def _check_ends(spec: EnvSpec, plain: TimeStep, num_steps: int) -> list[str]:
+    failures = []
+    if (plain.terminated & plain.truncated).any():
+        failures.append(
+            "terminated and truncated are both true in one step; expected at most one (terminated where the task ends)"
+        )
+    done = plain.terminated | plain.truncated
+    limit = spec.episode_limit
+    if limit is not None and num_steps >= limit and not done[:limit].any(axis=0).all():
+        late = np.where(done.any(axis=0), done.argmax(axis=0) + 1, num_steps).max()
+        failures.append(
+            f"an episode of random play ran for {late} steps or more, but spec.episode_limit is {limit}: "
+            "terminate or truncate there (jaxmarl_envs.TimeLimit)"
+        )
+    for shown, final in (("obs", "final_obs"), ("state", "final_state")):
+        if not np.array_equal(_plain(getattr(plain, shown)), _plain(getattr(plain, final))):
+            failures.append(f"{final} differs from {shown}: only auto-reset may show anything else than the step's own")
+    return failures
+
+
+def _check_auto_reset(played: dict[str, Any]) -> list[str]:
+    """Up to the first end both kinds of play must agree, and at it the end must be kept."""
+    plain, vector = played["plain"], played["vector"]
+    done = plain.terminated | plain.truncated
+    first = np.cumsum(done, axis=0) - done == 0  # [T, E] up to and including the first end
+    failures = []
+    for field in ("reward", "terminated", "truncated", "final_obs", "final_state"):
+        if not _close(_plain(getattr(plain, field))[first], _plain(getattr(vector, field))[first]):
+            failures.append(f"auto-reset changes {field}: reset and step do not depend on their arguments alone")
+    return failures
+
+
+def _episode_returns(vector: TimeStep) -> np.ndarray:
+    """Undiscounted returns (mean over agents) of all episodes that ended."""
+    reward, done = vector.reward.mean(axis=-1), vector.terminated | vector.truncated
+    returns, total = [], np.zeros(reward.shape[1])
+    for r, d in zip(reward, done):
+        total = total + r
+        returns += total[d].tolist()
+        total = np.where(d, 0.0, total)
+    return np.array(returns)
