@@ -1,0 +1,62 @@
+"""Devices: one host device a core on CPU, the mesh that lanes are spread over, the compilation cache."""
+
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh
+
+_CACHE_VARIABLE = "JAXMARL_SUITE_CACHE"
+
+
+def configure(cpu_devices: int | None = None) -> None:
+    """Prepares JAX for training; call it before the first computation of the process, later calls do nothing harmful.
+
+    On CPU: one host device a core, each running its operations on one thread. A single device spends most of several
+    cores on handing small operations around (benchmarks/README.md has the measurements), and several devices that share
+    one pool of threads inside operations can wait for each other for ever. Everywhere: compiled programs are kept on disk.
+
+    Args:
+      cpu_devices: host devices; None for `JAX_NUM_CPU_DEVICES`, an XLA flag already set, or the usable cores.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_force_host_platform_device_count" not in flags and "JAX_NUM_CPU_DEVICES" not in os.environ:
+        count = cpu_devices or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        flags += f" --xla_force_host_platform_device_count={count}"
+    if "xla_cpu_multi_thread_eigen" not in flags:
+        flags += " --xla_cpu_multi_thread_eigen=false"
+    os.environ["XLA_FLAGS"] = flags.strip()
+    directory = os.environ.get(_CACHE_VARIABLE) or str(Path.home() / ".cache" / "jaxmarl_suite" / "xla")
+    if directory != "off" and not jax.config.values["jax_compilation_cache_dir"]:
+        jax.config.update("jax_compilation_cache_dir", directory)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def lane_mesh(num_lanes: int, max_devices: int | None = None) -> Mesh:
+    """A mesh with the axes `seed` and `env`: as many devices along `seed` as there are lanes for, the rest unused."""
+    devices = jax.devices()[: max_devices or None]
+    count = min(num_lanes, len(devices))
+    return Mesh(np.array(devices[:count]).reshape(count, 1), ("seed", "env"), axis_types=(AxisType.Auto,) * 2)
+
+
+def env_mesh(max_devices: int | None = None) -> Mesh:
+    """A mesh with all devices along `env`, for few lanes of many environments."""
+    devices = jax.devices()[: max_devices or None]
+    return Mesh(np.array(devices).reshape(1, len(devices)), ("seed", "env"), axis_types=(AxisType.Auto,) * 2)
+
+
+def memory_budget() -> int:
+    """Bytes that a run may use: 80 % of what the accelerators have, or of the host's available memory on CPU."""
+    devices = jax.local_devices()
+    if devices[0].platform != "cpu":
+        limits = [stats["bytes_limit"] for d in devices if (stats := d.memory_stats()) and "bytes_limit" in stats]
+        if limits:
+            return int(0.8 * sum(limits))
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            fields = dict(line.split(":", 1) for line in file)
+        return int(0.8 * 1024 * int(fields["MemAvailable"].split()[0]))
+    except (OSError, KeyError, ValueError):
+        return int(0.5 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

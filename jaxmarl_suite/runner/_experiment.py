@@ -1,0 +1,309 @@
+"""What is to be run: one algorithm on one environment, for a grid of settings times seeds, as lanes."""
+
+import dataclasses
+import difflib
+import itertools
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jaxmarl_envs
+from jaxmarl_envs import Environment, EpisodeStatistics
+
+from jaxmarl_suite import algorithms
+from jaxmarl_suite.algorithms import AlgorithmSpec, Phase
+
+ENV_PREFIX = "env."
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions:
+    """How long, how often, how many: everything about a run that is not the algorithm's."""
+
+    total_steps: int = 100_000
+    """Environment steps of every lane, all phases together."""
+    seeds: int = 1
+    """Independent repetitions of every grid point."""
+    first_seed: int = 0
+    """Seeds are `first_seed, first_seed + 1, ...`."""
+    evaluations: int = 20
+    """Evaluations, at equal intervals of environment steps."""
+    eval_episodes: int = 32
+    """Greedy episodes an evaluation."""
+    absolute_episodes: int = 320
+    """Greedy episodes of the best policy at the end (the absolute metric); 0 for none."""
+    eval_max_steps: int = 1000
+    """Steps after which an evaluation episode is cut where the environment has no limit of its own."""
+    log_rows: int = 100
+    """Rows of training metrics a lane."""
+    checkpoint_seconds: float = 60.0
+    """Least time between two checkpoints; one is always written at the end and on an interrupt."""
+    keep_checkpoints: int = 3
+    """How many of the newest checkpoints stay."""
+    lanes_at_once: int | None = None
+    """Lanes that run together; None for as many as fit in memory. The others follow in waves of the same program."""
+    lane_mode: typing.Literal["auto", "map", "vmap", "envs"] = "auto"
+    """Lanes of one device one after another ("map"), batched ("vmap"), or one batch with its environments spread over the
+    devices ("envs"). "auto": "map" on CPU, "vmap" elsewhere."""
+    devices: int | None = None
+    """Most devices to use; None for all."""
+    memory_gib: float | None = None
+    """Memory that a run may use, in GiB; None for 80 % of what is there."""
+
+    def __post_init__(self) -> None:
+        """Refuses sizes that cannot work."""
+        for name in ("total_steps", "seeds", "evaluations", "eval_episodes", "eval_max_steps", "log_rows"):
+            _at_least(name, getattr(self, name), 1)
+        _at_least("keep_checkpoints", self.keep_checkpoints, 1)
+        _at_least("first_seed", self.first_seed, 0)
+        _at_least("absolute_episodes", self.absolute_episodes, 0)
+        for name in ("lanes_at_once", "devices"):
+            if getattr(self, name) is not None:
+                _at_least(name, getattr(self, name), 1)
+        if self.first_seed + self.seeds > 2**31:
+            raise ValueError(f"seeds must stay below 2**31, got {self.first_seed + self.seeds - 1}")
+        if self.memory_gib is not None and self.memory_gib <= 0:
+            raise ValueError(f"memory_gib must be positive, got {self.memory_gib}")
+        if self.lane_mode not in ("auto", "map", "vmap", "envs"):
+            raise ValueError(f"lane_mode must be one of auto, map, vmap, envs, got {self.lane_mode!r}")
+
+
+def _at_least(name: str, value: float, least: int) -> None:
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Lane:
+    """One training: a grid point and a seed."""
+
+    index: int
+    point: int
+    seed: int
+    overrides: Mapping[str, Any]
+    config: Any
+    env_params: Any
+    optimum: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Lanes that one compiled program serves: they differ in traced numbers only."""
+
+    config: Any
+    env: Environment
+    lanes: tuple[Lane, ...]
+    phases: tuple[Phase, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """One algorithm on one environment, times a grid, times seeds. Validated by `groups`."""
+
+    algorithm: str
+    env: str
+    config: Any = None
+    """The algorithm's config; None for its defaults."""
+    env_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Passed to `jaxmarl_envs.make`."""
+    grid: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
+    """Values by field of the config, or by `env.OPTION`; every combination is a point."""
+    options: TrainOptions = dataclasses.field(default_factory=TrainOptions)
+
+    @property
+    def spec(self) -> AlgorithmSpec:
+        """The registered algorithm."""
+        return algorithms.get(self.algorithm)
+
+    @property
+    def base_config(self) -> Any:
+        """The config before the grid."""
+        if self.config is None:
+            return self.spec.defaults if self.spec.defaults is not None else self.spec.config()
+        if not isinstance(self.config, self.spec.config):
+            raise ValueError(
+                f"{self.algorithm} needs a {self.spec.config.__name__}, got a {type(self.config).__name__}"
+            )
+        return self.config
+
+    def points(self) -> list[dict[str, Any]]:
+        """Every combination of the grid's values, as overrides; one empty combination without a grid."""
+        fields = {f.name for f in dataclasses.fields(self.base_config)}
+        for name, values in self.grid.items():
+            if not name.startswith(ENV_PREFIX) and name not in fields:
+                near = difflib.get_close_matches(name, fields, n=1, cutoff=0.4)
+                hint = f"did you mean {near[0]!r}? " if near else ""
+                raise ValueError(
+                    f"no field {name!r} in the config of {self.algorithm}; {hint}there are: "
+                    f"{', '.join(sorted(fields))}; options of the environment are spelled {ENV_PREFIX}NAME"
+                )
+            if len(values) == 0:
+                raise ValueError(f"grid over {name!r} has no values")
+        return [dict(zip(self.grid, values)) for values in itertools.product(*self.grid.values())]
+
+    def groups(self) -> list[Group]:
+        """Lanes sorted by the program that serves them, in order of first appearance.
+
+        Raises:
+          ValueError: for anything about the experiment that cannot work; nothing has been compiled or written yet.
+        """
+        base, environments = self.base_config, _EnvironmentCache(self.env, self.env_options)
+        kept: list[tuple[Any, Environment, list[Lane]]] = []
+        for point, overrides in enumerate(self.points()):
+            settings = {k: v for k, v in overrides.items() if not k.startswith(ENV_PREFIX)}
+            config = dataclasses.replace(base, **coerce(base, settings))
+            env, params = environments.get(
+                {k.removeprefix(ENV_PREFIX): v for k, v in overrides.items() if k.startswith(ENV_PREFIX)}
+            )
+            for config_, env_, lanes in kept:
+                if _same_program(config_, config, env_, env, lanes[0].env_params, params):
+                    break
+            else:
+                lanes = []
+                kept.append((config, env, lanes))
+            optimum = env.spec.optimum
+            for repetition in range(self.options.seeds):
+                lanes.append(
+                    Lane(
+                        index=point * self.options.seeds + repetition,
+                        point=point,
+                        seed=self.options.first_seed + repetition,
+                        overrides=overrides,
+                        config=config,
+                        env_params=params,
+                        optimum=optimum,
+                    )
+                )
+        groups = []
+        for config, env, lanes in kept:
+            phases = self.spec.build(config, env)
+            steps = phases[0].algorithm.env_steps_per_update
+            if self.options.total_steps < steps * len(phases):
+                raise ValueError(
+                    f"total_steps must cover at least one update a phase ({len(phases)} x {steps} environment steps "
+                    f"for {self.algorithm} with these settings), got {self.options.total_steps}"
+                )
+            groups.append(Group(config, env, tuple(lanes), phases))
+        return groups
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything needed to make the experiment again, as plain values."""
+        return {
+            "algorithm": self.algorithm,
+            "env": self.env,
+            "env_options": dict(self.env_options),
+            "config": plain(self.base_config),
+            "grid": {name: list(values) for name, values in self.grid.items()},
+            "train": plain(self.options),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Experiment":
+        """The experiment that `to_json` described."""
+        config_type = algorithms.get(data["algorithm"]).config
+        config = config_type(**coerce(config_type, data["config"]))
+        options = TrainOptions(**coerce(TrainOptions, data["train"]))
+        return cls(data["algorithm"], data["env"], config, data["env_options"], data["grid"], options)
+
+
+class _EnvironmentCache:
+    """Environments by their options, so that lanes of equal options share one object."""
+
+    def __init__(self, env_id: str, options: Mapping[str, Any]) -> None:
+        self._id, self._options = env_id, dict(options)
+        self._made: dict[str, tuple[Environment, Any]] = {}
+
+    def get(self, overrides: Mapping[str, Any]) -> tuple[Environment, Any]:
+        """The environment, with episode statistics, and its parameters after `overrides`."""
+        name = repr(sorted(overrides.items()))
+        if name not in self._made:
+            base = EpisodeStatistics(jaxmarl_envs.make(self._id, **self._options)) if overrides else None
+            traced = _scalar_fields(base.default_params) if base is not None else {}
+            rest = {k: v for k, v in overrides.items() if k not in traced}
+            env = EpisodeStatistics(jaxmarl_envs.make(self._id, **(self._options | rest)))
+            params = env.default_params
+            replaced = {k: jnp.asarray(v, traced[k]) for k, v in overrides.items() if k in traced}
+            if replaced:
+                params = dataclasses.replace(params, **replaced)
+            self._made[name] = env, params
+        return self._made[name]
+
+
+def _scalar_fields(params: Any) -> dict[str, Any]:
+    if not dataclasses.is_dataclass(params):
+        return {}
+    values = {f.name: getattr(params, f.name) for f in dataclasses.fields(params)}
+    return {k: jnp.asarray(v).dtype for k, v in values.items() if jnp.ndim(v) == 0}
+
+
+def _same_program(config_a: Any, config_b: Any, env_a: Environment, env_b: Environment, params_a: Any, params_b: Any) -> bool:  # fmt: skip
+    def structure(tree: Any) -> Any:
+        return jax.tree.structure(tree)
+
+    def shapes(tree: Any) -> Any:
+        return structure(tree), [(jnp.shape(x), jnp.asarray(x).dtype) for x in jax.tree.leaves(tree)]
+
+    return (
+        structure(config_a) == structure(config_b)  # floats are leaves, all else is structure
+        and env_a == env_b
+        and shapes(params_a) == shapes(params_b)
+    )
+
+
+def coerce(config: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`settings` with every value turned into its field's type: "1e-3" and 1 into floats, lists into tuples.
+
+    Raises:
+      ValueError: for a field that does not exist or a value that does not fit, naming both.
+    """
+    types = {f.name: f.type for f in dataclasses.fields(config)}
+    result = {}
+    for name, value in settings.items():
+        if name not in types:
+            near = difflib.get_close_matches(name, types, n=1, cutoff=0.4)
+            raise ValueError(f"no field {name!r}; " + (f"did you mean {near[0]!r}? " if near else "") + f"there are: {', '.join(sorted(types))}")  # fmt: skip
+        result[name] = _as_type(name, value, types[name])
+    return result
+
+
+def _as_type(name: str, value: Any, expected: Any) -> Any:
+    origin, arguments = typing.get_origin(expected), typing.get_args(expected)
+    try:
+        if expected is bool:
+            if isinstance(value, str):
+                return {"true": True, "false": False, "1": True, "0": False}[value.lower()]
+            if not isinstance(value, bool):
+                raise ValueError
+            return value
+        if expected is int:
+            number = float(value)
+            if number != int(number) or isinstance(value, bool):
+                raise ValueError
+            return int(number)
+        if expected is float:
+            return float(value)
+        if origin is typing.Literal:
+            if value not in arguments:
+                raise ValueError
+            return value
+        if origin is tuple:
+            parts = value.strip("()[]").replace(" ", "").rstrip(",").split(",") if isinstance(value, str) else value
+            return tuple(_as_type(name, part, arguments[0]) for part in parts)
+        if type(None) in arguments:  # Optional
+            kind = next(a for a in arguments if a is not type(None))
+            return None if value in (None, "none", "None") else _as_type(name, value, kind)
+    except (ValueError, KeyError, TypeError):
+        shown = (
+            " or ".join(map(repr, arguments)) if origin is typing.Literal else getattr(expected, "__name__", expected)
+        )
+        raise ValueError(f"{name} must be {shown}, got {value!r}") from None
+    return value
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """A dataclass as JSON values."""
+    return {
+        f.name: list(v) if isinstance(v := getattr(config, f.name), tuple) else v for f in dataclasses.fields(config)
+    }

@@ -1,0 +1,347 @@
+"""The compiled programs of one phase: start, chunk of updates, evaluation; each over all lanes of a wave."""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxmarl_envs import Environment, TimeStep, VectorState, pytree_dataclass
+
+from jaxmarl_suite.algorithms import Algorithm, Average, Context, Phase
+
+LaneMode = Literal["map", "vmap", "envs"]
+_EVAL_STREAM = 1_000_000  # folded into a lane's key before evaluations, far from the indices of phases
+
+
+@pytree_dataclass
+class Totals:
+    """Metrics summed over the updates of one log row. [L] in front."""
+
+    total: dict[str, jax.Array]  # [] float32 each
+    weight: dict[str, jax.Array]  # [] float32 each
+    first_bad: dict[str, jax.Array]  # [] int32 each: update at which the metric was first not finite, -1 for never
+
+
+@pytree_dataclass
+class Best:
+    """The policy with the best evaluation so far. [L] in front."""
+
+    policy: Any
+    score: jax.Array  # [] float32
+    env_steps: jax.Array  # [] int32, environment steps before that evaluation
+
+
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """Where lanes run."""
+
+    mesh: Mesh
+    mode: LaneMode
+
+    def over_lanes(self, fn: Callable[..., Any], batched: tuple[Any, ...]) -> Callable[..., Any]:
+        """`fn` of one lane as a function of all lanes.
+
+        Args:
+          fn: of positional pytrees.
+          batched: for each argument True (leading lane axis), False (shared), or a pytree prefix of these.
+        """
+        axes = jax.tree.map(lambda b: 0 if b else None, batched)
+        if self.mode == "envs":
+            return jax.vmap(fn, in_axes=axes)
+
+        def lanes(*args: Any) -> Any:
+            if self.mode == "vmap":
+                return jax.vmap(fn, in_axes=axes)(*args)
+            # lax.map maps every leaf: lanes' leaves go through it, shared ones around it.
+            flat, structure = jax.tree.flatten(args)
+            flags = _broadcast(batched, args)
+
+            def one(mapped: list[Any]) -> Any:
+                rest = iter(mapped)
+                leaves = [next(rest) if flag else leaf for flag, leaf in zip(flags, flat)]
+                return fn(*jax.tree.unflatten(structure, leaves))
+
+            return jax.lax.map(one, [leaf for flag, leaf in zip(flags, flat) if flag])
+
+        specs = jax.tree.map(lambda b: PartitionSpec("seed") if b else PartitionSpec(), batched)
+        return jax.shard_map(lanes, mesh=self.mesh, in_specs=specs, out_specs=PartitionSpec("seed"), check_vma=False)
+
+    def sharding(self, tree: Any, batched: bool = True) -> Any:
+        """Where the leaves of a pytree with lanes in front live: lanes over `seed`, environments over `env`."""
+        if not batched:
+            return jax.tree.map(lambda _: NamedSharding(self.mesh, PartitionSpec()), tree)
+
+        def place(node: Any) -> Any:
+            spec = PartitionSpec("seed", "env") if isinstance(node, VectorState) else PartitionSpec("seed")
+            return jax.tree.map(lambda _: NamedSharding(self.mesh, spec), node)
+
+        return jax.tree.map(place, tree, is_leaf=lambda x: isinstance(x, VectorState))
+
+
+def _broadcast(prefix: Any, tree: Any) -> list[bool]:
+    """A prefix of flags as one flag a leaf."""
+    flags: list[bool] = []
+    jax.tree.map(lambda flag, sub: flags.extend([flag] * len(jax.tree.leaves(sub))), prefix, tree)
+    return flags
+
+
+_BATCHED: Any = True
+_SHARED: Any = False
+CONTEXT_AXES = Context(hp=_BATCHED, env_params=_BATCHED, data=_SHARED, clock=_SHARED, horizon=_SHARED)
+"""Which parts of a context differ between lanes."""
+
+
+def zero_totals(metrics: Any) -> Totals:
+    """Nothing summed yet, for metrics of one lane."""
+    names = list(metrics)
+    return Totals(
+        {n: jnp.zeros(()) for n in names},
+        {n: jnp.zeros(()) for n in names},
+        {n: jnp.full((), -1, jnp.int32) for n in names},
+    )
+
+
+def add_metrics(totals: Totals, metrics: Any, update: jax.Array) -> Totals:
+    """`totals` with one more update's metrics."""
+    total, weight, first_bad = {}, {}, {}
+    for name, metric in metrics.items():
+        value, amount = metric if isinstance(metric, Average) else (metric, jnp.ones(()))
+        total[name] = totals.total[name] + value
+        weight[name] = totals.weight[name] + amount
+        is_new = ~jnp.isfinite(value) & (totals.first_bad[name] < 0)
+        first_bad[name] = jnp.where(is_new, update, totals.first_bad[name])
+    return Totals(total, weight, first_bad)
+
+
+def run_updates(
+    algorithm: Algorithm, state: Any, totals: Totals, ctx: Context, start: jax.Array, stop: jax.Array
+) -> tuple[Any, Totals]:
+    """Updates `start..stop-1` of one lane. The bounds are traced: any number of updates is one program."""
+
+    def body(update: jax.Array, carry: tuple[Any, Totals]) -> tuple[Any, Totals]:
+        state, totals = carry
+        state, metrics = algorithm.update(state, dataclasses.replace(ctx, clock=update))
+        return state, add_metrics(totals, metrics, update)
+
+    return jax.lax.fori_loop(start, stop, body, (state, totals))
+
+
+def evaluate_policy(
+    algorithm: Algorithm, env: Environment, policy: Any, ctx: Context, key: jax.Array, *, episodes: int, max_steps: int
+) -> dict[str, jax.Array]:
+    """Mean metrics of `episodes` whole episodes for `act` and, prefixed by their names, the extra policies.
+
+    `return` is undiscounted and averaged over agents. Consumes `key`.
+    """
+    results = {}
+    acts = {"": algorithm.act, **{f"{name}/": fn for name, fn in algorithm.extra_acts.items()}}
+    steps = env.spec.episode_limit or max_steps
+    for prefix, act in acts.items():
+        reset_key, run_key = jax.random.split(key)
+        state, timestep = jax.vmap(env.reset, (0, None))(jax.random.split(reset_key, episodes), ctx.env_params)
+        carry = algorithm.init_carry(episodes)
+
+        def step(
+            carried: tuple[Any, TimeStep, Any, jax.Array], key: jax.Array, act: Any = act
+        ) -> tuple[tuple[Any, TimeStep, Any, jax.Array], None]:
+            state, timestep, carry, done = carried
+            act_key, step_key = jax.random.split(key)
+            action, carry = act(policy, carry, timestep, act_key, ctx)
+            new_state, new = jax.vmap(env.step, (0, 0, 0, None))(
+                jax.random.split(step_key, episodes), state, action, ctx.env_params
+            )
+
+            def freeze(old: jax.Array, new: jax.Array) -> jax.Array:
+                return jnp.where(done.reshape(done.shape + (1,) * (old.ndim - 1)), old, new)
+
+            # A finished episode stands still, so that its last metrics are those of the whole episode.
+            state, timestep = jax.tree.map(freeze, (state, timestep), (new_state, new))
+            return (state, timestep, carry, done | timestep.done), None
+
+        start = (state, timestep, carry, jnp.zeros((episodes,), bool))
+        (_, timestep, _, _), _ = jax.lax.scan(step, start, jax.random.split(run_key, steps))
+        for name, value in timestep.metrics.items():
+            results[prefix + ("return" if name == "episode_return" else name)] = value.mean()
+    return results
+
+
+@dataclasses.dataclass
+class Programs:
+    """One phase's programs for a wave of lanes, compiled ahead of time: they cannot be traced twice."""
+
+    phase: Phase
+    begin: Callable[..., Any]
+    """`(previous state or None, keys [L], ctx) -> state`"""
+    chunk: Any
+    """`(state, totals, ctx, start, stop) -> (state, totals)`; state and totals are donated."""
+    evaluate: Any
+    """`(policy, ctx, keys [L]) -> metrics [L]`"""
+    policy: Callable[[Any], Any]
+    """`state -> policy`, lanes in front of both."""
+    fresh_totals: Callable[[], Totals]
+    state_shape: Any
+    totals_shape: Any
+    policy_shape: Any
+    compile_seconds: float
+
+    @property
+    def policy_lanes(self) -> int:
+        """L, lanes that the programs are for."""
+        return jax.tree.leaves(self.policy_shape)[0].shape[0]
+
+    @property
+    def memory(self) -> dict[str, int]:
+        """Bytes that the chunk needs: arguments, outputs that are not arguments, temporaries."""
+        analysis = self.chunk.memory_analysis()
+        aliased = analysis.alias_size_in_bytes
+        return {
+            "arguments": analysis.argument_size_in_bytes,
+            "outputs": analysis.output_size_in_bytes - aliased,
+            "aliased": aliased,
+            "temporaries": analysis.temp_size_in_bytes,
+            "total": analysis.argument_size_in_bytes
+            + analysis.output_size_in_bytes
+            - aliased
+            + analysis.temp_size_in_bytes,
+        }
+
+
+def phase_keys(seeds: jax.Array, phase: int) -> jax.Array:
+    """[L] keys for the start of a phase; a lane's randomness depends on its seed alone."""
+    return jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(seed), phase))(seeds)
+
+
+def eval_keys(seeds: jax.Array, index: jax.Array) -> jax.Array:
+    """[L] keys of evaluation number `index`."""
+
+    def one(seed: jax.Array) -> jax.Array:
+        return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _EVAL_STREAM), index)
+
+    return jax.vmap(one)(seeds)
+
+
+@functools.partial(jax.jit, donate_argnums=2)
+def keep_best(policy: Any, score: jax.Array, best: Best, env_steps: jax.Array) -> Best:
+    """`best`, or the new policy in every lane [L] where its score is higher."""
+    better = score > best.score
+
+    def select(new: jax.Array, old: jax.Array) -> jax.Array:
+        return jnp.where(better.reshape(better.shape + (1,) * (new.ndim - 1)), new, old)
+
+    return Best(
+        jax.tree.map(select, policy, best.policy),
+        select(score, best.score),
+        jnp.where(better, env_steps, best.env_steps),
+    )
+
+
+def compile_phase(
+    index: int,
+    phase: Phase,
+    env: Environment,
+    placement: Placement,
+    ctx: Context,
+    previous: "Programs | None",
+    *,
+    eval_episodes: int,
+    eval_max_steps: int,
+) -> Programs:
+    """The programs of `phase` for the lanes of `ctx` (leaves [L], or shapes), compiled.
+
+    A phase whose policies are those of the phase before takes over its evaluation.
+    """
+    started = time.perf_counter()
+    algorithm = phase.algorithm
+    lanes = jax.tree.leaves(ctx.hp)[0].shape[0]
+    keys = jax.eval_shape(jax.vmap(jax.random.key), jax.ShapeDtypeStruct((lanes,), jnp.int32))
+
+    if phase.begin is None:
+        start_fn, flags = (lambda _, key, ctx: algorithm.init(key, ctx)), (False, True, CONTEXT_AXES)
+    else:
+        start_fn, flags = phase.begin, (True, True, CONTEXT_AXES)
+    begin = jax.jit(placement.over_lanes(start_fn, flags))
+    state_shape = jax.eval_shape(begin, previous.state_shape if previous and phase.begin else None, keys, ctx)
+    # Begin's result lies where the chunk wants it: this matters where environments are spread over devices.
+    state_place = placement.sharding(state_shape)
+    begin = jax.jit(placement.over_lanes(start_fn, flags), out_shardings=state_place)
+
+    one_state = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape[1:], s.dtype), state_shape)
+    one_ctx = jax.tree.map(
+        lambda batched, sub: jax.tree.map(lambda s: _shape_of(s, drop_lane=batched), sub), CONTEXT_AXES, ctx
+    )
+    _, metrics_shape = jax.eval_shape(algorithm.update, one_state, one_ctx)
+    names = list(metrics_shape)
+
+    def fresh_totals() -> Totals:
+        one = zero_totals(names)
+        return jax.tree.map(lambda x: jnp.repeat(x[None], lanes, axis=0), one)
+
+    totals_shape = jax.eval_shape(fresh_totals)
+    totals_place = placement.sharding(totals_shape)
+    chunk_fn = placement.over_lanes(functools.partial(run_updates, algorithm), (True, True, CONTEXT_AXES, False, False))
+    ctx_place = _context_sharding(placement, ctx)
+    shared = placement.sharding(jnp.int32(0), batched=False)
+    bound = jax.ShapeDtypeStruct((), jnp.int32)
+    chunk = (
+        jax.jit(
+            chunk_fn,
+            donate_argnums=(0, 1),
+            in_shardings=(state_place, totals_place, ctx_place, shared, shared),
+            out_shardings=(state_place, totals_place),
+        )
+        .lower(state_shape, totals_shape, ctx, bound, bound)
+        .compile()
+    )
+
+    policy_shape = jax.eval_shape(algorithm.policy, one_state)
+    policy_shape = jax.tree.map(lambda s: jax.ShapeDtypeStruct((lanes, *s.shape), s.dtype), policy_shape)
+    if previous is not None and _same_policies(previous.phase.algorithm, algorithm):
+        evaluate = previous.evaluate
+    else:
+        evaluate_fn = functools.partial(
+            evaluate_policy, algorithm, env, episodes=eval_episodes, max_steps=eval_max_steps
+        )
+        evaluate = (
+            jax.jit(
+                placement.over_lanes(evaluate_fn, (True, CONTEXT_AXES, True)),
+                in_shardings=(placement.sharding(policy_shape), ctx_place, placement.sharding(keys)),
+                out_shardings=NamedSharding(placement.mesh, PartitionSpec("seed")),
+            )
+            .lower(policy_shape, ctx, keys)
+            .compile()
+        )
+    return Programs(
+        phase=phase,
+        begin=begin,
+        chunk=chunk,
+        evaluate=evaluate,
+        policy=jax.jit(algorithm.policy),
+        fresh_totals=jax.jit(fresh_totals, out_shardings=totals_place),
+        state_shape=state_shape,
+        totals_shape=totals_shape,
+        policy_shape=policy_shape,
+        compile_seconds=time.perf_counter() - started,
+    )
+
+
+def _same_policies(a: Algorithm, b: Algorithm) -> bool:
+    return a.act is b.act and a.extra_acts == b.extra_acts and a.init_carry is b.init_carry
+
+
+def _context_sharding(placement: Placement, ctx: Context) -> Context:
+    return jax.tree.map(
+        lambda batched, sub: jax.tree.map(
+            lambda _: NamedSharding(placement.mesh, PartitionSpec("seed") if batched else PartitionSpec()), sub
+        ),
+        CONTEXT_AXES,
+        ctx,
+    )
+
+
+def _shape_of(x: Any, *, drop_lane: bool) -> jax.ShapeDtypeStruct:
+    x = jnp.asarray(x) if not hasattr(x, "dtype") else x
+    return jax.ShapeDtypeStruct(x.shape[1:] if drop_lane else x.shape, x.dtype)

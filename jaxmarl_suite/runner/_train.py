@@ -1,0 +1,265 @@
+"""Training: an experiment into a run folder."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from jaxmarl_suite.runner._devices import configure
+from jaxmarl_suite.runner._experiment import Experiment, Group, TrainOptions
+from jaxmarl_suite.runner._folder import SCHEMA, RunFolder, default_run_dir, versions
+from jaxmarl_suite.runner._sinks import make_sinks
+from jaxmarl_suite.runner._wave import Diverged, Interrupted, Wave, choose_wave, plan_phases
+
+
+class Listener(Protocol):
+    """Is told what happens; the console is one."""
+
+    def announce(self, text: str) -> None:
+        """A line for the reader: groups, waves, warnings."""
+        ...
+
+    def rows(self, rows: list[dict[str, Any]], env_steps: int) -> None:
+        """New rows (maybe none), and the environment steps that all lanes took since the last call."""
+        ...
+
+
+class Silent:
+    """Says nothing."""
+
+    def announce(self, text: str) -> None:
+        """Ignores the line."""
+
+    def rows(self, rows: list[dict[str, Any]], env_steps: int) -> None:
+        """Ignores the rows."""
+
+
+def train(
+    algorithm: str,
+    env: str,
+    *,
+    config: Any = None,
+    env_options: Mapping[str, Any] | None = None,
+    grid: Mapping[str, Sequence[Any]] | None = None,
+    options: TrainOptions | None = None,
+    run_dir: str | Path | None = None,
+    sinks: Sequence[str] = (),
+    listener: Listener | None = None,
+) -> Path:
+    """Trains every grid point times every seed, in as few programs as possible; returns the run folder.
+
+    Args:
+      algorithm: a registered name, e.g. "tad-ppo".
+      env: an id, e.g. "matrix/climbing".
+      config: the algorithm's config; None for its defaults.
+      env_options: passed to `jaxmarl_envs.make`.
+      grid: values by field of the config or by `env.OPTION`; every combination is trained.
+      options: length, seeds, evaluations, ...
+      run_dir: a folder that does not exist yet or is empty; None for the next free one below `runs/`.
+      sinks: "tensorboard", "wandb".
+      listener: is told what happens.
+
+    Raises:
+      ValueError: for anything that cannot work, before anything is written.
+      Diverged: a metric became NaN or infinite; the last good checkpoint is kept.
+      Interrupted: on SIGINT or SIGTERM, after saving; `resume` continues.
+    """
+    experiment = Experiment(
+        algorithm, env, config, dict(env_options or {}), dict(grid or {}), options or TrainOptions()
+    )
+    return run(experiment, run_dir=run_dir, sinks=sinks, listener=listener)
+
+
+def run(
+    experiment: Experiment,
+    *,
+    run_dir: str | Path | None = None,
+    sinks: Sequence[str] = (),
+    listener: Listener | None = None,
+) -> Path:
+    """`train` for an `Experiment`."""
+    configure()
+    groups = experiment.groups()
+    folder = RunFolder.create(run_dir if run_dir is not None else default_run_dir(experiment.algorithm, experiment.env))
+    folder.write("config.json", describe(experiment, groups) | {"sinks": list(sinks)})
+    folder.write("versions.json", versions())
+    return _run(experiment, groups, folder, tuple(sinks), listener or Silent())
+
+
+def resume(run_dir: str | Path, *, experiment: Experiment | None = None, listener: Listener | None = None) -> Path:
+    """Continues a run from its newest whole checkpoint (or from the start where there is none); returns its folder.
+
+    Args:
+      run_dir: the run folder.
+      experiment: what the caller believes the run to be; None for whatever it is.
+      listener: is told what happens.
+
+    Raises:
+      ValueError: where `experiment` differs from the run's, with every differing field.
+    """
+    configure()
+    folder = RunFolder.open(run_dir)
+    stored = folder.read("config.json")
+    if stored.get("schema") != SCHEMA:
+        raise ValueError(f"{str(run_dir)!r} has schema {stored.get('schema')!r}; this version reads {SCHEMA}")
+    if experiment is not None and (differences := diff(stored, experiment.to_json())):
+        raise ValueError(
+            f"cannot resume {str(run_dir)!r} with another configuration: "
+            + "; ".join(f"{name} is {ours!r} in the run, got {theirs!r}" for name, ours, theirs in differences)
+        )
+    experiment = Experiment.from_json(stored)
+    folder.cut_torn_line()
+    return _run(experiment, experiment.groups(), folder, tuple(stored.get("sinks", ())), listener or Silent())
+
+
+def describe(experiment: Experiment, groups: Sequence[Group]) -> dict[str, Any]:
+    """The contents of config.json."""
+    lanes = sorted((lane for group in groups for lane in group.lanes), key=lambda lane: lane.index)
+    return {
+        "schema": SCHEMA,
+        **experiment.to_json(),
+        "total_steps": experiment.options.total_steps,
+        "lanes": [
+            {
+                "lane": lane.index,
+                "point": lane.point,
+                "seed": lane.seed,
+                "overrides": dict(lane.overrides),
+                "optimum": lane.optimum,
+            }
+            for lane in lanes
+        ],
+    }
+
+
+def diff(stored: Mapping[str, Any], given: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """Fields of `given` whose values differ from `stored`: `(name, stored value, given value)`."""
+    found: list[tuple[str, Any, Any]] = []
+    for name, value in given.items():
+        ours = stored.get(name)
+        if isinstance(value, Mapping) and isinstance(ours, Mapping):
+            for key in sorted({*value, *ours}):
+                found += diff({key: ours.get(key)}, {key: value.get(key)}, f"{prefix}{name}.")
+        elif ours != value:
+            found.append((prefix + name, ours, value))
+    return found
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[Callable[[], bool]]:
+    """A function that says whether SIGINT or SIGTERM came; a second signal is raised as usual."""
+    stopped = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped.is_set
+        return
+    previous: dict[signal.Signals, Any] = {}
+
+    def handle(number: int, frame: Any) -> None:
+        stopped.set()
+        for signal_number, handler in previous.items():
+            signal.signal(signal_number, handler)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        previous[number] = signal.signal(number, handle)
+    try:
+        yield stopped.is_set
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _run(
+    experiment: Experiment, groups: list[Group], folder: RunFolder, sink_names: tuple[str, ...], listener: Listener
+) -> Path:
+    options = experiment.options
+    lanes = sum(len(group.lanes) for group in groups)
+    listener.announce(
+        f"{experiment.algorithm} on {experiment.env}: {lanes} lanes "
+        f"({len(experiment.points())} points x {options.seeds} seeds) in {len(groups)} compiled program"
+        f"{'s' if len(groups) > 1 else ''}, {options.total_steps:,} environment steps each"
+    )
+    started = time.perf_counter()
+    timings: dict[str, float] = {"compile_seconds": 0.0}
+    sinks = make_sinks(sink_names, folder.path, experiment.to_json())
+    finished: dict[int, dict[str, Any]] = {}
+
+    def summary(status: str, **more: Any) -> None:
+        folder.write(
+            "summary.json",
+            {
+                "status": status,
+                "seconds": round(time.perf_counter() - started, 3),
+                **{k: round(v, 3) for k, v in timings.items()},
+                **more,
+                "lanes": [finished[index] for index in sorted(finished)],
+            },
+        )
+
+    try:
+        with _stop_on_signals() as should_stop:
+            for number, group in enumerate(groups):
+                if len(groups) > 1:
+                    settings = {k: v for k, v in group.lanes[0].overrides.items()}
+                    listener.announce(
+                        f"program {number + 1} of {len(groups)}: {len(group.lanes)} lanes like {settings}"
+                    )
+                size, programs, placement = choose_wave(group, options)
+                timings["compile_seconds"] += sum(p.compile_seconds for p in programs)
+                if size < len(group.lanes):
+                    listener.announce(f"{size} lanes run at once, {len(group.lanes)} in all")
+                for first in range(0, len(group.lanes), size):
+                    wave_lanes = list(group.lanes[first : first + size])
+                    directory = folder.checkpoints / f"{number:03d}-{first:05d}"
+                    wave = Wave(group, wave_lanes, programs, placement, options, directory, should_stop)
+                    if directory.exists() and wave.restore():
+                        listener.announce(f"continuing at {_where(wave)}")
+                    for warning in wave.warnings:
+                        listener.announce(f"{warning}; the one before is used")
+                    seen = _steps_so_far(wave)
+                    try:
+                        for rows in wave.run():
+                            for sink in sinks:
+                                sink.write(rows)
+                            timings.setdefault("first_row_seconds", time.perf_counter() - started)
+                            now = _steps_so_far(wave)
+                            listener.rows(rows, (now - seen) * len(wave_lanes))
+                            seen = now
+                            for row in rows:
+                                if row["kind"] in ("eval", "absolute"):
+                                    entry = finished.setdefault(
+                                        row["lane"], {"lane": row["lane"], "seed": row["seed"], "point": row["point"]}
+                                    )
+                                    entry[row["kind"]] = {"env_steps": row["env_steps"], **row["metrics"]}
+                    finally:
+                        wave.checkpoints.close()
+    except Diverged as error:
+        summary("failed", error=str(error))
+        raise Diverged(f"{error}; checkpoints of {folder.path} are from before") from None
+    except Interrupted:
+        summary("interrupted")
+        raise Interrupted(f'stopped and saved; continue with "jaxmarl-suite resume {folder.path}"') from None
+    finally:
+        for sink in sinks:
+            sink.close()
+    summary("finished")
+    return folder.path
+
+
+def _steps_so_far(wave: Wave) -> int:
+    return wave.plans[wave.progress.phase].env_steps(wave.progress.update)
+
+
+def _where(wave: Wave) -> str:
+    plan = wave.plans[wave.progress.phase]
+    return f"update {wave.progress.update} of {plan.updates} of phase {plan.name!r} ({_steps_so_far(wave):,} steps)"
+
+
+def total_env_steps(experiment: Experiment) -> int:
+    """Environment steps that the experiment will take, all lanes together."""
+    return sum(
+        (plan := plan_phases(group, experiment.options)[-1]).env_steps(plan.updates) * len(group.lanes)
+        for group in experiment.groups()
+    )

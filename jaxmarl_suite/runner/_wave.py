@@ -1,0 +1,378 @@
+"""A wave: lanes of one group that train together, from a fresh start or a checkpoint to the end."""
+
+import bisect
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmarl_suite.algorithms import Context
+from jaxmarl_suite.runner._checkpoint import Checkpoints, from_host, to_host
+from jaxmarl_suite.runner._devices import env_mesh, lane_mesh, memory_budget
+from jaxmarl_suite.runner._experiment import Group, Lane, TrainOptions
+from jaxmarl_suite.runner._programs import (  # fmt: skip
+    Best,
+    LaneMode,
+    Placement,
+    Programs,
+    compile_phase,
+    eval_keys,
+    keep_best,
+    phase_keys,
+)
+
+_CHUNK_SECONDS = 1.0
+"""Compiled work between two looks at the clock, the console and the signals."""
+
+
+class Diverged(RuntimeError):
+    """A metric that is not finite: the run stops, its last good checkpoint stays."""
+
+
+class Interrupted(RuntimeError):
+    """The run was asked to stop, and has saved."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PhasePlan:
+    """Updates of one phase, and where in them rows are logged and policies evaluated."""
+
+    name: str
+    updates: int
+    env_steps_per_update: int
+    first_step: int
+    """Environment steps before the phase."""
+    log_at: tuple[int, ...]
+    eval_at: tuple[int, ...]
+
+    def env_steps(self, update: int) -> int:
+        """Environment steps of a lane after `update` updates of the phase."""
+        return self.first_step + update * self.env_steps_per_update
+
+    def next_stop(self, update: int) -> int:
+        """The next update after which something is to be done."""
+        marks = sorted({*self.log_at, *self.eval_at, self.updates})
+        return marks[bisect.bisect_right(marks, update)]
+
+
+def plan_phases(group: Group, options: TrainOptions) -> list[PhasePlan]:
+    """The schedule of a group: phases share the environment steps by their fractions, marks lie at equal distances."""
+    plans: list[PhasePlan] = []
+    done = 0
+    fractions = [phase.fraction for phase in group.phases]
+    for index, phase in enumerate(group.phases):
+        size = phase.algorithm.env_steps_per_update
+        until = options.total_steps * sum(fractions[: index + 1]) / sum(fractions)
+        updates = max(1, round((until - done) / size))
+        if index == len(group.phases) - 1:
+            updates = max(1, (options.total_steps - done) // size)
+
+        def marks(number: int, first: int = done, size: int = size, updates: int = updates) -> tuple[int, ...]:
+            interval = options.total_steps / number
+            found = {
+                math.ceil((k * interval - first) / size - 1e-9)
+                for k in range(math.floor(first / interval) + 1, number + 1)
+            }
+            return tuple(sorted(u for u in found if 0 < u <= updates))
+
+        log_at, eval_at = marks(options.log_rows), marks(options.evaluations)
+        if index == len(group.phases) - 1:  # the end of the run is always evaluated
+            log_at, eval_at = tuple(sorted({*log_at, updates})), tuple(sorted({*eval_at, updates}))
+        plans.append(PhasePlan(phase.name, updates, size, done, log_at, eval_at))
+        done += updates * size
+    return plans
+
+
+def place(num_lanes: int, options: TrainOptions) -> Placement:
+    """Where `num_lanes` lanes run: on CPU one after another on each core, on accelerators batched."""
+    mode: LaneMode
+    if options.lane_mode == "auto":
+        mode = "map" if jax.default_backend() == "cpu" else "vmap"
+    else:
+        mode = options.lane_mode
+    mesh = env_mesh(options.devices) if mode == "envs" else lane_mesh(num_lanes, options.devices)
+    return Placement(mesh, mode)
+
+
+def lane_context(lanes: list[Lane], horizon: int) -> Context:
+    """The context of some lanes, their numbers stacked to [L]."""
+
+    def stack(*values: Any) -> jax.Array:
+        return jnp.stack([jnp.asarray(v, jnp.float32) if isinstance(v, float) else jnp.asarray(v) for v in values])
+
+    return Context(
+        hp=jax.tree.map(stack, *[lane.config for lane in lanes]),
+        env_params=jax.tree.map(stack, *[lane.env_params for lane in lanes]),
+        data=None,
+        clock=jnp.zeros((), jnp.int32),
+        horizon=jnp.asarray(horizon, jnp.int32),
+    )
+
+
+def pad_lanes(lanes: list[Lane], options: TrainOptions, size: int | None = None) -> tuple[list[Lane], Placement]:
+    """The lanes, the last one repeated until all devices have equally many (and there are `size`), and their placement."""
+    wanted = max(len(lanes), size or 0)
+    placement = place(wanted, options)
+    multiple = placement.mesh.shape["seed"]
+    wanted = math.ceil(wanted / multiple) * multiple
+    return lanes + [lanes[-1]] * (wanted - len(lanes)), placement
+
+
+def compile_group(group: Group, lanes: list[Lane], placement: Placement, options: TrainOptions) -> list[Programs]:
+    """All programs of a group for so many lanes."""
+    ctx = lane_context(lanes, 1)
+    programs: list[Programs] = []
+    for index, phase in enumerate(group.phases):
+        programs.append(
+            compile_phase(
+                index,
+                phase,
+                group.env,
+                placement,
+                ctx,
+                programs[-1] if programs else None,
+                eval_episodes=options.eval_episodes,
+                eval_max_steps=options.eval_max_steps,
+            )
+        )
+    return programs
+
+
+def choose_wave(group: Group, options: TrainOptions) -> tuple[int, list[Programs], Placement]:
+    """How many lanes run at once, with the programs for them: all, or as many as the memory holds.
+
+    Raises:
+      ValueError: where not even one lane a device fits.
+    """
+    budget = int(options.memory_gib * 2**30) if options.memory_gib else memory_budget()
+    count = min(len(group.lanes), options.lanes_at_once or len(group.lanes))
+    while True:
+        lanes, placement = pad_lanes(list(group.lanes[:count]), options)
+        programs = compile_group(group, lanes, placement, options)
+        # Totals are for all devices: arguments of sharded programs are counted per device.
+        needed = max(p.memory["total"] for p in programs) * placement.mesh.size
+        if needed <= budget:
+            return count, programs, placement
+        if count == 1:
+            raise ValueError(
+                f"one lane needs {needed / 2**30:.2f} GiB, and {budget / 2**30:.2f} GiB may be used; "
+                f"lower num_envs or rollout_length, or raise memory_gib"
+            )
+        count = max(1, min(count - 1, int(count * budget / needed)))
+
+
+@dataclasses.dataclass
+class Progress:
+    """Where a wave stands. Saved in checkpoints."""
+
+    phase: int = 0
+    update: int = 0  # within the phase
+    evaluations: int = 0
+    wall: float = 0.0  # seconds of training so far
+    is_done: bool = False
+
+
+class Wave:
+    """Lanes training together."""
+
+    def __init__(
+        self,
+        group: Group,
+        lanes: list[Lane],
+        programs: list[Programs],
+        placement: Placement,
+        options: TrainOptions,
+        directory: Path,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        """Nothing runs yet. `lanes` are padded to the programs' number; `directory` is for checkpoints."""
+        self.group, self.options, self.programs, self.placement = group, options, programs, placement
+        self.plans = plan_phases(group, options)
+        self.lanes = lanes
+        padded, _ = pad_lanes(lanes, options, programs[0].policy_lanes)
+        self.seeds = jnp.asarray([lane.seed for lane in padded], jnp.int32)
+        self.contexts = [lane_context(padded, plan.updates) for plan in self.plans]
+        self.checkpoints = Checkpoints(directory, options.keep_checkpoints)
+        self.should_stop = should_stop
+        self.progress = Progress()
+        self.warnings: list[str] = []
+        self._updates_a_second = 0.0
+
+    # What is saved: the learner, the best policy, the half-finished log row.
+    def _saved(self) -> Any:
+        return self.state, self.best, self.totals
+
+    def _shapes(self, phase: int) -> Any:
+        programs = self.programs[phase]
+        lanes = self.seeds.shape[0]
+        score: Any = jax.ShapeDtypeStruct((lanes,), jnp.float32)
+        env_steps: Any = jax.ShapeDtypeStruct((lanes,), jnp.int32)
+        best = Best(programs.policy_shape, score, env_steps)
+        return programs.state_shape, best, programs.totals_shape
+
+    def restore(self) -> bool:
+        """Takes up the newest checkpoint that can be read; False if there is none."""
+        arrays, meta, self.warnings = self.checkpoints.restore()
+        if arrays is None:
+            return False
+        self.progress = Progress(**meta["progress"])
+        shapes = self._shapes(self.progress.phase)
+        state, best, totals = from_host(arrays, shapes)
+        place = self.placement.sharding
+        self.state, self.best, self.totals = jax.device_put(
+            (state, best, totals), (place(shapes[0]), place(shapes[1]), place(shapes[2]))
+        )
+        return True
+
+    def save(self) -> None:
+        """Writes a checkpoint of now."""
+        plan = self.plans[self.progress.phase]
+        self.checkpoints.save(
+            plan.env_steps(self.progress.update) + self.progress.is_done,
+            to_host(self._saved()),
+            {"progress": dataclasses.asdict(self.progress)},
+        )
+
+    def _begin_phase(self, index: int, previous: Any) -> None:
+        programs, ctx = self.programs[index], self.contexts[index]
+        self.state = programs.begin(previous, phase_keys(self.seeds, index), ctx)
+        self.totals = programs.fresh_totals()
+        if index == 0:
+            policy = programs.policy(self.state)
+            lanes = self.seeds.shape[0]
+            # A copy: the state's own buffers are donated to the first chunk.
+            self.best = Best(
+                jax.tree.map(jnp.copy, policy),
+                jnp.full((lanes,), -jnp.inf, jnp.float32),
+                jnp.zeros((lanes,), jnp.int32),
+            )
+
+    def run(self) -> Iterator[list[dict[str, Any]]]:
+        """Trains to the end, yielding rows as they come (an empty list: just a sign of life).
+
+        Raises:
+          Diverged: a metric is not finite.
+          Interrupted: `should_stop` said so; everything is saved.
+        """
+        started = time.perf_counter() - self.progress.wall
+        last_save = time.perf_counter()
+        resumed = hasattr(self, "state")
+        if not resumed:
+            self._begin_phase(0, None)
+        while not self.progress.is_done:
+            plan = self.plans[self.progress.phase]
+            if self.progress.update == plan.updates:
+                if self.progress.phase + 1 == len(self.plans):
+                    yield self._absolute_rows(started)
+                    self.progress.is_done = True
+                    break
+                self.progress.phase, self.progress.update = self.progress.phase + 1, 0
+                self._begin_phase(self.progress.phase, self.state)
+                continue
+            self._advance(plan)
+            self.progress.wall = time.perf_counter() - started
+            rows = self._train_rows(plan) if self.progress.update in plan.log_at else []
+            if self.progress.update in plan.eval_at:
+                rows += self._eval_rows(plan)
+            yield rows
+            stop = self.should_stop()
+            if stop or time.perf_counter() - last_save > self.options.checkpoint_seconds:
+                self._check_finite(plan)
+                self.save()
+                last_save = time.perf_counter()
+            if stop:
+                raise Interrupted
+        self.save()
+
+    def _advance(self, plan: PhasePlan) -> None:
+        """Runs about `_CHUNK_SECONDS` of updates, never past the next mark. The chunks' lengths change no result."""
+        start = self.progress.update
+        wanted = max(1, int(self._updates_a_second * _CHUNK_SECONDS)) if self._updates_a_second else 4
+        stop = min(start + wanted, plan.next_stop(start))
+        began = time.perf_counter()
+        bounds = jnp.asarray(start, jnp.int32), jnp.asarray(stop, jnp.int32)
+        programs, ctx = self.programs[self.progress.phase], self.contexts[self.progress.phase]
+        self.state, self.totals = jax.block_until_ready(programs.chunk(self.state, self.totals, ctx, *bounds))
+        self._updates_a_second = (stop - start) / max(time.perf_counter() - began, 1e-6)
+        self.progress.update = stop
+
+    def _check_finite(self, plan: PhasePlan) -> None:
+        first_bad = jax.device_get(self.totals.first_bad)
+        bad = [
+            (int(updates[i]), name, lane)
+            for name, updates in first_bad.items()
+            for i, lane in enumerate(self.lanes)
+            if updates[i] >= 0
+        ]
+        if bad:
+            update, name, lane = min(bad, key=lambda b: b[0])
+            setting = f" ({', '.join(f'{k}={v}' for k, v in lane.overrides.items())})" if lane.overrides else ""
+            raise Diverged(
+                f"metric {name!r} of seed {lane.seed}{setting} is not finite since update {update} of phase "
+                f"{plan.name!r} ({plan.env_steps(update)} environment steps)"
+            )
+
+    def _row(self, kind: str, plan: PhasePlan, lane: Lane, metrics: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "kind": kind,
+            "lane": lane.index,
+            "point": lane.point,
+            "seed": lane.seed,
+            "phase": plan.name,
+            "update": self.progress.update,
+            "env_steps": plan.env_steps(self.progress.update),
+            "wall": round(self.progress.wall, 3),
+            "metrics": metrics,
+        }
+
+    def _train_rows(self, plan: PhasePlan) -> list[dict[str, Any]]:
+        self._check_finite(plan)
+        totals = jax.device_get(self.totals)
+        self.totals = self.programs[self.progress.phase].fresh_totals()
+        rows = []
+        for i, lane in enumerate(self.lanes):
+            metrics = {
+                name: float(total[i] / totals.weight[name][i]) if totals.weight[name][i] > 0 else None
+                for name, total in totals.total.items()
+            }
+            rows.append(self._row("train", plan, lane, metrics))
+        return rows
+
+    def _evaluate(self, policy: Any, index: int) -> dict[str, np.ndarray]:
+        programs, ctx = self.programs[self.progress.phase], self.contexts[self.progress.phase]
+        return programs.evaluate(policy, ctx, eval_keys(self.seeds, jnp.asarray(index, jnp.int32)))
+
+    def _eval_rows(self, plan: PhasePlan) -> list[dict[str, Any]]:
+        policy = self.programs[self.progress.phase].policy(self.state)
+        metrics = self._evaluate(policy, self.progress.evaluations)
+        self.progress.evaluations += 1
+        steps = jnp.asarray(plan.env_steps(self.progress.update), jnp.int32)
+        self.best = keep_best(policy, metrics["return"], self.best, steps)
+        found = jax.device_get(metrics)
+        rows = []
+        for i, lane in enumerate(self.lanes):
+            row = self._row("eval", plan, lane, {name: float(v[i]) for name, v in found.items()})
+            rows.append({**row, "episodes": self.options.eval_episodes})
+        return rows
+
+    def _absolute_rows(self, started: float) -> list[dict[str, Any]]:
+        """The best policy of every lane once more, on fresh episodes."""
+        batches = math.ceil(self.options.absolute_episodes / self.options.eval_episodes)
+        if not batches:
+            return []
+        results = [self._evaluate(self.best.policy, 10**6 + k) for k in range(batches)]
+        found = {name: np.mean([np.asarray(r[name]) for r in results], axis=0) for name in results[0]}
+        env_steps = np.asarray(self.best.env_steps)
+        plan = self.plans[self.progress.phase]
+        self.progress.wall = time.perf_counter() - started
+        rows = []
+        for i, lane in enumerate(self.lanes):
+            row = self._row("absolute", plan, lane, {name: float(v[i]) for name, v in found.items()})
+            rows.append({**row, "env_steps": int(env_steps[i]), "episodes": batches * self.options.eval_episodes})
+        return rows
