@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -101,7 +101,10 @@ def make_sinks(names: tuple[str, ...], directory: Path, config: Mapping[str, Any
     Raises:
       ValueError: for an unknown name, or where a sink's package is missing.
     """
-    known = {"tensorboard": lambda: TensorBoardSink(directory), "wandb": lambda: WandbSink(directory, config)}
+    known: dict[str, Callable[[], Sink]] = {
+        "tensorboard": lambda: TensorBoardSink(directory),
+        "wandb": lambda: WandbSink(directory, config),
+    }
     for name in names:
         if name not in known:
             raise ValueError(f"unknown sink {name!r}; there are: {', '.join(known)} (JSONL is always written)")

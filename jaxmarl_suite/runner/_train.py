@@ -202,7 +202,7 @@ def _run(
         with _stop_on_signals() as should_stop:
             for number, group in enumerate(groups):
                 if len(groups) > 1:
-                    settings = {k: v for k, v in group.lanes[0].overrides.items()}
+                    settings = dict(group.lanes[0].overrides)
                     listener.announce(
                         f"program {number + 1} of {len(groups)}: {len(group.lanes)} lanes like {settings}"
                     )
