@@ -24,8 +24,9 @@ class EnvSpec:
     ones. Exactly one of `num_actions` (discrete) and `action_dim` (continuous) is positive.
     """
 
-    id: str
-    """`family/variant`."""
+    id: str = dataclasses.field(compare=False)
+    """`family/variant`. Not part of equality: environments that differ in traced parameters only, and so perhaps in
+    name, share one compiled program."""
     n_agents: int
     """N."""
     obs_shape: tuple[int, ...]
@@ -51,8 +52,8 @@ class EnvSpec:
     metrics: tuple[str, ...] = ()
     """Keys of `TimeStep.metrics`."""
     optimum: float | None = dataclasses.field(default=None, compare=False)
-    """Expected undiscounted return of an optimal joint policy, where known. Not part of equality: environments that
-    differ in traced parameters only (and so in their optimum) share one compiled program."""
+    """Expected undiscounted return of an optimal joint policy with `default_params`, where known. Not part of
+    equality, like `id`."""
 
     def __post_init__(self) -> None:
         """Refuses sizes that no environment can have."""
@@ -98,8 +99,8 @@ class TimeStep:
     """What an environment shows after `reset` or `step`, for one instance; `vmap` adds `[E]` in front.
 
     After an episode ended, an auto-resetting environment shows the next episode's first `obs`, `state` and
-    `action_mask`, while `reward`, `terminated`, `truncated`, `metrics`, `final_obs` and `final_state` still belong to the
-    step just taken. Without auto-reset `final_obs` equals `obs`.
+    `action_mask`, while `reward`, `terminated`, `truncated`, `metrics`, `final_obs` and `final_state` still belong to
+    the step just taken. Without auto-reset `final_obs` equals `obs`.
     """
 
     obs: jax.Array  # [N, *obs_shape] float32, one row per agent

@@ -35,8 +35,11 @@ class TimeLimit(Wrapper):
 
     @cached_property
     def spec(self) -> EnvSpec:
-        """The spec with `episode_limit` set."""
-        return self.env.spec.replace(episode_limit=self.limit)
+        """The spec with `episode_limit` set and, where the environment has `optimal_return(steps)`, the optimum."""
+        spec = self.env.spec
+        limit = min(self.limit, spec.episode_limit or self.limit)
+        solve = getattr(self.env, "optimal_return", None)
+        return spec.replace(episode_limit=limit, optimum=solve(limit) if solve else spec.optimum)
 
     def reset(self, key: jax.Array, params: Params) -> tuple[TimeLimitState, TimeStep]:
         """A fresh episode at t = 0."""
@@ -56,7 +59,10 @@ class TimeLimit(Wrapper):
 class _AppendToObs(Wrapper):
     """Shared part of the wrappers that append columns to every agent's (flat) observation."""
 
-    extra_size: int
+    @property
+    def extra_size(self) -> int:
+        """Number of columns appended."""
+        raise NotImplementedError
 
     @cached_property
     def spec(self) -> EnvSpec:
@@ -128,7 +134,10 @@ class LastAction(_AppendToObs):
 class Clock(_AppendToObs):
     """Appends the fraction of the time limit that has passed to every observation and to the global state."""
 
-    extra_size = 1
+    @property
+    def extra_size(self) -> int:
+        """1."""
+        return 1
 
     @cached_property
     def spec(self) -> EnvSpec:

@@ -1,0 +1,89 @@
+"""The hallway task."""
+
+import dataclasses
+from functools import cached_property
+
+import jax
+import jax.numpy as jnp
+
+from jaxmarl_envs.core import EnvSpec, TimeStep, pytree_dataclass, restart, transition
+
+STAY, CLOSER, AWAY = 0, 1, 2
+WIN_REWARD = 10.0
+
+
+@pytree_dataclass
+class HallwayState:
+    """Where the agents stand."""
+
+    x: jax.Array  # [N] int32, distance to the goal: 0..L_i
+
+
+@dataclasses.dataclass(frozen=True)
+class Hallway:
+    """N agents, each in a corridor of L_i cells before the goal cell 0, seeing nothing but their own cell.
+
+    Rules, after those of `join1.py` in the code of NDQ:
+
+    - start: x_i uniform in 1..L_i, independently;
+    - actions: 0 stay, 1 to x - 1 (not below 0), 2 to x + 1 (not above L_i);
+    - all agents at 0: reward 10, terminated, won; some but not all at 0: reward 0, terminated; else reward 0.
+
+    Observation [max(L) + 1]: the agent's own x one-hot, no identity and no clock (the source shows the number itself;
+    one-hot needs no scaling). Global state [N * (max(L) + 1)]: those of all agents, concatenated. The family adds the
+    time limit of max(L) + 10 steps.
+
+    A team that knows the step count wins always, without a word: the agent at x waits until step max(L) - x, then goes.
+    """
+
+    lengths: tuple[int, ...]
+    default_params: tuple[()] = ()
+
+    def __post_init__(self) -> None:
+        """Refuses empty teams and corridors."""
+        if not self.lengths or any(length < 1 for length in self.lengths):
+            raise ValueError(f"hallway: lengths must be one or more integers of at least 1, got {self.lengths}")
+
+    @cached_property
+    def spec(self) -> EnvSpec:
+        """Static description. Metric: `win`, 1 in the step that wins."""
+        n, cells = len(self.lengths), max(self.lengths) + 1
+        return EnvSpec(
+            id="hallway/" + "-".join(map(str, self.lengths)),
+            n_agents=n,
+            obs_shape=(cells,),
+            num_actions=3,
+            state_size=n * cells,
+            obs_bounds=(0.0, 1.0),
+            metrics=("win",),
+            optimum=WIN_REWARD,
+        )
+
+    def reset(self, key: jax.Array, params: tuple[()]) -> tuple[HallwayState, TimeStep]:
+        """Agents on random cells. Consumes `key`."""
+        # Modulo of 32 random bits: one draw for all agents, and a bias below L / 2**32.
+        bits = jax.random.bits(key, (len(self.lengths),))
+        x = 1 + (bits % jnp.array(self.lengths, jnp.uint32)).astype(jnp.int32)
+        obs = self._observe(x)
+        return HallwayState(x), restart(self.spec, obs=obs, state=obs.ravel())
+
+    def step(
+        self, key: jax.Array, state: HallwayState, action: jax.Array, params: tuple[()]
+    ) -> tuple[HallwayState, TimeStep]:
+        """One joint move. `action`: [N] int32. Does not use `key`. A finished episode pays nothing more."""
+        move = (action == AWAY).astype(jnp.int32) - (action == CLOSER).astype(jnp.int32)
+        x = jnp.clip(state.x + move, 0, jnp.array(self.lengths, jnp.int32))
+        home = x == 0
+        win = home.all() & (state.x > 0).all()
+        obs = self._observe(x)
+        return HallwayState(x), transition(
+            self.spec,
+            obs=obs,
+            state=obs.ravel(),
+            reward=jnp.where(win, WIN_REWARD, 0.0),
+            terminated=home.any(),
+            metrics={"win": win.astype(jnp.float32)},
+        )
+
+    def _observe(self, x: jax.Array) -> jax.Array:
+        return jax.nn.one_hot(x, max(self.lengths) + 1, dtype=jnp.float32)

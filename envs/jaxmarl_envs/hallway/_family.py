@@ -1,0 +1,46 @@
+"""The hallways by their corridor lengths."""
+
+import re
+from typing import Any
+
+from jaxmarl_envs.core import Clock, Environment, Family, TimeLimit, UnknownVariant
+from jaxmarl_envs.hallway._env import Hallway
+
+MAX_CELLS = 10_000_000
+"""Most entries of the global state, N * (max(L) + 1)."""
+
+
+def make(variant: str, **options: Any) -> Environment:
+    """The hallway with corridor lengths `variant`, e.g. `2-6-10`, with its time limit of max(L) + 10 steps.
+
+    Args:
+      variant: lengths joined by `-`, one an agent.
+      options: `clock` (default False) also shows the fraction of the time limit that has passed.
+
+    Raises:
+      ValueError: for an unknown option or a length below 1.
+      UnknownVariant: if `variant` is not a list of lengths.
+    """
+    if not re.fullmatch(r"\d+(-\d+)*", variant):
+        raise UnknownVariant
+    unknown = sorted(set(options) - {"clock"})
+    if unknown:
+        raise ValueError(f"hallway/{variant}: unknown option {unknown[0]!r}; accepted: clock (bool)")
+    clock = options.get("clock", False)
+    if not isinstance(clock, bool):
+        raise ValueError(f"hallway/{variant}: clock must be True or False, got {clock!r}")
+    lengths = tuple(map(int, variant.split("-")))
+    cells = len(lengths) * (max(lengths) + 1)
+    if cells > MAX_CELLS:
+        raise ValueError(f"hallway/{variant}: N * (max(L) + 1) must be at most {MAX_CELLS}, got {cells}")
+    env = TimeLimit(Hallway(lengths), max(lengths) + 10)
+    return Clock(env) if clock else env
+
+
+FAMILY = Family(
+    name="hallway",
+    make=make,
+    variants=("4-4", "6-6", "2-6-10", "4-4-4-4"),
+    summary="reach the ends of unequal corridors in the same step, seeing only one's own cell",
+    pattern="L1-L2-... (one corridor length an agent)",
+)

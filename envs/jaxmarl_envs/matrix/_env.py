@@ -1,0 +1,131 @@
+"""One environment for every finite cooperative game with a payoff table per stage."""
+
+import dataclasses
+from functools import cached_property
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmarl_envs.core import EnvSpec, TimeStep, pytree_dataclass, restart, transition
+
+
+@pytree_dataclass
+class MatrixParams:
+    """What may differ between lanes of one program. S stages, K = A**N joint actions.
+
+    Joint actions are numbered with agent 0's action as the most significant digit, so that a two-player table is its
+    payoff matrix read row by row. A table with a single row holds for all stages, one with a single column for all
+    joint actions.
+    """
+
+    payoff: jax.Array  # [S or 1, K] float32, team reward
+    successor: jax.Array  # [S, K or 1] int32, next stage; S ends the episode
+
+
+@pytree_dataclass
+class MatrixState:
+    """Where the game stands."""
+
+    stage: jax.Array  # [] int32 in 0..S, S once the game is over
+
+
+@dataclasses.dataclass(frozen=True)
+class MatrixGame:
+    """A team of N agents with A actions each, moved through S stages by its joint actions.
+
+    - Reward: `payoff[stage, joint action]`, the same for every agent.
+    - Then `stage = successor[stage, joint action]`; the episode terminates where that is S.
+    - Observation [S] and global state [S]: the stage one-hot, all zeros once the game is over; with a single stage both
+      are the constant 1.
+
+    A one-shot game has one stage, a game repeated H times H stages (the step count), a contextual game one stage a
+    context. Games of equal shape are equal as environments, whatever their payoffs, and share one compiled program.
+    """
+
+    n_agents: int
+    num_actions: int
+    n_stages: int
+    start: int | None
+    """First stage; None draws it uniformly."""
+    episode_limit: int | None
+    """Steps until the stages run out at the latest; None if the game can go on for ever."""
+    id: str = dataclasses.field(compare=False)
+    default_params: MatrixParams = dataclasses.field(compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuses tables that do not fit the sizes."""
+        joint, stages = self.num_actions**self.n_agents, self.n_stages
+        for name, table, rows, columns in (
+            ("payoff", self.default_params.payoff, {1, stages}, {joint}),
+            ("successor", self.default_params.successor, {stages}, {1, joint}),
+        ):
+            if len(table.shape) != 2 or table.shape[0] not in rows or table.shape[1] not in columns:
+                raise ValueError(
+                    f"matrix game {self.id!r}: {name} needs a shape [{' or '.join(map(str, sorted(rows)))}, "
+                    f"{' or '.join(map(str, sorted(columns)))}], got {list(table.shape)}"
+                )
+        if self.start is not None and not 0 <= self.start < stages:
+            raise ValueError(f"matrix game {self.id!r}: start must be None or in 0..{stages - 1}, got {self.start}")
+
+    @cached_property
+    def spec(self) -> EnvSpec:
+        """Static description; `optimum` is computed from `default_params`."""
+        return EnvSpec(
+            id=self.id,
+            n_agents=self.n_agents,
+            obs_shape=(self.n_stages,),
+            num_actions=self.num_actions,
+            state_size=self.n_stages,
+            episode_limit=self.episode_limit,
+            obs_bounds=(0.0, 1.0),
+            optimum=None if self.episode_limit is None else self.optimal_return(self.episode_limit),
+        )
+
+    def optimal_return(self, horizon: int) -> float:
+        """The best expected undiscounted return of `default_params` within `horizon` steps, by dynamic programming."""
+        payoff = np.asarray(self.default_params.payoff, np.float64)
+        successor = np.asarray(self.default_params.successor)
+        best = payoff.max(axis=1) if successor.shape[1] == 1 else None
+        values = np.zeros(self.n_stages + 1)  # the last entry, past the end, stays 0
+        for _ in range(horizon):
+            if best is not None:  # the joint action does not matter for what follows
+                values[:-1] = best + values[successor[:, 0]]
+            else:
+                values[:-1] = (payoff + values[successor]).max(axis=1)
+        return float(values[:-1].mean() if self.start is None else values[self.start])
+
+    def reset(self, key: jax.Array, params: MatrixParams) -> tuple[MatrixState, TimeStep]:
+        """The first stage. Consumes `key` (used only where the start is random)."""
+        if self.start is not None:
+            stage = jnp.int32(self.start)
+        else:  # modulo of 32 random bits: one draw, and a bias below S / 2**32
+            stage = (jax.random.bits(key) % jnp.uint32(self.n_stages)).astype(jnp.int32)
+        view = self._view(stage)
+        return MatrixState(stage), restart(self.spec, obs=jnp.tile(view, (self.n_agents, 1)), state=view)
+
+    def step(
+        self, key: jax.Array, state: MatrixState, action: jax.Array, params: MatrixParams
+    ) -> tuple[MatrixState, TimeStep]:
+        """One joint move. `action`: [N] int32. Does not use `key`. A finished game stays finished and pays 0."""
+        joint = jnp.int32(0)
+        for i in range(self.n_agents):
+            joint = joint * self.num_actions + action[i]
+        # Clipping reads single rows and columns for all stages and actions, and the last row after the end.
+        reward = jnp.asarray(params.payoff).at[state.stage, joint].get(mode="clip")
+        stage = jnp.asarray(params.successor).at[state.stage, joint].get(mode="clip")
+        over = state.stage >= self.n_stages
+        stage = jnp.where(over, state.stage, stage)
+        view = self._view(stage)
+        return MatrixState(stage), transition(
+            self.spec,
+            obs=jnp.tile(view, (self.n_agents, 1)),
+            state=view,
+            reward=jnp.where(over, 0.0, reward),
+            terminated=stage >= self.n_stages,
+        )
+
+    def _view(self, stage: jax.Array) -> jax.Array:
+        if self.n_stages == 1:
+            return jnp.ones((1,), jnp.float32)
+        return jax.nn.one_hot(stage, self.n_stages, dtype=jnp.float32)
