@@ -1,7 +1,7 @@
 """Exact tabular laboratories: policy gradients on matrix games, and the sequential transformation of finite MMDPs.
 
-Nothing here samples. Expected returns, advantages, gradients and values are computed from the whole payoff or transition
-table, so what goes wrong in these runs is a property of the method and not of its estimators.
+Nothing here samples. Expected returns, advantages, gradients and values are computed from the whole payoff or
+transition table, so what goes wrong in these runs is a property of the method and not of its estimators.
 """
 
 from jaxmarl_suite.theory._ascent import (

@@ -3,23 +3,24 @@
 A game is a payoff `R[a_1, ..., a_n]`. A policy is one softmax table an agent, of one of two kinds:
 
 - decentralised: `p_k(a_k)`, logits `[A_k]`; the joint policy is the product;
-- sequential: `p_k(a_k | a_1..a_{k-1})`, logits `[A_1, ..., A_k]`; the joint policy is the chain-rule product, which is the
-  policy class of the transformed MDP of arXiv 2207.11143 and loses no joint policy.
+- sequential: `p_k(a_k | a_1..a_{k-1})`, logits `[A_1, ..., A_k]`; the joint policy is the chain-rule product, which
+  is the policy class of the transformed MDP of arXiv 2207.11143 and loses no joint policy.
 
 With `Q_n = R`, `V_k(a_<k) = Σ_{a_k} p_k(a_k | a_<k) Q_k(a_<=k)` and `Q_{k-1} = V_k` the return is `J = V_1`, and
 
 - sequential:     `A_k = Q_k - V_k`,                        `dJ/dlogits_k = P(a_<=k) A_k`;
 - decentralised:  `A_k(a_k) = E_{a_-k}[R(a_k, a_-k)] - J`,  `dJ/dlogits_k = p_k(a_k) A_k(a_k)`.
 
-The natural gradient of a softmax table is the advantage itself, without the probability of reaching the prefix and taking
-the action: `logits += learning_rate * A` (Kakade's natural policy gradient, exact case).
+The natural gradient of a softmax table is the advantage itself, without the probability of reaching the prefix and
+taking the action: `logits += learning_rate * A` (Kakade's natural policy gradient, exact case).
 
-Every formula takes arrays whose first axes are actions and whose trailing axes, if any, are *lanes* (games times seeds).
-Lanes come last because a game is a handful of numbers: with lanes contiguous each operation is one vector loop.
+Every formula takes arrays whose first axes are actions and whose trailing axes, if any, are *lanes* (games times
+seeds). Lanes come last because a game is a handful of numbers: with lanes contiguous each operation is one vector loop.
 """
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, cast, get_args
@@ -28,7 +29,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-
 from jaxmarl_envs.core import pytree_dataclass
 
 PolicyKind = Literal["decentralised", "sequential"]
@@ -220,7 +220,8 @@ class AscentResult:
 class Ascent:
     """Exact gradient ascent on `J` from given logits.
 
-    One program serves all learning rates, step counts and recording times: only shapes, `policy` and `gradient` compile.
+    One program serves all learning rates, step counts and recording times; only shapes, `policy` and `gradient` are
+    compiled in.
 
     Example:
       >>> ascent = Ascent(policy="sequential", gradient="natural", learning_rate=0.1, steps=2000)
@@ -247,7 +248,7 @@ class Ascent:
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
             raise ValueError(f"steps must be a positive integer, got {self.steps!r}")
         times = (-1, *self.record_at, self.steps + 1)
-        if any(later <= earlier for earlier, later in zip(times, times[1:])):
+        if any(later <= earlier for earlier, later in itertools.pairwise(times)):
             raise ValueError(f"record_at must increase strictly within 0..{self.steps}, got {self.record_at}")
 
     def run_seeds(
@@ -270,7 +271,8 @@ class Ascent:
 
         Args:
           payoff: [*batch, A_1, ..., A_n], e.g. [A, A] for one game or [G, 1, A, A] for G games with [S, ...] logits.
-          logits: for agent k [*batch, A_k] (decentralised) or [*batch, A_1, ..., A_k] (sequential); their dtype is used.
+          logits: for agent k [*batch, A_k] (decentralised) or [*batch, A_1, ..., A_k] (sequential); they set
+            the dtype.
           devices: the lanes are spread over these; all local ones if None. Ignored under an outer `jit`.
 
         Returns:
@@ -388,12 +390,12 @@ def check_payoff(payoff: Any, *, num_agents: int | None = None) -> jax.Array:
             raise ValueError(
                 f"payoff must be numeric, got dtype {payoff.dtype}; accepted: real numbers, one a joint action"
             )
-        payoff = jnp.asarray(payoff, jnp.float64 if jax.config.jax_enable_x64 else jnp.float32)
+        payoff = jnp.asarray(payoff, float)
     least = 1 if num_agents is None else max(1, num_agents)
     if payoff.ndim < least or min(payoff.shape) < 1:
         raise ValueError(
-            f"payoff must have at least {least} axes, each of length at least 1 (one axis an agent, one entry an action), "
-            f"got shape {payoff.shape}"
+            f"payoff must have at least {least} axes, each of length at least 1 (one axis an agent, one entry an "
+            f"action), got shape {payoff.shape}"
         )
     if not isinstance(payoff, jax.core.Tracer) and not bool(jnp.all(jnp.isfinite(payoff))):
         raise ValueError(f"payoff must be finite, got {int(jnp.sum(~jnp.isfinite(payoff)))} entries that are not")

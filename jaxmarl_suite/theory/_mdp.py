@@ -48,7 +48,7 @@ class FiniteMDP:
         return self.discount[:, None, None] * self.transition * ~self.terminal
 
     def action_values(self, value: Floats) -> Floats:
-        """`Q(x, a)`, [X, A], if what follows is worth `value` [X]; zero in terminal states, illegal actions included."""
+        """`Q(x, a)`, [X, A], if what follows is worth `value` [X]; zero in terminal states, unmasked."""
         q: Floats = self.reward + self.continuation @ value
         q[self.terminal] = 0.0
         return q
@@ -79,8 +79,8 @@ class Solution:
 def value_iteration(mdp: FiniteMDP, *, tolerance: float = 1e-13, max_sweeps: int = 1_000_000) -> Solution:
     """Optimal values by Bellman sweeps, until a sweep changes no value by more than `tolerance` times the largest.
 
-    The error left is then at most `tolerance / (1 - gamma)` times the largest value and the number of decisions between two
-    discounts. With discount 1 throughout, it converges where every policy worth following ends.
+    The error left is then at most `tolerance / (1 - gamma)` times the largest value and the number of decisions between
+    two discounts. With discount 1 throughout, it converges where every policy worth following ends.
 
     Raises:
       ValueError: if `max_sweeps` do not suffice, e.g. for an undiscounted MDP that need not end.
@@ -129,8 +129,8 @@ def evaluate(mdp: FiniteMDP, policy: NDArray[Any]) -> tuple[Floats, Floats]:
 def expected_gae(mdp: FiniteMDP, policy: NDArray[Any], value: Floats, trace: Floats) -> Floats:
     """`E[A_j | x_j, a_j]`, [X, A], of the generalised advantage estimator under a policy, without sampling.
 
-    `A_j = δ_j + g_j l_j A_{j+1}`, `δ_j = r_j + g_j V(x_{j+1}) - V(x_j)`: with `V` the policy's exact value this is `Q - V`
-    for every `l`; with any other `V` it is not, which makes it an oracle for estimators.
+    `A_j = δ_j + g_j l_j A_{j+1}`, `δ_j = r_j + g_j V(x_{j+1}) - V(x_j)`: with `V` the policy's exact value this is
+    `Q - V` for every `l`; with any other `V` it is not, which makes it an oracle for estimators.
 
     Args:
       mdp: the MDP; `g` is its `discount`.
@@ -147,7 +147,7 @@ def expected_gae(mdp: FiniteMDP, policy: NDArray[Any], value: Floats, trace: Flo
     steps = trace[:, None, None, None] * mdp.continuation[:, :, :, None] * probabilities[None, None]
     steps[mdp.terminal] = 0.0
     matrix = np.eye(num_states * num_actions) - steps.reshape(num_states * num_actions, -1)
-    return np.linalg.solve(matrix, delta.reshape(-1)).reshape(num_states, num_actions)
+    return np.asarray(np.linalg.solve(matrix, delta.reshape(-1)), np.float64).reshape(num_states, num_actions)
 
 
 def _as_probabilities(mdp: FiniteMDP, policy: NDArray[Any]) -> Floats:
@@ -157,8 +157,8 @@ def _as_probabilities(mdp: FiniteMDP, policy: NDArray[Any]) -> Floats:
         policy = np.eye(shape[1])[policy]
     if policy.shape != shape or not np.allclose(policy.sum(axis=1), 1.0) or (policy < 0).any():
         raise ValueError(
-            f"a policy is [X] integer actions or [X, A] probabilities with (X, A) = {shape}, got {policy.dtype} of shape "
-            f"{policy.shape}"
+            f"a policy is [X] integer actions or [X, A] probabilities with (X, A) = {shape}, got {policy.dtype} of "
+            f"shape {policy.shape}"
         )
     if (policy[~mdp.action_mask] > 0).any():
         raise ValueError("the policy takes actions that action_mask forbids")

@@ -39,7 +39,7 @@ class FiniteMMDP:
 
     @property
     def num_states(self) -> int:
-        """S."""
+        """S, terminal ones included."""
         return self.reward.shape[0]
 
     @property
@@ -49,7 +49,7 @@ class FiniteMMDP:
 
     @property
     def num_agents(self) -> int:
-        """n."""
+        """N, the n of the formulas."""
         return len(self.num_actions)
 
     @classmethod
@@ -100,8 +100,8 @@ class FiniteMMDP:
 class SequentialMDP:
     """`Γ(M)`: agents choose one after another, each seeing the state and its predecessors' actions.
 
-    Its states are the prefixes `(s, a_1..a_{k-1})`, `k = 1..n`, ordered by k and then in C order: state s of `M` is state s
-    of `Γ(M)`. The tables are dense, `|S| Σ_k Π_{j<k} A_j` states squared times the largest action count.
+    Its states are the prefixes `(s, a_1..a_{k-1})`, `k = 1..n`, ordered by k and then in C order: state s of `M` is
+    state s of `Γ(M)`. The tables are dense, `|S| Σ_k Π_{j<k} A_j` states squared times the largest action count.
     """
 
     mdp: FiniteMDP
@@ -121,7 +121,7 @@ class SequentialMDP:
         )
 
     def trace(self, decay: float) -> Floats:
-        """[X] the λ of `expected_gae`: 1 inside a joint decision, `decay` at its end, so that λ counts environment steps."""
+        """[X] the λ of `expected_gae`: 1 inside a joint decision and `decay` at its end."""
         return np.where(self.depth == len(self.num_actions), decay, 1.0)
 
     def joint_actions(self, actions: NDArray[Any]) -> NDArray[np.intp]:
@@ -136,12 +136,12 @@ class SequentialMDP:
 def sequentialize(mmdp: FiniteMMDP, *, discount: Discount = "depth") -> SequentialMDP:
     """The transformation Γ of arXiv 2207.11143, with agents in the order of their axes.
 
-    Agents 1..n-1 move deterministically to the longer prefix with reward 0; agent n draws `s' ~ P(. | s, a)` and receives
-    `r(s, a)`. Joint policies of `M` and policies of `Γ(M)` correspond by the chain rule, so nothing is lost.
+    Agents 1..n-1 move deterministically to the longer prefix with reward 0; agent n draws `s' ~ P(. | s, a)` and
+    receives `r(s, a)`. Joint policies of `M` and policies of `Γ(M)` correspond by the chain rule, so nothing is lost.
 
     Args:
       mmdp: the original.
-      discount: where time passes. `depth`: 1 before the last agent and gamma after it, so that `V_Γ(s) = V_M(s)` exactly.
+      discount: where time passes. `depth`: 1 before the last agent and gamma after it, so that `V_Γ(s) = V_M(s)`.
         `root`: `gamma^(1/n)` everywhere, so that `V_Γ(s) = gamma^((n-1)/n) V_M(s)` and optimal policies are the same.
         (Both are derived here; which one the paper's authors use is not known to this project.)
     """
