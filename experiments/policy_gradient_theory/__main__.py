@@ -23,6 +23,8 @@ class Options:
     """Initialisations of each named game."""
     num_games: int = 2_000
     """Random games of each size."""
+    plateau_steps: tuple[int, ...] = (2_000, 20_000, 200_000)
+    """When to look at long sequential plain ascents; increasing."""
     seed: int = 0
     """Seed of the initialisations."""
     folder: Path = Path(__file__).parent
@@ -37,7 +39,7 @@ def main(options: Options) -> None:
     middle = time.perf_counter()
     random = study.random_games(options.num_games)
     end = time.perf_counter()
-    plateaus = study.plateaus(options.num_seeds, options.seed)
+    plateaus = study.plateaus(options.num_seeds, options.seed, options.plateau_steps)
     steps, curves = study.trajectories(min(options.num_seeds, 200), options.seed)
 
     setting = (
@@ -48,7 +50,7 @@ def main(options: Options) -> None:
         "named-games": _named_table(named)
         + f"\n\n{options.num_seeds} seeds a cell (key {options.seed}), {middle - start:.1f} s in all with compilation, "
         + f"on {setting}.",
-        "plateaus": _plateau_table(plateaus),
+        "plateaus": _plateau_table(plateaus, options.plateau_steps),
         "random-games": _random_table(random)
         + f"\n\n{options.num_games} games a row (`matrix/random-NxA`, seeds 0 to {options.num_games - 1}), "
         + f"{end - middle:.1f} s in all with compilation, on {setting}.",
@@ -62,7 +64,7 @@ def main(options: Options) -> None:
         "options": {"num_seeds": options.num_seeds, "num_games": options.num_games, "seed": options.seed},
         "setting": setting,
         "named_games": [dataclasses.asdict(row) for row in named],
-        "plateaus": {"steps": list(study.PLATEAU_STEPS), "fraction": plateaus},
+        "plateaus": {"steps": list(options.plateau_steps), "fraction": plateaus},
         "random_games": [dataclasses.asdict(row) for row in random],
     }
     text = json.dumps(_jsonable(results), indent=1, allow_nan=False)
@@ -85,10 +87,10 @@ def _named_table(rows: list[study.NamedRow]) -> str:
     return "\n".join(lines)
 
 
-def _plateau_table(fractions: dict[str, list[float]]) -> str:
+def _plateau_table(fractions: dict[str, list[float]], steps: tuple[int, ...]) -> str:
     lines = [
-        "| game | " + " | ".join(f"{steps} steps" for steps in study.PLATEAU_STEPS) + " |",
-        "|---|" + "---|" * len(study.PLATEAU_STEPS),
+        "| game | " + " | ".join(f"{count} steps" for count in steps) + " |",
+        "|---|" + "---|" * len(steps),
     ]
     lines += [f"| {game} | " + " | ".join(f"{x:.3f}" for x in row) + " |" for game, row in fractions.items()]
     return "\n".join(lines)

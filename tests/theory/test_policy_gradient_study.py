@@ -13,7 +13,8 @@ STUDY = ROOT / "experiments" / "policy_gradient_theory"
 def test_command_rewrites_tables_and_figure(tmp_path):
     shutil.copy(STUDY / "README.md", tmp_path)
     command = [sys.executable, "-m", "experiments.policy_gradient_theory", "--folder", str(tmp_path)]
-    subprocess.run([*command, "--num-seeds", "4", "--num-games", "2"], cwd=ROOT, check=True, timeout=300)
+    command += ["--num-seeds", "4", "--num-games", "2", "--plateau-steps", "10", "100", "1000"]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=300)
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert text.count("4 seeds a cell") == text.count("2 games a row") == 1
     assert len(text.splitlines()) == len((STUDY / "README.md").read_text(encoding="utf-8").splitlines())
