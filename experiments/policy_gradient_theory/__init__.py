@@ -1,0 +1,1 @@
+"""Where exact policy gradients end on cooperative matrix games: decentralised against sequential policies."""

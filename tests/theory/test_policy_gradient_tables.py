@@ -1,0 +1,80 @@
+"""Where exact policy gradients end: fractions against an independent computation made for this project.
+
+None of these numbers is the paper's (arXiv 2207.11143): its tables were not available to this project.
+"""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxmarl_suite.theory import Ascent, init_logits
+
+GAMES = {
+    "G1": [[8, -12, -12], [-12, 0, 0], [-12, 0, 0]],
+    "G3": [[8, -12, -12], [-12, 6, 0], [-12, 0, 6]],
+    "climbing": [[11, -30, 0], [-30, 7, 6], [0, 0, 5]],
+    "penalty": [[10, 0, -20], [0, 2, 0], [-20, 0, 10]],
+    "xor": [[0, 1], [1, 0]],
+}
+ASCENTS = (
+    Ascent("decentralised", "plain", 0.1, 20_000),
+    Ascent("sequential", "plain", 0.1, 20_000),
+    Ascent("decentralised", "natural", 0.1, 20_000),
+    Ascent("sequential", "natural", 0.1, 2_000),
+)
+# 1000 seeds each. Two fractions of 1000 seeds differ with a standard deviation of at most 0.022.
+NAMED = [
+    ("G1", 0.01, (0.0, 1.0, 0.0, 1.0)),
+    ("G1", 1.0, (0.308, 0.875, 0.329, 1.0)),
+    ("G3", 0.01, (0.0, 1.0, 0.0, 1.0)),
+    ("G3", 1.0, (0.225, 0.632, 0.234, 1.0)),
+    ("climbing", 0.01, (0.0, 1.0, 0.0, 1.0)),
+    ("climbing", 1.0, (0.224, 0.738, 0.271, 1.0)),
+    ("penalty", 0.01, (0.0, 1.0, 0.0, 1.0)),
+    ("penalty", 1.0, (0.718, 0.988, 0.876, 1.0)),
+    ("xor", 0.01, (1.0, 1.0, 1.0, 1.0)),
+    ("xor", 1.0, (1.0, 1.0, 1.0, 1.0)),
+]
+TRAPS = {"G1": 0.0, "G3": 6.0, "climbing": 7.0, "penalty": 2.0}  # where nearly uniform decentralised policies end
+# The reference had 200 games a row: its fractions have standard errors up to 0.035.
+RANDOM = [((2, 3), 0.935), ((2, 10), 0.500), ((3, 5), 0.375), ((4, 5), 0.150), ((5, 4), 0.050)]
+
+
+@pytest.mark.parametrize(("game", "sd", "expected"), NAMED)
+def test_named_games(game, sd, expected):
+    payoff = np.array(GAMES[game], np.float32)
+    for ascent, fraction in zip(ASCENTS, expected, strict=True):
+        result = ascent.run_seeds(payoff, jax.random.split(jax.random.key(0), 1000), init_sd=sd)
+        value = np.asarray(result.value)
+        assert abs((value >= payoff.max() - 0.1).mean() - fraction) <= (0.05 if 0 < fraction < 1 else 0.0), ascent
+        if ascent.policy == "decentralised" and sd == 0.01 and game in TRAPS:
+            np.testing.assert_allclose(value, TRAPS[game], atol=0.1)
+
+
+def random_games(shape, count):
+    return np.random.default_rng(shape).standard_normal((count, *(shape[1],) * shape[0])).astype(np.float32)
+
+
+def solved(games, kind):
+    """Which greedy joint actions pay within 0.001 of the best: 3000 steps do not separate closer payoffs."""
+    uniform = init_logits(jax.random.split(jax.random.key(0), 1), games.shape[1:], policy=kind, sd=0.0)
+    result = Ascent(kind, "natural", learning_rate=0.3, steps=3000).run(games, uniform)
+    best = games.reshape(len(games), -1).max(axis=1)
+    if kind == "sequential":
+        np.testing.assert_allclose(result.value, best, atol=1e-3)
+    return np.asarray(result.greedy_value) >= best - 1e-3
+
+
+@pytest.mark.parametrize(("shape", "_"), RANDOM)
+def test_sequential_natural_gradient_solves_every_random_game(shape, _):
+    assert solved(random_games(shape, 200), "sequential").mean() == 1.0
+
+
+@pytest.mark.parametrize(("shape", "fraction"), RANDOM)
+def test_decentralised_natural_gradient_fails_more_often_with_more_agents(shape, fraction):
+    count, reference_count = 1000, 200
+    here = solved(random_games(shape, count), "decentralised").mean()
+    pooled = (count * here + reference_count * fraction) / (count + reference_count)
+    error = np.sqrt(pooled * (1 - pooled) * (1 / count + 1 / reference_count))
+    # 0.05, or three standard errors where two samples of these sizes may differ by more.
+    assert abs(here - fraction) <= max(0.05, 3 * error)
