@@ -15,6 +15,7 @@ SPEC = EnvSpec(
     id="test/env", n_agents=2, obs_shape=(3,), num_actions=2, state_size=1, episode_limit=4, obs_bounds=(0.0, 1.0),
     metrics=("win",), optimum=4.0,
 )  # fmt: skip
+CONTINUOUS = SPEC.replace(num_actions=0, action_dim=2, optimum=None)
 
 
 class Good:
@@ -28,10 +29,15 @@ class Good:
 
     def step(self, key, state, action, params):
         t = state["t"] + 1
+        win = action.all().astype(jnp.float32)
         timestep = transition(
-            self.spec, obs=jnp.full((2, 3), t.astype(jnp.float32)).clip(0, 1), state=jnp.ones(1),
-            reward=action.all().astype(jnp.float32), terminated=t >= 4, metrics={"win": action.all().astype(jnp.float32)},
-        )  # fmt: skip
+            self.spec,
+            obs=jnp.full((2, 3), t.astype(jnp.float32)).clip(0, 1),
+            state=jnp.ones(1),
+            reward=win,
+            terminated=t >= 4,
+            metrics={"win": win},
+        )
         return {"t": t}, self.change(timestep, t, key)
 
     def first(self, timestep):
@@ -236,7 +242,7 @@ def test_all_failures_are_listed_together():
 def test_continuous_actions():
     @dataclasses.dataclass(frozen=True)
     class Continuous(Good):
-        spec: EnvSpec = SPEC.replace(num_actions=0, action_dim=2, optimum=None)
+        spec: EnvSpec = CONTINUOUS
 
         def step(self, key, state, action, params):
             return super().step(key, state, action[:, 0] > 0, params)

@@ -1,5 +1,7 @@
 """Recorded episodes, their files, and the pictures."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import jaxmarl_envs
@@ -43,7 +45,7 @@ def test_episodes_survive_a_file(hallway, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, loaded, episode)
     with pytest.raises(ValueError, match="holds no episode of 'matrix/xor'"):
         load_episode(jaxmarl_envs.make("matrix/xor"), tmp_path / "episode.npz")
-    with pytest.raises(ValueError, match="stored as .npz"):
+    with pytest.raises(ValueError, match=r"stored as \.npz"):
         episode.save(tmp_path / "episode.txt")
 
 
@@ -66,7 +68,7 @@ def test_every_kind_of_matrix_game_is_drawn(env_id):
     env = jaxmarl_envs.make(env_id)
     frames = render_frames(env, record_episode(env, KEY))
     assert len(frames) == env.spec.episode_limit + 1
-    for before, after in zip(frames, frames[1:]):
+    for before, after in itertools.pairwise(frames):
         assert before.shape == (480, 640, 3) and before.dtype == np.uint8 and (before != after).any()
 
 

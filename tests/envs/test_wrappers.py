@@ -13,6 +13,18 @@ from jaxmarl_envs.core import pytree_dataclass, restart, transition
 KEY = jax.random.key(1)
 
 
+COUNTER = EnvSpec(id="test/counter", n_agents=2, obs_shape=(1,), num_actions=3, state_size=1)
+RAGGED = EnvSpec(
+    id="test/ragged",
+    n_agents=2,
+    obs_shape=(3,),
+    num_actions=4,
+    agent_obs_sizes=(3, 1),
+    agent_num_actions=(2, 4),
+    episode_limit=1,
+)
+
+
 @pytree_dataclass
 class CountState:
     count: jax.Array  # [] int32
@@ -23,7 +35,7 @@ class Counter:
     """Two agents; the reward is the sum of actions, and the task ends once the sum of all of them reaches `goal`."""
 
     default_params: dict = dataclasses.field(default_factory=lambda: {"goal": jnp.int32(4)}, compare=False)
-    spec: EnvSpec = EnvSpec(id="test/counter", n_agents=2, obs_shape=(1,), num_actions=3, state_size=1)
+    spec: EnvSpec = COUNTER
 
     def show(self, count):
         return {"obs": jnp.full((2, 1), count.astype(jnp.float32)), "state": -count.astype(jnp.float32)[None]}
@@ -156,10 +168,7 @@ class Ragged:
     """Agent 0 sees three numbers and has two actions, agent 1 sees one and has four."""
 
     default_params: tuple = ()
-    spec: EnvSpec = EnvSpec(
-        id="test/ragged", n_agents=2, obs_shape=(3,), num_actions=4, agent_obs_sizes=(3, 1), agent_num_actions=(2, 4),
-        episode_limit=1,
-    )  # fmt: skip
+    spec: EnvSpec = RAGGED
 
     def show(self, timestep, value):
         obs = (jnp.full((3,), value), jnp.full((1,), value))
