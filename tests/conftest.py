@@ -1,12 +1,19 @@
-"""A strict floor for every test: two CPU devices, no silent dtype or rank promotion."""
+"""A strict floor for every test: two CPU devices, no silent dtype or rank promotion, compiled programs kept on disk."""
 
 import os
+import tempfile
+from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+# One cache for all tests of this user and every process that they start; a second run compiles little.
+os.environ.setdefault("JAXMARL_SUITE_CACHE", str(Path(tempfile.gettempdir()) / "jaxmarl-suite-test-cache"))
+if "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
 
 import jax
 
+from jaxmarl_suite.runner import configure
+
+configure()
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -238,7 +238,9 @@ def _scalar_fields(params: Any) -> dict[str, Any]:
     return {k: jnp.asarray(v).dtype for k, v in values.items() if jnp.ndim(v) == 0}
 
 
-def _same_program(config_a: Any, config_b: Any, env_a: Environment, env_b: Environment, params_a: Any, params_b: Any) -> bool:  # fmt: skip
+def _same_program(
+    config_a: Any, config_b: Any, env_a: Environment, env_b: Environment, params_a: Any, params_b: Any
+) -> bool:
     def structure(tree: Any) -> Any:
         return jax.tree.structure(tree)
 
@@ -263,7 +265,8 @@ def coerce(config: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in settings.items():
         if name not in types:
             near = difflib.get_close_matches(name, types, n=1, cutoff=0.4)
-            raise ValueError(f"no field {name!r}; " + (f"did you mean {near[0]!r}? " if near else "") + f"there are: {', '.join(sorted(types))}")  # fmt: skip
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(f"no field {name!r}; {hint}there are: {', '.join(sorted(types))}")
         result[name] = _as_type(name, value, types[name])
     return result
 

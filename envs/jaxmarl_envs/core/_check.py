@@ -120,7 +120,7 @@ def check_environment(
     failures += _check_ends(spec, first["plain"], num_steps)
     failures += _check_auto_reset(first)
     returns = _episode_returns(first["vector"])
-    if at_default and spec.optimum is not None and len(returns):
+    if at_default and spec.optimum is not None and np.isfinite(returns).all() and len(returns):
         error_bar = 4 * returns.std() / np.sqrt(len(returns)) + 1e-3 * (1 + abs(spec.optimum))
         if returns.mean() > spec.optimum + error_bar:
             failures.append(

@@ -152,7 +152,8 @@ class Clock(_AppendToObs):
         return spec.replace(state_size=spec.state_size + 1 if spec.state_size else 0)
 
     def _show(self, timestep: TimeStep, t: jax.Array) -> TimeStep:
-        fraction = t.astype(jnp.float32) / jnp.float32(self.spec.episode_limit)
+        limit = self.spec.episode_limit or 1
+        fraction = jnp.minimum(t, limit).astype(jnp.float32) / jnp.float32(limit)  # stays 1 past the end
         timestep = _append(timestep, jnp.full((self.spec.n_agents, 1), fraction))
         if not self.spec.state_size:
             return timestep

@@ -23,7 +23,7 @@ def draw(game: "MatrixGame", ax: "Axes", frame: Frame) -> Verdict | None:
     action = None if frame.action is None else tuple(int(a) for a in frame.action)
     if game.n_stages > 1:
         name = f"stage {stage}" if game.one_hot else f"round {stage + 1} of {game.n_stages}"
-        ax.text(0.0, 1.0, name, transform=ax.transAxes, fontsize=11, color=MUTED, va="top")
+        ax.figure.text(0.05, 0.84, name, fontsize=11, color=MUTED, va="center")
     if game.n_agents <= 2 and game.num_actions <= _MOST_CELLS_A_SIDE:
         _draw_matrix(ax, payoff.reshape(-1, game.num_actions) if game.n_agents == 1 else payoff, action)
     else:

@@ -1,0 +1,250 @@
+"""check_environment passes what is right and names what is wrong."""
+
+import dataclasses
+import time
+
+import jax
+import jax.numpy as jnp
+import jaxmarl_envs
+import numpy as np
+import pytest
+from jaxmarl_envs import EnvSpec, ProtocolError, check_environment
+from jaxmarl_envs.core import restart, transition
+
+SPEC = EnvSpec(
+    id="test/env", n_agents=2, obs_shape=(3,), num_actions=2, state_size=1, episode_limit=4, obs_bounds=(0.0, 1.0),
+    metrics=("win",), optimum=4.0,
+)  # fmt: skip
+CONTINUOUS = SPEC.replace(num_actions=0, action_dim=2, optimum=None)
+
+
+class Good:
+    """Pays 1 a step for four steps if both agents choose 1. Subclasses break one thing each."""
+
+    spec = SPEC
+    default_params = ()
+
+    def reset(self, key, params):
+        return {"t": jnp.int32(0)}, self.first(restart(self.spec, obs=jnp.zeros((2, 3)), state=jnp.zeros(1)))
+
+    def step(self, key, state, action, params):
+        t = state["t"] + 1
+        win = action.all().astype(jnp.float32)
+        timestep = transition(
+            self.spec,
+            obs=jnp.full((2, 3), t.astype(jnp.float32)).clip(0, 1),
+            state=jnp.ones(1),
+            reward=win,
+            terminated=t >= 4,
+            metrics={"win": win},
+        )
+        return {"t": t}, self.change(timestep, t, key)
+
+    def first(self, timestep):
+        return timestep
+
+    def change(self, timestep, t, key):
+        return timestep
+
+
+def test_a_sound_environment_passes():
+    report = check_environment(Good())
+    assert report.num_episodes >= 8 and 0 < report.mean_return < 4
+    assert "test/env: ok" in str(report) and "vmap" in str(report)
+
+
+@pytest.mark.parametrize("env_id", jaxmarl_envs.available())
+def test_listed_environments_pass(env_id):
+    if not env_id.startswith(("matrix/", "hallway/")):
+        pytest.skip("checked with its own family")
+    check_environment(jaxmarl_envs.make(env_id))
+
+
+@pytest.mark.parametrize("wrap", [jaxmarl_envs.AgentId, jaxmarl_envs.LastAction, jaxmarl_envs.EpisodeStatistics])
+def test_wrapped_environments_pass(wrap):
+    check_environment(wrap(jaxmarl_envs.make("hallway/2-3", clock=True)))
+
+
+BROKEN = {}
+
+
+def broken(*words):
+    """Registers a broken environment with the words its message must contain."""
+
+    def add(cls):
+        BROKEN[cls.__name__] = (cls, words)
+        return cls
+
+    return add
+
+
+@broken("step: reward has nan, expected finite numbers")
+class NanReward(Good):
+    def change(self, timestep, t, key):
+        return timestep.replace(reward=jnp.where(t == 2, jnp.nan, timestep.reward))
+
+
+@broken("step: obs is float32[2, 4], expected float32[2, 3]", "step: final_obs is float32[2, 4]")
+class WrongShape(Good):
+    def change(self, timestep, t, key):
+        return timestep.replace(obs=jnp.zeros((2, 4)), final_obs=jnp.zeros((2, 4)))
+
+
+@broken("reset: reward is int32[2], expected float32[2]")
+class WrongDtype(Good):
+    def first(self, timestep):
+        return timestep.replace(reward=jnp.zeros(2, jnp.int32))
+
+
+@broken("state['t']: step returns float32[], expected int32[] as from reset")
+class DriftingState(Good):
+    def step(self, key, state, action, params):
+        _, timestep = super().step(key, {"t": state["t"].astype(jnp.int32)}, action, params)
+        return {"t": state["t"].astype(jnp.float32) + 1}, timestep
+
+
+@broken("state: step returns the tree structure", "'extra'")
+class GrowingState(Good):
+    def step(self, key, state, action, params):
+        state, timestep = super().step(key, state, action, params)
+        return {**state, "extra": state["t"]}, timestep
+
+
+@broken("step: action_mask allows nothing for agent(s) [1]")
+class EmptyMask(Good):
+    def change(self, timestep, t, key):
+        return timestep.replace(action_mask=timestep.action_mask.at[1].set(t < 4))
+
+
+@broken("terminated and truncated are both true")
+class BothFlags(Good):
+    def change(self, timestep, t, key):
+        return timestep.replace(truncated=timestep.terminated)
+
+
+@broken("step is not pure")
+class Impure(Good):
+    calls = 0
+
+    def change(self, timestep, t, key):
+        Impure.calls += 1
+        return timestep.replace(reward=timestep.reward * jnp.float32(1 / Impure.calls))
+
+
+@broken("step is not pure")
+class NumpyRandom(Good):
+    def change(self, timestep, t, key):
+        noise = jnp.asarray(np.random.default_rng().uniform(size=(2, 3)), jnp.float32)
+        return timestep.replace(obs=noise, final_obs=noise)
+
+
+@broken("not deterministic", "step has side effects")
+class ReadsTheClock(Good):
+    def change(self, timestep, t, key):
+        now = jax.experimental.io_callback(
+            lambda: np.float32(time.perf_counter() % 1), jax.ShapeDtypeStruct((), "float32")
+        )
+        return timestep.replace(reward=jnp.full(2, now))
+
+
+@broken("ran for 6 steps or more, but spec.episode_limit is 4")
+class TooLong(Good):
+    def change(self, timestep, t, key):
+        return timestep.replace(terminated=t >= 10)
+
+
+@broken("obs spans [0, 5], outside spec.obs_bounds [0, 1]")
+class OutOfBounds(Good):
+    def change(self, timestep, t, key):
+        obs = timestep.obs.at[0, 0].set(jnp.where(t == 3, 5.0, 0.0))
+        return timestep.replace(obs=obs, final_obs=obs)
+
+
+@broken("spec.optimum is 4, but random play returned 400")
+class BeatsTheOptimum(Good):
+    def change(self, timestep, t, key):
+        return timestep.replace(reward=jnp.full(2, 100.0))
+
+
+@broken("final_obs differs from obs")
+class WrongFinalObs(Good):
+    def change(self, timestep, t, key):
+        return timestep.replace(final_obs=timestep.obs * 0.5)
+
+
+@broken("reset: the episode is over at once", "reset: reward is 3, expected 0")
+class OverAtOnce(Good):
+    def first(self, timestep):
+        return timestep.replace(terminated=jnp.bool_(True), reward=jnp.full(2, 3.0))
+
+
+@broken("metrics has keys ['lose', 'win'], expected spec.metrics ['win']")
+class MoreMetrics(Good):
+    def change(self, timestep, t, key):
+        return timestep.replace(metrics={**timestep.metrics, "lose": jnp.zeros(())})
+
+
+@broken("reset raised KeyError: 'mass'")
+class RaisesInReset(Good):
+    def first(self, timestep):
+        raise KeyError("mass")
+
+
+@broken("step raised TracerBoolConversionError")
+class PythonBranch(Good):
+    def change(self, timestep, t, key):
+        return timestep if t > 2 else timestep.replace(reward=timestep.reward + 1)
+
+
+@broken("reset returned float32[], expected a pair (state, TimeStep)")
+class WrongReturn(Good):
+    def reset(self, key, params):
+        return jnp.zeros(())
+
+
+@broken("the environment is not hashable")
+class Unhashable(Good):
+    __hash__ = None
+
+
+@broken("spec is a dict, expected an EnvSpec")
+class WrongSpec(Good):
+    spec = {"n_agents": 2}  # noqa: RUF012
+
+
+@broken("spec is missing or raises when read", "step is missing or raises when read")
+class Nothing:
+    default_params = ()
+
+    def reset(self, key, params):
+        return None
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_environments_are_named(name):
+    cls, words = BROKEN[name]
+    with pytest.raises(ProtocolError) as error:
+        check_environment(cls())
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_all_failures_are_listed_together():
+    class Twice(Good):
+        def change(self, timestep, t, key):
+            return timestep.replace(reward=jnp.full(2, jnp.inf), truncated=timestep.terminated)
+
+    with pytest.raises(ProtocolError) as error:
+        check_environment(Twice())
+    assert len(error.value.failures) >= 2 and isinstance(error.value, ValueError)
+
+
+def test_continuous_actions():
+    @dataclasses.dataclass(frozen=True)
+    class Continuous(Good):
+        spec: EnvSpec = CONTINUOUS
+
+        def step(self, key, state, action, params):
+            return super().step(key, state, action[:, 0] > 0, params)
+
+    assert check_environment(Continuous(), num_steps=3).num_episodes == 0

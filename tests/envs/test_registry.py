@@ -1,0 +1,93 @@
+"""Ids, errors, registration and entry points."""
+
+import importlib.metadata
+
+import jaxmarl_envs
+import pytest
+from jaxmarl_envs import EnvSpec, Family
+from jaxmarl_envs.core import _registry
+
+
+@pytest.fixture
+def clean(monkeypatch):
+    monkeypatch.setattr(_registry, "_registered", {})
+
+
+def family(name="toy"):
+    return Family(name=name, make=lambda variant, **options: jaxmarl_envs.make("matrix/xor"), variants=("a",))
+
+
+def test_every_listed_id_can_be_made_and_says_its_id():
+    ids = jaxmarl_envs.available()
+    assert len(ids) == len(set(ids)) >= 20
+    for env_id in ids:
+        env = jaxmarl_envs.make(env_id)
+        assert env.spec.id == env_id and env.spec.optimum is not None
+        assert isinstance(env, jaxmarl_envs.Environment)
+        hash(env.spec)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "words"),
+    [
+        ("matrix/climb", ["unknown environment 'matrix/climb'", "did you mean 'matrix/climbing'?"]),
+        ("climbing", ["unknown environment 'climbing'", "did you mean 'matrix/climbing'?"]),
+        ("matrx/climbing", ["did you mean 'matrix/climbing'?"]),
+        ("matrix", ["names a family only"]),
+        ("hallway/4_4", ["did you mean 'hallway/4-4'?", "L1-L2-"]),
+        ("nothing/like-this", ["unknown environment 'nothing/like-this'", "jaxmarl-suite envs"]),
+    ],
+)
+def test_unknown_ids(env_id, words):
+    with pytest.raises(ValueError) as error:
+        jaxmarl_envs.make(env_id)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_register_adds_a_family_and_refuses_to_replace_one(clean):
+    jaxmarl_envs.register(family())
+    assert "toy/a" in jaxmarl_envs.available() and jaxmarl_envs.make("toy/a").spec.num_actions == 2
+    for name in ("toy", "matrix"):
+        with pytest.raises(ValueError, match=f"{name!r} is registered already"):
+            jaxmarl_envs.register(family(name))
+    for name in ("", "a/b"):
+        with pytest.raises(ValueError, match="without '/'"):
+            jaxmarl_envs.register(family(name))
+
+
+def test_families_of_installed_packages(clean, monkeypatch):
+    class Point:
+        value = "installed:FAMILY"
+
+        def __init__(self, loaded):
+            self.name, self.loaded = "installed", loaded
+
+        def load(self):
+            return self.loaded
+
+    found = [Point(family("installed"))]
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: found)
+    assert "installed/a" in jaxmarl_envs.available()
+    assert jaxmarl_envs.make("installed/a").spec.n_agents == 2
+    with pytest.raises(ValueError, match="registered already"):
+        jaxmarl_envs.register(family("installed"))
+    found[0].loaded = "not a family"
+    with pytest.raises(ValueError, match="is not a Family"):
+        jaxmarl_envs.make("installed/a")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "words"),
+    [
+        ({"n_agents": 0}, "n_agents must be at least 1, got 0"),
+        ({"num_actions": 0}, "exactly one of num_actions and action_dim"),
+        ({"action_dim": 2}, "exactly one of num_actions and action_dim"),
+        ({"state_size": -1}, "sizes must not be negative"),
+        ({"episode_limit": 0}, "episode_limit must be at least 1"),
+        ({"agent_names": ("a",)}, "agent_names needs one entry an agent"),
+    ],
+)
+def test_specs_refuse_impossible_sizes(sizes, words):
+    with pytest.raises(ValueError, match=words):
+        EnvSpec(**{"id": "test/x", "n_agents": 2, "obs_shape": (1,), "num_actions": 2, **sizes})
