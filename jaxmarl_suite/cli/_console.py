@@ -72,7 +72,9 @@ class TrainingConsole:
                 self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Leaves the last state on the screen where training began, nothing otherwise."""
         if self._live is not None:
             self._live.transient = not self._marks
@@ -163,9 +165,7 @@ class TrainingConsole:
         text = Text.assemble((f"{share:4.0%}", "bold"), f"  {steps}", (f"  {speed}  {left}", "dim"))
         width = max(10, min(40, options.max_width - 52))
         line = Table.grid(padding=(0, 1))
-        line.add_row(
-            ProgressBar(total=self._total, completed=self._done, width=width, complete_style="cyan"), text
-        )
+        line.add_row(ProgressBar(total=self._total, completed=self._done, width=width, complete_style="cyan"), text)
         yield line
         grid = Table.grid(padding=(0, 2))
         grid.add_column(no_wrap=True)
@@ -199,7 +199,9 @@ def print_summary(session: Session, path: Path, summary: dict[str, Any]) -> None
             "setting": f"{row.label}: {row.policy}" if row.policy else row.label,
             "final return": score(row.final),
             "best policy": score(row.absolute),
-            "solved": Text(f"{round(row.solved.value * row.solved.count)}/{row.solved.count}") if row.solved else Text(""),
+            "solved": Text(f"{round(row.solved.value * row.solved.count)}/{row.solved.count}")
+            if row.solved
+            else Text(""),
             "seeds": Text(str(row.num_lanes)),
         }
         for row in rows

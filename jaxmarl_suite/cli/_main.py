@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import importlib
 import json
+import math
 import os
 import sys
 import traceback
@@ -15,10 +16,10 @@ USER_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
 
 COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
     "Train": {
-        "train": ("_training", "ALGO --env ID [--seeds N] [--total-steps N]", "train an algorithm, many seeds in one program"),
-        "sweep": ("_training", "ALGO --env ID --grid FIELD=A,B ...", "a grid of settings times seeds, in as few programs as possible"),
+        "train": ("_training", "ALGO --env ID [--seeds N] [--total-steps N]", "train an algorithm, all seeds in one program"),
+        "sweep": ("_training", "ALGO --env ID --grid FIELD=A,B ...", "a grid of settings times seeds, in few programs"),
         "resume": ("_training", "RUN", "continue a run that was interrupted or killed"),
-        "plan": ("_planning", "ALGO --env ID [--seeds N] [--grid ...]", "compile only: seconds, memory, what will be logged"),
+        "plan": ("_planning", "ALGO --env ID [--seeds N] [--grid ...]", "compile only: seconds, memory, what is logged"),
     },
     "Look at runs": {
         "eval": ("_evaluating", "RUN [--episodes N] [--render FILE]", "evaluate, and draw, the final and the best policy"),
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with redirect:
         code, result = _guarded(lambda: _run(command, argv[1:], flags), flags["--debug"])
     if flags["--json"] and result is not None:
-        print(json.dumps({**outcome, "exit_code": code, **result}, default=str), file=stdout, flush=True)
+        print(json.dumps(_plain({**outcome, "exit_code": code, **result})), file=stdout, flush=True)
     return code
 
 
@@ -111,6 +112,17 @@ def _report(label: str, text: str, debug: bool) -> dict[str, Any]:
         traceback.print_exc()
     print(f"{label}: {text}", file=sys.stderr, flush=True)
     return {label: text}
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: numbers that it does not have become null, anything unknown its text."""
+    if isinstance(value, dict):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int) else str(value)
 
 
 def _version() -> str:
