@@ -1,6 +1,5 @@
 """What training looks like: a few calm lines on a terminal, plain lines in a pipe."""
 
-import dataclasses
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -61,15 +60,14 @@ class TrainingConsole:
         self._results: list[tuple[str, Estimate | None, str]] = []
         self._last_line = -float("inf")
         self._live: Live | None = None
+        self._has_spoken = False
 
     def __enter__(self) -> "TrainingConsole":
         """Starts the display."""
         self._begin = time.monotonic()
-        if not self._session.quiet:
-            self._console.print(Text.assemble("run folder  ", (str(self._folder), "bold")))
-            if self._console.is_terminal:
-                self._live = Live(self, console=self._console, refresh_per_second=4, redirect_stderr=False)
-                self._live.start()
+        if not self._session.quiet and self._console.is_terminal:
+            self._live = Live(self, console=self._console, refresh_per_second=4, redirect_stderr=False)
+            self._live.start()
         return self
 
     def __exit__(
@@ -96,8 +94,11 @@ class TrainingConsole:
         self._done = sum(self._steps.values())
 
     def announce(self, text: str) -> None:
-        """A line above the progress."""
+        """A line above the progress; the folder before the first, as it exists only now."""
         if not self._session.quiet:
+            if not self._has_spoken:
+                self._has_spoken = True
+                self._console.print(Text.assemble("run folder ", (str(self._folder), "bold")))
             self._console.print(text, style="dim" if text.startswith(("program", "continuing")) else "", markup=False)
 
     def rows(self, rows: list[dict[str, Any]], env_steps: int) -> None:
@@ -147,7 +148,7 @@ class TrainingConsole:
 
     def _numbers(self) -> tuple[str, str, str]:
         speed = self._speed
-        left = duration((self._total - self._done) / speed) + " left" if speed else ""
+        left = duration((self._total - self._done) / speed) + " left" if speed and self._done < self._total else ""
         steps = f"{format_count(self._done)} / {format_count(self._total)} steps"
         return steps, f"{format_count(speed)}/s" if speed else "", left
 
@@ -222,8 +223,3 @@ def print_table(console: Console, rows: list[dict[str, Any]], title: str | None 
     for row in rows:
         table.add_row(*(row[name] if isinstance(row[name], Text) else Text(str(row[name])) for name in shown))
     console.print(table)
-
-
-def as_json(value: Any) -> Any:
-    """A dataclass, however nested, as JSON values."""
-    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value

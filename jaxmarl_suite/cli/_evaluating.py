@@ -35,21 +35,21 @@ def eval(argv: list[str], session: Session) -> Result:
     from jaxmarl_suite.runner import evaluate_trained, restore_policies
 
     waves = restore_policies(given.run, warn=session.note)
-    session.note(f"evaluating {sum(len(wave.lanes) for wave in waves) if given.lane is None else 1} lanes")
     found = list(evaluate_trained(waves, episodes=given.episodes, lane=given.lane))
     extra = sorted({name for one in found for name in one.metrics if name.endswith("/return")})
     rows: dict[int, dict[str, Any]] = {}
     for one in found:
         row = rows.setdefault(one.lane, {"lane": one.lane, "seed": one.seed, "setting": flat_settings(one.overrides)})
-        row[one.policy] = f"{one.metrics['return']:.3f}"
-        row |= {f"{one.policy} {name.split('/')[0]}": f"{one.metrics[name]:.3f}" for name in extra}
-        row["of step"] = f"{one.env_steps:,}"
-        row["optimum"] = "" if one.optimum is None else f"{one.optimum:g}"
+        for name in ("return", *extra):
+            label = f"{one.policy} {name.removesuffix('return').rstrip('/')}".strip()
+            row[label] = f"{one.metrics[name]:.3f}"
+        if one.policy == "best":
+            row["of step"] = f"{one.env_steps:,}"
+    for one in found:
+        rows[one.lane]["optimum"] = "" if one.optimum is None else f"{one.optimum:g}"
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
     print_table(session.console(), [{name: row.get(name, "") for name in columns} for row in rows.values()])
-    session.console().print(
-        f"[dim]mean returns of {found[0].episodes} episodes a policy; of step: the best policy's[/]"
-    )
+    session.console().print(f"[dim]mean returns of {found[0].episodes} episodes; of step: when the best was found[/]")
     result: Result = {"run_dir": str(given.run), "evaluations": [dataclasses.asdict(one) for one in found]}
     if given.render is not None:
         result["render"] = str(_render(waves, given.lane or 0, given.render))

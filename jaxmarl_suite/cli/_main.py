@@ -16,7 +16,7 @@ USER_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
 
 COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
     "Train": {
-        "train": ("_training", "ALGO --env ID [--seeds N] [--total-steps N]", "train an algorithm, all seeds in one program"),
+        "train": ("_training", "ALGO --env ID [--seeds N] [--total-steps N]", "train an algorithm, all seeds at once"),
         "sweep": ("_training", "ALGO --env ID --grid FIELD=A,B ...", "a grid of settings times seeds, in few programs"),
         "resume": ("_training", "RUN", "continue a run that was interrupted or killed"),
         "plan": ("_planning", "ALGO --env ID [--seeds N] [--grid ...]", "compile only: seconds, memory, what is logged"),

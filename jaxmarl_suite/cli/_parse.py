@@ -47,8 +47,10 @@ def _refuse_unknown(arguments: Any, argv: Sequence[str], prog: str) -> None:
             continue
         last = name.rpartition(".")[2].removeprefix("--")
         near = [flag for flag in known if re.split(r"[.]|^--", flag)[-1] == last]
-        near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.6)
         hint = f"did you mean {near[0]}? " if near else ""
+        if name == "--grid":
+            hint = 'grids are for "sweep"; '
         raise ValueError(f'unknown option {token.split("=")[0]}; {hint}see "{prog} --help"')
 
 

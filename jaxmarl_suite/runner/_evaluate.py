@@ -202,10 +202,8 @@ def _evaluate(trained: Trained, chosen: list[int], episodes: int | None) -> Iter
         if name == "best" and not np.isfinite(trained.best_score).all():
             continue  # nothing has been evaluated yet
         policy = jax.tree.map(lambda x: x[pick], policies)
-        results = [
-            program(policy, ctx, eval_keys(seeds, jnp.asarray(_FIRST_EVALUATION + k, jnp.int32)))
-            for k in range(batches)
-        ]
+        keys = [eval_keys(seeds, jnp.asarray(_FIRST_EVALUATION + k, jnp.int32)) for k in range(batches)]
+        results = [program(policy, ctx, key) for key in keys]
         means = {metric: np.mean([np.asarray(r[metric]) for r in results], axis=0) for metric in results[0]}
         for place, index in enumerate(chosen):
             one = trained.lanes[index]
