@@ -68,6 +68,11 @@ class _AppendToObs(Wrapper):
         """Number of columns appended."""
         raise NotImplementedError
 
+    @property
+    def extra_bounds(self) -> tuple[float, float]:
+        """Lowest and highest value in them."""
+        return 0.0, 1.0
+
     @cached_property
     def spec(self) -> EnvSpec:
         """The spec with the longer observation."""
@@ -77,11 +82,11 @@ class _AppendToObs(Wrapper):
                 f"{type(self).__name__} appends to flat observations, but {spec.id!r} has observations of shape "
                 f"{spec.obs_shape}"
             )
-        low, high = spec.obs_bounds
+        (low, high), (extra_low, extra_high) = spec.obs_bounds, self.extra_bounds
         sizes = tuple(n + self.extra_size for n in spec.agent_obs_sizes)
         return spec.replace(
             obs_shape=(spec.obs_shape[0] + self.extra_size,),
-            obs_bounds=(min(low, 0.0), max(high, 1.0)),
+            obs_bounds=(min(low, extra_low), max(high, extra_high)),
             agent_obs_sizes=sizes,
         )
 
@@ -120,6 +125,12 @@ class LastAction(_AppendToObs):
     def extra_size(self) -> int:
         """A, or D for continuous actions."""
         return self.env.spec.num_actions or self.env.spec.action_dim
+
+    @property
+    def extra_bounds(self) -> tuple[float, float]:
+        """Of a one-hot, or of continuous actions and the zeros at the start."""
+        low, high = (0.0, 1.0) if self.env.spec.is_discrete else self.env.spec.action_bounds
+        return min(low, 0.0), max(high, 0.0)
 
     def reset(self, key: jax.Array, params: Params) -> tuple[Any, TimeStep]:
         """A fresh episode."""
