@@ -12,6 +12,14 @@ from jaxmarl_suite import analysis
 
 FOLDER = Path(__file__).parent
 TOLERANCE = 0.01
+METHODS = (
+    ("tad-ppo", "return"),
+    ("tad-ppo", "teacher/return"),
+    ("mappo", "return"),
+    ("ippo", "return"),
+    ("happo", "return"),
+)
+LABELS = ("TAD-PPO student", "TAD-PPO teacher", "MAPPO", "IPPO", "HAPPO")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +49,12 @@ def fraction(flags: np.ndarray) -> str:
 
 
 def main_table(runs: dict[str, analysis.Run]) -> str:
-    header = ["game (optimum)", "TAD-PPO student", "TAD-PPO teacher", "MAPPO", "IPPO", "HAPPO"]
+    header = ["game (optimum)", *LABELS]
     rows = []
     for game in presets.GAMES:
         tad = runs[f"{game}-tad-ppo"]
         cells = [f"{game} ({tad.optimum[0]:g})"]
-        for name, metric in (("tad-ppo", "return"), ("tad-ppo", "teacher/return"), *((a, "return") for a in presets.ALGORITHMS[1:])):  # fmt: skip
+        for name, metric in METHODS:
             run = runs[f"{game}-{name}"]
             cells.append(f"{fraction(solved(run, metric))}; {final(run, metric).mean():.2f}")
         rows.append(cells)
@@ -55,13 +63,7 @@ def main_table(runs: dict[str, analysis.Run]) -> str:
 
 def random_table(runs: dict[str, analysis.Run]) -> str:
     rows = []
-    for name, metric, label in (
-        ("tad-ppo", "return", "TAD-PPO student"),
-        ("tad-ppo", "teacher/return", "TAD-PPO teacher"),
-        ("mappo", "return", "MAPPO"),
-        ("ippo", "return", "IPPO"),
-        ("happo", "return", "HAPPO"),
-    ):
+    for (name, metric), label in zip(METHODS, LABELS):
         run = runs[f"random-{name}"]
         ratio = analysis.bootstrap_estimate([final(run, metric) / run.optimum])
         rows.append([label, fraction(solved(run, metric)), f"{ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]"])
