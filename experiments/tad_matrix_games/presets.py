@@ -38,7 +38,7 @@ def main_runs() -> list[Preset]:
 
 def random_runs() -> list[Preset]:
     """All methods on random games of five players with four actions: one lane a game."""
-    options = TrainOptions(total_steps=256 * 600, seeds=1, evaluations=10, absolute_episodes=0)
+    options = TrainOptions(total_steps=256 * 400, seeds=1, evaluations=10, absolute_episodes=0)
     return [
         Preset(
             f"random-{algorithm}",
@@ -59,7 +59,7 @@ def other_runs() -> list[Preset]:
         long = game in ("mmdp", "M1", "M2", "M3", "M4", "two-step")
         shape = {"num_envs": 64, "rollout_length": 20} if long else {}
         options = TrainOptions(
-            total_steps=64 * 20 * 250 if long else STEPS, seeds=5, evaluations=10, absolute_episodes=0
+            total_steps=64 * 20 * 120 if long else STEPS, seeds=5, evaluations=10, absolute_episodes=0
         )
         presets += [
             Preset(f"{game}-{algorithm}", algorithm, f"matrix/{game}", SETTINGS | shape, options=options)
@@ -70,7 +70,7 @@ def other_runs() -> list[Preset]:
 
 def entropy_runs() -> list[Preset]:
     """TAD-PPO and MAPPO with more and less exploration."""
-    options = TrainOptions(total_steps=STEPS, seeds=10, evaluations=4, absolute_episodes=0, first_seed=100)
+    options = TrainOptions(total_steps=STEPS, seeds=6, evaluations=4, absolute_episodes=0, first_seed=100)
     return [
         Preset(
             f"entropy-{game}-{algorithm}",
