@@ -99,6 +99,7 @@ class Lane:
 class Group:
     """Lanes that one compiled program serves: they differ in traced numbers only."""
 
+    spec: AlgorithmSpec
     config: Any
     env: Environment
     lanes: tuple[Lane, ...]
@@ -193,25 +194,27 @@ class Experiment:
         groups = []
         for config, env, lanes in kept:
             phases = self.spec.build(config, env)
-            steps = phases[0].algorithm.env_steps_per_update
-            if self.options.total_steps < steps * len(phases):
+            steps = [phase.algorithm.env_steps_per_update for phase in phases]
+            if self.options.total_steps < sum(steps):
                 raise ValueError(
-                    f"total_steps must cover at least one update a phase ({len(phases)} x {steps} environment steps "
-                    f"for {self.algorithm} with these settings), got {self.options.total_steps}"
+                    f"total_steps must cover at least one update a phase ({' + '.join(map(str, steps))} environment "
+                    f"steps for {self.algorithm} with these settings), got {self.options.total_steps}"
                 )
-            groups.append(Group(config, env, tuple(lanes), phases))
+            groups.append(Group(self.spec, config, env, tuple(lanes), phases))
         return groups
 
     def to_json(self) -> dict[str, Any]:
         """Everything needed to make the experiment again, as plain values."""
-        return {
-            "algorithm": self.algorithm,
-            "env": self.env,
-            "env_options": dict(self.env_options),
-            "config": plain(self.base_config),
-            "grid": {name: list(values) for name, values in self.grid.items()},
-            "train": plain(self.options),
-        }
+        return json_values(
+            {
+                "algorithm": self.algorithm,
+                "env": self.env,
+                "env_options": self.env_options,
+                "config": plain(self.base_config),
+                "grid": self.grid,
+                "train": plain(self.options),
+            }
+        )
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Experiment":
@@ -321,6 +324,15 @@ def _as_type(name: str, value: Any, expected: Any) -> Any:
 
 def plain(config: Any) -> dict[str, Any]:
     """A dataclass as JSON values."""
-    return {
-        f.name: list(v) if isinstance(v := getattr(config, f.name), tuple) else v for f in dataclasses.fields(config)
-    }
+    return json_values({f.name: getattr(config, f.name) for f in dataclasses.fields(config)})
+
+
+def json_values(value: Any) -> Any:
+    """`value` as JSON gives it back: tuples and arrays as lists, NumPy's numbers as Python's."""
+    if isinstance(value, Mapping):
+        return {name: json_values(v) for name, v in value.items()}
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [json_values(v) for v in value]
+    return value
