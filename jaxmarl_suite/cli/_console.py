@@ -113,11 +113,9 @@ class TrainingConsole:
             if row["kind"] == "eval":
                 self._found[row["lane"]] = row["point"], row["metrics"]
         self._done = min(max(self._done, sum(self._steps.values())), self._total)
-        if any(row["kind"] == "eval" for row in rows):
+        if not self._session.quiet and any(row["kind"] == "eval" for row in rows):
             self._results = list(self._summaries())
-        if self._session.quiet:
-            return
-        if self._live is None and self._results and now - self._last_line >= PIPE_SECONDS:
+        if not self._session.quiet and self._live is None and self._results and now - self._last_line >= PIPE_SECONDS:
             self._plain_line()
 
     def _summaries(self) -> Iterable[tuple[str, Estimate | None, str]]:
