@@ -61,7 +61,8 @@ class Band:
 def iqm(scores: ArrayLike, axis: int | None = None) -> Any:
     """Interquartile mean: the mean of what is left after dropping `floor(n / 4)` scores at each end.
 
-    With fewer than four scores nothing is dropped, so that it is the mean; nan if any score is. Reduces `axis`, or everything for None.
+    With fewer than four scores nothing is dropped, so that it is the mean; nan if any score is nan.
+    Reduces `axis`, or everything for None.
     """
     values = np.asarray(scores, dtype=np.float64)
     if values.size == 0:
