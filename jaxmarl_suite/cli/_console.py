@@ -113,11 +113,9 @@ class TrainingConsole:
             if row["kind"] == "eval":
                 self._found[row["lane"]] = row["point"], row["metrics"]
         self._done = min(max(self._done, sum(self._steps.values())), self._total)
-        if any(row["kind"] == "eval" for row in rows):
+        if not self._session.quiet and any(row["kind"] == "eval" for row in rows):
             self._results = list(self._summaries())
-        if self._session.quiet:
-            return
-        if self._live is None and self._results and now - self._last_line >= PIPE_SECONDS:
+        if not self._session.quiet and self._live is None and self._results and now - self._last_line >= PIPE_SECONDS:
             self._plain_line()
 
     def _summaries(self) -> Iterable[tuple[str, Estimate | None, str]]:
@@ -168,13 +166,11 @@ class TrainingConsole:
         line = Table.grid(padding=(0, 1))
         line.add_row(ProgressBar(total=self._total, completed=self._done, width=width, complete_style="cyan"), text)
         yield line
-        grid = Table.grid(padding=(0, 2))
-        grid.add_column(no_wrap=True)
-        grid.add_column(no_wrap=True)
-        grid.add_column(style="dim", overflow="ellipsis", no_wrap=True)
+        names = max((len(name) for name, _, _ in self._results), default=0)
         for name, estimate, remark in self._results:
-            grid.add_row(name, score(estimate), remark)
-        yield grid
+            found = Text.assemble(f"{name:{names}}  ", score(estimate), (f"  {remark}", "dim"), no_wrap=True)
+            found.truncate(options.max_width, overflow="ellipsis")
+            yield found
 
     def _plain_line(self) -> None:
         self._last_line = time.monotonic()
@@ -195,9 +191,11 @@ def print_summary(session: Session, path: Path, summary: dict[str, Any]) -> None
     console = session.console()
     run = load_run(path)
     rows = summarise([run])
+    is_sweep = len({row.label for row in rows}) > 1
     cells = [
         {
-            "setting": f"{row.label}: {row.policy}" if row.policy else row.label,
+            "setting": row.label.removeprefix(f"{run.algorithm} ") if is_sweep else row.label,
+            "policy": row.policy,
             "final return": score(row.final),
             "best policy": score(row.absolute),
             "solved": Text(f"{round(row.solved.value * row.solved.count)}/{row.solved.count}")
@@ -207,7 +205,7 @@ def print_summary(session: Session, path: Path, summary: dict[str, Any]) -> None
         }
         for row in rows
     ]
-    print_table(console, cells, title=run.env)
+    print_table(console, cells, title=f"{run.algorithm} on {run.env}")
     optima = {lane.optimum for lane in run.lanes}
     optimum = f"optimum {format_score(optima.pop())}; " if len(optima) == 1 and None not in optima else ""  # type: ignore[arg-type]
     seconds = f"{summary['seconds']:.1f} s, {summary.get('compile_seconds', 0.0):.1f} s of them compiling"

@@ -61,8 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _take_global_flags(argv: list[str]) -> tuple[dict[str, bool], list[str]]:
-    """The global flags, wherever they stand; after `bench` only those before it, as scripts have flags of their own."""
-    end = argv.index("bench") if "bench" in argv else len(argv)
+    """The global flags, wherever they stand; behind `bench NAME` none, as scripts have flags of their own."""
+    words = [index for index, word in enumerate(argv) if not word.startswith("-")]
+    end = len(argv)
+    if words and argv[words[0]] == "bench":
+        end = words[1] if len(words) > 1 else end
     head, tail = argv[:end], argv[end:]
     return {flag: flag in head for flag in GLOBAL_FLAGS}, [a for a in head if a not in GLOBAL_FLAGS] + tail
 

@@ -73,12 +73,14 @@ def _flags(arguments: Any, prefix: str = "") -> set[str]:
 
 def _one_line(box: str) -> str:
     """What a box of tyro's says, before its first rule."""
-    lines = []
+    lines: list[str] = []
     for line in box.splitlines()[1:]:
         text = line.strip().strip("│╭╮╰╯").strip()
-        if text and not text.strip("─"):
-            break
-        lines.append(text)
+        if text and not text.strip("─-"):
+            if lines:
+                break
+        elif text:
+            lines.append(text)
     text = re.sub(r"\s+", " ", " ".join(lines)).strip().rstrip(".: ").replace(" ,", ",")
     required = re.match(r"Missing from .*?: (-*\S+).*", text)
     if required:

@@ -74,10 +74,9 @@ def restore_policies(run_dir: str | Path, *, warn: Callable[[str], None] = lambd
     found = []
     for number, group in enumerate(experiment.groups()):
         directories = sorted(folder.checkpoints.glob(f"{number:03d}-*")) if folder.checkpoints.is_dir() else []
-        starts = [int(directory.name.partition("-")[2]) for directory in directories]
-        for index, (first, directory) in enumerate(zip(starts, directories)):
-            until = starts[index + 1] if index + 1 < len(starts) else len(group.lanes)
-            trained = _restore(group, experiment.options, first, until, directory, warn)
+        for directory in directories:
+            first = int(directory.name.partition("-")[2])
+            trained = _restore(group, experiment.options, first, directory, warn)
             if trained is not None:
                 found.append(trained)
     if not found:
@@ -86,7 +85,7 @@ def restore_policies(run_dir: str | Path, *, warn: Callable[[str], None] = lambd
 
 
 def _restore(
-    group: Group, options: TrainOptions, first: int, until: int, directory: Path, warn: Callable[[str], None]
+    group: Group, options: TrainOptions, first: int, directory: Path, warn: Callable[[str], None]
 ) -> Trained | None:
     checkpoints = Checkpoints(directory, options.keep_checkpoints)
     try:
@@ -97,10 +96,10 @@ def _restore(
         warn(f"{problem}; the one before is used")
     if arrays is None:
         return None
-    progress, stored = meta["progress"], arrays[0].shape[0]  # lanes of the wave, padded to its devices
+    progress, stored = meta["progress"], arrays[0].shape[0]  # lanes of the wave
     phase = progress["phase"]
     state, best, _ = from_host(arrays, _shapes(group, phase, stored))
-    lanes = group.lanes[first : min(until, first + stored)]
+    lanes = group.lanes[first : first + stored]
     final = jax.jit(group.phases[phase].algorithm.policy)(state)
     take = functools.partial(jax.tree.map, lambda x: x[: len(lanes)])
     return Trained(
