@@ -177,13 +177,16 @@ def choose_wave(group: Group, options: TrainOptions, size: int | None = None) ->
     """
     budget = int(options.memory_gib * 2**30) if options.memory_gib else memory_budget()
     count = size or min(len(group.lanes), options.lanes_at_once or len(group.lanes))
+    least = _state_bytes(group)
     while True:
         lanes, placement = pad_lanes(list(group.lanes[:count]), options)
-        programs = compile_group(group, lanes, placement, options)
-        # Totals are for all devices: arguments of sharded programs are counted per device.
-        needed = max(p.memory["total"] for p in programs) * placement.mesh.size
+        needed = least * len(lanes)  # known before anything is compiled
         if needed <= budget:
-            return count, programs, placement
+            programs = compile_group(group, lanes, placement, options)
+            # Arguments of sharded programs are counted per device.
+            needed = max(p.memory["total"] for p in programs) * placement.mesh.size
+            if needed <= budget:
+                return count, programs, placement
         if count == 1 or size:
             lanes_need = "one lane needs" if count == 1 else f"the {count} lanes that the run has at once need"
             raise ValueError(
@@ -191,6 +194,13 @@ def choose_wave(group: Group, options: TrainOptions, size: int | None = None) ->
                 f"lower num_envs or rollout_length, or raise memory_gib"
             )
         count = max(1, min(count - 1, int(count * budget / needed)))
+
+
+def _state_bytes(group: Group) -> int:
+    """Bytes of one lane's state: less than any program needs."""
+    ctx = jax.eval_shape(lambda: jax.tree.map(lambda x: x[0] if x.ndim else x, lane_context([group.lanes[0]], 1)))
+    state = jax.eval_shape(group.phases[0].algorithm.init, jax.eval_shape(lambda: jax.random.key(0)), ctx)
+    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state))
 
 
 def _setting(lane: Lane) -> str:
