@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tyro
 
-from experiments._study import Preset, train_all
+from experiments._study import Preset, provenance, train_all
 from experiments.tad_matrix_games.presets import ALGORITHMS, SETTINGS, STEPS
 from jaxmarl_suite import analysis
 from jaxmarl_suite.runner import TrainOptions
@@ -24,6 +24,8 @@ class Options:
     """Where run folders lie; finished ones are used as they are."""
     fresh: bool = False
     """Train everything anew."""
+    readme: Path | None = None
+    """Also put the table into this file (between its markers) and the figure into `docs/images/` beside it."""
 
 
 def main(options: Options) -> None:
@@ -34,6 +36,10 @@ def main(options: Options) -> None:
     figure = analysis.plot(runs, options.runs / "curves.png")
     table = analysis.table(runs)
     (options.runs / "table.md").write_text(table + "\n", encoding="utf-8")
+    if options.readme is not None:
+        note = f"{options.seeds} seeds, {STEPS:,} environment steps each; {provenance(runs)}"
+        analysis.update_section(options.readme, "table:demo", f"{table}\n\n{note}")
+        analysis.plot(runs, options.readme.parent / "docs" / "images" / "climbing.png")
     print()
     print(table)
     print(f"\nfigure: {figure}\nrun folders: {options.runs}/<method>\n{time.perf_counter() - started:.0f} seconds")
