@@ -21,12 +21,15 @@ def configure(cpu_devices: int | None = None) -> None:
       cpu_devices: host devices; None for `JAX_NUM_CPU_DEVICES`, an XLA flag already set, or the usable cores.
     """
     flags = os.environ.get("XLA_FLAGS", "")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if "xla_force_host_platform_device_count" not in flags and "JAX_NUM_CPU_DEVICES" not in os.environ:
-        count = cpu_devices or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        flags += f" --xla_force_host_platform_device_count={count}"
+        flags += f" --xla_force_host_platform_device_count={cpu_devices or cores}"
     if "xla_cpu_multi_thread_eigen" not in flags:
         flags += " --xla_cpu_multi_thread_eigen=false"
     os.environ["XLA_FLAGS"] = flags.strip()
+    # XLA sizes its pool by this variable. With a thread a core, devices that all wait for a batched LAPACK call (the
+    # orthogonal initialisation of several agents) hold every thread of the pool that the call needs: a deadlock.
+    os.environ.setdefault("NPROC", str(4 * max(cores, cpu_devices or 0)))
     directory = os.environ.get(_CACHE_VARIABLE) or str(Path.home() / ".cache" / "jaxmarl_suite" / "xla")
     if directory != "off" and not jax.config.values["jax_compilation_cache_dir"]:
         jax.config.update("jax_compilation_cache_dir", directory)
