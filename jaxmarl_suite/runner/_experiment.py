@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import itertools
+import math
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +17,10 @@ from jaxmarl_suite import algorithms
 from jaxmarl_suite.algorithms import AlgorithmSpec, Phase
 
 ENV_PREFIX = "env."
+MAX_LANES = 100_000
+"""Most lanes of an experiment: more is taken for a slip of the keyboard."""
+MAX_STEPS = 2**31 - 1
+"""Most environment steps of a lane: they are counted in 32 bits."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +67,8 @@ class TrainOptions:
         for name in ("lanes_at_once", "devices"):
             if getattr(self, name) is not None:
                 _at_least(name, getattr(self, name), 1)
+        if self.total_steps > MAX_STEPS:
+            raise ValueError(f"total_steps must be at most {MAX_STEPS:,}, got {self.total_steps:,}")
         if self.first_seed + self.seeds > 2**31:
             raise ValueError(f"seeds must stay below 2**31, got {self.first_seed + self.seeds - 1}")
         if self.memory_gib is not None and self.memory_gib <= 0:
@@ -135,6 +142,7 @@ class Experiment:
         for name, values in self.grid.items():
             if not name.startswith(ENV_PREFIX) and name not in fields:
                 near = difflib.get_close_matches(name, fields, n=1, cutoff=0.4)
+                near = near or [f for f in sorted(fields) if name == "".join(word[0] for word in f.split("_"))]
                 hint = f"did you mean {near[0]!r}? " if near else ""
                 raise ValueError(
                     f"no field {name!r} in the config of {self.algorithm}; {hint}there are: "
@@ -142,6 +150,12 @@ class Experiment:
                 )
             if len(values) == 0:
                 raise ValueError(f"grid over {name!r} has no values")
+        points = math.prod(len(values) for values in self.grid.values())
+        if points * self.options.seeds > MAX_LANES:
+            raise ValueError(
+                f"{points:,} points x {self.options.seeds:,} seeds are {points * self.options.seeds:,} lanes; "
+                f"at most {MAX_LANES:,} in one run"
+            )
         return [dict(zip(self.grid, values)) for values in itertools.product(*self.grid.values())]
 
     def groups(self) -> list[Group]:

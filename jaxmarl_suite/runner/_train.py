@@ -181,9 +181,9 @@ def _run(
     options = experiment.options
     lanes = sum(len(group.lanes) for group in groups)
     listener.announce(
-        f"{experiment.algorithm} on {experiment.env}: {lanes} lanes "
-        f"({len(experiment.points())} points x {options.seeds} seeds) in {len(groups)} compiled program"
-        f"{'s' if len(groups) > 1 else ''}, {options.total_steps:,} environment steps each"
+        f"{experiment.algorithm} on {experiment.env}: {_count(lanes, 'lane')} "
+        f"({_count(len(experiment.points()), 'point')} x {_count(options.seeds, 'seed')}) in "
+        f"{_count(len(groups), 'compiled program')}, {options.total_steps:,} environment steps each"
     )
     started = time.perf_counter()
     timings: dict[str, float] = {"compile_seconds": 0.0}
@@ -259,6 +259,10 @@ def _run(
             sink.close()
     summary("finished")
     return folder.path
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number:,} {name}{'' if number == 1 else 's'}"
 
 
 def _steps_so_far(wave: Wave) -> int:

@@ -248,3 +248,4 @@ def test_continuous_actions():
             return super().step(key, state, action[:, 0] > 0, params)
 
     assert check_environment(Continuous(), num_steps=3).num_episodes == 0
+    check_environment(jaxmarl_envs.LastAction(Continuous()))

@@ -1,6 +1,7 @@
 """Wrappers over one instance. The suite's order, innermost first:
 
-task -> PadAgents -> TimeLimit -> Clock -> LastAction -> AgentId -> EpisodeStatistics -> VectorEnv (auto-reset).
+task -> PadAgents -> TimeLimit -> Clock -> ObserveState -> LastAction -> AgentId -> EpisodeStatistics
+-> VectorEnv (auto-reset).
 """
 
 import dataclasses
@@ -68,6 +69,11 @@ class _AppendToObs(Wrapper):
         """Number of columns appended."""
         raise NotImplementedError
 
+    @property
+    def extra_bounds(self) -> tuple[float, float]:
+        """Lowest and highest value in them."""
+        return 0.0, 1.0
+
     @cached_property
     def spec(self) -> EnvSpec:
         """The spec with the longer observation."""
@@ -77,11 +83,11 @@ class _AppendToObs(Wrapper):
                 f"{type(self).__name__} appends to flat observations, but {spec.id!r} has observations of shape "
                 f"{spec.obs_shape}"
             )
-        low, high = spec.obs_bounds
+        (low, high), (extra_low, extra_high) = spec.obs_bounds, self.extra_bounds
         sizes = tuple(n + self.extra_size for n in spec.agent_obs_sizes)
         return spec.replace(
             obs_shape=(spec.obs_shape[0] + self.extra_size,),
-            obs_bounds=(min(low, 0.0), max(high, 1.0)),
+            obs_bounds=(min(low, extra_low), max(high, extra_high)),
             agent_obs_sizes=sizes,
         )
 
@@ -120,6 +126,12 @@ class LastAction(_AppendToObs):
     def extra_size(self) -> int:
         """A, or D for continuous actions."""
         return self.env.spec.num_actions or self.env.spec.action_dim
+
+    @property
+    def extra_bounds(self) -> tuple[float, float]:
+        """Of a one-hot, or of continuous actions and the zeros at the start."""
+        low, high = (0.0, 1.0) if self.env.spec.is_discrete else self.env.spec.action_bounds
+        return min(low, 0.0), max(high, 0.0)
 
     def reset(self, key: jax.Array, params: Params) -> tuple[Any, TimeStep]:
         """A fresh episode."""
@@ -177,6 +189,33 @@ class Clock(_AppendToObs):
         inner, timestep = self.env.step(key, state.inner, action, params)
         t = state.t + 1
         return TimeLimitState(inner, t), self._show(timestep, t)
+
+
+@dataclasses.dataclass(frozen=True)
+class ObserveState(Wrapper):
+    """Shows every agent the global state instead of its own observation: the task as a multi-agent MDP."""
+
+    @cached_property
+    def spec(self) -> EnvSpec:
+        """The spec with the state's size as the observation's."""
+        spec = self.env.spec
+        if not spec.state_size:
+            raise ValueError(f"ObserveState shows the global state, and {spec.id!r} has none")
+        return spec.replace(obs_shape=(spec.state_size,), agent_obs_sizes=())
+
+    def _show(self, timestep: TimeStep) -> TimeStep:
+        obs = jnp.broadcast_to(timestep.state, (self.spec.n_agents, *timestep.state.shape))
+        return timestep.replace(obs=obs, final_obs=obs)
+
+    def reset(self, key: jax.Array, params: Params) -> tuple[Any, TimeStep]:
+        """A fresh episode."""
+        state, timestep = self.env.reset(key, params)
+        return state, self._show(timestep)
+
+    def step(self, key: jax.Array, state: Any, action: jax.Array, params: Params) -> tuple[Any, TimeStep]:
+        """One step on."""
+        state, timestep = self.env.step(key, state, action, params)
+        return state, self._show(timestep)
 
 
 @pytree_dataclass

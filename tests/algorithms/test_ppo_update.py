@@ -1,0 +1,228 @@
+"""One whole update of every PPO method against a reference in plain numpy, number by number."""
+
+import dataclasses
+import itertools
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference_ppo as reference
+from jaxmarl_envs import VectorEnv
+from toy_envs import Noisy, context
+
+from jaxmarl_suite import algorithms
+from jaxmarl_suite.algorithms import _ppo
+from jaxmarl_suite.ops import ValueNorm
+
+ENV = Noisy()
+N, A = ENV.spec.n_agents, ENV.spec.num_actions
+PROGRESS = 0.3
+CASES = [
+    *itertools.product(("ippo", "mappo", "tad-ppo"), ("forward", "recurrent"), (True, False)),
+    ("happo", "forward", False),
+    ("happo", "recurrent", False),
+]
+
+
+def config_of(name, memory, shared, **more):
+    spec = algorithms.get(name)
+    settings = {
+        "num_envs": 3,
+        "rollout_length": 6,
+        "chunk_length": 3,
+        "epochs": 2,
+        "hidden": (3,),
+        "memory_size": 2,
+        "recurrent": memory == "recurrent",
+        "share_parameters": shared,
+        "learning_rate": 0.1,
+        "critic_learning_rate": 0.2,
+        "adam_eps": 0.05,
+        "max_grad_norm": 0.4,
+        "entropy": 0.2,
+        "entropy_end": 0.05,
+        "clip": 0.05,
+        "huber_delta": 0.7,
+        "anneal_learning_rate": True,
+        # The student's parameters are shared or not; for the teacher the flag picks what it sees.
+        **({"teacher_context": "state" if shared else "local"} if name == "tad-ppo" else {}),
+    }
+    return spec.config(**(settings | more))
+
+
+def random_state(algorithm, config, ctx, seed=0):
+    """A state in the middle of training, made without compiling `init`: everything is random, nothing is zero."""
+    rng = np.random.default_rng(seed)
+
+    def noise(tree):
+        return jax.tree.map(lambda s: jnp.asarray(rng.normal(size=s.shape) * 0.5, s.dtype), tree)
+
+    def fill(learner):
+        return dataclasses.replace(
+            learner,
+            params=noise(learner.params),
+            opt=jax.tree.map(lambda s: jnp.asarray(np.zeros(s.shape, s.dtype)), learner.opt),
+        )
+
+    shapes = jax.eval_shape(algorithm.init, jax.random.key(0), ctx)
+    ppo = getattr(shapes, "ppo", shapes)
+    ppo = dataclasses.replace(
+        ppo,
+        actor=fill(ppo.actor),
+        critic=fill(ppo.critic),
+        value_norm=ValueNorm(jnp.float32(0.4), jnp.float32(1.5), jnp.float32(0.6)),
+        env=reset(config.num_envs),
+        actor_carry=noise(ppo.actor_carry),
+        critic_carry=noise(ppo.critic_carry),
+        key=jax.random.key(seed),
+    )
+    if ppo is shapes or not hasattr(shapes, "ppo"):
+        return ppo
+    return dataclasses.replace(shapes, ppo=ppo, student=fill(shapes.student))
+
+
+def reset(num_envs):
+    return jax.jit(VectorEnv(ENV, num_envs).reset)(jax.random.key(5), ())
+
+
+def update_and_rollout(algorithm):
+    """`(state, ctx) -> ((state, metrics), trajectory)`: the update with the rollout that it learned from."""
+
+    def fn(state, ctx):
+        seen = []
+
+        def spy(*args):
+            seen.append(_collect(*args))
+            return seen[-1]
+
+        with mock.patch.object(_ppo, "collect", spy):
+            result = algorithm.update(state, ctx)
+        return result, seen[-1][2]
+
+    return fn
+
+
+_collect = _ppo.collect
+
+
+def reference_method(name, config):
+    shared = config.share_parameters
+    local, both = reference.local(shared), {"actor_rows": N}
+    if name == "ippo":
+        return reference.Method(local, shared, critic_view=local, critic_shared=shared, critic_rows=N,
+                                critic_outputs=N, **both)  # fmt: skip
+    if name in ("mappo", "happo"):
+        return reference.Method(local, shared, critic_view=reference.central, critic_shared=True, critic_rows=1,
+                                critic_outputs=1, **both)  # fmt: skip
+    own_obs = config.teacher_context == "local"
+    return reference.Method(
+        reference.sequential(A, own_obs),
+        True,
+        actor_rows=N if own_obs else 1,
+        critic_view=reference.sequential(A, False),
+        critic_shared=True,
+        critic_rows=1,
+        critic_outputs=N,
+        sequential=True,
+    )
+
+
+def to_numpy(tree):
+    return jax.tree.map(lambda x: np.asarray(x, np.float64), tree)
+
+
+def assert_same(found, expected):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-4), found, expected)
+
+
+@pytest.fixture(scope="module")
+def run():
+    """Results of one compiled update by case; compiled with few optimisations, which is quicker here."""
+    made = {}
+
+    def get(case):
+        if case not in made:
+            config = config_of(*case)
+            (phase, *_) = algorithms.get(case[0]).build(config, ENV)
+            ctx = context(config, ENV, clock=3, horizon=10)
+            state = random_state(phase.algorithm, config, ctx)
+            fn = jax.jit(update_and_rollout(phase.algorithm), compiler_options={"xla_backend_optimization_level": 0})
+            made[case] = (config, state, *fn(state, ctx))
+        return made[case]
+
+    return get
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case)))
+def test_update(run, case):
+    config, before, (after, metrics), rollout = run(case)
+    if case[0] == "tad-ppo":
+        assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), before.student, after.student))
+        before, after = before.ppo, after.ppo
+    data = {
+        "obs": rollout.seen.obs,
+        "state": rollout.seen.state,
+        "mask": rollout.seen.action_mask,
+        "start": rollout.seen.done,
+        "action": rollout.action,
+        "reward": rollout.led_to.reward,
+        "terminated": rollout.led_to.terminated,
+        "truncated": rollout.led_to.truncated,
+        "final_obs": rollout.led_to.final_obs,
+        "final_state": rollout.led_to.final_state,
+    }
+    data = {name: np.asarray(a) for name, a in data.items()}
+    # The rollout has everything that can go wrong in it, in the middle of chunks too.
+    assert data["terminated"][:-1].any() and data["truncated"][:-1].any() and data["start"][[1, 2, 4, 5]].any()
+    assert (data["mask"].sum(-1) == 1).any() and (data["mask"].sum(-1) > 1).any()
+    assert np.take_along_axis(data["mask"], data["action"][..., None], axis=-1).all(), "an illegal action"
+    norm = before.value_norm
+    start = {
+        "actor": to_numpy(before.actor.params),
+        "critic": to_numpy(before.critic.params),
+        "actor_carry": to_numpy(before.actor_carry),
+        "critic_carry": to_numpy(before.critic_carry),
+        "value_norm": (float(norm.mean), float(norm.mean_square), float(norm.weight)),
+    }
+    method = reference_method(case[0], config)
+    orders = list(itertools.permutations(range(N))) if case[0] == "happo" else [None]
+    fits = []
+    for order in orders:
+        expected = reference.update(dataclasses.replace(method, order=order), config, config, start, data, PROGRESS)
+        np.testing.assert_allclose(rollout.log_prob, expected["log_prob"], rtol=1e-4, atol=1e-5)
+        assert_same(after.critic.params, expected["critic"])
+        np.testing.assert_allclose(after.critic_carry, expected["critic_carry"], rtol=1e-4, atol=1e-5)
+        norm = after.value_norm
+        np.testing.assert_allclose([norm.mean, norm.mean_square, norm.weight], expected["value_norm"], rtol=1e-4)
+        try:
+            assert_same(after.actor.params, expected["actor"])
+            assert_same({name: metrics[name] for name in expected["metrics"]}, expected["metrics"])
+            fits.append(order)
+        except AssertionError:
+            if order is None:
+                raise
+    assert len(fits) == 1, "HAPPO's result must be that of one order of the agents, and the order must matter"
+    assert 0 < metrics["clip_fraction"] < 1  # clipping took part in what was compared
+    assert metrics["illegal"].total == 0
+
+
+@pytest.mark.parametrize("name, memory, shared", [("ippo", "recurrent", False), ("mappo", "forward", True),
+                                                  ("happo", "forward", False), ("tad-ppo", "recurrent", True)])  # fmt: skip
+def test_first_gradient_step_starts_from_ratio_one_and_runs_without_jit(name, memory, shared):
+    """With a single epoch new and old policy are the same: no divergence, nothing clipped; and nothing needs tracing."""
+    config = config_of(name, memory, shared, num_envs=2, rollout_length=2, chunk_length=2, epochs=1)
+    (phase, *_) = algorithms.get(name).build(config, ENV)
+    ctx = context(config, ENV)
+    state = random_state(phase.algorithm, config, ctx)
+    with jax.disable_jit():
+        after, metrics = phase.algorithm.update(state, ctx)
+    assert metrics["approx_kl"] == pytest.approx(0.0, abs=1e-6)
+    assert metrics["clip_fraction"] == 0.0
+    if shared:  # minus the mean of advantages that have mean zero
+        assert metrics["policy_loss"] == pytest.approx(0.0, abs=1e-6)
+    floats = [x for x in jax.tree.leaves(after) if jnp.issubdtype(x.dtype, jnp.floating)]
+    assert all(np.isfinite(x).all() for x in floats)
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+    jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype) or pytest.fail("changed"), after, state)

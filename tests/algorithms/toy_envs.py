@@ -1,0 +1,134 @@
+"""Toy environments and helpers for tests of algorithms."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxmarl_envs import EnvSpec, pytree_dataclass, restart, transition
+
+from jaxmarl_suite.algorithms import Context
+
+
+def context(config: Any, env: Any, *, clock: int = 0, horizon: int = 10, env_params: Any = None) -> Context:
+    """One lane's context: the config's floats as arrays."""
+    return Context(
+        hp=jax.tree.map(jnp.float32, config),
+        env_params=jax.tree.map(jnp.asarray, env.default_params if env_params is None else env_params),
+        data=None,
+        clock=jnp.int32(clock),
+        horizon=jnp.int32(horizon),
+    )
+
+
+@pytree_dataclass
+class NoisyState:
+    mask: jax.Array  # [N, A] bool, shown last
+    illegal: jax.Array  # [] float32, illegal actions so far
+
+
+@dataclasses.dataclass(frozen=True)
+class Noisy:
+    """Nothing can be learned, everything can go wrong: random observations, states, masks, rewards and ends of both kinds.
+
+    Action 0 is always forbidden to agent 1, and what is forbidden pays 10.
+    """
+
+    n_agents: int = 2
+    has_state: bool = True
+    default_params: Any = dataclasses.field(default=(), compare=False)
+
+    @property
+    def spec(self) -> EnvSpec:
+        return EnvSpec(
+            id="test/noisy",
+            n_agents=self.n_agents,
+            obs_shape=(2,),
+            num_actions=3,
+            state_size=2 if self.has_state else 0,
+            metrics=("illegal",),
+        )
+
+    def _show(self, key):
+        obs_key, state_key, mask_key, legal_key = jax.random.split(key, 4)
+        mask = jax.random.bernoulli(mask_key, 0.6, (self.n_agents, 3))
+        legal = jax.random.randint(legal_key, (self.n_agents,), 1, 3)
+        mask = mask | jax.nn.one_hot(legal, 3, dtype=bool)
+        mask = mask.at[1:2, 0].set(False)
+        obs = jax.random.normal(obs_key, (self.n_agents, 2))
+        return obs, jax.random.normal(state_key, (2,)) if self.has_state else None, mask
+
+    def reset(self, key, params):
+        obs, state, mask = self._show(key)
+        zero = jnp.zeros(())
+        return NoisyState(mask, zero), restart(
+            self.spec, obs=obs, state=state, action_mask=mask, metrics={"illegal": zero}
+        )
+
+    def step(self, key, state, action, params):
+        show_key, reward_key, end_key = jax.random.split(key, 3)
+        legal = (state.mask & jax.nn.one_hot(action, 3, dtype=bool)).any(-1)
+        illegal = state.illegal + (~legal).sum().astype(jnp.float32)
+        obs, view, mask = self._show(show_key)
+        end = jax.random.uniform(end_key)
+        reward = jax.random.normal(reward_key) + action.sum().astype(jnp.float32) + jnp.where(legal.all(), 0.0, 10.0)
+        return NoisyState(mask, illegal), transition(
+            self.spec,
+            obs=obs,
+            state=view,
+            action_mask=mask,
+            reward=reward,
+            terminated=end < 0.25,
+            truncated=end > 0.75,
+            metrics={"illegal": illegal},
+        )
+
+
+@pytree_dataclass
+class ThreeStepsParams:
+    terminates: jax.Array  # [] bool, else the time limit cuts
+
+
+@pytree_dataclass
+class ThreeStepsState:
+    t: jax.Array  # [] int32
+
+
+@dataclasses.dataclass(frozen=True)
+class ThreeSteps:
+    """Reward 1 a step for three steps, whatever is done; the third step terminates or truncates. Shows the step."""
+
+    default_params: Any = dataclasses.field(
+        default_factory=lambda: ThreeStepsParams(jnp.bool_(True)), compare=False, repr=False
+    )
+    spec = EnvSpec(id="test/three-steps", n_agents=2, obs_shape=(4,), num_actions=2, state_size=4)
+
+    def _show(self, t):
+        view = (jnp.arange(4) == t).astype(jnp.float32)
+        return jnp.broadcast_to(view, (2, 4)), view
+
+    def reset(self, key, params):
+        obs, state = self._show(0)
+        return ThreeStepsState(jnp.int32(0)), restart(self.spec, obs=obs, state=state)
+
+    def step(self, key, state, action, params):
+        t = state.t + 1
+        obs, view = self._show(t)
+        over = t >= 3
+        return ThreeStepsState(t), transition(
+            self.spec,
+            obs=obs,
+            state=view,
+            reward=1.0,
+            terminated=over & params.terminates,
+            truncated=over & ~params.terminates,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Continuous(Noisy):
+    """A spec only."""
+
+    @property
+    def spec(self) -> EnvSpec:
+        return EnvSpec(id="test/continuous", n_agents=2, obs_shape=(2,), action_dim=1)
