@@ -1,0 +1,37 @@
+"""One run in a process of its own: `python runner_child.py train|resume ALGORITHM FOLDER`.
+
+Devices, flags and the disk cache come with the environment of the tests.
+"""
+
+import os
+import sys
+
+import jax
+from runner_tools import Recorder, is_optimised, long, optimised
+
+from jaxmarl_suite.runner import Interrupted, resume, run
+
+
+def main() -> None:
+    """Prints what the listener is told, how a run ended, and how many programs were not on disk."""
+    command, name, folder = sys.argv[1:]
+    misses = []
+    jax.monitoring.register_event_listener(
+        lambda event, **_: misses.append(event) if event.endswith("cache_misses") else None
+    )
+    listener = Recorder()
+    try:
+        with optimised(is_optimised(name)):
+            if command == "train":
+                run(long(name), run_dir=folder, listener=listener)
+            else:
+                resume(folder, listener=listener)
+    except Interrupted as error:
+        print(error)
+        sys.exit(130)
+    finally:
+        print("\n".join(listener.said), f"misses: {len(misses)}", f"process: {os.getpid()}", sep="\n")
+
+
+if __name__ == "__main__":
+    main()

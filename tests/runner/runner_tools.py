@@ -1,0 +1,166 @@
+"""Small runs, and what is left of them."""
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxmarl_suite import algorithms
+from jaxmarl_suite.runner import Experiment, TrainOptions
+from jaxmarl_suite.runner._checkpoint import Checkpoints
+
+UPDATES = 12
+UPDATE_STEPS = 32
+LONG_UPDATES = 60
+_SMALL: dict[str, Any] = {"num_envs": 8, "rollout_length": 4, "epochs": 2, "hidden": (16,)}
+_OWN: dict[str, dict[str, Any]] = {
+    "ippo": {"recurrent": True, "memory_size": 8, "chunk_length": 2},
+}
+
+
+def tiny_config(name: str, **changes: Any) -> Any:
+    """A config of algorithm `name` that compiles and runs in little time."""
+    spec = algorithms.get(name)
+    base = spec.config() if spec.defaults is None else spec.defaults
+    fields = {field.name for field in dataclasses.fields(base)}
+    small = {k: v for k, v in _SMALL.items() if k in fields}
+    return dataclasses.replace(base, **{**small, **_OWN.get(name, {}), **changes})
+
+
+def tiny(name: str, *, changes: dict[str, Any] | None = None, grid: Any = None, **options: Any) -> Experiment:
+    """Twelve updates of algorithm `name` on episodes of three steps, which end within its rollouts of four."""
+    chosen: dict[str, Any] = {
+        "total_steps": UPDATES * UPDATE_STEPS,
+        "evaluations": 4,
+        "eval_episodes": 4,
+        "absolute_episodes": 8,
+        "log_rows": UPDATES,
+        "checkpoint_seconds": 1e6,
+    }
+    return Experiment(
+        name,
+        "matrix/climbing",
+        tiny_config(name, **(changes or {})),
+        {"horizon": 3},
+        grid or {},
+        TrainOptions(**{**chosen, **options}),
+    )
+
+
+def toy(
+    *, changes: dict[str, Any] | None = None, grid: Any = None, env: str = "countdown", **options: Any
+) -> Experiment:
+    """Twelve updates of the toy algorithm."""
+    chosen: dict[str, Any] = {
+        "total_steps": UPDATES * 4,
+        "evaluations": 4,
+        "eval_episodes": 8,
+        "absolute_episodes": 8,
+        "log_rows": UPDATES,
+        "checkpoint_seconds": 1e6,
+    }
+    config = dataclasses.replace(algorithms.get("toy").config(), **(changes or {}))
+    return Experiment("toy", f"toy/{env}", config, {}, grid or {}, TrainOptions(**{**chosen, **options}))
+
+
+def rows(run_dir: Path, kind: str | None = None, lane: int | None = None) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Rows by (kind, lane, phase, update), the last of each, without the wall clock."""
+    found = {}
+    for line in (run_dir / "metrics.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        del row["wall"]
+        if kind in (None, row["kind"]) and lane in (None, row["lane"]):
+            found[row["kind"], row["lane"], row["phase"], row["update"]] = row
+    return found
+
+
+def metrics(run_dir: Path, kind: str, lane: int = 0) -> list[dict[str, Any]]:
+    """Metrics of a lane's rows, in order."""
+    return [row["metrics"] for row in rows(run_dir, kind, lane).values()]
+
+
+def lane_rows(run_dir: Path, lane: int) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Rows of a lane under names that do not tell which lane of how many it is."""
+    return {
+        (row["kind"], row["phase"], row["update"]): {k: v for k, v in row.items() if k not in ("lane", "point")}
+        for row in rows(run_dir, lane=lane).values()
+    }
+
+
+def final_arrays(run_dir: Path, wave: str = "000-00000") -> list[np.ndarray]:
+    """What the newest checkpoint holds: every array [lanes, ...] of the learner, its best policy, its totals."""
+    checkpoints = Checkpoints(run_dir / "checkpoints" / wave)
+    try:
+        arrays, _, problems = checkpoints.restore()
+    finally:
+        checkpoints.close()
+    assert arrays is not None and not problems
+    return arrays
+
+
+def assert_same_arrays(a: list[np.ndarray], b: list[np.ndarray]) -> None:
+    """Bit by bit."""
+    assert len(a) == len(b)
+    for one, other in zip(a, b):
+        assert one.dtype == other.dtype and one.shape == other.shape
+        assert one.tobytes() == other.tobytes()
+
+
+def assert_close_rows(a: Any, b: Any, tolerance: float = 1e-5) -> None:
+    """The same rows, with metrics that agree within `tolerance`."""
+    assert a.keys() == b.keys() and a
+    for name in a:
+        ours, theirs = a[name]["metrics"], b[name]["metrics"]
+        assert ours.keys() == theirs.keys()
+        for metric in ours:
+            value, other = ours[metric], theirs[metric]
+            assert (value is None) == (other is None), (name, metric)
+            if value is not None:
+                assert abs(value - other) <= tolerance * (1 + abs(other)), (name, metric, value, other)
+
+
+def is_optimised(name: str, variant: str = "single") -> bool:
+    """Whether a run uses the programs that users run, optimised: one algorithm does where bits are compared."""
+    return name == "mappo" and variant in ("single", "sweep")
+
+
+@contextlib.contextmanager
+def optimised(is_on: bool) -> Iterator[None]:
+    """Programs compiled inside are optimised, or quick to compile."""
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", not is_on)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
+
+
+class Recorder:
+    """A listener that keeps what it is told, and calls `on_rows(number of calls)` at every sign of life."""
+
+    def __init__(self, on_rows: Callable[[int], None] = lambda calls: None) -> None:
+        self.said: list[str] = []
+        self.calls = 0
+        self.env_steps = 0
+        self._on_rows = on_rows
+
+    def announce(self, text: str) -> None:
+        """Keeps the line."""
+        self.said.append(text)
+
+    def rows(self, rows: list[dict[str, Any]], env_steps: int) -> None:
+        """Counts."""
+        self.calls += 1
+        self.env_steps += env_steps
+        self._on_rows(self.calls)
+
+
+def long(name: str) -> Experiment:
+    """A run of the program of `tiny` that lasts some seconds, as it saves after every update."""
+    return tiny(name, first_seed=3, total_steps=LONG_UPDATES * UPDATE_STEPS, evaluations=LONG_UPDATES,
+                log_rows=LONG_UPDATES, checkpoint_seconds=0.0)  # fmt: skip

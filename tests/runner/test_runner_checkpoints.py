@@ -1,0 +1,171 @@
+"""Checkpoints that are damaged, made elsewhere, or of another configuration."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from runner_tools import UPDATES, Recorder, assert_same_arrays, final_arrays, rows, toy
+
+from jaxmarl_suite.runner import Experiment, Interrupted, TrainOptions, resume, run
+
+pytestmark = pytest.mark.usefixtures("toys")
+WAVE = "checkpoints/000-00000"
+
+
+def largest_file(step: Path) -> Path:
+    """The file that holds the arrays."""
+    return max((p for p in step.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+
+
+def truncate(step: Path) -> None:
+    path = largest_file(step)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip_bits(step: Path) -> None:
+    path = largest_file(step)
+    data = np.frombuffer(path.read_bytes(), np.uint8).copy()
+    data[len(data) // 3 : 2 * len(data) // 3] ^= 255
+    path.write_bytes(data.tobytes())
+
+
+def remove_a_file(step: Path) -> None:
+    largest_file(step).unlink()
+
+
+def remove_everything_inside(step: Path) -> None:
+    shutil.rmtree(step)
+    step.mkdir()
+
+
+def forge_progress(step: Path) -> None:
+    (path,) = (p for p in step.rglob("*") if p.is_file() and b'"progress"' in p.read_bytes())
+    meta = json.loads(path.read_text())
+    meta["progress"]["update"] -= 1
+    path.write_text(json.dumps(meta))
+
+
+DAMAGES = [truncate, flip_bits, remove_a_file, remove_everything_inside, forge_progress]
+
+
+@pytest.fixture
+def saved_three_times(tmp_path: Path, few_at_a_time: None) -> tuple[Path, Path]:
+    """A finished run that kept its last three checkpoints, and the same run untouched."""
+    experiment = toy(checkpoint_seconds=0.0, keep_checkpoints=3)
+    run_dir, whole = (run(experiment, run_dir=tmp_path / name) for name in ("run", "whole"))
+    return run_dir, whole
+
+
+def steps(run_dir: Path) -> list[int]:
+    """Checkpoints of the first wave, newest first."""
+    return sorted((int(p.name) for p in (run_dir / WAVE).iterdir() if p.name.isdigit()), reverse=True)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
+    damage: Callable[[Path], None], saved_three_times: tuple[Path, Path]
+) -> None:
+    run_dir, whole = saved_three_times
+    newest, before, _ = steps(run_dir)
+    damage(run_dir / WAVE / str(newest))
+    recorder = Recorder()
+    resume(run_dir, listener=recorder)
+    (warning,) = (line for line in recorder.said if "cannot be read" in line)
+    assert f"{WAVE}/{newest} cannot be read (" in warning and warning.endswith("; trying the one before")
+    assert any(line.startswith(f"continuing at update {before // 4} of {UPDATES}") for line in recorder.said)
+    assert (run_dir / WAVE / f"{newest}.corrupt").is_dir()
+    assert_same_arrays(final_arrays(run_dir), final_arrays(whole))
+    assert steps(run_dir)[0] == newest, "written again"
+    # The same once more: what was moved aside is in nobody's way.
+    damage(run_dir / WAVE / str(newest))
+    resume(run_dir)
+    assert_same_arrays(final_arrays(run_dir), final_arrays(whole))
+    assert rows(run_dir) == rows(whole)
+
+
+def test_without_a_whole_checkpoint_the_run_starts_over(saved_three_times: tuple[Path, Path]) -> None:
+    run_dir, whole = saved_three_times
+    for step in steps(run_dir):
+        truncate(run_dir / WAVE / str(step))
+    recorder = Recorder()
+    resume(run_dir, listener=recorder)
+    assert sum("cannot be read" in line for line in recorder.said) == 3
+    assert any("starting over" in line for line in recorder.said)
+    assert not any("continuing at" in line for line in recorder.said)
+    assert recorder.env_steps == UPDATES * 4
+    assert_same_arrays(final_arrays(run_dir), final_arrays(whole))
+    assert rows(run_dir) == rows(whole)
+
+
+def test_another_number_of_devices_and_less_memory_continue_a_run(
+    tmp_path: Path, few_at_a_time: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three lanes on two devices are padded to four; on one device they are not."""
+    experiment = toy(seeds=3)
+    whole = run(experiment, run_dir=tmp_path / "whole")
+    run_dir = interrupted(experiment, tmp_path / "run", after=5)
+    assert all(array.shape[0] == 3 for array in final_arrays(run_dir))
+    config = json.loads((run_dir / "config.json").read_text())
+    config["train"] |= {"devices": 1, "lanes_at_once": 2}  # as if there were one, and memory for two lanes
+    (run_dir / "config.json").write_text(json.dumps(config))
+    resume(run_dir)
+    assert_same_arrays(final_arrays(run_dir), final_arrays(whole))
+    assert rows(run_dir) == rows(whole)
+
+
+def interrupted(experiment: Experiment, run_dir: Path, after: int) -> Path:
+    """A run stopped after some signs of life."""
+    import signal
+
+    stop = Recorder(lambda calls: signal.raise_signal(signal.SIGINT) if calls == after else None)
+    with pytest.raises(Interrupted):
+        run(experiment, run_dir=run_dir, listener=stop)
+    return run_dir
+
+
+def test_a_differing_configuration_is_refused_field_by_field(tmp_path: Path, few_at_a_time: None) -> None:
+    grid = {"step": [0.5, 1.0], "env.longest": [2, 3]}
+    run_dir = interrupted(toy(grid=grid), tmp_path / "run", after=3)
+    other = toy(
+        changes={"best_at": 3.0, "num_envs": 8},
+        grid={"step": [0.5, 2.0], "env.longest": [2, 3]},
+        seeds=2,
+        env="endless",
+    )
+    with pytest.raises(ValueError, match="cannot resume") as refused:
+        resume(run_dir, experiment=other)
+    message = str(refused.value)
+    for difference in (
+        "env is 'toy/countdown' in the run, got 'toy/endless'",
+        "config.best_at is -1.0 in the run, got 3.0",
+        "config.num_envs is 4 in the run, got 8",
+        "grid.step is [0.5, 1.0] in the run, got [0.5, 2.0]",
+        "train.seeds is 1 in the run, got 2",
+    ):
+        assert difference in message
+    assert "longest" not in message and "total_steps" not in message, "equal fields are not named"
+    resume(run_dir, experiment=toy(grid=grid))
+
+
+def test_tuples_and_numpy_numbers_are_no_difference(tmp_path: Path, few_at_a_time: None) -> None:
+    grid = {"step": np.array([0.5, 1.0]), "action": (np.int64(0), 1)}
+    run_dir = interrupted(toy(grid=grid), tmp_path / "run", after=3)
+    resume(run_dir, experiment=toy(grid={"step": (0.5, 1.0), "action": [0, 1]}))
+    tuples = Experiment(
+        "ippo", "matrix/climbing", grid={"hidden": [(8,), (8, 8)]}, options=TrainOptions(total_steps=1024)
+    )
+    assert Experiment.from_json(tuples.to_json()).to_json() == json.loads(json.dumps(tuples.to_json()))
+    assert [g.config.hidden for g in Experiment.from_json(tuples.to_json()).groups()] == [(8,), (8, 8)]
+
+
+def test_the_summary_of_a_resumed_run_knows_what_was_finished_before(tmp_path: Path, few_at_a_time: None) -> None:
+    experiment = toy(seeds=4, lanes_at_once=2)
+    whole = run(experiment, run_dir=tmp_path / "whole")
+    run_dir = interrupted(experiment, tmp_path / "run", after=UPDATES + 4)  # in the second wave
+    resume(run_dir)
+    summaries = [json.loads((folder / "summary.json").read_text()) for folder in (run_dir, whole)]
+    assert [lane["lane"] for lane in summaries[0]["lanes"]] == [0, 1, 2, 3]
+    assert summaries[0]["lanes"] == summaries[1]["lanes"]

@@ -1,0 +1,136 @@
+"""What the runner promises for every algorithm."""
+
+import dataclasses
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import pytest
+from runner_tools import (
+    UPDATES,
+    Recorder,
+    assert_close_rows,
+    assert_same_arrays,
+    final_arrays,
+    lane_rows,
+    rows,
+    tiny,
+    toy,
+)
+
+from jaxmarl_suite import algorithms
+from jaxmarl_suite.runner import Interrupted, _wave, resume, run
+
+Trained = Callable[[str, str], Path]
+every_algorithm = pytest.mark.parametrize("name", algorithms.names())
+FIRST_UPDATES = 3
+
+
+def first_rows(run_dir: Path, lane: int = 0) -> dict:
+    """Rows of the first few updates of the first phase."""
+    found = lane_rows(run_dir, lane)
+    first_phase = next(iter(found))[1]
+    return {k: row for k, row in found.items() if k[1] == first_phase and row["update"] <= FIRST_UPDATES}
+
+
+@every_algorithm
+def test_a_lane_of_a_sweep_equals_the_same_seed_alone_bit_by_bit(name: str, trained: Trained) -> None:
+    sweep, single = trained(name, "sweep"), trained(name, "single")
+    assert_same_arrays([array[3:] for array in final_arrays(sweep)], final_arrays(single))
+    assert lane_rows(sweep, 3) == lane_rows(single, 0)
+    assert lane_rows(sweep, 2) != lane_rows(single, 0), "other seeds take another course"
+    kinds = [row["kind"] for row in rows(single).values()]
+    assert kinds.count("train") == UPDATES and kinds.count("eval") == 4 and kinds.count("absolute") == 1
+
+
+@every_algorithm
+@pytest.mark.parametrize("variant", ["batched", "environments spread"])
+def test_other_placements_give_the_same_first_updates(name: str, variant: str, trained: Trained) -> None:
+    """A lane batched with others, two on each of two devices; environments of a lane spread over two devices."""
+    other = first_rows(trained(name, variant), lane=3 if variant == "batched" else 0)
+    single = first_rows(trained(name, "single"))
+    assert [kind for kind, _, _ in single] == ["train"] * FIRST_UPDATES + ["eval"]
+    assert_close_rows(other, single)
+
+
+@pytest.mark.parametrize("mode", ["map", "vmap", "envs"])
+def test_two_devices_give_what_one_gives(mode: str, toys: None, tmp_path: Path) -> None:
+    one, two = (
+        run(toy(seeds=3, lane_mode=mode, devices=devices), run_dir=tmp_path / str(devices)) for devices in (1, 2)
+    )
+    for lane in range(3):
+        assert_close_rows(lane_rows(one, lane), lane_rows(two, lane))
+
+
+@every_algorithm
+def test_the_lengths_of_chunks_change_nothing(
+    name: str, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One row at the end, so that nothing but the clock cuts the chunks.
+    experiment = tiny(name, first_seed=3, log_rows=1, evaluations=1)
+    ends, calls = [], []
+    for seconds in (1e-9, 1e9):
+        monkeypatch.setattr(_wave, "_CHUNK_SECONDS", seconds)
+        recorder = Recorder()
+        ends.append(run(experiment, run_dir=tmp_path / str(seconds), listener=recorder))
+        calls.append(recorder.calls)
+    assert calls[0] > calls[1] + UPDATES // 3
+    assert_same_arrays(final_arrays(ends[0]), final_arrays(ends[1]))
+    assert rows(ends[0]) == rows(ends[1])
+    # Nor does it matter how often a run is looked at.
+    (group,) = experiment.groups()
+    learner = len(jax.tree.leaves(_wave.choose_wave(group, experiment.options)[1][-1].state_shape))
+    assert_same_arrays(final_arrays(ends[0])[:learner], final_arrays(trained(name, "single"))[:learner])
+
+
+@every_algorithm
+@pytest.mark.parametrize("after", [1, 5, 10, 11, 12])
+def test_an_interrupted_run_ends_as_if_nothing_had_happened(
+    name: str, after: int, trained: Trained, few_at_a_time: None, tmp_path: Path
+) -> None:
+    """In two phases 10 is the boundary (0.8 of 12 updates, rounded), 11 within the second one, 12 the end."""
+    experiment = tiny(name, first_seed=3)
+    recorder = Recorder(lambda calls: signal.raise_signal(signal.SIGTERM) if calls == after else None)
+    with pytest.raises(Interrupted, match="jaxmarl-suite resume"):
+        run(experiment, run_dir=tmp_path / "run", listener=recorder)
+    assert recorder.calls == after
+    again = Recorder()
+    run_dir = resume(tmp_path / "run", experiment=experiment, listener=again)
+    assert any(line.startswith("continuing at update") for line in again.said)
+    assert recorder.env_steps + again.env_steps == UPDATES * 32
+    whole = trained(name, "single")
+    assert_same_arrays(final_arrays(run_dir), final_arrays(whole))
+    assert rows(run_dir) == rows(whole)
+
+
+@every_algorithm
+def test_a_second_sweep_and_a_resume_compile_nothing(
+    name: str, trained: Trained, compilations, few_at_a_time: None, tmp_path: Path
+) -> None:
+    trained(name, "single")
+    before = len(compilations.names)
+    rate = 0.123
+    first = tiny(name, first_seed=40)
+    fields = algorithms.traced_fields(first.base_config)
+    assert fields, "nothing to tune"
+    changed = dataclasses.replace(first.base_config, **{f: rate for f in fields if f == "learning_rate"})
+    experiment = dataclasses.replace(first, config=changed)
+    stop = Recorder(lambda calls: signal.raise_signal(signal.SIGINT) if calls == UPDATES - 1 else None)
+    with pytest.raises(Interrupted):
+        run(experiment, run_dir=tmp_path / "run", listener=stop)
+    resume(tmp_path / "run")
+    assert compilations.names[before:] == []
+
+
+@every_algorithm
+def test_a_chunk_is_one_program_that_reuses_its_buffers(name: str) -> None:
+    (group,) = tiny(name, first_seed=3).groups()
+    _, programs, _ = _wave.choose_wave(group, tiny(name).options)
+    assert len(programs) == len(group.phases)
+    for phase in programs:
+        memory = phase.memory
+        state_bytes = memory["arguments"]
+        assert memory["aliased"] > 0.5 * state_bytes, "learner and totals are donated"
+        assert memory["total"] == memory["arguments"] + memory["outputs"] + memory["temporaries"]
+        assert memory["outputs"] < 0.5 * state_bytes

@@ -1,0 +1,132 @@
+"""Evaluation is exact and on time; phases share the steps."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from runner_tools import UPDATES, final_arrays, metrics, rows, toy
+
+from jaxmarl_suite.algorithms import Algorithm, Phase
+from jaxmarl_suite.runner import Experiment, TrainOptions, run
+from jaxmarl_suite.runner._experiment import Group
+from jaxmarl_suite.runner._train import total_env_steps
+from jaxmarl_suite.runner._wave import plan_phases
+
+pytestmark = pytest.mark.usefixtures("toys")
+
+
+@pytest.mark.parametrize(("env", "action"), [("countdown", 1), ("endless", 1), ("countdown", 2)])
+def test_a_known_policy_has_its_known_return(env: str, action: int, tmp_path: Path) -> None:
+    """Every step pays 2 x action; steps after the end would pay -100."""
+    run_dir = run(toy(env=env, changes={"action": action}, seeds=2, eval_max_steps=9), run_dir=tmp_path / "run")
+    lengths = set()
+    for lane in range(2):
+        for found in metrics(run_dir, "eval", lane) + metrics(run_dir, "absolute", lane):
+            names = {"left", "return", "episode_length"}
+            assert found.keys() == names | {f"lazy/{name}" for name in names}
+            assert found["return"] == 2 * action * found["episode_length"]
+            assert found["lazy/return"] == 0.0
+            assert found["lazy/episode_length"] == found["episode_length"], "the same episodes for every policy"
+            assert found["left"] == 0.0, "that of the end of the episode"
+            assert 1 <= found["episode_length"] <= 4
+            lengths.add(found["episode_length"])
+    assert len(lengths) > 3, "every evaluation and seed has its own episodes"
+
+
+def test_an_endless_episode_is_cut(tmp_path: Path) -> None:
+    run_dir = run(
+        toy(env="endless", grid={"env.longest": [10**6]}, eval_max_steps=3, evaluations=1), run_dir=tmp_path / "run"
+    )
+    (found,) = metrics(run_dir, "eval")
+    assert (found["return"], found["episode_length"]) == (6.0, 3.0)
+
+
+def test_the_absolute_metric_is_that_of_the_best_policy(tmp_path: Path) -> None:
+    """After 6 updates the policy pays 4 a step, before and later 2; lane 2 is never better than at the start."""
+    experiment = toy(grid={"best_at": [6.0, 9.0, -1.0, 5.0], "env.longest": [1]})
+    run_dir = run(experiment, run_dir=tmp_path / "run")
+    assert [[m["return"] for m in metrics(run_dir, "eval", lane)] for lane in range(4)] == [
+        [2.0, 4.0, 2.0, 2.0],
+        [2.0, 2.0, 4.0, 2.0],
+        [2.0, 2.0, 2.0, 2.0],
+        [2.0, 2.0, 2.0, 2.0],  # between two evaluations nobody looks
+    ]
+    absolute = list(rows(run_dir, "absolute").values())
+    assert [row["metrics"]["return"] for row in absolute] == [4.0, 4.0, 2.0, 2.0]
+    assert [row["env_steps"] for row in absolute] == [24, 36, 12, 12]
+    assert all(row["episodes"] == 8 and row["update"] == UPDATES for row in absolute)
+
+
+@pytest.mark.parametrize(("episodes", "expected"), [(0, None), (20, 24)])
+def test_absolute_episodes_come_in_whole_batches(episodes: int, expected: int | None, tmp_path: Path) -> None:
+    found = rows(run(toy(absolute_episodes=episodes), run_dir=tmp_path / "run"), "absolute").values()
+    assert [row["episodes"] for row in found] == ([expected] if expected else [])
+
+
+def test_phases_follow_one_another(tmp_path: Path) -> None:
+    """0.7 of 48 steps in updates of 4, the rest in updates of 8."""
+    run_dir = run(toy(changes={"two_phases": True}), run_dir=tmp_path / "run")
+    train = [(row["phase"], row["update"], row["env_steps"]) for row in rows(run_dir, "train").values()]
+    assert train == [("first", u, 4 * u) for u in range(1, 9)] + [("second", u, 32 + 8 * u) for u in (1, 2)]
+    evaluations = [(row["phase"], row["env_steps"]) for row in rows(run_dir, "eval").values()]
+    assert evaluations == [("first", 12), ("first", 24), ("second", 40), ("second", 48)]
+    clocks = [found["clock"] for found in metrics(run_dir, "train")]
+    assert clocks == [*range(8), 0, 1], "every phase has its own clock"
+    weights = [found["weight"] for found in metrics(run_dir, "train")]
+    begun_with = [
+        array for array in final_arrays(run_dir) if array.shape == (1,) and array[0] == np.float32(weights[7])
+    ]
+    assert begun_with, "the second phase starts from the last state of the first"
+
+
+def a_group(sizes: list[int], fractions: list[float]) -> Group:
+    """A group of which nothing but the phases' lengths is known."""
+    phases = tuple(
+        Phase(str(i), Algorithm(*[None] * 5, env_steps_per_update=size), fraction)  # type: ignore[arg-type]
+        for i, (size, fraction) in enumerate(zip(sizes, fractions))
+    )
+    experiment: Experiment = toy()
+    return Group(experiment.spec, None, None, (), phases)  # type: ignore[arg-type]
+
+
+@hypothesis_settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    phases=st.lists(st.tuples(st.integers(1, 50), st.floats(0.01, 1.0)), min_size=1, max_size=3),
+    beyond=st.integers(0, 2000),
+    evaluations=st.integers(1, 30),
+    log_rows=st.integers(1, 30),
+)
+def test_schedules_hold_their_promises(phases, beyond: int, evaluations: int, log_rows: int) -> None:
+    sizes, fractions = map(list, zip(*phases))
+    total = sum(sizes) + beyond
+    options = TrainOptions(total_steps=total, evaluations=evaluations, log_rows=log_rows)
+    plans = plan_phases(a_group(sizes, fractions), options)
+    done = 0
+    marks = []
+    for plan, size in zip(plans, sizes):
+        assert plan.first_step == done and plan.updates >= 1 and plan.env_steps_per_update == size
+        done += plan.updates * size
+        assert plan.log_at[-1] == plan.updates, "no row is left half-finished"
+        assert all(0 < u <= plan.updates for u in (*plan.log_at, *plan.eval_at))
+        marks += [plan.env_steps(u) for u in plan.eval_at]
+        update, stops = 0, []
+        while update < plan.updates:
+            update = plan.next_stop(update)
+            stops.append(update)
+        assert {*plan.log_at, *plan.eval_at} <= set(stops)
+    assert total - sizes[-1] < done <= total, "as many steps as fit, never more"
+    assert marks == sorted(set(marks)) and marks[-1] == done, "the end is evaluated"
+    assert len(marks) <= evaluations + 1
+    # Evaluation k is after the first update that reaches k/K of the steps.
+    for mark in marks[:-1]:
+        k = int(mark * evaluations / total + 1e-9)
+        assert k >= 1 and mark - k * total / evaluations < max(sizes) + 1e-6
+
+
+def test_too_few_steps_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"at least one update a phase \(4 \+ 8 environment steps for toy"):
+        toy(changes={"two_phases": True}, total_steps=11).groups()
+    assert total_env_steps(toy(changes={"two_phases": True}, total_steps=12, seeds=2)) == 2 * 12

@@ -1,0 +1,140 @@
+"""Grids and seeds as lanes: programs, numbering, overrides, waves, memory."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from runner_tools import Recorder, assert_same_arrays, final_arrays, lane_rows, metrics, rows, tiny, tiny_config, toy
+
+from jaxmarl_suite.analysis import load_run
+from jaxmarl_suite.runner import Experiment, TrainOptions, run
+
+pytestmark = pytest.mark.usefixtures("toys")
+GIB = 2**30
+
+
+def test_fifty_payoff_tables_are_one_program(tmp_path: Path) -> None:
+    experiment = Experiment(
+        "toy",
+        "matrix/random-2x3",
+        grid={"env.seed": list(range(50))},
+        options=TrainOptions(total_steps=16, evaluations=1, eval_episodes=2, absolute_episodes=0, log_rows=1),
+    )
+    groups = experiment.groups()
+    assert [len(group.lanes) for group in groups] == [50]
+    recorder = Recorder()
+    run_dir = run(experiment, run_dir=tmp_path / "run", listener=recorder)
+    assert "50 lanes (50 points x 1 seeds) in 1 compiled program," in recorder.said[0]
+    # Every lane plays its own table: both agents always choose action 1.
+    tables = [np.random.default_rng(seed).standard_normal((3, 3)) for seed in range(50)]
+    returns = [row["metrics"]["return"] for row in rows(run_dir, "eval").values()]
+    np.testing.assert_allclose(returns, [table[1, 1] for table in tables], rtol=1e-6)
+    np.testing.assert_allclose(load_run(run_dir).optimum, [table.max() for table in tables], rtol=1e-6)
+
+
+def test_a_static_field_makes_one_program_a_value_and_says_so_first(tmp_path: Path) -> None:
+    experiment = toy(grid={"num_envs": [2, 4], "step": [0.5, 1.0, 2.0]}, seeds=2)
+    first, second = experiment.groups()
+    assert [lane.index for lane in first.lanes] == list(range(6))
+    assert [lane.index for lane in second.lanes] == list(range(6, 12))
+    recorder = Recorder()
+    heard: list[str] = []
+    recorder._on_rows = lambda calls: heard.append(recorder.said[0])
+    run_dir = run(experiment, run_dir=tmp_path / "run", listener=recorder)
+    assert heard and "12 lanes (6 points x 2 seeds) in 2 compiled programs, 48 environment steps each" in heard[0]
+    assert [line for line in recorder.said if line.startswith("program")] == [
+        "program 1 of 2: 6 lanes like {'num_envs': 2, 'step': 0.5}",
+        "program 2 of 2: 6 lanes like {'num_envs': 4, 'step': 0.5}",
+    ]
+    assert recorder.env_steps == 12 * 48
+    stored = json.loads((run_dir / "config.json").read_text())["lanes"]
+    assert [(e["lane"], e["point"], e["seed"]) for e in stored] == [(i, i // 2, i % 2) for i in range(12)]
+    assert [e["overrides"] for e in stored[::2]] == [
+        {"num_envs": envs, "step": step} for envs in (2, 4) for step in (0.5, 1.0, 2.0)
+    ]
+    for row in rows(run_dir).values():
+        assert (row["point"], row["seed"]) == (row["lane"] // 2, row["lane"] % 2)
+        assert row["kind"] == "absolute" or row["env_steps"] == row["update"] * (2 if row["lane"] < 6 else 4)
+
+
+def test_options_of_the_environment_are_traced_where_they_are_parameters(tmp_path: Path) -> None:
+    experiment = toy(grid={"env.bonus": [0.0, 2.5], "env.longest": [1, 3]})
+    assert [[lane.index for lane in group.lanes] for group in experiment.groups()] == [[0, 2], [1, 3]]
+    run_dir = run(experiment, run_dir=tmp_path / "run")
+    for lane, (bonus, longest) in enumerate([(0.0, 1), (0.0, 3), (2.5, 1), (2.5, 3)]):
+        for found in metrics(run_dir, "eval", lane):
+            assert found["return"] == pytest.approx((2 + bonus) * found["episode_length"], rel=1e-6)
+            assert found["episode_length"] == 1.0 if longest == 1 else found["episode_length"] > 1.0
+
+
+def test_settings_reach_the_update(tmp_path: Path) -> None:
+    run_dir = run(tiny("mappo", grid={"learning_rate": [1e-3, 3e-3, 1e-3, "1e-3"]}), run_dir=tmp_path / "run")
+    lanes = [lane_rows(run_dir, lane) for lane in range(4)]
+    assert lanes[0] == lanes[2] == lanes[3] != lanes[1]
+
+
+def test_the_point_that_is_the_base_equals_a_run_without_grid(trained, tmp_path: Path) -> None:
+    rate = tiny_config("mappo").learning_rate
+    run_dir = run(tiny("mappo", grid={"learning_rate": [0.1, 0.2, 0.3, rate]}, first_seed=3), run_dir=tmp_path / "run")
+    assert lane_rows(run_dir, 3) == lane_rows(trained("mappo", "single"), 0)
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 5])
+def test_waves_give_the_rows_of_all_lanes_at_once(at_once: int, tmp_path: Path) -> None:
+    experiment = toy(grid={"step": [0.5, 1.0]}, seeds=4)
+    together = run(experiment, run_dir=tmp_path / "together")
+    recorder = Recorder()
+    apart = run(
+        toy(grid={"step": [0.5, 1.0]}, seeds=4, lanes_at_once=at_once), run_dir=tmp_path / "apart", listener=recorder
+    )
+    assert f"{at_once} lanes run at once, 8 in all" in recorder.said
+    assert rows(apart) == rows(together)
+    waves = [final_arrays(apart, f"000-{first:05d}") for first in range(0, 8, at_once)]
+    assert_same_arrays([np.concatenate(parts) for parts in zip(*waves)], final_arrays(together))
+    assert recorder.env_steps == 8 * 48
+
+
+def test_little_memory_splits_the_lanes_and_too_little_is_refused(tmp_path: Path) -> None:
+    from jaxmarl_suite.runner import _wave
+
+    (group,) = toy(seeds=32).groups()
+    _, programs, placement = _wave.choose_wave(group, toy(seeds=32).options)
+    needed = programs[0].memory["total"] * placement.mesh.size
+    recorder = Recorder()
+    half = toy(seeds=32, memory_gib=needed / 2 / GIB)
+    run_dir = run(half, run_dir=tmp_path / "half", listener=recorder)
+    (line,) = (line for line in recorder.said if "run at once" in line)
+    assert 1 <= int(line.split()[0]) < 32
+    assert rows(run_dir) == rows(run(toy(seeds=32), run_dir=tmp_path / "all"))
+    with pytest.raises(ValueError, match=r"one lane needs .* GiB, and 1e-07 GiB may be used; lower num_envs") as error:
+        run(toy(seeds=2, memory_gib=1e-7), run_dir=tmp_path / "refused")
+    assert "0.00 GiB" not in str(error.value)
+    assert not (tmp_path / "refused").exists(), "a refused run leaves nothing behind"
+
+
+def test_an_algorithm_with_nothing_to_tune_and_nothing_learnt(tmp_path: Path) -> None:
+    options = TrainOptions(total_steps=48, seeds=3, evaluations=2, eval_episodes=4, absolute_episodes=4)
+    run_dir = run(Experiment("toy-without-floats", "toy/countdown", options=options), run_dir=tmp_path / "run")
+    assert {row["lane"] for row in rows(run_dir, "absolute").values()} == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ({"stepp": [1.0]}, "no field 'stepp' in the config of toy; did you mean 'step'"),
+        ({"step": []}, "grid over 'step' has no values"),
+        ({"step": ["fast"]}, "step must be float, got 'fast'"),
+        ({"num_envs": [1.5]}, "num_envs must be int, got 1.5"),
+    ],
+)
+def test_a_grid_that_cannot_work_is_refused_before_anything_is_written(grid, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        run(toy(grid=grid), run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_environments_that_cannot_be_spread_evenly_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="over 2 devices: their number must be a multiple of that, got 3"):
+        run(toy(changes={"num_envs": 3}, lane_mode="envs"), run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
