@@ -306,17 +306,13 @@ def update(method: Method, config: Any, hp: Any, start: dict, data: dict, progre
             losses = []
             for p in (prediction, raw[..., i] + np.clip(prediction - raw[..., i], -hp.clip, hp.clip)):
                 error = np.abs(p - raw_target[..., i])
-                huber = np.where(
-                    error <= hp.huber_delta, error**2 / 2, hp.huber_delta * (error - hp.huber_delta / 2)
-                )
+                huber = np.where(error <= hp.huber_delta, error**2 / 2, hp.huber_delta * (error - hp.huber_delta / 2))
                 losses.append(huber if config.value_loss == "huber" else error**2 / 2)
             total += np.maximum(*losses).mean() if config.clip_value else losses[0].mean()
         return total / len(which), {"value_loss": total / len(which)}
 
     def fit_critic(which, params):
-        return adam_on(
-            params, lambda p: critic_loss(which, p), hp, hp.critic_learning_rate * scale, config.epochs
-        )
+        return adam_on(params, lambda p: critic_loss(which, p), hp, hp.critic_learning_rate * scale, config.epochs)
 
     if method.critic_shared:
         critic, critic_metrics = fit_critic(range(outputs), start["critic"])

@@ -12,7 +12,9 @@ from jaxmarl_suite.algorithms._ppo import PPOConfig
 from jaxmarl_suite.algorithms.tad_ppo import TADConfig
 
 
-@pytest.mark.parametrize("field", ["num_envs", "rollout_length", "epochs", "minibatches", "memory_size", "chunk_length"])
+@pytest.mark.parametrize(
+    "field", ["num_envs", "rollout_length", "epochs", "minibatches", "memory_size", "chunk_length"]
+)
 @pytest.mark.parametrize("value", [0, -3])
 def test_sizes_must_be_positive(field, value):
     with pytest.raises(ValueError, match=f"{field} must be at least 1, got {value}"):
@@ -29,7 +31,7 @@ def test_sizes_must_be_positive(field, value):
             {"recurrent": True, "minibatches": 3, "num_envs": 4, "rollout_length": 4, "chunk_length": 2},
             "must divide the 8 sequences of a rollout, got 3",
         ),
-        ({"recurrent": True, "rollout_length": 6, "chunk_length": 4}, "chunk_length must divide rollout_length, got 4 and 6"),
+        ({"recurrent": True, "rollout_length": 6, "chunk_length": 4}, "must divide rollout_length, got 4 and 6"),
     ],
 )  # fmt: skip
 def test_settings_that_cannot_work(settings, message):

@@ -69,8 +69,8 @@ def test_log_probs_while_acting_are_those_of_the_unrolled_network(kind, memory_s
         return jax.lax.scan(step, carry, (steps, jax.random.split(key, T)))[1]
 
     action, log_prob, carries, greedy, greedy_carries = rollout(params, carry, steps, jax.random.key(2))
-    legal = np.take_along_axis(np.asarray(steps.action_mask), np.asarray(action)[..., None], axis=-1)
-    assert legal.all()
+    for chosen in (action, greedy):
+        assert np.take_along_axis(np.asarray(steps.action_mask), np.asarray(chosen)[..., None], axis=-1).all()
 
     def unroll_agent(action):
         """Outputs [T, E, N, A] and memories; separate parameters one agent at a time, as the loss does."""
@@ -91,9 +91,7 @@ def test_log_probs_while_acting_are_those_of_the_unrolled_network(kind, memory_s
 
     unroll = jax.jit(unroll_agent)
     output, memory = unroll(action)
-    np.testing.assert_allclose(
-        HEAD.log_prob(output, steps.action_mask, action), log_prob, rtol=1e-5, atol=1e-5
-    )
+    np.testing.assert_allclose(HEAD.log_prob(output, steps.action_mask, action), log_prob, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(memory, carries, rtol=1e-5, atol=1e-5)
     # Greedy: every agent's mode, given its predecessors' greedy actions; the memory is that of any play.
     output, _ = unroll(greedy)

@@ -205,9 +205,29 @@ def test_update(run, case):
     assert metrics["illegal"].total == 0
 
 
+def test_happo_of_one_agent_is_mappo():
+    """Nobody comes before the only agent, so nothing weights its advantages."""
+    env = Noisy(n_agents=1)
+    results = []
+    for name in ("mappo", "happo"):
+        config = config_of(name, "forward", False)
+        (phase,) = algorithms.get(name).build(config, env)
+        ctx = context(config, env)
+        state = random_state(phase.algorithm, config, ctx, env)
+        results.append(jax.jit(phase.algorithm.update, compiler_options=QUICK)(state, ctx))
+    (mappo, mappo_metrics), (happo, happo_metrics) = results
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)  # noqa: E731
+    jax.tree.map(close, (mappo.actor, mappo.critic, mappo_metrics), (happo.actor, happo.critic, happo_metrics))
+
+
 @pytest.mark.parametrize(
     "name, memory, shared",
-    [("mappo", "forward", True), ("ippo", "forward", True), ("happo", "forward", False), ("tad-ppo", "recurrent", True)],
+    [
+        ("mappo", "forward", True),
+        ("ippo", "forward", True),
+        ("happo", "forward", False),
+        ("tad-ppo", "recurrent", True),
+    ],
 )
 def test_first_gradient_step_starts_from_ratio_one_and_runs_without_jit(name, memory, shared):
     """With a single epoch new and old policy are the same: no divergence, nothing clipped; and nothing needs tracing."""

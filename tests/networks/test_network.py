@@ -77,7 +77,7 @@ def test_gru_equations():
     """Cho et al. 2014 in the form with the reset gate after the product: one step in numpy."""
     network = make_network(D, OUT, hidden=(), memory_size=H)
     params = random_params(network)
-    carry, x, extra, start = random_inputs(H)
+    carry, x, extra, _ = random_inputs(H)
     _, after = network.step(params, carry, x[0], extra[0, ..., :0], jnp.zeros((E,), bool))
     cell = jax.tree.map(np.asarray, params["cell"]["params"])
 
@@ -133,5 +133,7 @@ def test_initial_memory_is_zero_and_the_output_scale_is_kept():
     network = make_network(D, D, hidden=(), memory_size=H, out_scale=0.01)
     np.testing.assert_array_equal(network.initial_carry((2, 3)), np.zeros((2, 3, H)))
     assert make_network(D, OUT).initial_carry((2, 3)).shape == (2, 3, 0)
-    kernel = make_network(D, D, hidden=(), out_scale=0.01).init(jax.random.key(0))["head"]["params"]["Dense_0"]["kernel"]
+    kernel = make_network(D, D, hidden=(), out_scale=0.01).init(jax.random.key(0))["head"]["params"]["Dense_0"][
+        "kernel"
+    ]
     np.testing.assert_allclose(kernel @ kernel.T, 1e-4 * np.eye(D), atol=1e-7)
