@@ -1,1 +1,27 @@
-"""Cooperative multi-agent reinforcement learning as one compiled JAX program."""
+"""Cooperative multi-agent reinforcement learning as one compiled JAX program.
+
+>>> import jaxmarl_suite
+>>> folder = jaxmarl_suite.train("mappo", "matrix/climbing", options=jaxmarl_suite.TrainOptions(seeds=8))  # doctest: +SKIP
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxmarl_suite.analysis import load_run
+    from jaxmarl_suite.runner import Experiment, TrainOptions, evaluate, resume, run, train
+
+__all__ = ["Experiment", "TrainOptions", "evaluate", "load_run", "resume", "run", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """The public names, imported when first used: importing the package imports neither JAX nor anything heavy."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    module = "jaxmarl_suite.analysis" if name == "load_run" else "jaxmarl_suite.runner"
+    return getattr(importlib.import_module(module), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,12 +1,16 @@
 """The one runner: seeds, sweeps, evaluation, logging, checkpoints, devices. Algorithms know nothing of it."""
 
 from jaxmarl_suite.runner._devices import configure
-from jaxmarl_suite.runner._experiment import Experiment, Group, Lane, TrainOptions
-from jaxmarl_suite.runner._folder import RunFolder
-from jaxmarl_suite.runner._train import Diverged, Interrupted, Listener, resume, run, train
+from jaxmarl_suite.runner._evaluate import Evaluation, Trained, evaluate, evaluate_trained, make_act, restore_policies
+from jaxmarl_suite.runner._experiment import ENV_PREFIX, Experiment, Group, Lane, TrainOptions, coerce
+from jaxmarl_suite.runner._folder import RunFolder, default_run_dir
+from jaxmarl_suite.runner._train import Diverged, Interrupted, Listener, resume, run, total_env_steps, train
+from jaxmarl_suite.runner._wave import choose_wave, plan_phases
 
 __all__ = [
+    "ENV_PREFIX",
     "Diverged",
+    "Evaluation",
     "Experiment",
     "Group",
     "Interrupted",
@@ -14,8 +18,18 @@ __all__ = [
     "Listener",
     "RunFolder",
     "TrainOptions",
+    "Trained",
+    "choose_wave",
+    "coerce",
     "configure",
+    "default_run_dir",
+    "evaluate",
+    "evaluate_trained",
+    "make_act",
+    "plan_phases",
+    "restore_policies",
     "resume",
     "run",
+    "total_env_steps",
     "train",
 ]

@@ -1,6 +1,7 @@
 """Checkpoints through orbax, with a digest over the arrays so that any corruption is found on restore."""
 
 import hashlib
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,8 @@ def from_host(arrays: list[np.ndarray], like: Any) -> Any:
     return jax.tree.unflatten(structure, restored)
 
 
-def _digest(arrays: list[np.ndarray]) -> str:
-    digest = hashlib.sha256()
+def _digest(arrays: list[np.ndarray], meta: dict[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
     for array in arrays:
         digest.update(f"{array.dtype}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -68,7 +69,8 @@ class Checkpoints:
             return
         args = self._ocp.args
         tree = {f"{i:05d}": array for i, array in enumerate(arrays) if array.size}  # orbax refuses empty arrays
-        meta = {**meta, "digest": _digest(arrays), "arrays": [[a.dtype.name, list(a.shape)] for a in arrays]}
+        meta = {**meta, "arrays": [[a.dtype.name, list(a.shape)] for a in arrays]}
+        meta["digest"] = _digest(arrays, meta)
         self._manager.save(step, args=args.Composite(state=args.StandardSave(tree), meta=args.JsonSave(meta)))
 
     def restore(self) -> tuple[list[np.ndarray] | None, dict[str, Any], list[str]]:
@@ -88,16 +90,21 @@ class Checkpoints:
                     np.asarray(restored["state"][f"{i:05d}"]) if np.prod(shape) else np.zeros(shape, dtype)
                     for i, (dtype, shape) in enumerate(meta["arrays"])
                 ]
-                if _digest(arrays) != meta["digest"]:
-                    raise ValueError("its arrays do not match their digest")
+                if meta.pop("digest") != _digest(arrays, meta):
+                    raise ValueError("its contents do not match their digest")
                 return arrays, meta, problems
             except Exception as error:  # orbax raises many kinds for a damaged folder
                 reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
                 problems.append(f"checkpoint {self._directory / str(step)} cannot be read ({reason})")
-                (self._directory / str(step)).rename(self._directory / f"{step}.corrupt")
-        if problems:
-            self._manager.reload()
+                self._move_aside(step)
         return None, {}, problems
+
+    def _move_aside(self, step: int) -> None:
+        number = 1
+        while (target := self._directory / f"{step}.corrupt{number if number > 1 else ''}").exists():
+            number += 1
+        (self._directory / str(step)).rename(target)
+        self._manager.reload()  # it still lists the step, and would never write it again
 
     def close(self) -> None:
         """Ends the manager."""

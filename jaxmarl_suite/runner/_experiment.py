@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import itertools
+import math
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +17,10 @@ from jaxmarl_suite import algorithms
 from jaxmarl_suite.algorithms import AlgorithmSpec, Phase
 
 ENV_PREFIX = "env."
+MAX_LANES = 100_000
+"""Most lanes of an experiment: more is taken for a slip of the keyboard."""
+MAX_STEPS = 2**31 - 1
+"""Most environment steps of a lane: they are counted in 32 bits."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +67,8 @@ class TrainOptions:
         for name in ("lanes_at_once", "devices"):
             if getattr(self, name) is not None:
                 _at_least(name, getattr(self, name), 1)
+        if self.total_steps > MAX_STEPS:
+            raise ValueError(f"total_steps must be at most {MAX_STEPS:,}, got {self.total_steps:,}")
         if self.first_seed + self.seeds > 2**31:
             raise ValueError(f"seeds must stay below 2**31, got {self.first_seed + self.seeds - 1}")
         if self.memory_gib is not None and self.memory_gib <= 0:
@@ -92,6 +99,7 @@ class Lane:
 class Group:
     """Lanes that one compiled program serves: they differ in traced numbers only."""
 
+    spec: AlgorithmSpec
     config: Any
     env: Environment
     lanes: tuple[Lane, ...]
@@ -134,6 +142,7 @@ class Experiment:
         for name, values in self.grid.items():
             if not name.startswith(ENV_PREFIX) and name not in fields:
                 near = difflib.get_close_matches(name, fields, n=1, cutoff=0.4)
+                near = near or [f for f in sorted(fields) if name == "".join(word[0] for word in f.split("_"))]
                 hint = f"did you mean {near[0]!r}? " if near else ""
                 raise ValueError(
                     f"no field {name!r} in the config of {self.algorithm}; {hint}there are: "
@@ -141,6 +150,12 @@ class Experiment:
                 )
             if len(values) == 0:
                 raise ValueError(f"grid over {name!r} has no values")
+        points = math.prod(len(values) for values in self.grid.values())
+        if points * self.options.seeds > MAX_LANES:
+            raise ValueError(
+                f"{points:,} points x {self.options.seeds:,} seeds are {points * self.options.seeds:,} lanes; "
+                f"at most {MAX_LANES:,} in one run"
+            )
         return [dict(zip(self.grid, values)) for values in itertools.product(*self.grid.values())]
 
     def groups(self) -> list[Group]:
@@ -179,25 +194,27 @@ class Experiment:
         groups = []
         for config, env, lanes in kept:
             phases = self.spec.build(config, env)
-            steps = phases[0].algorithm.env_steps_per_update
-            if self.options.total_steps < steps * len(phases):
+            steps = [phase.algorithm.env_steps_per_update for phase in phases]
+            if self.options.total_steps < sum(steps):
                 raise ValueError(
-                    f"total_steps must cover at least one update a phase ({len(phases)} x {steps} environment steps "
-                    f"for {self.algorithm} with these settings), got {self.options.total_steps}"
+                    f"total_steps must cover at least one update a phase ({' + '.join(map(str, steps))} environment "
+                    f"steps for {self.algorithm} with these settings), got {self.options.total_steps}"
                 )
-            groups.append(Group(config, env, tuple(lanes), phases))
+            groups.append(Group(self.spec, config, env, tuple(lanes), phases))
         return groups
 
     def to_json(self) -> dict[str, Any]:
         """Everything needed to make the experiment again, as plain values."""
-        return {
-            "algorithm": self.algorithm,
-            "env": self.env,
-            "env_options": dict(self.env_options),
-            "config": plain(self.base_config),
-            "grid": {name: list(values) for name, values in self.grid.items()},
-            "train": plain(self.options),
-        }
+        return json_values(
+            {
+                "algorithm": self.algorithm,
+                "env": self.env,
+                "env_options": self.env_options,
+                "config": plain(self.base_config),
+                "grid": self.grid,
+                "train": plain(self.options),
+            }
+        )
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Experiment":
@@ -307,6 +324,15 @@ def _as_type(name: str, value: Any, expected: Any) -> Any:
 
 def plain(config: Any) -> dict[str, Any]:
     """A dataclass as JSON values."""
-    return {
-        f.name: list(v) if isinstance(v := getattr(config, f.name), tuple) else v for f in dataclasses.fields(config)
-    }
+    return json_values({f.name: getattr(config, f.name) for f in dataclasses.fields(config)})
+
+
+def json_values(value: Any) -> Any:
+    """`value` as JSON gives it back: tuples and arrays as lists, NumPy's numbers as Python's."""
+    if isinstance(value, Mapping):
+        return {name: json_values(v) for name, v in value.items()}
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [json_values(v) for v in value]
+    return value

@@ -89,9 +89,31 @@ class RunFolder:
 
     def write(self, name: str, data: Mapping[str, Any]) -> None:
         """Replaces a JSON file of the folder, whole or not at all."""
-        temporary = self.path / f".{name}.tmp"
+        temporary = (self.path / name).with_suffix(".tmp")
         temporary.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
         temporary.replace(self.path / name)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl, repeated ones included."""
+        with (self.path / "metrics.jsonl").open(encoding="utf-8") as file:
+            return [json.loads(line) for line in file]
+
+    def wave_sizes(self) -> dict[str, int]:
+        """How many lanes of each group run at once, by the group's number: a resumed run does not choose again."""
+        return self.read("checkpoints/waves.json") if (self.checkpoints / "waves.json").exists() else {}
+
+    def set_wave_size(self, group: int, size: int) -> None:
+        """Writes down how many lanes of a group run at once."""
+        self.checkpoints.mkdir(exist_ok=True)
+        self.write("checkpoints/waves.json", {**self.wave_sizes(), str(group): size})
+
+    def discard(self) -> None:
+        """Removes a run that was refused before its first row; anything else stays."""
+        if not (self.path / "metrics.jsonl").stat().st_size and not self.checkpoints.exists():
+            for name in ("config.json", "versions.json", "metrics.jsonl"):
+                (self.path / name).unlink(missing_ok=True)
+            if not any(self.path.iterdir()):
+                self.path.rmdir()
 
     def cut_torn_line(self) -> None:
         """Drops a last line of metrics.jsonl that a killed process left unfinished."""

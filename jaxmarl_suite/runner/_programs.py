@@ -76,7 +76,18 @@ class Placement:
             return jax.tree.map(lambda _: NamedSharding(self.mesh, PartitionSpec()), tree)
 
         def place(node: Any) -> Any:
-            spec = PartitionSpec("seed", "env") if isinstance(node, VectorState) else PartitionSpec("seed")
+            spec = PartitionSpec("seed")
+            if isinstance(node, VectorState):
+                spec, num_envs, devices = (
+                    PartitionSpec("seed", "env"),
+                    node.timestep.reward.shape[1],
+                    self.mesh.shape["env"],
+                )
+                if num_envs % devices:
+                    raise ValueError(
+                        f"lane_mode 'envs' spreads the environments over {devices} devices: their number must be a "
+                        f"multiple of that, got {num_envs}"
+                    )
             return jax.tree.map(lambda _: NamedSharding(self.mesh, spec), node)
 
         return jax.tree.map(place, tree, is_leaf=lambda x: isinstance(x, VectorState))
@@ -183,15 +194,12 @@ class Programs:
     policy: Callable[[Any], Any]
     """`state -> policy`, lanes in front of both."""
     fresh_totals: Callable[[], Totals]
+    lanes: int
+    """L, lanes that the programs are for."""
     state_shape: Any
     totals_shape: Any
     policy_shape: Any
     compile_seconds: float
-
-    @property
-    def policy_lanes(self) -> int:
-        """L, lanes that the programs are for."""
-        return jax.tree.leaves(self.policy_shape)[0].shape[0]
 
     @property
     def memory(self) -> dict[str, int]:
@@ -247,16 +255,16 @@ def compile_phase(
     ctx: Context,
     previous: "Programs | None",
     *,
+    lanes: int,
     eval_episodes: int,
     eval_max_steps: int,
 ) -> Programs:
-    """The programs of `phase` for the lanes of `ctx` (leaves [L], or shapes), compiled.
+    """The programs of `phase` for the L `lanes` of `ctx` (leaves [L], or shapes), compiled.
 
     A phase whose policies are those of the phase before takes over its evaluation.
     """
     started = time.perf_counter()
     algorithm = phase.algorithm
-    lanes = jax.tree.leaves(ctx.hp)[0].shape[0]
     keys = jax.eval_shape(jax.vmap(jax.random.key), jax.ShapeDtypeStruct((lanes,), jnp.int32))
 
     if phase.begin is None:
@@ -321,6 +329,7 @@ def compile_phase(
         evaluate=evaluate,
         policy=jax.jit(algorithm.policy),
         fresh_totals=jax.jit(fresh_totals, out_shardings=totals_place),
+        lanes=lanes,
         state_shape=state_shape,
         totals_shape=totals_shape,
         policy_shape=policy_shape,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from jaxmarl_suite.runner._devices import configure
-from jaxmarl_suite.runner._experiment import Experiment, Group, TrainOptions
+from jaxmarl_suite.runner._experiment import Experiment, Group, TrainOptions, json_values
 from jaxmarl_suite.runner._folder import SCHEMA, RunFolder, default_run_dir, versions
 from jaxmarl_suite.runner._sinks import make_sinks
 from jaxmarl_suite.runner._wave import Diverged, Interrupted, Wave, choose_wave, plan_phases
@@ -86,7 +86,11 @@ def run(
     folder = RunFolder.create(run_dir if run_dir is not None else default_run_dir(experiment.algorithm, experiment.env))
     folder.write("config.json", describe(experiment, groups) | {"sinks": list(sinks)})
     folder.write("versions.json", versions())
-    return _run(experiment, groups, folder, tuple(sinks), listener or Silent())
+    try:
+        return _run(experiment, groups, folder, tuple(sinks), listener or Silent())
+    except ValueError:  # refused while its programs were made
+        folder.discard()
+        raise
 
 
 def resume(run_dir: str | Path, *, experiment: Experiment | None = None, listener: Listener | None = None) -> Path:
@@ -127,7 +131,7 @@ def describe(experiment: Experiment, groups: Sequence[Group]) -> dict[str, Any]:
                 "lane": lane.index,
                 "point": lane.point,
                 "seed": lane.seed,
-                "overrides": dict(lane.overrides),
+                "overrides": json_values(lane.overrides),
                 "optimum": lane.optimum,
             }
             for lane in lanes
@@ -177,14 +181,24 @@ def _run(
     options = experiment.options
     lanes = sum(len(group.lanes) for group in groups)
     listener.announce(
-        f"{experiment.algorithm} on {experiment.env}: {lanes} lanes "
-        f"({len(experiment.points())} points x {options.seeds} seeds) in {len(groups)} compiled program"
-        f"{'s' if len(groups) > 1 else ''}, {options.total_steps:,} environment steps each"
+        f"{experiment.algorithm} on {experiment.env}: {_count(lanes, 'lane')} "
+        f"({_count(len(experiment.points()), 'point')} x {_count(options.seeds, 'seed')}) in "
+        f"{_count(len(groups), 'compiled program')}, {options.total_steps:,} environment steps each"
     )
     started = time.perf_counter()
     timings: dict[str, float] = {"compile_seconds": 0.0}
     sinks = make_sinks(sink_names, folder.path, experiment.to_json())
     finished: dict[int, dict[str, Any]] = {}
+
+    def note(rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            if row["kind"] in ("eval", "absolute"):
+                entry = finished.setdefault(
+                    row["lane"], {"lane": row["lane"], "seed": row["seed"], "point": row["point"]}
+                )
+                entry[row["kind"]] = {"env_steps": row["env_steps"], **row["metrics"]}
+
+    note(folder.rows())  # of a run that is resumed
 
     def summary(status: str, **more: Any) -> None:
         folder.write(
@@ -206,7 +220,8 @@ def _run(
                     listener.announce(
                         f"program {number + 1} of {len(groups)}: {len(group.lanes)} lanes like {settings}"
                     )
-                size, programs, placement = choose_wave(group, options)
+                size, programs, placement = choose_wave(group, options, folder.wave_sizes().get(str(number)))
+                folder.set_wave_size(number, size)
                 timings["compile_seconds"] += sum(p.compile_seconds for p in programs)
                 if size < len(group.lanes):
                     listener.announce(f"{size} lanes run at once, {len(group.lanes)} in all")
@@ -214,10 +229,13 @@ def _run(
                     wave_lanes = list(group.lanes[first : first + size])
                     directory = folder.checkpoints / f"{number:03d}-{first:05d}"
                     wave = Wave(group, wave_lanes, programs, placement, options, directory, should_stop)
-                    if directory.exists() and wave.restore():
-                        listener.announce(f"continuing at {_where(wave)}")
+                    is_restored = wave.restore()
                     for warning in wave.warnings:
-                        listener.announce(f"{warning}; the one before is used")
+                        listener.announce(f"{warning}; trying the one before")
+                    if is_restored:
+                        listener.announce(f"continuing at {_where(wave)}")
+                    elif wave.warnings:
+                        listener.announce("no whole checkpoint is left; starting over")
                     seen = _steps_so_far(wave)
                     try:
                         for rows in wave.run():
@@ -227,12 +245,7 @@ def _run(
                             now = _steps_so_far(wave)
                             listener.rows(rows, (now - seen) * len(wave_lanes))
                             seen = now
-                            for row in rows:
-                                if row["kind"] in ("eval", "absolute"):
-                                    entry = finished.setdefault(
-                                        row["lane"], {"lane": row["lane"], "seed": row["seed"], "point": row["point"]}
-                                    )
-                                    entry[row["kind"]] = {"env_steps": row["env_steps"], **row["metrics"]}
+                            note(rows)
                     finally:
                         wave.checkpoints.close()
     except Diverged as error:
@@ -246,6 +259,10 @@ def _run(
             sink.close()
     summary("finished")
     return folder.path
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number:,} {name}{'' if number == 1 else 's'}"
 
 
 def _steps_so_far(wave: Wave) -> int:

@@ -1,6 +1,7 @@
 """A wave: lanes of one group that train together, from a fresh start or a checkpoint to the end."""
 
 import bisect
+import collections
 import dataclasses
 import math
 import time
@@ -29,6 +30,8 @@ from jaxmarl_suite.runner._programs import (  # fmt: skip
 
 _CHUNK_SECONDS = 1.0
 """Compiled work between two looks at the clock, the console and the signals."""
+_KEPT_PROGRAMS = 16
+_compiled: collections.OrderedDict[Any, list[Programs]] = collections.OrderedDict()
 
 
 class Diverged(RuntimeError):
@@ -69,9 +72,9 @@ def plan_phases(group: Group, options: TrainOptions) -> list[PhasePlan]:
     for index, phase in enumerate(group.phases):
         size = phase.algorithm.env_steps_per_update
         until = options.total_steps * sum(fractions[: index + 1]) / sum(fractions)
-        updates = max(1, round((until - done) / size))
-        if index == len(group.phases) - 1:
-            updates = max(1, (options.total_steps - done) // size)
+        later = sum(p.algorithm.env_steps_per_update for p in group.phases[index + 1 :])  # at least one update each
+        most = (options.total_steps - done - later) // size
+        updates = most if index == len(group.phases) - 1 else min(most, max(1, round((until - done) / size)))
 
         def marks(number: int, first: int = done, size: int = size, updates: int = updates) -> tuple[int, ...]:
             interval = options.total_steps / number
@@ -81,9 +84,9 @@ def plan_phases(group: Group, options: TrainOptions) -> list[PhasePlan]:
             }
             return tuple(sorted(u for u in found if 0 < u <= updates))
 
-        log_at, eval_at = marks(options.log_rows), marks(options.evaluations)
+        log_at, eval_at = tuple(sorted({*marks(options.log_rows), updates})), marks(options.evaluations)
         if index == len(group.phases) - 1:  # the end of the run is always evaluated
-            log_at, eval_at = tuple(sorted({*log_at, updates})), tuple(sorted({*eval_at, updates}))
+            eval_at = tuple(sorted({*eval_at, updates}))
         plans.append(PhasePlan(phase.name, updates, size, done, log_at, eval_at))
         done += updates * size
     return plans
@@ -125,8 +128,24 @@ def pad_lanes(lanes: list[Lane], options: TrainOptions, size: int | None = None)
 
 
 def compile_group(group: Group, lanes: list[Lane], placement: Placement, options: TrainOptions) -> list[Programs]:
-    """All programs of a group for so many lanes."""
+    """All programs of a group for so many lanes; those that this process used last are at hand."""
     ctx = lane_context(lanes, 1)
+    shapes = tuple((x.shape, x.dtype) for x in jax.tree.leaves(ctx))
+    key = (
+        *(group.spec.make, jax.tree.structure(group.config), group.env, jax.tree.structure(ctx), shapes),
+        *(len(lanes), placement, options.eval_episodes, options.eval_max_steps),
+    )
+    try:
+        programs = _compiled.pop(key, None) or _compile(group, ctx, len(lanes), placement, options)
+    except TypeError:  # an environment or a config that cannot be hashed
+        return _compile(group, ctx, len(lanes), placement, options)
+    _compiled[key] = programs
+    if len(_compiled) > _KEPT_PROGRAMS:
+        _compiled.popitem(last=False)
+    return programs
+
+
+def _compile(group: Group, ctx: Context, lanes: int, placement: Placement, options: TrainOptions) -> list[Programs]:
     programs: list[Programs] = []
     for index, phase in enumerate(group.phases):
         programs.append(
@@ -137,6 +156,7 @@ def compile_group(group: Group, lanes: list[Lane], placement: Placement, options
                 placement,
                 ctx,
                 programs[-1] if programs else None,
+                lanes=lanes,
                 eval_episodes=options.eval_episodes,
                 eval_max_steps=options.eval_max_steps,
             )
@@ -144,27 +164,47 @@ def compile_group(group: Group, lanes: list[Lane], placement: Placement, options
     return programs
 
 
-def choose_wave(group: Group, options: TrainOptions) -> tuple[int, list[Programs], Placement]:
+def choose_wave(group: Group, options: TrainOptions, size: int | None = None) -> tuple[int, list[Programs], Placement]:
     """How many lanes run at once, with the programs for them: all, or as many as the memory holds.
 
+    Args:
+      group: the lanes.
+      options: of the run.
+      size: how many a run that is resumed has had at once.
+
     Raises:
-      ValueError: where not even one lane a device fits.
+      ValueError: where not even one lane a device fits, or not `size`.
     """
     budget = int(options.memory_gib * 2**30) if options.memory_gib else memory_budget()
-    count = min(len(group.lanes), options.lanes_at_once or len(group.lanes))
+    count = size or min(len(group.lanes), options.lanes_at_once or len(group.lanes))
+    least = _state_bytes(group)
     while True:
         lanes, placement = pad_lanes(list(group.lanes[:count]), options)
-        programs = compile_group(group, lanes, placement, options)
-        # Totals are for all devices: arguments of sharded programs are counted per device.
-        needed = max(p.memory["total"] for p in programs) * placement.mesh.size
+        needed = least * len(lanes)  # known before anything is compiled
         if needed <= budget:
-            return count, programs, placement
-        if count == 1:
+            programs = compile_group(group, lanes, placement, options)
+            # Arguments of sharded programs are counted per device.
+            needed = max(p.memory["total"] for p in programs) * placement.mesh.size
+            if needed <= budget:
+                return count, programs, placement
+        if count == 1 or size:
+            lanes_need = "one lane needs" if count == 1 else f"the {count} lanes that the run has at once need"
             raise ValueError(
-                f"one lane needs {needed / 2**30:.2f} GiB, and {budget / 2**30:.2f} GiB may be used; "
+                f"{lanes_need} {needed / 2**30:.2g} GiB, and {budget / 2**30:.2g} GiB may be used; "
                 f"lower num_envs or rollout_length, or raise memory_gib"
             )
         count = max(1, min(count - 1, int(count * budget / needed)))
+
+
+def _state_bytes(group: Group) -> int:
+    """Bytes of one lane's state: less than any program needs."""
+    ctx = jax.eval_shape(lambda: jax.tree.map(lambda x: x[0] if x.ndim else x, lane_context([group.lanes[0]], 1)))
+    state = jax.eval_shape(group.phases[0].algorithm.init, jax.eval_shape(lambda: jax.random.key(0)), ctx)
+    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state))
+
+
+def _setting(lane: Lane) -> str:
+    return f" ({', '.join(f'{k}={v}' for k, v in lane.overrides.items())})" if lane.overrides else ""
 
 
 @dataclasses.dataclass
@@ -195,7 +235,7 @@ class Wave:
         self.group, self.options, self.programs, self.placement = group, options, programs, placement
         self.plans = plan_phases(group, options)
         self.lanes = lanes
-        padded, _ = pad_lanes(lanes, options, programs[0].policy_lanes)
+        padded, _ = pad_lanes(lanes, options, programs[0].lanes)
         self.seeds = jnp.asarray([lane.seed for lane in padded], jnp.int32)
         self.contexts = [lane_context(padded, plan.updates) for plan in self.plans]
         self.checkpoints = Checkpoints(directory, options.keep_checkpoints)
@@ -223,6 +263,9 @@ class Wave:
             return False
         self.progress = Progress(**meta["progress"])
         shapes = self._shapes(self.progress.phase)
+        # Saved without the padding, so that another number of devices can continue.
+        padding = self.seeds.shape[0] - len(self.lanes)
+        arrays = [np.concatenate([a, np.repeat(a[-1:], padding, axis=0)]) for a in arrays]
         state, best, totals = from_host(arrays, shapes)
         place = self.placement.sharding
         self.state, self.best, self.totals = jax.device_put(
@@ -231,13 +274,30 @@ class Wave:
         return True
 
     def save(self) -> None:
-        """Writes a checkpoint of now."""
-        plan = self.plans[self.progress.phase]
+        """Writes a checkpoint of now.
+
+        Raises:
+          Diverged: it would hold a NaN.
+        """
+        plan, saved = self.plans[self.progress.phase], self._saved()
+        arrays = [array[: len(self.lanes)] for array in to_host(saved)]
+        self._check_arrays(plan, saved, arrays)
         self.checkpoints.save(
             plan.env_steps(self.progress.update) + self.progress.is_done,
-            to_host(self._saved()),
+            arrays,
             {"progress": dataclasses.asdict(self.progress)},
         )
+
+    def _check_arrays(self, plan: PhasePlan, saved: Any, arrays: list[np.ndarray]) -> None:
+        """The last update may have spoilt what no metric shows before the next one."""
+        for (path, _), array in zip(jax.tree_util.tree_leaves_with_path(saved), arrays):
+            if jnp.issubdtype(array.dtype, jnp.floating) and (bad := np.isnan(array)).any():
+                lane = self.lanes[int(np.argmax(bad.reshape(len(self.lanes), -1).any(axis=1)))]
+                name = jax.tree_util.keystr(path[1:], simple=True, separator=".")
+                raise Diverged(
+                    f"{name!r} in the state of seed {lane.seed}{_setting(lane)} is NaN after update "
+                    f"{self.progress.update - 1} of phase {plan.name!r}"
+                )
 
     def _begin_phase(self, index: int, previous: Any) -> None:
         programs, ctx = self.programs[index], self.contexts[index]
@@ -312,9 +372,8 @@ class Wave:
         ]
         if bad:
             update, name, lane = min(bad, key=lambda b: b[0])
-            setting = f" ({', '.join(f'{k}={v}' for k, v in lane.overrides.items())})" if lane.overrides else ""
             raise Diverged(
-                f"metric {name!r} of seed {lane.seed}{setting} is not finite since update {update} of phase "
+                f"metric {name!r} of seed {lane.seed}{_setting(lane)} is not finite since update {update} of phase "
                 f"{plan.name!r} ({plan.env_steps(update)} environment steps)"
             )
 

@@ -194,3 +194,14 @@ def test_exact_fraction_by_hand():
 def test_misuse_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("shape", [(1,), (3,), (4,), (7,), (8, 5), (9, 3, 2)])
+def test_iqm_matches_scipy(shape):
+    scores = np.random.default_rng(0).normal(size=shape)
+    for axis in (None, *range(len(shape))):
+        np.testing.assert_allclose(iqm(scores, axis), scipy.stats.trim_mean(scores, 0.25, axis=axis), rtol=1e-12)
+
+
+def test_iqm_of_nan_is_nan():
+    assert np.isnan(iqm([1.0, 2.0, 3.0, np.nan]))

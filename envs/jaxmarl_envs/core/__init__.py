@@ -8,7 +8,15 @@ from jaxmarl_envs.core._registry import Family, UnknownVariant, available, famil
 from jaxmarl_envs.core._types import EnvSpec, TimeStep, pytree_dataclass, restart, transition
 from jaxmarl_envs.core._vector import VectorEnv, VectorState
 from jaxmarl_envs.core._viewer import Frame, Verdict, render, render_frames
-from jaxmarl_envs.core._wrappers import AgentId, Clock, EpisodeStatistics, LastAction, PadAgents, TimeLimit
+from jaxmarl_envs.core._wrappers import (
+    AgentId,
+    Clock,
+    EpisodeStatistics,
+    LastAction,
+    ObserveState,
+    PadAgents,
+    TimeLimit,
+)
 
 __all__ = [
     "AgentId",
@@ -20,6 +28,7 @@ __all__ = [
     "Family",
     "Frame",
     "LastAction",
+    "ObserveState",
     "PadAgents",
     "ProtocolError",
     "Report",

@@ -1,6 +1,7 @@
 """Wrappers over one instance. The suite's order, innermost first:
 
-task -> PadAgents -> TimeLimit -> Clock -> LastAction -> AgentId -> EpisodeStatistics -> VectorEnv (auto-reset).
+task -> PadAgents -> TimeLimit -> Clock -> ObserveState -> LastAction -> AgentId -> EpisodeStatistics
+-> VectorEnv (auto-reset).
 """
 
 import dataclasses
@@ -188,6 +189,33 @@ class Clock(_AppendToObs):
         inner, timestep = self.env.step(key, state.inner, action, params)
         t = state.t + 1
         return TimeLimitState(inner, t), self._show(timestep, t)
+
+
+@dataclasses.dataclass(frozen=True)
+class ObserveState(Wrapper):
+    """Shows every agent the global state instead of its own observation: the task as a multi-agent MDP."""
+
+    @cached_property
+    def spec(self) -> EnvSpec:
+        """The spec with the state's size as the observation's."""
+        spec = self.env.spec
+        if not spec.state_size:
+            raise ValueError(f"ObserveState shows the global state, and {spec.id!r} has none")
+        return spec.replace(obs_shape=(spec.state_size,), agent_obs_sizes=())
+
+    def _show(self, timestep: TimeStep) -> TimeStep:
+        obs = jnp.broadcast_to(timestep.state, (self.spec.n_agents, *timestep.state.shape))
+        return timestep.replace(obs=obs, final_obs=obs)
+
+    def reset(self, key: jax.Array, params: Params) -> tuple[Any, TimeStep]:
+        """A fresh episode."""
+        state, timestep = self.env.reset(key, params)
+        return state, self._show(timestep)
+
+    def step(self, key: jax.Array, state: Any, action: jax.Array, params: Params) -> tuple[Any, TimeStep]:
+        """One step on."""
+        state, timestep = self.env.step(key, state, action, params)
+        return state, self._show(timestep)
 
 
 @pytree_dataclass

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from jaxmarl_envs.core import Clock, Environment, Family, TimeLimit, UnknownVariant
+from jaxmarl_envs.core import Clock, Environment, Family, ObserveState, TimeLimit, UnknownVariant
 from jaxmarl_envs.hallway._env import Hallway
 
 MAX_CELLS = 10_000_000
@@ -15,7 +15,8 @@ def make(variant: str, **options: Any) -> Environment:
 
     Args:
       variant: lengths joined by `-`, one an agent.
-      options: `clock` (default False) also shows the fraction of the time limit that has passed.
+      options: `clock` (default False) also shows the fraction of the time limit that has passed; `observe_state` (default
+        False) shows every agent all cells (and the clock), which makes the task fully observable.
 
     Raises:
       ValueError: for an unknown option or a length below 1.
@@ -23,18 +24,22 @@ def make(variant: str, **options: Any) -> Environment:
     """
     if not re.fullmatch(r"\d+(-\d+)*", variant):
         raise UnknownVariant
-    unknown = sorted(set(options) - {"clock"})
+    unknown = sorted(set(options) - {"clock", "observe_state"})
     if unknown:
-        raise ValueError(f"hallway/{variant}: unknown option {unknown[0]!r}; accepted: clock (bool)")
-    clock = options.get("clock", False)
-    if not isinstance(clock, bool):
-        raise ValueError(f"hallway/{variant}: clock must be True or False, got {clock!r}")
+        raise ValueError(
+            f"hallway/{variant}: unknown option {unknown[0]!r}; accepted: clock (bool), observe_state (bool)"
+        )
+    for name, value in options.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"hallway/{variant}: {name} must be True or False, got {value!r}")
     lengths = tuple(map(int, variant.split("-")))
     cells = len(lengths) * (max(lengths) + 1)
     if cells > MAX_CELLS:
         raise ValueError(f"hallway/{variant}: N * (max(L) + 1) must be at most {MAX_CELLS}, got {cells}")
-    env = TimeLimit(Hallway(lengths), max(lengths) + 10)
-    return Clock(env) if clock else env
+    env: Environment = TimeLimit(Hallway(lengths), max(lengths) + 10)
+    if options.get("clock"):
+        env = Clock(env)
+    return ObserveState(env) if options.get("observe_state") else env
 
 
 FAMILY = Family(

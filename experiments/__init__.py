@@ -1,0 +1,1 @@
+"""Studies: each one command that regenerates its README's tables and figures."""

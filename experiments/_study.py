@@ -1,0 +1,103 @@
+"""What studies share: presets that are trained once, and README sections that are made from their run folders."""
+
+import dataclasses
+import json
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxmarl_suite import analysis, runner
+from jaxmarl_suite.algorithms import get
+from jaxmarl_suite.runner import Experiment, TrainOptions
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """One run of a study."""
+
+    name: str
+    """Unique in the study; the run folder's name."""
+    algorithm: str
+    env: str
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Fields of the algorithm's config that differ from its defaults."""
+    env_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    grid: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
+    options: TrainOptions = dataclasses.field(default_factory=TrainOptions)
+
+    def experiment(self) -> Experiment:
+        """What the runner is given."""
+        spec = get(self.algorithm)
+        config = dataclasses.replace(spec.defaults if spec.defaults is not None else spec.config(), **self.settings)
+        return Experiment(self.algorithm, self.env, config, self.env_options, self.grid, self.options)
+
+
+class _Lines:
+    """Prints what the runner announces, and a line an evaluation of all lanes."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._last = name, 0.0
+
+    def announce(self, text: str) -> None:
+        print(f"[{self._name}] {text}", flush=True)
+
+    def rows(self, rows: list[dict[str, Any]], env_steps: int) -> None:
+        returns = [row["metrics"]["return"] for row in rows if row["kind"] == "eval"]
+        if returns and time.monotonic() - self._last > 10:
+            self._last = time.monotonic()
+            print(f"[{self._name}] {rows[-1]['env_steps']:>9,} steps: mean return {sum(returns) / len(returns):.2f}")
+
+
+def train_all(presets: Sequence[Preset], folder: Path, *, fresh: bool = False) -> dict[str, analysis.Run]:
+    """The presets' runs by name: those finished with the same settings are read, the others are trained or resumed.
+
+    Args:
+      presets: what is needed.
+      folder: where run folders lie.
+      fresh: train everything anew.
+    """
+    runner.configure()
+    for preset in presets:
+        path, experiment = folder / preset.name, preset.experiment()
+        if path.exists() and (fresh or not _is_same(path, experiment)):
+            shutil.rmtree(path)
+        if not path.exists():
+            runner.run(experiment, run_dir=path, listener=_Lines(preset.name))
+        elif _status(path) != "finished":
+            runner.resume(path, listener=_Lines(preset.name))
+    return {preset.name: analysis.load_run(folder / preset.name) for preset in presets}
+
+
+def _is_same(path: Path, experiment: Experiment) -> bool:
+    try:
+        stored = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return False
+    given = json.loads(json.dumps(experiment.to_json()))
+    return all(stored.get(name) == value for name, value in given.items())
+
+
+def _status(path: Path) -> str | None:
+    try:
+        return json.loads((path / "summary.json").read_text(encoding="utf-8"))["status"]
+    except (OSError, json.JSONDecodeError):
+        return None
+
+
+def provenance(runs: Sequence[analysis.Run]) -> str:
+    """The line below a table: command, hardware, versions and compute."""
+    versions = runs[0].versions
+    seconds = sum((run.summary or {}).get("seconds", 0.0) for run in runs)
+    return (
+        f"{versions['devices']} {versions['platform']} device(s), {versions['cpu_count']} cores, "
+        f"{versions['machine']}; JAX {versions['jax']}, Flax {versions['flax']}, Optax {versions['optax']}, "
+        f"Python {versions['python']}; {seconds / 60:.1f} minutes of wall time in all, compilation included."
+    )
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows as a markdown table; the first column left-aligned, the others right."""
+    lines = ["| " + " | ".join(header) + " |", "|" + " :-- |" + " --: |" * (len(header) - 1)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])

@@ -1,0 +1,1 @@
+"""TAD-PPO against decentralised policy gradients on matrix games."""

@@ -1,0 +1,130 @@
+"""`python -m experiments.tad_matrix_games`: trains what is missing, then rewrites the README's tables and the figure."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from experiments._study import markdown_table, provenance, train_all
+from experiments.tad_matrix_games import presets
+from jaxmarl_suite import analysis
+
+FOLDER = Path(__file__).parent
+TOLERANCE = 0.01
+METHODS = (
+    ("tad-ppo", "return"),
+    ("tad-ppo", "teacher/return"),
+    ("mappo", "return"),
+    ("ippo", "return"),
+    ("happo", "return"),
+)
+LABELS = ("TAD-PPO student", "TAD-PPO teacher", "MAPPO", "IPPO", "HAPPO")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """TAD-PPO, MAPPO, IPPO and HAPPO on matrix games: tables and figure."""
+
+    runs: Path = Path("runs/tad_matrix_games")
+    """Where run folders lie; finished ones are used as they are."""
+    fresh: bool = False
+    """Train everything anew."""
+
+
+def final(run: analysis.Run, metric: str = "return") -> np.ndarray:
+    """[L] values of the last evaluation."""
+    return run.curve(metric).values[:, -1]
+
+
+def solved(run: analysis.Run, metric: str = "return") -> np.ndarray:
+    """[L] whether a lane ends within the tolerance of its optimum."""
+    return final(run, metric) >= run.optimum - TOLERANCE
+
+
+def fraction(flags: np.ndarray) -> str:
+    """`k/n [low, high]` with an exact (Clopper-Pearson) 95 % interval."""
+    estimate = analysis.fraction_estimate(int(flags.sum()), len(flags))
+    return f"{int(flags.sum())}/{len(flags)} [{estimate.low:.2f}, {estimate.high:.2f}]"
+
+
+def main_table(runs: dict[str, analysis.Run]) -> str:
+    header = ["game (optimum)", *LABELS]
+    rows = []
+    for game in presets.GAMES:
+        tad = runs[f"{game}-tad-ppo"]
+        cells = [f"{game} ({tad.optimum[0]:g})"]
+        for name, metric in METHODS:
+            run = runs[f"{game}-{name}"]
+            cells.append(f"{fraction(solved(run, metric))}; {final(run, metric).mean():.2f}")
+        rows.append(cells)
+    return markdown_table(header, rows)
+
+
+def random_table(runs: dict[str, analysis.Run]) -> str:
+    rows = []
+    for (name, metric), label in zip(METHODS, LABELS):
+        run = runs[f"random-{name}"]
+        ratio = analysis.bootstrap_estimate([final(run, metric) / run.optimum])
+        rows.append([label, fraction(solved(run, metric)), f"{ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]"])
+    return markdown_table(["method", "games solved", "IQM of return / optimum"], rows)
+
+
+def gap_table(runs: dict[str, analysis.Run]) -> str:
+    rows = []
+    for game in (*presets.GAMES, *presets.OTHER_GAMES):
+        tad, mappo = runs[f"{game}-tad-ppo"], runs[f"{game}-mappo"]
+        student, teacher = final(tad), final(tad, "teacher/return")
+        rows.append(
+            [
+                game,
+                f"{tad.optimum[0]:.4g}",
+                f"{student.mean():.3f}",
+                f"{teacher.mean():.3f}",
+                f"{np.abs(student - teacher).max():.4f}",
+                f"{final(mappo).mean():.3f}",
+                str(len(student)),
+            ]
+        )
+    header = ["game", "optimum", "student", "teacher", "largest gap of a seed", "MAPPO", "seeds"]
+    return markdown_table(header, rows)
+
+
+def entropy_table(runs: dict[str, analysis.Run]) -> str:
+    rows = []
+    for game in presets.TRAPS:
+        for name in ("tad-ppo", "mappo"):
+            run = runs[f"entropy-{game}-{name}"]
+            flags = solved(run)
+            cells = []
+            for point in run.points:
+                own = flags[run.lane_indices(point)]
+                cells.append(f"{int(own.sum())}/{len(own)}")
+            rows.append([f"{game}, {name}", *cells])
+    return markdown_table(["game, method", *(f"{e:g}" for e in presets.ENTROPIES)], rows)
+
+
+def main(options: Options) -> None:
+    groups = {
+        "main": presets.main_runs(),
+        "random": presets.random_runs(),
+        "gap": presets.other_runs(),
+        "entropy": presets.entropy_runs(),
+    }
+    runs: dict[str, analysis.Run] = {}
+    notes = {}
+    for name, group in groups.items():
+        found = train_all(group, options.runs, fresh=options.fresh)
+        runs |= found
+        notes[name] = provenance(list(found.values()))
+    readme = FOLDER / "README.md"
+    tables = {"main": main_table, "random": random_table, "gap": gap_table, "entropy": entropy_table}
+    for name, make in tables.items():
+        analysis.update_section(readme, f"table:{name}", f"{make(runs)}\n\n{notes[name]}")
+    curves = [runs[f"{game}-{algorithm}"] for game in presets.TRAPS for algorithm in presets.ALGORITHMS]
+    analysis.plot(curves, FOLDER / "curves.png", title="Four matrix games that mislead decentralised policies")
+    print(readme.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

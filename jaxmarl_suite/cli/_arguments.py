@@ -1,0 +1,97 @@
+"""The arguments of an experiment: one dataclass an algorithm, made from its config and `TrainOptions`."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from jaxmarl_suite import algorithms
+from jaxmarl_suite.cli._parse import PROG, parse, parse_grid, take_env_options
+from jaxmarl_suite.runner import Experiment, TrainOptions
+
+_GRID = tyro.conf.arg(
+    metavar="FIELD=A,B|START:STOP",
+    help="Values of one field (or of env.NAME, an option of the environment); repeatable, every combination is run.",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """An experiment and what the command line says beside it."""
+
+    experiment: Experiment
+    run_dir: Path | None
+    resume: bool
+    sinks: tuple[str, ...]
+
+
+def parse_experiment(argv: Sequence[str], command: str, summary: str) -> Request:
+    """The experiment that the arguments of `train`, `sweep` or `plan` describe.
+
+    Raises:
+      ValueError: for anything that is wrong with them.
+    """
+    env_options, rest = take_env_options(argv)
+    wants_help = bool({"-h", "--help"} & set(rest))
+    name = _algorithm(rest, command, wants_help)
+    arguments = _arguments(name, command)
+    about = f"{summary}\n\nOptions of the environment are written --env.NAME VALUE"
+    if name is None:
+        about += f'.\nThe settings of an algorithm: "{PROG} {command} ALGO --help"; algorithms: ' + ", ".join(
+            algorithms.names()
+        )
+    given: Any = parse(arguments, rest, command, about)
+    config = getattr(given, _field(given.algorithm))
+    grid = parse_grid(given.grid, config) if command != "train" else {}
+    if command == "sweep" and not grid:
+        raise ValueError('missing --grid, e.g. --grid learning_rate=1e-4,3e-4; for one setting use "train"')
+    experiment = Experiment(given.algorithm, given.env, config, env_options, grid, given.options)
+    if command == "plan":
+        return Request(experiment, None, False, ())
+    return Request(experiment, given.run_dir, given.resume, given.sinks)
+
+
+def _algorithm(argv: Sequence[str], command: str, wants_help: bool) -> str | None:
+    """The algorithm's name: the first argument, or the only known name among them. None where only help is asked."""
+    if argv and not argv[0].startswith("-"):
+        return algorithms.get(argv[0]).name
+    named = [word for word in argv if word in algorithms.names()]
+    if len(named) == 1:
+        return named[0]
+    if wants_help:
+        return None
+    raise ValueError(
+        f'missing the algorithm: "{PROG} {command} ALGO --env ID"; there are: {", ".join(algorithms.names())}'
+    )
+
+
+def _field(algorithm: str) -> str:
+    return algorithm.replace("-", "_")
+
+
+def _arguments(algorithm: str | None, command: str) -> type:
+    fields: list[tuple[str, Any] | tuple[str, Any, Any]] = [
+        ("algorithm", Annotated[str, tyro.conf.arg(metavar="ALGO", help="The algorithm."), tyro.conf.Positional]),
+        ("env", Annotated[str, tyro.conf.arg(metavar="ID", help="The environment, e.g. matrix/climbing.")]),
+    ]
+    if command != "train":
+        fields.append(("grid", Annotated[tuple[str, ...], _GRID, tyro.conf.UseAppendAction], ()))
+    if command != "plan":
+        run_dir = tyro.conf.arg(metavar="DIR", help="A new folder for the run; by default runs/ENV-ALGORITHM-NNN.")
+        again = tyro.conf.arg(help="Continue the run in --run-dir; refused where it has another configuration.")
+        sinks = tyro.conf.arg(help="Where metrics go beside the run folder.")
+        fields += [
+            ("run_dir", Annotated[Path | None, run_dir], None),
+            ("resume", Annotated[bool, again, tyro.conf.FlagCreatePairsOff], False),
+            ("sinks", Annotated[tuple[Literal["tensorboard", "wandb"], ...], sinks], ()),
+        ]
+    fields.append(
+        ("options", Annotated[TrainOptions, tyro.conf.arg(name="")], dataclasses.field(default=TrainOptions()))
+    )
+    if algorithm is not None:
+        spec = algorithms.get(algorithm)
+        default = spec.defaults if spec.defaults is not None else spec.config()
+        fields.append((_field(algorithm), spec.config, dataclasses.field(default=default)))
+    return dataclasses.make_dataclass("Arguments", fields, frozen=True)

@@ -1,0 +1,223 @@
+"""What training looks like: a few calm lines on a terminal, plain lines in a pipe."""
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from jaxmarl_suite.analysis import Estimate, bootstrap_estimate
+from jaxmarl_suite.analysis.style import format_count, format_score
+from jaxmarl_suite.cli._parse import flat_settings
+from jaxmarl_suite.cli._session import Session
+from jaxmarl_suite.runner import Experiment
+
+PIPE_SECONDS = 5.0
+"""Between two lines in a pipe."""
+_RESAMPLES = 500
+_RATE_SECONDS = 10.0
+"""Over which the speed is averaged."""
+
+
+def score(estimate: Estimate | None) -> Text:
+    """`6.12 [5.00, 7.10]`."""
+    if estimate is None:
+        return Text("–", "dim")
+    text = Text(format_score(estimate.value), "bold")
+    if estimate.has_interval:
+        text.append(f" [{format_score(estimate.low)}, {format_score(estimate.high)}]", "not bold dim")
+    return text
+
+
+def duration(seconds: float) -> str:
+    """`0:07`, `12:30`, `3:05:00`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class TrainingConsole:
+    """The `Listener` of the command line."""
+
+    def __init__(self, session: Session, experiment: Experiment, folder: Path, total: int) -> None:
+        """Prints nothing yet. `total`: environment steps of all lanes together."""
+        self._session, self._experiment, self._total = session, experiment, max(total, 1)
+        self._folder = folder
+        self._console: Console = session.console()
+        self._points = experiment.points()
+        self._steps: dict[int, int] = {}  # of lanes seen so far
+        self._found: dict[int, tuple[int, dict[str, float | None]]] = {}  # point and newest evaluation of a lane
+        self._done = 0
+        self._marks: list[tuple[float, int]] = []  # (seconds, steps since the start) for the speed
+        self._optimum: float | None = None
+        self._results: list[tuple[str, Estimate | None, str]] = []
+        self._last_line = -float("inf")
+        self._live: Live | None = None
+        self._has_spoken = False
+
+    def __enter__(self) -> "TrainingConsole":
+        """Starts the display."""
+        self._begin = time.monotonic()
+        if not self._session.quiet and self._console.is_terminal:
+            self._live = Live(self, console=self._console, refresh_per_second=4, redirect_stderr=False)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leaves the last state on the screen where training began, nothing otherwise."""
+        if self._live is not None:
+            self._live.transient = not self._marks
+            self._live.stop()
+        elif self._marks and not self._session.quiet:
+            self._plain_line()
+
+    def take_up(self, folder: Path) -> None:
+        """Begins where the run in `folder` stopped."""
+        from jaxmarl_suite.analysis import load_run
+
+        rows = load_run(folder).rows
+        point = {lane.lane: lane.point for lane in load_run(folder).lanes}
+        for row in rows:
+            if row.kind != "absolute":
+                self._steps[row.lane] = max(self._steps.get(row.lane, 0), row.env_steps)
+            if row.kind == "eval":
+                self._found[row.lane] = point[row.lane], dict(row.metrics)
+        self._done = sum(self._steps.values())
+
+    def announce(self, text: str) -> None:
+        """A line above the progress; the folder before the first, as it exists only now."""
+        if not self._session.quiet:
+            if not self._has_spoken:
+                self._has_spoken = True
+                self._console.print(Text.assemble("run folder ", (str(self._folder), "bold")))
+            self._console.print(text, style="dim" if text.startswith(("program", "continuing")) else "", markup=False)
+
+    def rows(self, rows: list[dict[str, Any]], env_steps: int) -> None:
+        """Counts, and shows what is new."""
+        now = time.monotonic()
+        taken = (self._marks[-1][1] if self._marks else 0) + env_steps
+        self._marks = [*(m for m in self._marks if now - m[0] < _RATE_SECONDS), (now, taken)]
+        self._done += env_steps
+        for row in rows:
+            if row["kind"] != "absolute":
+                self._steps[row["lane"]] = row["env_steps"]
+            if row["kind"] == "eval":
+                self._found[row["lane"]] = row["point"], row["metrics"]
+        self._done = min(max(self._done, sum(self._steps.values())), self._total)
+        if not self._session.quiet and any(row["kind"] == "eval" for row in rows):
+            self._results = list(self._summaries())
+        if not self._session.quiet and self._live is None and self._results and now - self._last_line >= PIPE_SECONDS:
+            self._plain_line()
+
+    def _summaries(self) -> Iterable[tuple[str, Estimate | None, str]]:
+        """`(name, estimate, remark)`: the policy and those beside it; in a sweep, of the best point."""
+        by_point: dict[int, list[dict[str, float | None]]] = {}
+        for point, metrics in self._found.values():
+            by_point.setdefault(point, []).append(metrics)
+        estimates = {point: _estimate(found, "return") for point, found in by_point.items()}
+        known = {point: e for point, e in estimates.items() if e is not None}
+        if not known:
+            return
+        best = max(known, key=lambda point: known[point].value)
+        seeds = len(by_point[best])
+        of = f"IQM of {seeds} seeds" if seeds > 1 else "1 seed"
+        if len(self._points) > 1:
+            of = f"{of}, best of {len(known)} settings: {flat_settings(self._points[best])}"
+        yield "return", known[best], of
+        names = {name for name in by_point[best][0] if name.endswith("/return")}
+        for name in sorted(names):
+            yield name.removesuffix("/return"), _estimate(by_point[best], name), ""
+
+    @property
+    def _speed(self) -> float | None:
+        if len(self._marks) < 2:
+            return None
+        (first, a), (last, b) = self._marks[0], self._marks[-1]
+        return (b - a) / (last - first) if last > first else None
+
+    def _numbers(self) -> tuple[str, str, str]:
+        speed = self._speed
+        left = duration((self._total - self._done) / speed) + " left" if speed and self._done < self._total else ""
+        steps = f"{format_count(self._done)} / {format_count(self._total)} steps"
+        return steps, f"{format_count(speed)}/s" if speed else "", left
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The live lines."""
+        if not self._marks:
+            self._spinner = getattr(self, "_spinner", None) or Spinner("dots", style="cyan")
+            waited = duration(time.monotonic() - self._begin)
+            line = Table.grid(padding=(0, 1))
+            line.add_row(self._spinner, Text.assemble("compiling ", (waited, "dim")))
+            yield line
+            return
+        steps, speed, left = self._numbers()
+        share = self._done / self._total
+        text = Text.assemble((f"{share:4.0%}", "bold"), f"  {steps}", (f"  {speed}  {left}", "dim"))
+        width = max(10, min(40, options.max_width - 52))
+        line = Table.grid(padding=(0, 1))
+        line.add_row(ProgressBar(total=self._total, completed=self._done, width=width, complete_style="cyan"), text)
+        yield line
+        names = max((len(name) for name, _, _ in self._results), default=0)
+        for name, estimate, remark in self._results:
+            found = Text.assemble(f"{name:{names}}  ", score(estimate), (f"  {remark}", "dim"), no_wrap=True)
+            found.truncate(options.max_width, overflow="ellipsis")
+            yield found
+
+    def _plain_line(self) -> None:
+        self._last_line = time.monotonic()
+        parts = [f"{self._done / self._total:4.0%}", *(part for part in self._numbers() if part)]
+        parts += [f"{name} {score(estimate).plain}" for name, estimate, _ in self._results]
+        self._console.print("  ".join(parts), markup=False, soft_wrap=True)
+
+
+def _estimate(rows: list[dict[str, float | None]], name: str) -> Estimate | None:
+    values = [value for row in rows if (value := row.get(name)) is not None and value == value]
+    return bootstrap_estimate([values], resamples=_RESAMPLES) if values else None
+
+
+def print_summary(session: Session, path: Path, summary: dict[str, Any]) -> None:
+    """The results of a run, a row for each setting and policy."""
+    from jaxmarl_suite.analysis import load_run, summarise
+
+    console = session.console()
+    run = load_run(path)
+    rows = summarise([run])
+    is_sweep = len({row.label for row in rows}) > 1
+    cells = [
+        {
+            "setting": row.label.removeprefix(f"{run.algorithm} ") if is_sweep else row.label,
+            "policy": row.policy,
+            "final return": score(row.final),
+            "best policy": score(row.absolute),
+            "solved": Text(f"{round(row.solved.value * row.solved.count)}/{row.solved.count}")
+            if row.solved
+            else Text(""),
+            "seeds": Text(str(row.num_lanes)),
+        }
+        for row in rows
+    ]
+    print_table(console, cells, title=f"{run.algorithm} on {run.env}")
+    optima = {lane.optimum for lane in run.lanes}
+    optimum = f"optimum {format_score(optima.pop())}; " if len(optima) == 1 and None not in optima else ""  # type: ignore[arg-type]
+    seconds = f"{summary['seconds']:.1f} s, {summary.get('compile_seconds', 0.0):.1f} s of them compiling"
+    console.print(f"[dim]{optimum}interquartile means with 95 % intervals; took {seconds}[/]")
+
+
+def print_table(console: Console, rows: list[dict[str, Any]], title: str | None = None) -> None:
+    """A plain table of `rows`, columns that are empty throughout left out."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 3, 0, 0), pad_edge=False)
+    shown = [name for name in rows[0] if any(str(row[name]) for row in rows)] if rows else []
+    for name in shown:
+        table.add_column(name, header_style="dim", overflow="fold")
+    for row in rows:
+        table.add_row(*(row[name] if isinstance(row[name], Text) else Text(str(row[name])) for name in shown))
+    console.print(table)

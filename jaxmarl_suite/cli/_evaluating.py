@@ -1,0 +1,77 @@
+"""`eval`: what the policies of a run achieve, and what they look like."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from jaxmarl_suite.cli._console import print_table
+from jaxmarl_suite.cli._parse import flat_settings, parse
+from jaxmarl_suite.cli._session import Result, Session
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalArguments:
+    """The arguments of `eval`."""
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """The run folder; the run may be unfinished."""
+    episodes: int | None = None
+    """Episodes a policy; by default as many as the run's own last evaluation."""
+    lane: int | None = None
+    """This lane only; with --render the one to draw (default 0)."""
+    render: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Draw one episode of the best policy: .gif for an animation, .png for a sheet."""
+
+
+def eval(argv: list[str], session: Session) -> Result:
+    """Evaluates the final and the best policy of every lane."""
+    given = parse(EvalArguments, argv, "eval", "Evaluates the final and the best policy of every lane of a run.")
+    if given.render is not None and given.render.suffix not in (".gif", ".png"):
+        raise ValueError(f"--render {given.render}: the suffix must be .gif or .png")
+    if given.episodes is not None and given.episodes < 1:
+        raise ValueError(f"episodes must be at least 1, got {given.episodes}")
+    from jaxmarl_suite.runner import evaluate_trained, restore_policies
+
+    waves = restore_policies(given.run, warn=session.note)
+    found = list(evaluate_trained(waves, episodes=given.episodes, lane=given.lane))
+    extra = sorted({name for one in found for name in one.metrics if name.endswith("/return")})
+    rows: dict[int, dict[str, Any]] = {}
+    for one in found:
+        row = rows.setdefault(one.lane, {"lane": one.lane, "seed": one.seed, "setting": flat_settings(one.overrides)})
+        for name in ("return", *extra):
+            label = f"{one.policy} {name.removesuffix('return').rstrip('/')}".strip()
+            row[label] = f"{one.metrics[name]:.3f}"
+        if one.policy == "best":
+            row["of step"] = f"{one.env_steps:,}"
+    for one in found:
+        rows[one.lane]["optimum"] = "" if one.optimum is None else f"{one.optimum:g}"
+    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+    print_table(session.console(), [{name: row.get(name, "") for name in columns} for row in rows.values()])
+    session.console().print(f"[dim]mean returns of {found[0].episodes} episodes; of step: when the best was found[/]")
+    result: Result = {"run_dir": str(given.run), "evaluations": [dataclasses.asdict(one) for one in found]}
+    if given.render is not None:
+        result["render"] = str(_render(waves, given.lane or 0, given.render))
+        session.console().print(f"drawn: {given.render}", markup=False)
+    return result
+
+
+def _render(waves: list[Any], lane: int, path: Path) -> Path:
+    import jax
+    from jaxmarl_envs import record_episode, render
+
+    from jaxmarl_suite.runner import make_act
+
+    for trained in waves:
+        for one in trained.lanes:
+            if one.index == lane:
+                env = trained.group.env
+                limit = trained.options.eval_max_steps
+                act = make_act(trained, lane)
+                episode = record_episode(env, jax.random.key(one.seed), act, params=one.env_params, max_steps=limit)
+                try:
+                    return render(env, episode, path, params=one.env_params if one.overrides else None)
+                except OSError as error:
+                    raise ValueError(f"--render {str(path)!r} cannot be written: {error.strerror or error}") from None
+    raise ValueError(f"no lane {lane} with a checkpoint")

@@ -1,0 +1,161 @@
+"""Dispatch, global flags, exit codes. Imports nothing heavy: `--help` is answered at once."""
+
+import contextlib
+import difflib
+import importlib
+import json
+import math
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+PROG = "jaxmarl-suite"
+USER_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
+
+COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
+    "Train": {
+        "train": ("_training", "ALGO --env ID [--seeds N] [--total-steps N]", "train an algorithm, all seeds at once"),
+        "sweep": ("_training", "ALGO --env ID --grid FIELD=A,B ...", "a grid of settings times seeds, in few programs"),
+        "resume": ("_training", "RUN", "continue a run that was interrupted or killed"),
+        "plan": ("_planning", "ALGO --env ID [--seeds N] [--grid ...]", "compile only: seconds, memory, what is logged"),
+    },
+    "Look at runs": {
+        "eval": ("_evaluating", "RUN [--episodes N] [--render FILE]", "evaluate, and draw, the final and the best policy"),
+        "plot": ("_results", "RUN... [--out FILE]", "learning curves"),
+        "table": ("_results", "RUN...", "results with confidence intervals"),
+        "export": ("_results", "RUN... --out FILE", "results for other tools: marl-eval's JSON, rliable's arrays"),
+    },
+    "What there is": {
+        "envs": ("_catalogue", "[--family F] [--check MODULE:CLASS]", "environments; does one of yours keep the protocol?"),
+        "algos": ("_catalogue", "[NAME]", "algorithms, and the settings of one"),
+        "bench": ("_bench", "[NAME ...]", "measurements: throughput, compile time, memory"),
+    },
+}  # fmt: skip
+GLOBAL_FLAGS = {
+    "--json": "the last line of stdout is one JSON object; everything else goes to stderr",
+    "--quiet": "no progress, no remarks",
+    "--debug": "errors with their full traceback",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit code: 0, 1 (failed), 2 (the user's mistake) or 130 (interrupted)."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    flags, argv = _take_global_flags(argv)
+    command = argv[0] if argv else "--help"
+    if command in ("-h", "--help", "help"):
+        _print_help()
+        return 0
+    if command == "--version":
+        print(f"{PROG} {_version()}")
+        return 0
+    stdout, outcome = sys.stdout, {"command": command}
+    redirect: Any = contextlib.redirect_stdout(sys.stderr) if flags["--json"] else contextlib.nullcontext()
+    with redirect:
+        code, result = _guarded(lambda: _run(command, argv[1:], flags), flags["--debug"])
+    if flags["--json"] and result is not None:
+        print(json.dumps(_plain({**outcome, "exit_code": code, **result})), file=stdout, flush=True)
+    return code
+
+
+def _take_global_flags(argv: list[str]) -> tuple[dict[str, bool], list[str]]:
+    """The global flags, wherever they stand; behind `bench NAME` none, as scripts have flags of their own."""
+    words = [index for index, word in enumerate(argv) if not word.startswith("-")]
+    end = len(argv)
+    if words and argv[words[0]] == "bench":
+        end = words[1] if len(words) > 1 else end
+    head, tail = argv[:end], argv[end:]
+    return {flag: flag in head for flag in GLOBAL_FLAGS}, [a for a in head if a not in GLOBAL_FLAGS] + tail
+
+
+def _run(command: str, argv: list[str], flags: dict[str, bool]) -> dict[str, Any]:
+    modules = {name: entry[0] for group in COMMANDS.values() for name, entry in group.items()}
+    if command not in modules:
+        kind = "option" if command.startswith("-") else "command"
+        near = difflib.get_close_matches(command, modules, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f'unknown {kind} {command!r}; {hint}there are: {", ".join(modules)}; see "{PROG} --help"')
+    from jaxmarl_suite.cli._session import Session
+
+    session = Session(json=flags["--json"], quiet=flags["--quiet"], debug=flags["--debug"])
+    module = importlib.import_module(f"jaxmarl_suite.cli.{modules[command]}")
+    run: Callable[[list[str], Session], dict[str, Any]] = getattr(module, command)
+    return run(argv, session)
+
+
+def _guarded(run: Callable[[], dict[str, Any]], debug: bool) -> tuple[int, dict[str, Any] | None]:
+    """Exit code and JSON result of `run`, whatever happens. None where there is nothing to report (help was asked)."""
+    try:
+        return 0, run()
+    except SystemExit as error:  # the help text of a command
+        return (error.code if isinstance(error.code, int) else 0), None
+    except KeyboardInterrupt:
+        return INTERRUPTED, _report("interrupted", "interrupted before anything could be saved", debug)
+    except BrokenPipeError:  # `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141, None
+    except ValueError as error:
+        return USER_ERROR, _report("error", str(error), debug)
+    except Exception as error:
+        kinds = {kind.__name__ for kind in type(error).__mro__ if kind.__module__.startswith("jaxmarl_suite.")}
+        if "Interrupted" in kinds:
+            return INTERRUPTED, _report("interrupted", str(error), debug)
+        if "Diverged" in kinds:
+            return FAILURE, _report("error", str(error), debug)
+        if debug:
+            return FAILURE, _report("error", f"{type(error).__name__}: {error}", debug)
+        text = (str(error).strip().splitlines() or [""])[0]
+        return FAILURE, _report("error", f"{type(error).__name__}: {text} (run with --debug for the traceback)", debug)
+
+
+def _report(label: str, text: str, debug: bool) -> dict[str, Any]:
+    if debug:
+        traceback.print_exc()
+    print(f"{label}: {text}", file=sys.stderr, flush=True)
+    return {label: text}
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: numbers that it does not have become null, anything unknown its text."""
+    if isinstance(value, dict):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int) else str(value)
+
+
+def _version() -> str:
+    import importlib.metadata
+
+    try:
+        return importlib.metadata.version(PROG)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _print_help() -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    console.print(f"[bold]{PROG}[/] [dim]{_version()}[/]  cooperative multi-agent RL as one compiled program\n")
+    console.print(f"usage: {PROG} COMMAND [...]    [dim]{PROG} COMMAND --help lists a command's options[/]")
+    for title, commands in COMMANDS.items():
+        console.print(f"\n[bold]{title}[/]")
+        table = Table.grid(padding=(0, 2))
+        table.add_column(min_width=8, no_wrap=True)
+        table.add_column(ratio=1)
+        for name, (_, usage, summary) in commands.items():
+            table.add_row(Text(f"  {name}", "cyan"), Text.assemble(summary, ("\n" + usage, "dim")))
+        console.print(table)
+    console.print("\n[bold]For every command[/]")
+    table = Table.grid(padding=(0, 2))
+    for flag, summary in GLOBAL_FLAGS.items():
+        table.add_row(Text(f"  {flag}", "cyan"), summary)
+    console.print(table)
+    console.print(f"\n[dim]first run:[/] {PROG} train mappo --env matrix/climbing --seeds 8")

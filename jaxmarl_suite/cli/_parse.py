@@ -1,0 +1,217 @@
+"""Arguments: tyro over dataclasses, errors as one line, options of environments, grids."""
+
+import ast
+import contextlib
+import dataclasses
+import difflib
+import io
+import re
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+PROG = "jaxmarl-suite"
+MAX_RANGE = 100_000
+"""Most values that one `a:b` may stand for."""
+_T = TypeVar("_T")
+
+
+def parse(arguments: type[_T], argv: Sequence[str], command: str, description: str) -> _T:
+    """An instance of the dataclass `arguments` from the command line; hyphens and underscores mean the same.
+
+    Raises:
+      ValueError: in one line, with the nearest spelling where an option is unknown.
+      SystemExit: after printing the help text.
+    """
+    prog = f"{PROG} {command}"
+    if not {"-h", "--help"} & set(argv):
+        _refuse_unknown(arguments, argv, prog)
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(arguments, prog=prog, description=description, args=list(argv), registry=_registry())
+    except SystemExit as error:
+        if not error.code:
+            raise
+        raise ValueError(f'{_one_line(errors.getvalue())}; see "{prog} --help"') from None
+
+
+def _refuse_unknown(arguments: Any, argv: Sequence[str], prog: str) -> None:
+    known = sorted(_flags(arguments))
+    for token in argv:
+        name = token.split("=")[0].replace("_", "-")
+        if not token.startswith("--") or name == "--" or name in known:
+            continue
+        last = name.rpartition(".")[2].removeprefix("--")
+        near = [flag for flag in known if re.split(r"[.]|^--", flag)[-1] == last]
+        near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+        hint = f"did you mean {near[0]}? " if near else ""
+        if name == "--grid":
+            hint = 'grids are for "sweep"; '
+        raise ValueError(f'unknown option {token.split("=")[0]}; {hint}see "{prog} --help"')
+
+
+def _flags(arguments: Any, prefix: str = "") -> set[str]:
+    """The options that tyro makes of a dataclass."""
+    found = set()
+    hints = typing.get_type_hints(arguments, include_extras=True)
+    for field in dataclasses.fields(arguments):
+        kind, name = hints[field.name], f"{prefix}{field.name.replace('_', '-')}"
+        inner = typing.get_args(kind)[0] if typing.get_origin(kind) is typing.Annotated else kind
+        if dataclasses.is_dataclass(inner):
+            is_flat = any(getattr(m, "name", None) == "" for m in typing.get_args(kind)[1:])
+            found |= _flags(inner, prefix if is_flat else f"{name}.")
+        else:
+            found.add(f"--{name}")
+            if inner is bool:
+                found.add(f"--{prefix}no-{field.name.replace('_', '-')}")
+    return found
+
+
+def _one_line(box: str) -> str:
+    """What a box of tyro's says, before its first rule."""
+    lines: list[str] = []
+    for line in box.splitlines()[1:]:
+        text = line.strip().strip("│╭╮╰╯").strip()
+        if text and not text.strip("─-"):
+            if lines:
+                break
+        elif text:
+            lines.append(text)
+    text = re.sub(r"\s+", " ", " ".join(lines)).strip().rstrip(".: ").replace(" ,", ",")
+    required = re.match(r"Missing from .*?: (-*\S+).*", text)
+    if required:
+        return f"missing {required[1]}"
+    return re.sub(r"^Error parsing ", "", text).replace("Unrecognized options: ", "unexpected argument: ")
+
+
+def _registry() -> ConstructorRegistry:
+    """Integers may be written 1e6 or 1_000_000."""
+    registry = ConstructorRegistry()
+
+    @registry.primitive_rule
+    def integers(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+        if info.type is not int:
+            return None
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="INT",
+            instance_from_str=lambda words: _integer(words[0]),
+            is_instance=lambda value: isinstance(value, int) and not isinstance(value, bool),
+            str_from_instance=lambda value: [str(value)],
+        )
+
+    return registry
+
+
+def _integer(word: str) -> int:
+    with contextlib.suppress(ValueError):
+        return int(word)
+    try:
+        number = float(word)
+        if number == int(number):
+            return int(number)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError(f"expected an integer, got {word!r}")
+
+
+def take_env_options(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The options `--env.NAME VALUE` (or `--env.NAME=VALUE`), and the rest of the arguments."""
+    options: dict[str, Any] = {}
+    rest: list[str] = []
+    words = iter(argv)
+    for word in words:
+        if not word.startswith("--env."):
+            rest.append(word)
+            continue
+        name, equals, value = word.removeprefix("--env.").partition("=")
+        if not equals:
+            following = next(words, None)
+            if following is None or following.startswith("--"):
+                raise ValueError(f"--env.{name} needs a value: --env.{name} VALUE")
+            value = following
+        key = name.replace("-", "_")
+        if key in options:
+            raise ValueError(f"--env.{name} is given twice")
+        options[key] = literal(value)
+    return options, rest
+
+
+def literal(text: str) -> Any:
+    """A number, truth value, None or tuple where the text is one; otherwise the text."""
+    named = {"true": True, "false": False, "none": None, "null": None}
+    if text.lower() in named:
+        return named[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
+def parse_grid(entries: Sequence[str], config: Any) -> dict[str, list[Any]]:
+    """Values by field from `FIELD=A,B` and `FIELD=START:STOP`, in the types of `config`'s fields.
+
+    Raises:
+      ValueError: for a malformed entry, a field given twice, a value of the wrong type, or an absurd range.
+    """
+    from jaxmarl_suite.runner import ENV_PREFIX, coerce
+
+    fields = {field.name for field in dataclasses.fields(config)}
+    grid: dict[str, list[Any]] = {}
+    for entry in entries:
+        name, equals, text = entry.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or not name or not text.strip():
+            raise ValueError(f"--grid needs FIELD=VALUE,VALUE,... or FIELD=START:STOP, got {entry!r}")
+        if name in grid:
+            raise ValueError(f"--grid over {name!r} is given twice; put all its values into one")
+        values = [value for part in _split(text, entry) for value in _values(part, entry)]
+        if name in fields:
+            values = [coerce(config, {name: value})[name] for value in values]
+        elif name.startswith(ENV_PREFIX):
+            values = [literal(value) if isinstance(value, str) else value for value in values]
+        grid[name] = [list(value) if isinstance(value, tuple) else value for value in values]
+        for index, value in enumerate(grid[name]):
+            if value in grid[name][:index]:
+                raise ValueError(f"--grid {entry!r} has the value {value!r} twice")
+    return grid
+
+
+def _split(text: str, entry: str) -> list[str]:
+    """Parts between commas that stand outside brackets."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character in "([") - (character in ")]")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    parts = [part.strip() for part in parts]
+    if not all(parts) or depth:
+        raise ValueError(f"--grid {entry!r} has an empty value or an open bracket")
+    return parts
+
+
+def _values(part: str, entry: str) -> Sequence[Any]:
+    bounds = re.fullmatch(r"(-?\d+):(-?\d+)", part)
+    if not bounds:
+        return [part]
+    start, stop = int(bounds[1]), int(bounds[2])
+    if stop <= start:
+        raise ValueError(f"--grid {entry!r}: the range {part} is empty; START:STOP leaves STOP out")
+    if stop - start > MAX_RANGE:
+        raise ValueError(f"--grid {entry!r}: the range {part} has {stop - start:,} values; at most {MAX_RANGE:,}")
+    return range(start, stop)
+
+
+def flat_settings(settings: Mapping[str, Any]) -> str:
+    """Settings of a grid point in one short phrase."""
+    return ", ".join(f"{name}={_short(value)}" for name, value in settings.items())
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,90 @@
+"""`plan`: what an experiment would cost. Compiles, and starts no training."""
+
+from typing import Any
+
+from jaxmarl_suite import runner
+from jaxmarl_suite.cli._arguments import parse_experiment
+from jaxmarl_suite.cli._console import print_table
+from jaxmarl_suite.cli._parse import flat_settings
+from jaxmarl_suite.cli._session import Result, Session
+
+
+def plan(argv: list[str], session: Session) -> Result:
+    """Seconds, memory and rows of every program of an experiment."""
+    request = parse_experiment(argv, "plan", "Compiles an experiment and says what it would cost; starts no training.")
+    experiment, options = request.experiment, request.experiment.options
+    runner.configure()
+    groups = experiment.groups()
+    session.note(f"compiling {len(groups)} program{'s' if len(groups) > 1 else ''}")
+    console, programs, rows = session.console(), [], []
+    for number, group in enumerate(groups):
+        size, compiled, placement = runner.choose_wave(group, options)
+        needed = max(program.memory["total"] for program in compiled) * placement.mesh.size
+        phases = runner.plan_phases(group, options)
+        entry: dict[str, Any] = {
+            "program": number,
+            "lanes": len(group.lanes),
+            "lanes_at_once": size,
+            "waves": -(-len(group.lanes) // size),
+            "lane_mode": placement.mode,
+            "devices": placement.mesh.size,
+            "platform": placement.mesh.devices.flat[0].platform,
+            "compile_seconds": round(sum(program.compile_seconds for program in compiled), 3),
+            "memory_bytes": needed,
+            "settings": dict(group.lanes[0].overrides),
+            "phases": [
+                {
+                    "name": phase.name,
+                    "updates": phase.updates,
+                    "env_steps_per_update": phase.env_steps_per_update,
+                    "log_rows": len(phase.log_at),
+                    "evaluations": len(phase.eval_at),
+                    "train_metrics": sorted(program.totals_shape.total),
+                }
+                for phase, program in zip(phases, compiled)
+            ],
+        }
+        programs.append(entry)
+        rows.append(
+            {
+                "program": number + 1,
+                "lanes": entry["lanes"],
+                "at once": size,
+                "devices": f"{entry['devices']} {entry['platform']}, {entry['lane_mode']}",
+                "memory": memory(needed),
+                "compiling": f"{entry['compile_seconds']:.1f} s",
+                "updates": " + ".join(f"{phase.updates:,} {phase.name}" for phase in phases),
+                "first setting": flat_settings(group.lanes[0].overrides),
+            }
+        )
+    total = runner.total_env_steps(experiment)
+    lanes = sum(entry["lanes"] for entry in programs)
+    print_table(
+        console, rows, title=f"{experiment.algorithm} on {experiment.env}: {lanes} lanes, {total:,} steps in all"
+    )
+    first = programs[0]["phases"]
+    metrics = sorted({name for phase in first for name in phase["train_metrics"]})
+    counts = [sum(phase[name] for phase in first) for name in ("log_rows", "evaluations")]
+    console.print(
+        f"\na lane logs {counts[0]} rows of training and {counts[1]} evaluations of {options.eval_episodes} episodes, "
+        f"the best policy once more over {options.absolute_episodes}",
+        f"metrics: {', '.join(metrics)}",
+        sep="\n",
+        markup=False,
+    )
+    return {
+        "algorithm": experiment.algorithm,
+        "env": experiment.env,
+        "lanes": lanes,
+        "total_env_steps": total,
+        "compile_seconds": round(sum(entry["compile_seconds"] for entry in programs), 3),
+        "programs": programs,
+    }
+
+
+def memory(size: float) -> str:
+    """Bytes as people write them."""
+    for unit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if size >= unit:
+            return f"{size / unit:.1f} {name}"
+    return f"{size:.0f} B"

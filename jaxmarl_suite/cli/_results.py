@@ -1,0 +1,89 @@
+"""`plot`, `table`, `export`: finished or unfinished runs, read from their folders. Starts no JAX."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from jaxmarl_suite import analysis
+from jaxmarl_suite.cli._parse import parse
+from jaxmarl_suite.cli._session import Result, Session
+
+Runs = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+
+
+@dataclasses.dataclass(frozen=True)
+class PlotArguments:
+    """The arguments of `plot`."""
+
+    runs: Runs
+    """Run folders."""
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE")] = Path("curves.png")
+    """Ends in .png, .svg or .pdf."""
+    metric: str = "return"
+    """What to draw."""
+    kind: Literal["eval", "train"] = "eval"
+    """From evaluations, or from what training itself records."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TableArguments:
+    """The arguments of `table`."""
+
+    runs: Runs
+    """Run folders."""
+    metric: str = "return"
+    """A metric of the evaluations."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportArguments:
+    """The arguments of `export`."""
+
+    runs: Runs
+    """Run folders."""
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE")]
+    """Ends in .json (marl-eval's layout) or .npz (rliable's arrays)."""
+    layout: Literal["marl-eval", "rliable"] | None = None
+    """Whose layout; by default as the suffix says."""
+
+
+def plot(argv: list[str], session: Session) -> Result:
+    """Learning curves into a file."""
+    given = parse(PlotArguments, argv, "plot", "Draws learning curves with confidence bands.")
+    runs = _load(given.runs, "plot")
+    path = _writing(given.out, lambda: analysis.plot(runs, given.out, given.metric, kind=given.kind))
+    session.console().print(f"drawn: {path}", markup=False)
+    return {"out": str(path), "runs": [str(run) for run in given.runs]}
+
+
+def table(argv: list[str], session: Session) -> Result:
+    """Results with intervals, as markdown."""
+    given = parse(TableArguments, argv, "table", "Prints results with 95 % confidence intervals as markdown.")
+    rows = analysis.summarise(_load(given.runs, "table"), given.metric)
+    session.console().print(analysis.render_markdown(rows), markup=False, end="", soft_wrap=True)
+    return {"rows": [dataclasses.asdict(row) for row in rows]}
+
+
+def export(argv: list[str], session: Session) -> Result:
+    """Results for other tools."""
+    given = parse(ExportArguments, argv, "export", "Writes results for marl-eval or rliable.")
+    runs = _load(given.runs, "export")
+    path = _writing(given.out, lambda: analysis.export(runs, given.out, layout=given.layout))
+    session.console().print(f"written: {path}", markup=False)
+    return {"out": str(path), "runs": [str(run) for run in given.runs]}
+
+
+def _load(paths: Sequence[Path], command: str) -> list[analysis.Run]:
+    if not paths:
+        raise ValueError(f'missing RUN: "jaxmarl-suite {command} RUN..." needs at least one run folder')
+    return [analysis.load_run(path) for path in paths]
+
+
+def _writing(path: Path, write: Callable[[], Path]) -> Path:
+    try:
+        return write()
+    except OSError as error:
+        raise ValueError(f"{str(path)!r} cannot be written: {error.strerror or error}") from None

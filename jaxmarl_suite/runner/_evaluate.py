@@ -1,0 +1,244 @@
+"""Evaluating what a run has learnt: the final and the best policies of its newest checkpoints."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxmarl_envs import TimeStep
+
+from jaxmarl_suite.algorithms import Context
+from jaxmarl_suite.runner._checkpoint import Checkpoints, from_host
+from jaxmarl_suite.runner._devices import configure
+from jaxmarl_suite.runner._experiment import Experiment, Group, Lane, TrainOptions
+from jaxmarl_suite.runner._folder import RunFolder
+from jaxmarl_suite.runner._programs import CONTEXT_AXES, Best, eval_keys, evaluate_policy, zero_totals
+from jaxmarl_suite.runner._wave import lane_context, pad_lanes, plan_phases
+
+_FIRST_EVALUATION = 2_000_000
+"""Numbers the evaluations here, far from those of training."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """The policies of some lanes, as the newest checkpoint of their wave holds them."""
+
+    group: Group
+    options: TrainOptions
+    phase: int
+    lanes: tuple[Lane, ...]
+    final: Any  # policies, [L] in front
+    best: Any  # policies, [L] in front
+    best_score: np.ndarray  # [L] return in the evaluation that chose it; -inf before the first
+    env_steps: int  # of a lane, of the final policies
+    best_env_steps: np.ndarray  # [L]
+    is_done: bool
+
+    def context(self, lanes: list[Lane]) -> Context:
+        """What acting reads, for some lanes."""
+        return lane_context(lanes, plan_phases(self.group, self.options)[self.phase].updates)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What one policy of one lane achieves, averaged over whole episodes."""
+
+    lane: int
+    point: int
+    seed: int
+    overrides: dict[str, Any]
+    policy: str
+    """"final" or "best"."""
+    env_steps: int
+    """Environment steps of training behind the policy."""
+    episodes: int
+    optimum: float | None
+    metrics: dict[str, float]
+    """`return` and the others; those of extra policies are prefixed by their name, as `teacher/return`."""
+
+
+def restore_policies(run_dir: str | Path, *, warn: Callable[[str], None] = lambda _: None) -> list[Trained]:
+    """The policies of every lane that has a checkpoint.
+
+    Raises:
+      ValueError: where `run_dir` holds no run, or no checkpoint.
+    """
+    configure()
+    folder = RunFolder.open(run_dir)
+    experiment = Experiment.from_json(folder.read("config.json"))
+    found = []
+    for number, group in enumerate(experiment.groups()):
+        directories = sorted(folder.checkpoints.glob(f"{number:03d}-*")) if folder.checkpoints.is_dir() else []
+        for directory in directories:
+            first = int(directory.name.partition("-")[2])
+            trained = _restore(group, experiment.options, first, directory, warn)
+            if trained is not None:
+                found.append(trained)
+    if not found:
+        raise ValueError(f'run {str(run_dir)!r} has no checkpoint yet; "jaxmarl-suite resume {run_dir}" continues it')
+    return found
+
+
+def _restore(
+    group: Group, options: TrainOptions, first: int, directory: Path, warn: Callable[[str], None]
+) -> Trained | None:
+    checkpoints = Checkpoints(directory, options.keep_checkpoints)
+    try:
+        arrays, meta, problems = checkpoints.restore()
+    finally:
+        checkpoints.close()
+    for problem in problems:
+        warn(f"{problem}; the one before is used")
+    if arrays is None:
+        return None
+    progress, stored = meta["progress"], arrays[0].shape[0]  # lanes of the wave
+    phase = progress["phase"]
+    state, best, _ = from_host(arrays, _shapes(group, phase, stored))
+    lanes = group.lanes[first : first + stored]
+    final = jax.jit(group.phases[phase].algorithm.policy)(state)
+    take = functools.partial(jax.tree.map, lambda x: x[: len(lanes)])
+    return Trained(
+        group=group,
+        options=options,
+        phase=phase,
+        lanes=lanes,
+        final=take(final),
+        best=take(best.policy),
+        best_score=np.asarray(best.score)[: len(lanes)],
+        env_steps=plan_phases(group, options)[phase].env_steps(progress["update"]),
+        best_env_steps=np.asarray(best.env_steps)[: len(lanes)],
+        is_done=progress["is_done"],
+    )
+
+
+def _shapes(group: Group, phase: int, lanes: int) -> Any:
+    """Shapes of what a wave saves: state, best, totals."""
+    ctx = jax.eval_shape(lambda: lane_context([group.lanes[0]], 1))
+    one = jax.tree.map(
+        lambda batched, sub: jax.tree.map(
+            lambda s: jax.ShapeDtypeStruct(s.shape[1:] if batched else s.shape, s.dtype), sub
+        ),
+        CONTEXT_AXES,
+        ctx,
+    )
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    state: Any = None
+    for stage in group.phases[: phase + 1]:
+        if stage.begin is None:
+            state = jax.eval_shape(stage.algorithm.init, key, one)
+        else:
+            state = jax.eval_shape(stage.begin, state, key, one)
+    algorithm = group.phases[phase].algorithm
+    metrics = jax.eval_shape(algorithm.update, state, one)[1]
+    totals = jax.eval_shape(lambda: zero_totals(list(metrics)))
+    best = Best(
+        jax.eval_shape(algorithm.policy, state),
+        jax.eval_shape(lambda: jnp.zeros((), jnp.float32)),
+        jax.eval_shape(lambda: jnp.zeros((), jnp.int32)),
+    )
+    return jax.tree.map(lambda s: jax.ShapeDtypeStruct((lanes, *s.shape), s.dtype), (state, best, totals))
+
+
+def evaluate(
+    run_dir: str | Path,
+    *,
+    episodes: int | None = None,
+    lane: int | None = None,
+    warn: Callable[[str], None] = lambda _: None,
+) -> list[Evaluation]:
+    """What the final and the best policy of every lane achieve on fresh episodes, from the newest checkpoints.
+
+    Args:
+      run_dir: the run folder; the run may be unfinished.
+      episodes: at least so many a policy, in batches of the run's `eval_episodes`; None for its `absolute_episodes`.
+      lane: this lane only; None for all.
+      warn: is told of checkpoints that could not be read.
+
+    Raises:
+      ValueError: for a folder without checkpoints, or a lane that the run does not have.
+    """
+    if episodes is not None and not 1 <= episodes <= 10**7:
+        raise ValueError(f"episodes must be in 1..{10**7:,}, got {episodes:,}")
+    return list(evaluate_trained(restore_policies(run_dir, warn=warn), episodes=episodes, lane=lane))
+
+
+def evaluate_trained(
+    waves: list[Trained], *, episodes: int | None = None, lane: int | None = None
+) -> Iterator[Evaluation]:
+    """`evaluate` for restored policies."""
+    known = [one.index for trained in waves for one in trained.lanes]
+    check_lane(lane, known)
+    for trained in waves:
+        chosen = [i for i, one in enumerate(trained.lanes) if lane is None or one.index == lane]
+        if chosen:
+            yield from _evaluate(trained, chosen, episodes)
+
+
+def check_lane(lane: int | None, known: list[int]) -> None:
+    """Refuses a lane that is not among `known`."""
+    if lane is not None and lane not in known:
+        raise ValueError(f"no lane {lane} with a checkpoint; there are {min(known)}..{max(known)}")
+
+
+def _evaluate(trained: Trained, chosen: list[int], episodes: int | None) -> Iterator[Evaluation]:
+    options, group = trained.options, trained.group
+    wanted = episodes or options.absolute_episodes or options.eval_episodes
+    size = min(wanted, options.eval_episodes)
+    batches = math.ceil(wanted / size)
+    lanes, placement = pad_lanes([trained.lanes[i] for i in chosen], options)
+    pick = np.array(chosen + [chosen[-1]] * (len(lanes) - len(chosen)))
+    ctx = trained.context(lanes)
+    seeds = jnp.asarray([lane.seed for lane in lanes], jnp.int32)
+    algorithm = group.phases[trained.phase].algorithm
+    fn = functools.partial(evaluate_policy, algorithm, group.env, episodes=size, max_steps=options.eval_max_steps)
+    program = jax.jit(placement.over_lanes(fn, (True, CONTEXT_AXES, True)))
+    for name, policies in (("final", trained.final), ("best", trained.best)):
+        if name == "best" and not np.isfinite(trained.best_score).all():
+            continue  # nothing has been evaluated yet
+        policy = jax.tree.map(lambda x: x[pick], policies)
+        keys = [eval_keys(seeds, jnp.asarray(_FIRST_EVALUATION + k, jnp.int32)) for k in range(batches)]
+        results = [program(policy, ctx, key) for key in keys]
+        means = {metric: np.mean([np.asarray(r[metric]) for r in results], axis=0) for metric in results[0]}
+        for place, index in enumerate(chosen):
+            one = trained.lanes[index]
+            yield Evaluation(
+                lane=one.index,
+                point=one.point,
+                seed=one.seed,
+                overrides=dict(one.overrides),
+                policy=name,
+                env_steps=int(trained.best_env_steps[index]) if name == "best" else trained.env_steps,
+                episodes=batches * size,
+                optimum=one.optimum,
+                metrics={metric: float(values[place]) for metric, values in means.items()},
+            )
+
+
+def make_act(trained: Trained, lane: int, policy: str = "best") -> Callable[[jax.Array, TimeStep], jax.Array]:
+    """`(key, timestep) -> action` for one instance of the environment, as `jaxmarl_envs.record_episode` wants it.
+
+    It keeps the memory of one episode: make a new one for the next.
+
+    Args:
+      trained: holds the lane.
+      lane: its index in the run.
+      policy: "best" or "final".
+    """
+    index = [one.index for one in trained.lanes].index(lane)
+    algorithm = trained.group.phases[trained.phase].algorithm
+    ctx = trained.context([trained.lanes[index]])
+    ctx = jax.tree.map(lambda batched, sub: jax.tree.map(lambda x: x[0] if batched else x, sub), CONTEXT_AXES, ctx)
+    chosen = jax.tree.map(lambda x: x[index], trained.best if policy == "best" else trained.final)
+    step = jax.jit(lambda carry, timestep, key: algorithm.act(chosen, carry, timestep, key, ctx))
+    memory = [algorithm.init_carry(1)]
+
+    def act(key: jax.Array, timestep: TimeStep) -> jax.Array:
+        action, memory[0] = step(memory[0], jax.tree.map(lambda x: x[None], timestep), key)
+        return action[0]
+
+    return act

@@ -1,0 +1,169 @@
+"""Mistakes: exit code 2, one line that names the thing, what was received, what is accepted; nothing is written."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import TINY_MAPPO, Cli
+
+XOR = "train mappo --env matrix/xor"
+SWEEP = "sweep mappo --env matrix/random-2x3"
+
+
+@pytest.mark.parametrize(
+    ("line", "parts"),
+    [
+        ("trian mappo", ["unknown command 'trian'", "did you mean 'train'?", "sweep", "algos"]),
+        ("--frob", ["unknown option '--frob'"]),
+        ("train", ["missing the algorithm", "mappo", "tad-ppo"]),
+        ("train mapo --env matrix/xor", ["unknown algorithm 'mapo'", "did you mean 'mappo'?", "happo"]),
+        ("train mappo", ["missing --env"]),
+        ("train mappo --env matrix/xr", ["unknown environment 'matrix/xr'", "did you mean 'matrix/xor'?"]),
+        ("train mappo --env climbing", ["unknown environment 'climbing'", "did you mean 'matrix/climbing'?"]),
+        (f"{XOR} --seed 3", ["unknown option --seed;", "did you mean --seeds?"]),
+        (f"{XOR} --learning_rate 3", ["--learning_rate", "did you mean --mappo.learning-rate?"]),
+        (f"{XOR} --happo.clip 0.1", ["--happo.clip", "did you mean --mappo.clip?"]),
+        (f"{XOR} --grid clip=1", ["--grid", "sweep"]),
+        (f"{XOR} extra", ["unexpected argument: extra"]),
+        (f"{XOR} --seeds 0", ["seeds must be at least 1, got 0"]),
+        (f"{XOR} --seeds -1", ["seeds must be at least 1, got -1"]),
+        (f"{XOR} --seeds 1e12", ["seeds must stay below 2**31", "999999999999"]),
+        (f"{XOR} --seeds 1000000000", ["1,000,000,000 lanes", "at most 100,000"]),
+        (f"{XOR} --seeds 1.5", ["--seeds", "expected an integer, got '1.5'"]),
+        (f"{XOR} --total-steps 1e30", ["total_steps must be at most 2,147,483,647"]),
+        (f"{XOR} --total-steps 10", ["total_steps must cover at least one update", "got 10"]),
+        (f"{XOR} --lane-mode foo", ["'foo'", "--lane-mode", "'auto', 'map', 'vmap', 'envs'"]),
+        (f"{XOR} --sinks tensorbord", ["'tensorbord'", "--sinks", "'tensorboard', 'wandb'"]),
+        (f"{XOR} --mappo.num-envs -3", ["num_envs must be at least 1, got -3"]),
+        (f"{XOR} --mappo.learning-rate abc", ["--mappo.learning-rate", "'abc'"]),
+        (f"{XOR} --mappo.value-loss hubr", ["'hubr'", "'mse', 'huber'"]),
+        (f"{XOR} --mappo.minibatches 7", ["minibatches must divide", "got 7"]),
+        (f"{XOR} --env.horizon 0", ["matrix/xor: horizon must be an integer of at least 1, got 0"]),
+        (f"{XOR} --env.horizn 3", ["matrix/xor: unknown option 'horizn'", "accepted: horizon"]),
+        (f"{XOR} --env.horizon", ["--env.horizon needs a value"]),
+        (f"{XOR} --env.horizon=1 --env.horizon 2", ["--env.horizon is given twice"]),
+        (f"{XOR} --resume", ["--resume needs --run-dir"]),
+        (SWEEP, ["missing --grid"]),
+        (f"{SWEEP} --grid learning-rte=1,2", ["no field 'learning_rte'", "did you mean 'learning_rate'?", "env.NAME"]),
+        (f"{SWEEP} --grid lr=1,2", ["no field 'lr'", "did you mean 'learning_rate'?"]),
+        (f"{SWEEP} --grid clip", ["--grid needs FIELD=VALUE", "'clip'"]),
+        (f"{SWEEP} --grid clip=", ["--grid needs FIELD=VALUE", "'clip='"]),
+        (f"{SWEEP} --grid clip=1,,2", ["'clip=1,,2'", "empty value"]),
+        (f"{SWEEP} --grid clip=a,b", ["clip must be float, got 'a'"]),
+        (f"{SWEEP} --grid clip=1,1.0", ["'clip=1,1.0'", "twice"]),
+        (f"{SWEEP} --grid clip=0.1 --grid clip=0.2", ["'clip' is given twice"]),
+        (f"{SWEEP} --grid num-envs=-1,4", ["num_envs must be at least 1, got -1"]),
+        (f"{SWEEP} --grid env.sed=0:5", ["matrix/random-2x3: unknown option 'sed'", "seed"]),
+        (f"{SWEEP} --grid env.seed=5:5", ["range 5:5 is empty"]),
+        (f"{SWEEP} --grid env.seed=0:1000000000", ["1,000,000,000 values", "at most 100,000"]),
+        (f"{SWEEP} --grid env.seed=0:5000 --seeds 50", ["5,000 points x 50 seeds are 250,000 lanes"]),
+        ("resume nowhere", ["'nowhere' is not a run folder"]),
+        ("eval nowhere", ["'nowhere' is not a run folder"]),
+        ("eval nowhere --episodes 0", ["episodes must be at least 1, got 0"]),
+        ("eval nowhere --render x.jpg", ["x.jpg", ".gif or .png"]),
+        ("table nowhere", ["nowhere", "no such run folder"]),
+        ("plot", ["missing RUN"]),
+        ("export nowhere", ["missing --out"]),
+        ("envs --family matri", ["unknown family 'matri'", "did you mean 'matrix'?", "hallway"]),
+        ("envs --check nomodule:A", ["cannot import 'nomodule'"]),
+        ("envs --check json:Decoder", ["no 'Decoder' in 'json'"]),
+        ("envs --check nothing", ["MODULE:CLASS", "'nothing'"]),
+        ("algos mapo", ["unknown algorithm 'mapo'", "did you mean 'mappo'?"]),
+        ("bench env-steppin", ["unknown benchmark 'env-steppin'", "did you mean 'env-stepping'?"]),
+        ("plan mappo --env matrix/xor --seeds 0", ["seeds must be at least 1, got 0"]),
+    ],
+)
+def test_one_line_and_exit_code_2(cli: Cli, in_tmp: Path, line: str, parts: list[str]) -> None:
+    error = cli(line).error
+    for part in parts:
+        assert part in error
+    assert not list(in_tmp.iterdir())
+
+
+def test_json_mode_reports_the_error_as_its_last_line(cli: Cli) -> None:
+    outcome = cli(f"--json {XOR} --seeds 0")
+    assert outcome.json == {"command": "train", "exit_code": 2, "error": "seeds must be at least 1, got 0"}
+    assert "seeds must be at least 1" in outcome.error
+
+
+def test_debug_adds_the_traceback(cli: Cli) -> None:
+    outcome = cli(f"{XOR} --seeds 0 --debug")
+    assert outcome.code == 2 and "Traceback" in outcome.err
+
+
+def _contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_a_run_is_never_overwritten(cli: Cli, finished_run: Path) -> None:
+    before = _contents(finished_run)
+    error = cli(f"{XOR} --run-dir {finished_run}").error
+    assert "already holds a run" in error and f"resume {finished_run}" in error
+    assert _contents(finished_run) == before
+
+
+def test_other_files_are_not_overwritten_either(cli: Cli, in_tmp: Path) -> None:
+    (in_tmp / "folder").mkdir()
+    (in_tmp / "folder" / "thesis.tex").write_text("all of it")
+    assert "not an empty folder" in cli(f"{XOR} --run-dir folder").error
+    assert "not an empty folder" in cli(f"{XOR} --run-dir folder/thesis.tex").error
+    assert (in_tmp / "folder" / "thesis.tex").read_text() == "all of it"
+
+
+def test_a_folder_that_cannot_be_written(cli: Cli) -> None:
+    error = cli(f"{XOR} --run-dir /proc/no/run").error
+    assert "'/proc/no/run' cannot be written" in error
+
+
+def test_another_configuration_is_refused_field_by_field(cli: Cli, finished_run: Path) -> None:
+    before = _contents(finished_run)
+    error = cli(f"{XOR} --run-dir {finished_run} --resume --seeds 2 {TINY_MAPPO} --mappo.clip 0.3").error
+    assert "config.clip is 0.2 in the run, got 0.3" in error
+    assert "seeds" not in error
+    assert _contents(finished_run) == before
+
+
+def test_questions_that_a_run_cannot_answer(cli: Cli, finished_run: Path, in_tmp: Path) -> None:
+    assert "no lane 9" in cli(f"eval {finished_run} --lane 9").error
+    assert "no eval metric 'retrn'; it has episode_length, return" in cli(f"plot {finished_run} --metric retrn").error
+    assert "'.bmp'; accepted: .png, .svg, .pdf" in cli(f"plot {finished_run} --out x.bmp").error
+    assert "'.csv'" in cli(f"export {finished_run} --out x.csv").error
+    assert "cannot be written" in cli(f"export {finished_run} --out /proc/no/x.json").error
+    assert not list(in_tmp.iterdir())
+
+
+BROKEN = """
+import dataclasses, jax.numpy as jnp
+from jaxmarl_envs import EnvSpec, restart, transition
+
+@dataclasses.dataclass(frozen=True)
+class Broken:
+    default_params = None
+    @property
+    def spec(self):
+        return EnvSpec("mine/broken", n_agents=2, obs_shape=(3,), num_actions=2)
+    def reset(self, key, params):
+        return jnp.zeros(()), restart(self.spec, obs=jnp.zeros((2, 4)))
+    def step(self, key, state, action, params):
+        return state, transition(self.spec, obs=jnp.zeros((2, 4)), reward=0.0, terminated=True)
+
+def needs(argument):
+    return argument
+"""
+
+
+def test_an_environment_that_breaks_the_protocol(cli: Cli, in_tmp: Path) -> None:
+    (in_tmp / "my_broken_env.py").write_text(BROKEN)
+    error = cli("envs --check my_broken_env:Broken")
+    assert "'mine/broken' breaks the protocol" in error.error
+    assert "obs" in error.err and "[2, 4]" in error.err
+    assert "did you mean 'Broken'?" in cli("envs --check my_broken_env:Brokn").error
+    assert "cannot be made without arguments" in cli("envs --check my_broken_env:needs").error
+
+
+def test_a_fresh_process_reports_mistakes_the_same_way(in_tmp: Path) -> None:
+    command = [sys.executable, "-m", "jaxmarl_suite.cli", *f"{XOR} --seeds 0".split()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "error: seeds must be at least 1, got 0\n")

@@ -1,0 +1,167 @@
+"""Every command once, for people and for programs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import jaxmarl_suite
+from jaxmarl_suite.cli._parse import literal, parse_grid, take_env_options
+from tests.cli.conftest import TINY_MAPPO, Cli
+
+
+def test_train_in_a_pipe_prints_plain_lines(cli: Cli, in_tmp: Path) -> None:
+    outcome = cli(f"train mappo --env matrix/xor --seeds 2 {TINY_MAPPO}")
+    assert outcome.code == 0, outcome.err
+    assert "\x1b" not in outcome.out and "\r" not in outcome.out
+    for part in ("runs/matrix-xor-mappo-001", "100%", "return", "final return", "optimum 1.00"):
+        assert part in outcome.out
+    assert (in_tmp / "runs/matrix-xor-mappo-001/summary.json").is_file()
+
+
+def test_train_for_a_program(cli: Cli, in_tmp: Path) -> None:
+    outcome = cli(f"train mappo --env matrix/xor --json --seeds 2 --run-dir mine {TINY_MAPPO}")
+    assert outcome.out.count("\n") == 1
+    assert outcome.json["command"] == "train" and outcome.json["status"] == "finished"
+    assert outcome.json["run_dir"] == "mine" and len(outcome.json["lanes"]) == 2
+    assert "final return" in outcome.err
+
+
+def test_quiet_keeps_results_only(cli: Cli, in_tmp: Path) -> None:
+    outcome = cli(f"--quiet train mappo --env matrix/xor --seeds 2 {TINY_MAPPO}")
+    assert outcome.err == "" and "final return" in outcome.out and "100%" not in outcome.out
+
+
+def test_sweep_over_settings_and_instances(cli: Cli, in_tmp: Path) -> None:
+    grid = "--grid learning-rate=1e-4,3e-4 --grid env.seed=0:2"
+    outcome = cli(f"--json sweep mappo --env matrix/random-2x2 --seeds 2 --run-dir mine {grid} {TINY_MAPPO}")
+    assert outcome.code == 0, outcome.err
+    config = json.loads((in_tmp / "mine/config.json").read_text())
+    assert config["grid"] == {"learning_rate": [1e-4, 3e-4], "env.seed": [0, 1]}
+    assert len(outcome.json["lanes"]) == 8
+
+
+def test_resume_of_a_finished_run_says_so(cli: Cli, finished_run: Path) -> None:
+    outcome = cli(f"resume {finished_run} --json")
+    assert outcome.json["status"] == "finished"
+    assert "finished already" in outcome.err
+
+
+def test_eval_prints_every_lane_and_draws(cli: Cli, finished_run: Path, in_tmp: Path) -> None:
+    outcome = cli(f"eval {finished_run} --episodes 8 --render episode.png --json")
+    assert outcome.code == 0, outcome.err
+    found = outcome.json["evaluations"]
+    assert [(one["lane"], one["policy"]) for one in found] == [(0, "final"), (1, "final"), (0, "best"), (1, "best")]
+    assert all(one["episodes"] == 8 and 0 <= one["metrics"]["return"] <= 1 for one in found)
+    assert (in_tmp / "episode.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_evaluating_agrees_with_the_run(finished_run: Path) -> None:
+    """Greedy policies of a deterministic one-shot game score the same on any episodes."""
+    summary = json.loads((finished_run / "summary.json").read_text())
+    found = {(one.lane, one.policy): one.metrics["return"] for one in jaxmarl_suite.evaluate(finished_run, episodes=4)}
+    for lane in summary["lanes"]:
+        assert found[lane["lane"], "final"] == pytest.approx(lane["eval"]["return"])
+        assert found[lane["lane"], "best"] == pytest.approx(lane["absolute"]["return"])
+
+
+def test_results_of_runs(cli: Cli, finished_run: Path, in_tmp: Path) -> None:
+    assert cli(f"plot {finished_run}").code == 0 and (in_tmp / "curves.png").is_file()
+    assert cli(f"table {finished_run}").out.startswith("| environment |")
+    assert cli(f"table {finished_run} --json").json["rows"][0]["num_lanes"] == 2
+    assert cli(f"export {finished_run} --out a.json").code == 0 and json.loads((in_tmp / "a.json").read_text())
+    assert cli(f"export {finished_run} --out a.npz").code == 0 and (in_tmp / "a.npz").is_file()
+
+
+def test_plan_compiles_and_writes_nothing(cli: Cli, in_tmp: Path) -> None:
+    outcome = cli(f"plan mappo --env matrix/xor --seeds 2 --json {TINY_MAPPO}")
+    assert outcome.code == 0, outcome.err
+    (program,) = outcome.json["programs"]
+    assert program["lanes"] == program["lanes_at_once"] == 2 and program["memory_bytes"] > 0
+    assert program["phases"][0]["updates"] == 8 and "policy_loss" in program["phases"][0]["train_metrics"]
+    assert not list(in_tmp.iterdir())
+
+
+def test_catalogues(cli: Cli) -> None:
+    assert "matrix/climbing" in cli("envs").out
+    environments = cli("envs --family hallway --json").json["environments"]
+    assert {one["id"] for one in environments} >= {"hallway/4-4"}
+    assert "tad-ppo" in cli("algos").out
+    settings = {one["field"]: one for one in cli("algos mappo --json").json["settings"]}
+    assert settings["clip"]["default"] == 0.2 and settings["clip"]["in a sweep"] == "same program"
+    assert settings["num_envs"]["meaning"] == "Environments stepped in parallel."
+    assert cli("envs --check matrix/xor --json").json["ok"] is True
+    assert "env-stepping" in cli("bench --json").json["benchmarks"]
+
+
+def test_bench_without_a_checkout(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jaxmarl_suite.cli._bench._scripts", lambda: {})
+    assert "a checkout of the sources" in cli("bench env-stepping").error
+
+
+@pytest.mark.parametrize(
+    "command", ["train", "sweep", "plan", "resume", "eval", "plot", "table", "export", "envs", "algos"]
+)
+def test_every_command_has_help(cli: Cli, command: str) -> None:
+    outcome = cli(f"{command} --help")
+    assert outcome.code == 0 and f"usage: jaxmarl-suite {command}" in outcome.out
+
+
+def test_help_of_an_algorithm_lists_its_settings(cli: Cli) -> None:
+    out = cli("train mappo --help").out
+    assert "--mappo.learning-rate" in out and "Adam's step size for the actor." in out and "--total-steps" in out
+
+
+def test_help_and_the_package_import_no_jax() -> None:
+    for line in ("import jaxmarl_suite", "from jaxmarl_suite.cli import main; main(['--help']); main(['trian'])"):
+        code = f"import sys; {line}; assert 'jax' not in sys.modules and 'tyro' not in sys.modules"
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+
+
+def test_numbers_and_grids() -> None:
+    from jaxmarl_suite.algorithms import get
+
+    config = get("mappo").defaults or get("mappo").config()
+    grid = parse_grid(["learning-rate=1e-4,1", "hidden=(8,8),(16,)", "recurrent=true,false", "env.seed=0:2,7"], config)
+    assert grid == {
+        "learning_rate": [1e-4, 1.0],
+        "hidden": [[8, 8], [16]],
+        "recurrent": [True, False],
+        "env.seed": [0, 1, 7],
+    }
+    assert take_env_options(["a", "--env.x-y", "-3", "--env.z=true", "--env", "b"]) == (
+        {"x_y": -3, "z": True},
+        ["a", "--env", "b"],
+    )
+    assert [literal(text) for text in ("1", "1e3", "none", "a-b", "(1, 2)")] == [1, 1e3, None, "a-b", (1, 2)]
+
+
+def test_an_interrupt_saves_says_how_to_resume_and_resumes(cli: Cli, in_tmp: Path) -> None:
+    sizes = TINY_MAPPO.replace("--total-steps 256", "--total-steps 64000000")
+    command = f"{sys.executable} -m jaxmarl_suite.cli train mappo --env matrix/xor --run-dir mine --seeds 2 {sizes}"
+    process = subprocess.Popen(
+        command.split(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
+    )
+    deadline = time.monotonic() + 60
+    while not (in_tmp / "mine/checkpoints").is_dir() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(2.0)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert 'interrupted: stopped and saved; continue with "jaxmarl-suite resume mine"' in err
+    assert "Traceback" not in err
+    assert json.loads((in_tmp / "mine/summary.json").read_text())["status"] == "interrupted"
+    found = cli("eval mine --episodes 4 --json").json["evaluations"]
+    assert {one["policy"] for one in found} == {"final"}  # nothing was evaluated before the interrupt
+
+
+def test_divergence_is_a_failure_not_a_mistake(cli: Cli, in_tmp: Path) -> None:
+    outcome = cli(f"train mappo --env matrix/xor --run-dir mine --mappo.learning-rate nan {TINY_MAPPO}")
+    assert outcome.code == 1
+    assert "not finite" in outcome.err and "Traceback" not in outcome.err
