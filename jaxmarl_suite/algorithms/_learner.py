@@ -66,7 +66,7 @@ def fit(
         (_, metrics), grads = gradient(learner.params, minibatch)
         with jax.numpy_dtype_promotion("standard"):  # optax's bias correction mixes float and integer
             updates, opt = optimizer.update(grads, learner.opt, learner.params)
-        metrics["grad_norm"] = optax.global_norm(grads)
+        metrics["grad_norm"] = jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(grads)))
         return Learner(optax.apply_updates(learner.params, updates), opt), metrics
 
     def epoch(learner: Learner, key: jax.Array) -> tuple[Learner, dict[str, jax.Array]]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import reference_ppo as reference
 from jaxmarl_envs import VectorEnv
-from toy_envs import Noisy, context
+from toy_envs import Noisy, ThreeSteps, context
 
 from jaxmarl_suite import algorithms
 from jaxmarl_suite.algorithms import _ppo
@@ -19,6 +19,7 @@ from jaxmarl_suite.ops import ValueNorm
 ENV = Noisy()
 N, A = ENV.spec.n_agents, ENV.spec.num_actions
 PROGRESS = 0.3
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 CASES = [
     *itertools.product(("ippo", "mappo", "tad-ppo"), ("forward", "recurrent"), (True, False)),
     ("happo", "forward", False),
@@ -52,7 +53,7 @@ def config_of(name, memory, shared, **more):
     return spec.config(**(settings | more))
 
 
-def random_state(algorithm, config, ctx, seed=0):
+def random_state(algorithm, config, ctx, env=ENV, seed=0):
     """A state in the middle of training, made without compiling `init`: everything is random, nothing is zero."""
     rng = np.random.default_rng(seed)
 
@@ -73,7 +74,7 @@ def random_state(algorithm, config, ctx, seed=0):
         actor=fill(ppo.actor),
         critic=fill(ppo.critic),
         value_norm=ValueNorm(jnp.float32(0.4), jnp.float32(1.5), jnp.float32(0.6)),
-        env=reset(config.num_envs),
+        env=jax.jit(VectorEnv(env, config.num_envs).reset)(jax.random.key(5), ctx.env_params),
         actor_carry=noise(ppo.actor_carry),
         critic_carry=noise(ppo.critic_carry),
         key=jax.random.key(seed),
@@ -81,10 +82,6 @@ def random_state(algorithm, config, ctx, seed=0):
     if ppo is shapes or not hasattr(shapes, "ppo"):
         return ppo
     return dataclasses.replace(shapes, ppo=ppo, student=fill(shapes.student))
-
-
-def reset(num_envs):
-    return jax.jit(VectorEnv(ENV, num_envs).reset)(jax.random.key(5), ())
 
 
 def update_and_rollout(algorithm):
@@ -148,7 +145,7 @@ def run():
             (phase, *_) = algorithms.get(case[0]).build(config, ENV)
             ctx = context(config, ENV, clock=3, horizon=10)
             state = random_state(phase.algorithm, config, ctx)
-            fn = jax.jit(update_and_rollout(phase.algorithm), compiler_options={"xla_backend_optimization_level": 0})
+            fn = jax.jit(update_and_rollout(phase.algorithm), compiler_options=QUICK)
             made[case] = (config, state, *fn(state, ctx))
         return made[case]
 
@@ -208,14 +205,37 @@ def test_update(run, case):
     assert metrics["illegal"].total == 0
 
 
-@pytest.mark.parametrize("name, memory, shared", [("ippo", "recurrent", False), ("mappo", "forward", True),
-                                                  ("happo", "forward", False), ("tad-ppo", "recurrent", True)])  # fmt: skip
+def test_happo_of_one_agent_is_mappo():
+    """Nobody comes before the only agent, so nothing weights its advantages."""
+    env = Noisy(n_agents=1)
+    results = []
+    for name in ("mappo", "happo"):
+        config = config_of(name, "forward", False)
+        (phase,) = algorithms.get(name).build(config, env)
+        ctx = context(config, env)
+        state = random_state(phase.algorithm, config, ctx, env)
+        results.append(jax.jit(phase.algorithm.update, compiler_options=QUICK)(state, ctx))
+    (mappo, mappo_metrics), (happo, happo_metrics) = results
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)  # noqa: E731
+    jax.tree.map(close, (mappo.actor, mappo.critic, mappo_metrics), (happo.actor, happo.critic, happo_metrics))
+
+
+@pytest.mark.parametrize(
+    "name, memory, shared",
+    [
+        ("mappo", "forward", True),
+        ("ippo", "forward", True),
+        ("happo", "forward", False),
+        ("tad-ppo", "recurrent", True),
+    ],
+)
 def test_first_gradient_step_starts_from_ratio_one_and_runs_without_jit(name, memory, shared):
     """With a single epoch new and old policy are the same: no divergence, nothing clipped; and nothing needs tracing."""
-    config = config_of(name, memory, shared, num_envs=2, rollout_length=2, chunk_length=2, epochs=1)
-    (phase, *_) = algorithms.get(name).build(config, ENV)
-    ctx = context(config, ENV)
-    state = random_state(phase.algorithm, config, ctx)
+    config = config_of(name, memory, shared, num_envs=2, rollout_length=1, chunk_length=1, epochs=1)
+    env = ThreeSteps()
+    (phase, *_) = algorithms.get(name).build(config, env)
+    ctx = context(config, env)
+    state = random_state(phase.algorithm, config, ctx, env)
     with jax.disable_jit():
         after, metrics = phase.algorithm.update(state, ctx)
     assert metrics["approx_kl"] == pytest.approx(0.0, abs=1e-6)

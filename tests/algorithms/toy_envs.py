@@ -49,35 +49,32 @@ class Noisy:
             metrics=("illegal",),
         )
 
-    def _show(self, key):
-        obs_key, state_key, mask_key, legal_key = jax.random.split(key, 4)
-        mask = jax.random.bernoulli(mask_key, 0.6, (self.n_agents, 3))
-        legal = jax.random.randint(legal_key, (self.n_agents,), 1, 3)
-        mask = mask | jax.nn.one_hot(legal, 3, dtype=bool)
+    def _draw(self, key):
+        """Observations, state, masks, reward and end from one draw of bits, which is quick to compile."""
+        n = self.n_agents
+        draws = jax.random.uniform(key, (6 * n + 4,))
+        obs, view, loose, legal, rest = jnp.split(draws, [2 * n, 2 * n + 2, 5 * n + 2, 6 * n + 2])
+        mask = (loose.reshape(n, 3) < 0.6) | jax.nn.one_hot(jnp.where(legal < 0.5, 1, 2), 3, dtype=bool)
         mask = mask.at[1:2, 0].set(False)
-        obs = jax.random.normal(obs_key, (self.n_agents, 2))
-        return obs, jax.random.normal(state_key, (2,)) if self.has_state else None, mask
+        return 4 * obs.reshape(n, 2) - 2, 4 * view - 2 if self.has_state else None, mask, 4 * rest[0] - 2, rest[1]
 
     def reset(self, key, params):
-        obs, state, mask = self._show(key)
+        obs, view, mask, _, _ = self._draw(key)
         zero = jnp.zeros(())
         return NoisyState(mask, zero), restart(
-            self.spec, obs=obs, state=state, action_mask=mask, metrics={"illegal": zero}
+            self.spec, obs=obs, state=view, action_mask=mask, metrics={"illegal": zero}
         )
 
     def step(self, key, state, action, params):
-        show_key, reward_key, end_key = jax.random.split(key, 3)
         legal = (state.mask & jax.nn.one_hot(action, 3, dtype=bool)).any(-1)
         illegal = state.illegal + (~legal).sum().astype(jnp.float32)
-        obs, view, mask = self._show(show_key)
-        end = jax.random.uniform(end_key)
-        reward = jax.random.normal(reward_key) + action.sum().astype(jnp.float32) + jnp.where(legal.all(), 0.0, 10.0)
+        obs, view, mask, reward, end = self._draw(key)
         return NoisyState(mask, illegal), transition(
             self.spec,
             obs=obs,
             state=view,
             action_mask=mask,
-            reward=reward,
+            reward=reward + action.sum().astype(jnp.float32) + jnp.where(legal.all(), 0.0, 10.0),
             terminated=end < 0.25,
             truncated=end > 0.75,
             metrics={"illegal": illegal},

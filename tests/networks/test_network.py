@@ -77,7 +77,7 @@ def test_gru_equations():
     """Cho et al. 2014 in the form with the reset gate after the product: one step in numpy."""
     network = make_network(D, OUT, hidden=(), memory_size=H)
     params = random_params(network)
-    carry, x, extra, start = random_inputs(H)
+    carry, x, extra, _ = random_inputs(H)
     _, after = network.step(params, carry, x[0], extra[0, ..., :0], jnp.zeros((E,), bool))
     cell = jax.tree.map(np.asarray, params["cell"]["params"])
 

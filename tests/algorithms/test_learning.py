@@ -1,0 +1,98 @@
+"""Known optima reached, known failures shown, known values learned."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import jaxmarl_envs
+import numpy as np
+import pytest
+from toy_envs import ThreeSteps, ThreeStepsParams, context
+
+from jaxmarl_suite import algorithms
+
+# Both with three actions, so that one program plays both. In "xor" the third action is useless.
+CLIMBING = ((11, -30, 0), (-30, 7, 6), (0, 0, 5))
+XOR = ((0, 1, 0), (1, 0, 0), (0, 0, 0))
+
+
+def train(phases, config, env, env_params, updates):
+    """The last phase's algorithm, and states and metrics of one lane for each row of `env_params`."""
+    lanes = jax.tree.leaves(env_params)[0].shape[0]
+    state = metrics = None
+    for phase, horizon in zip(phases, updates):
+
+        def run(key, previous, params, phase=phase, horizon=horizon):
+            ctx = context(config, env, horizon=horizon, env_params=params)
+            init_key, key = jax.random.split(key)
+            algorithm = phase.algorithm
+            state = algorithm.init(init_key, ctx) if phase.begin is None else phase.begin(previous, init_key, ctx)
+
+            def update(clock, carried):
+                return algorithm.update(carried[0], dataclasses.replace(ctx, clock=clock))
+
+            first = algorithm.update(state, dataclasses.replace(ctx, clock=jnp.int32(0)))
+            return jax.lax.fori_loop(1, horizon, update, first)
+
+        keys = jax.random.split(jax.random.key(3), lanes)
+        state, metrics = jax.jit(jax.vmap(run))(keys, state, env_params)
+    return phases[-1].algorithm, state, metrics
+
+
+def greedy_payoffs(env, algorithm, state, env_params, acts):
+    """What each policy earns in the one-shot games, [lane] each."""
+
+    def play(state, params):
+        timestep = jax.tree.map(lambda a: a[None], env.reset(jax.random.key(0), params)[1])
+        carry = algorithm.init_carry(1)
+        ctx = context(None, env, env_params=params)
+        results = {}
+        for name, act in acts.items():
+            action, _ = act(algorithm.policy(state), carry, timestep, jax.random.key(0), ctx)
+            results[name] = params.payoff[0, 3 * action[0, 0] + action[0, 1]]
+        return results
+
+    return jax.jit(jax.vmap(play))(state, env_params)
+
+
+@pytest.mark.parametrize(
+    "name, climbing",
+    [
+        ("ippo", 7),  # the best joint action is dangerous for agents that act independently: they settle on 7
+        ("mappo", 7),
+        ("happo", 7),
+        ("tad-ppo", 11),
+    ],
+)
+def test_climbing_and_xor(name, climbing):
+    """Equal settings for all. The entropy bonus starts high and is annealed to 0; without it TAD-PPO's teacher gives up the
+    best action before the other agent has learned to answer it, and ends on 7 as well.
+    """
+    spec = algorithms.get(name)
+    config = dataclasses.replace(
+        spec.defaults or spec.config(), num_envs=64, rollout_length=1, epochs=4, hidden=(16,), learning_rate=4e-3,
+        critic_learning_rate=1e-2, entropy=1.0,
+    )  # fmt: skip
+    if name == "tad-ppo":
+        config = dataclasses.replace(config, distill_learning_rate=1e-2)
+    env = jaxmarl_envs.make("matrix/climbing")
+    payoff = jnp.asarray([CLIMBING, XOR], jnp.float32).reshape(2, 1, 9)
+    successor = jnp.stack([jnp.asarray(env.default_params.successor)] * 2)
+    env_params = dataclasses.replace(env.default_params, payoff=payoff, successor=successor)
+    algorithm, state, _ = train(spec.build(config, env), config, env, env_params, (120, 40))
+    acts = {"own": algorithm.act, **algorithm.extra_acts}
+    for policy, earned in greedy_payoffs(env, algorithm, state, env_params, acts).items():
+        np.testing.assert_array_equal(earned, [climbing, 1], err_msg=policy)
+
+
+@pytest.mark.parametrize("name", ["mappo", "tad-ppo"])
+def test_a_time_limit_is_not_an_end(name):
+    """Reward 1 a step, γ = 1/2. Cut after three steps every state is worth 1 / (1 - γ) = 2; ended there, 7/4, 3/2, 1."""
+    env = ThreeSteps()
+    config = algorithms.get(name).config(
+        num_envs=4, rollout_length=3, epochs=4, gamma=0.5, hidden=(8,), critic_learning_rate=2e-2
+    )
+    phases = algorithms.get(name).build(config, env)[:1]
+    env_params = ThreeStepsParams(terminates=jnp.array([False, True]))
+    _, _, metrics = train(phases, config, env, env_params, (100,))
+    np.testing.assert_allclose(metrics["value"], [2.0, (7 / 4 + 3 / 2 + 1) / 3], atol=0.03)
