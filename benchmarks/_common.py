@@ -1,0 +1,417 @@
+"""What the benchmarks share: options, clocks, the machine's description, tables, comparing with an earlier result."""
+
+import dataclasses
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "benchmarks" / "README.md"
+SCHEMA = 1
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
+
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What every benchmark can do with its result."""
+
+    json: Path | None = None
+    """Where to write the result."""
+    compare: Path | None = None
+    """An earlier result: print old, new and their ratio for each row, and fail where something got slower."""
+    tolerance: float = 0.1
+    """Share of a throughput that may be lost before --compare fails."""
+    readme: bool = False
+    """Put the tables into benchmarks/README.md."""
+
+    def __post_init__(self) -> None:
+        """Refuses a tolerance that is no share."""
+        if not 0 <= self.tolerance < 1:
+            raise ValueError(f"tolerance must be at least 0 and below 1, got {self.tolerance}")
+
+
+@dataclasses.dataclass
+class Spent:
+    """Seconds that a piece of work took: on the wall, and of CPU in all threads of this process."""
+
+    wall: float = 0.0
+    cpu: float = 0.0
+
+
+@contextmanager
+def stopwatch() -> Iterator[Spent]:
+    """The seconds of the block, known at its end."""
+    spent, wall, cpu = Spent(), time.perf_counter(), time.process_time()
+    yield spent
+    spent.wall, spent.cpu = time.perf_counter() - wall, time.process_time() - cpu
+
+
+def peak_rss() -> int:
+    """Most bytes of memory that this process has held so far; 0 where the system does not say."""
+    try:
+        # Not getrusage: its maximum starts from that of the process that started this one.
+        with open("/proc/self/status", encoding="ascii") as file:
+            return next(1024 * int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        pass
+    try:
+        import resource
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def hardware() -> dict[str, Any]:
+    """What the numbers depend on. Starts JAX's backend: processes that only start others ask one of those."""
+    from jaxmarl_suite.runner._folder import versions
+
+    return {**versions(), **machine()}
+
+
+def machine() -> dict[str, Any]:
+    """The processor, the cores that may be used, and how busy the machine is with other work."""
+    is_known = hasattr(os, "sched_getaffinity")
+    return {
+        "cpu": _cpu_name(),
+        "usable_cores": len(os.sched_getaffinity(0)) if is_known else os.cpu_count(),
+        "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def hardware_line(found: Mapping[str, Any]) -> str:
+    """One sentence about the machine."""
+    device = "" if found["platform"] == "cpu" else f"{found['devices']} x {found['device']}, "
+    packages = ", ".join(f"{name} {found[name]}" for name in _PACKAGES if found.get(name))
+    line = f"{device}{found['cpu']}, {found['usable_cores']} cores, {found['system']}; Python {found['python']}, {packages}"
+    if found.get("load_average") is not None:
+        line += f"; load average before it {found['load_average']}"
+    return line + "."
+
+
+# Processes: flags of the compiler and the number of host devices are fixed once JAX has started.
+
+
+def child_environment(*, is_stock: bool = False, **more: str) -> dict[str, str]:
+    """Environment variables of a process that can import the suite.
+
+    Args:
+      is_stock: one host device whose operations use all cores, as JAX is without the runner's configuration.
+      more: set as they are.
+    """
+    env = dict(os.environ)
+    paths = [str(ROOT), str(ROOT / "envs"), env.get("PYTHONPATH", "")]
+    env["PYTHONPATH"] = os.pathsep.join(p for p in paths if p)
+    if is_stock:
+        ours = ("xla_force_host_platform_device_count", "xla_cpu_multi_thread_eigen")
+        kept = [flag for flag in env.get("XLA_FLAGS", "").split() if not any(name in flag for name in ours)]
+        # Said explicitly, or `configure` would add its own.
+        env["XLA_FLAGS"] = " ".join([*kept, f"--{ours[0]}=1", f"--{ours[1]}=true"])
+        env.pop("JAX_NUM_CPU_DEVICES", None)
+    return env | more
+
+
+class Worker:
+    """A process that answers requests, one JSON object a line."""
+
+    def __init__(self, module: str, task: Mapping[str, Any], env: Mapping[str, str]) -> None:
+        """Starts `python -m MODULE --worker TASK`."""
+        command = [sys.executable, "-m", module, "--worker", json.dumps(task)]
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, env=dict(env), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def ask(self, request: Mapping[str, Any]) -> Any:
+        """The answer to one request.
+
+        Raises:
+          RuntimeError: the process ended instead.
+        """
+        assert self._process.stdin and self._process.stdout
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"a measuring process ended with exit code {self._process.wait()}")
+        return json.loads(line)
+
+    def __enter__(self) -> "Worker":
+        """Itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends the process."""
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.close()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+
+
+def is_worker() -> bool:
+    """Whether this process was started by a `Worker`."""
+    return sys.argv[1:2] == ["--worker"]
+
+
+def serve(start: Callable[[dict[str, Any]], Callable[[dict[str, Any]], Any]]) -> None:
+    """The other end of a `Worker`: `start(task)` gives what answers requests."""
+    # Whatever else is printed must not come between answers.
+    answers, sys.stdout = sys.stdout, sys.stderr
+    answer = start(json.loads(sys.argv[2]))
+    for line in sys.stdin:
+        print(json.dumps(answer(json.loads(line))), file=answers, flush=True)
+
+
+# Tables.
+
+
+class Column(NamedTuple):
+    """One column of a printed table."""
+
+    title: str
+    text: Callable[[Row], str]
+
+
+class Table(NamedTuple):
+    """Rows, how they are shown, and what of them is compared with an earlier result."""
+
+    name: str
+    rows: list[Row]
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    """Fields that tell rows apart."""
+    metric: str
+    """Field that is compared."""
+    is_time: bool = False
+    """The metric is seconds: its reciprocal is the throughput."""
+
+
+def number(field: str, pattern: str = ",.0f", scale: float = 1.0) -> Callable[[Row], str]:
+    """Shows one number of a row; a dash where there is none."""
+
+    def text(row: Row) -> str:
+        value = row.get(field)
+        return "–" if value is None else format(value * scale, pattern)
+
+    return text
+
+
+def plain(field: str) -> Callable[[Row], str]:
+    """Shows a field as it is."""
+    return lambda row: str(row[field])
+
+
+def markdown(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table with aligned columns; all but the first are flush right where they hold numbers."""
+    if not lines:
+        return "(no rows)"
+    is_right = [all(not c or c[0] in "–+-.0123456789" for c in column) for column in zip(*lines)]
+    widths = [max(3, *(len(c) for c in column)) for column in zip(titles, *lines)]
+
+    def line(cells: Sequence[str]) -> str:
+        parts = [c.rjust(w) if right else c.ljust(w) for c, w, right in zip(cells, widths, is_right)]
+        return f"| {' | '.join(parts)} |"
+
+    rule = ["-" * (w - 1) + ":" if right else "-" * w for w, right in zip(widths, is_right)]
+    return "\n".join([line(titles), f"| {' | '.join(rule)} |", *map(line, lines)])
+
+
+def render(table: Table) -> str:
+    """A table as Markdown."""
+    return markdown([c.title for c in table.columns], [[c.text(row) for c in table.columns] for row in table.rows])
+
+
+# Targets.
+
+
+def target(name: str, value: float, bound: float, *, at_most: bool = False) -> Row:
+    """Whether a measured value is where it should be."""
+    is_met = value <= bound if at_most else value >= bound
+    return {
+        "name": name,
+        "value": value,
+        "bound": bound,
+        "kind": "at most" if at_most else "at least",
+        "is_met": is_met,
+    }
+
+
+def _target_line(found: Row) -> str:
+    verdict = "met" if found["is_met"] else "MISSED"
+    return f"- {found['name']}: {found['value']:.3g}, {found['kind']} {found['bound']:g}: {verdict}"
+
+
+# Comparing.
+
+
+class Change(NamedTuple):
+    """One row, before and now."""
+
+    key: tuple[Any, ...]
+    old: float
+    new: float
+    ratio: float
+    """Throughput now over throughput before: below 1 is slower."""
+    is_regression: bool
+
+
+def compare(old_rows: Sequence[Row], table: Table, tolerance: float) -> list[Change]:
+    """The rows that both have, in the order of the new ones."""
+
+    def key(row: Row) -> tuple[Any, ...]:
+        return tuple(row.get(name) for name in table.key)
+
+    before = {key(row): row for row in old_rows}
+    changes = []
+    for row in table.rows:
+        old, new = before.get(key(row), {}).get(table.metric), row.get(table.metric)
+        if not old or not new:
+            continue
+        ratio = old / new if table.is_time else new / old
+        changes.append(Change(key(row), old, new, ratio, ratio < 1 - tolerance))
+    return changes
+
+
+def load(path: Path, benchmark: str) -> dict[str, Any]:
+    """An earlier result of the same benchmark.
+
+    Raises:
+      ValueError: the file is missing or is something else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"cannot read {str(path)!r}: {error.strerror or error}") from None
+    except json.JSONDecodeError:
+        raise ValueError(f"{str(path)!r} is not a result of a benchmark: it is not valid JSON") from None
+    if not isinstance(found, dict) or (found.get("benchmark"), found.get("schema")) != (benchmark, SCHEMA):
+        raise ValueError(f"{str(path)!r} is not a result of the benchmark {benchmark!r} in this version's format")
+    return found
+
+
+def _report_changes(old: Mapping[str, Any], now: Mapping[str, Any], tables: Sequence[Table], tolerance: float) -> bool:
+    """Prints what changed; returns whether nothing got slower."""
+    same = ("platform", "device", "devices", "cpu", "usable_cores")
+    moved = [n for n in same if old["hardware"].get(n) != now["hardware"].get(n)]
+    if moved:
+        print(f"\nthe two were measured on different machines: {', '.join(moved)} differ")
+    changes = [(t, c) for t in tables for c in compare(old["tables"].get(t.name, []), t, tolerance)]
+    if not changes:
+        raise ValueError("the two results have no row in common: run with the options of the earlier one")
+    lines = [
+        (" ".join(str(k) for k in c.key if k != ""), t.metric, f"{c.old:,.4g}", f"{c.new:,.4g}", f"{c.ratio:.2f}")
+        + ("SLOWER" if c.is_regression else "ok",)
+        for t, c in changes
+    ]
+    print("\n" + markdown(("row", "measure", "old", "new", "speed ratio", f"tolerance {tolerance:.0%}"), lines))
+    rows = sum(len(t.rows) for t in tables)
+    if rows > len(changes):
+        print(f"{rows - len(changes)} rows are not in the earlier result")
+    slower = sum(c.is_regression for _, c in changes)
+    if slower:
+        print(f"{slower} of {len(changes)} rows are slower than before")
+    return not slower
+
+
+def begin(name: str, options: Options) -> Mapping[str, Any] | None:
+    """Checks the options before anything is measured; the earlier result, if one is to be compared with."""
+    if options.json and not options.json.parent.is_dir():
+        raise ValueError(f"cannot write {str(options.json)!r}: there is no such folder")
+    return load(options.compare, name) if options.compare else None
+
+
+def finish(
+    name: str,
+    options: Options,
+    found: Mapping[str, Any],
+    tables: Sequence[Table],
+    targets: Sequence[Row] = (),
+    *,
+    old: Mapping[str, Any] | None = None,
+    readme: Path = README,
+) -> dict[str, Any]:
+    """Prints, writes and compares a result; returns it.
+
+    Args:
+      name: of the benchmark.
+      options: what to do.
+      found: the `hardware()` that it was measured on.
+      tables: what was measured.
+      targets: see `target`.
+      old: what `begin` returned.
+      readme: the page with a section for each table.
+
+    Raises:
+      SystemExit: with code 1, where something is slower than in the earlier result.
+    """
+    asked = {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}
+    shared = {f.name for f in dataclasses.fields(Options)}
+    result = {
+        "benchmark": name,
+        "schema": SCHEMA,
+        "hardware": dict(found),
+        "options": {k: list(v) if isinstance(v, tuple) else v for k, v in asked.items() if k not in shared},
+        "tables": {table.name: table.rows for table in tables},
+        "targets": list(targets),
+    }
+    line = hardware_line(found)
+    for table in tables:
+        print(f"\n{render(table)}")
+    print(f"\n{line}")
+    if targets:
+        print("\ntargets:\n" + "\n".join(map(_target_line, targets)))
+    if options.json:
+        options.json.write_text(json.dumps(_finite(result), indent=1) + "\n", encoding="utf-8")
+    if options.readme:
+        from jaxmarl_suite.analysis import update_section
+
+        suffix = "" if found["platform"] == "cpu" else f"-{found['platform']}"
+        for table in tables:
+            update_section(readme, f"table:{table.name}{suffix}", f"{render(table)}\n\n{line}")
+    if old is not None and not _report_changes(old, result, tables, options.tolerance):
+        raise SystemExit(1)
+    return result
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinities."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def run_script(main: Callable[[Any], Any], arguments: type) -> None:
+    """`main` with the arguments of the command line; mistakes of the user in one line."""
+    import tyro
+
+    try:
+        main(tyro.cli(arguments))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
