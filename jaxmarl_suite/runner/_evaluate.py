@@ -18,7 +18,8 @@ from jaxmarl_suite.runner._devices import configure
 from jaxmarl_suite.runner._experiment import Experiment, Group, Lane, TrainOptions
 from jaxmarl_suite.runner._folder import RunFolder
 from jaxmarl_suite.runner._programs import CONTEXT_AXES, Best, eval_keys, evaluate_policy, zero_totals
-from jaxmarl_suite.runner._wave import lane_context, pad_lanes, plan_phases
+from jaxmarl_suite.runner._schedule import plan_phases
+from jaxmarl_suite.runner._wave import lane_context, pad_lanes
 
 _FIRST_EVALUATION = 2_000_000
 """Numbers the evaluations here, far from those of training."""

@@ -1,0 +1,57 @@
+"""When things happen in a run: how phases share the environment steps, after which updates rows and evaluations come."""
+
+import bisect
+import dataclasses
+import math
+
+from jaxmarl_suite.runner._experiment import Group, TrainOptions
+
+
+@dataclasses.dataclass(frozen=True)
+class PhasePlan:
+    """Updates of one phase, and where in them rows are logged and policies evaluated."""
+
+    name: str
+    updates: int
+    env_steps_per_update: int
+    first_step: int
+    """Environment steps before the phase."""
+    log_at: tuple[int, ...]
+    eval_at: tuple[int, ...]
+
+    def env_steps(self, update: int) -> int:
+        """Environment steps of a lane after `update` updates of the phase."""
+        return self.first_step + update * self.env_steps_per_update
+
+    def next_stop(self, update: int) -> int:
+        """The next update after which something is to be done."""
+        marks = sorted({*self.log_at, *self.eval_at, self.updates})
+        return marks[bisect.bisect_right(marks, update)]
+
+
+def plan_phases(group: Group, options: TrainOptions) -> list[PhasePlan]:
+    """The schedule of a group: phases share the environment steps by their fractions, marks lie at equal distances."""
+    plans: list[PhasePlan] = []
+    done = 0
+    fractions = [phase.fraction for phase in group.phases]
+    for index, phase in enumerate(group.phases):
+        size = phase.algorithm.env_steps_per_update
+        until = options.total_steps * sum(fractions[: index + 1]) / sum(fractions)
+        later = sum(p.algorithm.env_steps_per_update for p in group.phases[index + 1 :])  # at least one update each
+        most = (options.total_steps - done - later) // size
+        updates = most if index == len(group.phases) - 1 else min(most, max(1, round((until - done) / size)))
+
+        def marks(number: int, first: int = done, size: int = size, updates: int = updates) -> tuple[int, ...]:
+            interval = options.total_steps / number
+            found = {
+                math.ceil((k * interval - first) / size - 1e-9)
+                for k in range(math.floor(first / interval) + 1, number + 1)
+            }
+            return tuple(sorted(u for u in found if 0 < u <= updates))
+
+        log_at, eval_at = tuple(sorted({*marks(options.log_rows), updates})), marks(options.evaluations)
+        if index == len(group.phases) - 1:  # the end of the run is always evaluated
+            eval_at = tuple(sorted({*eval_at, updates}))
+        plans.append(PhasePlan(phase.name, updates, size, done, log_at, eval_at))
+        done += updates * size
+    return plans
