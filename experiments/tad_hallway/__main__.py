@@ -59,8 +59,8 @@ def sensitivity_table(runs: dict[str, analysis.Run]) -> str:
 
 
 def main(options: Options) -> None:
-    observed = train_all(presets.observed_runs(), options.runs, fresh=options.fresh)
     partial = train_all(presets.partial_runs(), options.runs, fresh=options.fresh)
+    observed = train_all(presets.observed_runs(), options.runs, fresh=options.fresh)
     imitation = train_all(presets.imitation_runs(), options.runs, fresh=options.fresh)
     sensitivity = train_all(presets.sensitivity_runs(), options.runs, fresh=options.fresh)
     readme = FOLDER / "README.md"

@@ -7,7 +7,7 @@ from jaxmarl_suite.runner import TrainOptions
 
 ALGORITHMS = ("tad-ppo", "mappo", "ippo", "happo")
 NUM_SEEDS = 10
-OBSERVED = {"4-4": 300_000, "6-6": 300_000, "2-6-10": 300_000, "4-4-4-4": 300_000}
+OBSERVED = {"4-4": 250_000, "6-6": 250_000, "2-6-10": 250_000, "4-4-4-4": 250_000}
 """Maps of the fully observed task, with environment steps."""
 PARTIAL = {"4-4": 400_000, "6-6": 400_000}
 """Maps on which agents see their own cell and the clock."""
@@ -60,7 +60,7 @@ def sensitivity_runs() -> list[Preset]:
             SETTINGS | ({"teacher_context": "local"} if algorithm == "tad-ppo" else {}),
             env_options={"clock": True},
             grid={"gamma": list(DISCOUNTS), "entropy": list(ENTROPIES)},
-            options=TrainOptions(total_steps=300_000, seeds=5, first_seed=100, evaluations=4, absolute_episodes=0),
+            options=TrainOptions(total_steps=250_000, seeds=4, first_seed=100, evaluations=4, absolute_episodes=0),
         )
         for algorithm in ("tad-ppo", "mappo")
     ]
