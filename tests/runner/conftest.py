@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import pytest
 import runner_toy
-from runner_tools import is_optimised, optimised, tiny
+from runner_tools import optimised, tiny
 
 from jaxmarl_suite.runner import _wave, run
 
@@ -67,8 +67,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Pa
         if (name, variant) not in folders:
             options = VARIANTS[variant]
             run_dir = tmp_path_factory.mktemp(name) / "run"
-            with optimised(is_optimised(name, variant)):
-                folders[name, variant] = run(tiny(name, **options), run_dir=run_dir)
+            folders[name, variant] = run(tiny(name, **options), run_dir=run_dir)
         return folders[name, variant]
 
     return get

@@ -7,7 +7,8 @@ import os
 import sys
 
 import jax
-from runner_tools import Recorder, is_optimised, long, optimised
+from runner_tools import Recorder, long, optimised
+from runner_toy import registered
 
 from jaxmarl_suite.runner import Interrupted, resume, run
 
@@ -21,7 +22,7 @@ def main() -> None:
     )
     listener = Recorder()
     try:
-        with optimised(is_optimised(name)):
+        with optimised(False), registered():
             if command == "train":
                 run(long(name), run_dir=folder, listener=listener)
             else:

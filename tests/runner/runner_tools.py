@@ -16,7 +16,7 @@ from jaxmarl_suite.runner._checkpoint import Checkpoints
 
 UPDATES = 12
 UPDATE_STEPS = 32
-LONG_UPDATES = 60
+LONG_UPDATES = 40
 _SMALL: dict[str, Any] = {"num_envs": 8, "rollout_length": 4, "epochs": 2, "hidden": (16,)}
 _OWN: dict[str, dict[str, Any]] = {
     "ippo": {"recurrent": True, "memory_size": 8, "chunk_length": 2},
@@ -124,11 +124,6 @@ def assert_close_rows(a: Any, b: Any, tolerance: float = 1e-5) -> None:
                 assert abs(value - other) <= tolerance * (1 + abs(other)), (name, metric, value, other)
 
 
-def is_optimised(name: str, variant: str = "single") -> bool:
-    """Whether a run uses the programs that users run, optimised: one algorithm does where bits are compared."""
-    return name == "mappo" and variant in ("single", "sweep")
-
-
 @contextlib.contextmanager
 def optimised(is_on: bool) -> Iterator[None]:
     """Programs compiled inside are optimised, or quick to compile."""
@@ -161,6 +156,10 @@ class Recorder:
 
 
 def long(name: str) -> Experiment:
-    """A run of the program of `tiny` that lasts some seconds, as it saves after every update."""
+    """A run of the programs of `tiny`, or of the toy, that lasts some seconds, as it saves after every update."""
+    if name == "toy":
+        return toy(
+            total_steps=LONG_UPDATES * 4, evaluations=LONG_UPDATES, log_rows=LONG_UPDATES, checkpoint_seconds=0.0
+        )
     return tiny(name, first_seed=3, total_steps=LONG_UPDATES * UPDATE_STEPS, evaluations=LONG_UPDATES,
                 log_rows=LONG_UPDATES, checkpoint_seconds=0.0)  # fmt: skip

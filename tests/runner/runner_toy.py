@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jaxmarl_envs import EnvSpec, TimeStep, VectorEnv, VectorState, pytree_dataclass, restart, transition
+from jaxmarl_envs.core import uniform_index
 
 from jaxmarl_suite.algorithms import Algorithm, AlgorithmSpec, Average, Context, Phase, hyperparameters
 
@@ -49,7 +50,7 @@ class Countdown:
 
     def reset(self, key: jax.Array, params: CountdownParams) -> tuple[CountdownState, TimeStep]:
         """A fresh episode."""
-        left = jax.random.randint(key, (), 1, self.longest + 1)
+        left = 1 + uniform_index(key, self.longest)
         metrics = {"left": left.astype(jnp.float32)}
         return CountdownState(left), restart(self.spec, obs=self._obs(left), metrics=metrics)
 
@@ -121,12 +122,14 @@ def make(config: ToyConfig, env: Any) -> tuple[Phase, ...]:
             return ToyState(weights, zero, weights[0], zero, vector.reset(env_key, ctx.env_params), key)
 
         def update(state: ToyState, ctx: Context) -> tuple[ToyState, Any]:
-            step_key, action_key, env_key, key = jax.random.split(state.key, 4)
-            weights = state.weights + ctx.hp.step * jax.random.normal(step_key, (3,))
-            action = jax.random.randint(action_key, (config.num_envs, 2), 0, 3)
-            env_state = state.env
-            for one in jax.random.split(env_key, length):
-                env_state = vector.step(one, env_state, action, ctx.env_params)
+            step_key, env_key, key = jax.random.split(state.key, 3)
+            weights = state.weights + ctx.hp.step * jax.random.uniform(step_key, (3,), minval=-1.0)
+            action = jnp.full((config.num_envs, 2), weights[0] > weights[1], jnp.int32)
+            env_state, _ = jax.lax.scan(
+                lambda env_state, key: (vector.step(key, env_state, action, ctx.env_params), None),
+                state.env,
+                jax.random.split(env_key, length),
+            )
             clock = ctx.clock.astype(jnp.float32)
             bad = jnp.where(clock == ctx.hp.bad_metric_at, jnp.nan, 0.0)
             hidden = jnp.where(clock == ctx.hp.bad_state_at, jnp.nan, state.hidden)

@@ -14,17 +14,23 @@ from runner_tools import (
     assert_same_arrays,
     final_arrays,
     lane_rows,
+    optimised,
     rows,
     tiny,
     toy,
 )
 
 from jaxmarl_suite import algorithms
-from jaxmarl_suite.runner import Interrupted, _wave, resume, run
+from jaxmarl_suite.runner import Diverged, Interrupted, _wave, resume, run
 
 Trained = Callable[[str, str], Path]
-every_algorithm = pytest.mark.parametrize("name", algorithms.names())
 FIRST_UPDATES = 3
+
+
+@pytest.fixture(scope="module", params=algorithms.names())
+def name(request: pytest.FixtureRequest) -> str:
+    """Every algorithm; all tests of one before those of the next, so that its programs are at hand."""
+    return request.param
 
 
 def first_rows(run_dir: Path, lane: int = 0) -> dict:
@@ -34,7 +40,6 @@ def first_rows(run_dir: Path, lane: int = 0) -> dict:
     return {k: row for k, row in found.items() if k[1] == first_phase and row["update"] <= FIRST_UPDATES}
 
 
-@every_algorithm
 def test_a_lane_of_a_sweep_equals_the_same_seed_alone_bit_by_bit(name: str, trained: Trained) -> None:
     sweep, single = trained(name, "sweep"), trained(name, "single")
     assert_same_arrays([array[3:] for array in final_arrays(sweep)], final_arrays(single))
@@ -44,7 +49,22 @@ def test_a_lane_of_a_sweep_equals_the_same_seed_alone_bit_by_bit(name: str, trai
     assert kinds.count("train") == UPDATES and kinds.count("eval") == 4 and kinds.count("absolute") == 1
 
 
-@every_algorithm
+def test_settings_reach_the_update(name: str, trained: Trained, tmp_path: Path) -> None:
+    base = tiny(name).base_config
+    rates = [base.learning_rate, 3e-3, base.learning_rate, str(base.learning_rate)]
+    run_dir = run(tiny(name, grid={"learning_rate": rates}, first_seed=3), run_dir=tmp_path / "run")
+    lanes = [lane_rows(run_dir, lane) for lane in range(4)]
+    assert lanes[0] == lanes[2] == lanes[3] != lanes[1]
+    assert lanes[0] == lane_rows(trained(name, "single"), 0), "a point with the settings of a run without a grid"
+
+
+def test_a_hopeless_learning_rate_is_noticed(name: str, tmp_path: Path) -> None:
+    experiment = tiny(name, grid={"learning_rate": [1e-3, 2e-3, 1e-3, float("nan")]}, first_seed=7)
+    with pytest.raises(Diverged, match=r"of seed 7 \(learning_rate=nan\) is not finite since update [01] of"):
+        run(experiment, run_dir=tmp_path / "run")
+    assert not list((tmp_path / "run" / "checkpoints" / "000-00000").iterdir()), "nothing bad is saved"
+
+
 @pytest.mark.parametrize("variant", ["batched", "environments spread"])
 def test_other_placements_give_the_same_first_updates(name: str, variant: str, trained: Trained) -> None:
     """A lane batched with others, two on each of two devices; environments of a lane spread over two devices."""
@@ -54,16 +74,26 @@ def test_other_placements_give_the_same_first_updates(name: str, variant: str, t
     assert_close_rows(other, single)
 
 
-@pytest.mark.parametrize("mode", ["map", "vmap", "envs"])
+def test_optimised_programs_keep_lanes_apart_bit_by_bit(tmp_path: Path) -> None:
+    """As above, with programs as users run them instead of those that compile quickly."""
+    sweep, single = tiny("mappo", seeds=3, devices=1), tiny("mappo", first_seed=2, devices=1, eval_episodes=5)
+    with optimised(True):
+        together, alone = (run(e, run_dir=tmp_path / str(e.options.seeds)) for e in (sweep, single))
+    ours, theirs = (
+        [row for row in lane_rows(d, k).values() if row["kind"] == "train"] for d, k in ((together, 2), (alone, 0))
+    )
+    assert ours == theirs and len(ours) == UPDATES
+
+
+@pytest.mark.parametrize("mode", ["vmap", "envs"])
 def test_two_devices_give_what_one_gives(mode: str, toys: None, tmp_path: Path) -> None:
     one, two = (
-        run(toy(seeds=3, lane_mode=mode, devices=devices), run_dir=tmp_path / str(devices)) for devices in (1, 2)
+        run(toy(seeds=2, lane_mode=mode, devices=devices), run_dir=tmp_path / str(devices)) for devices in (1, 2)
     )
-    for lane in range(3):
+    for lane in range(2):
         assert_close_rows(lane_rows(one, lane), lane_rows(two, lane))
 
 
-@every_algorithm
 def test_the_lengths_of_chunks_change_nothing(
     name: str, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,7 +114,6 @@ def test_the_lengths_of_chunks_change_nothing(
     assert_same_arrays(final_arrays(ends[0])[:learner], final_arrays(trained(name, "single"))[:learner])
 
 
-@every_algorithm
 @pytest.mark.parametrize("after", [1, 5, 10, 11, 12])
 def test_an_interrupted_run_ends_as_if_nothing_had_happened(
     name: str, after: int, trained: Trained, few_at_a_time: None, tmp_path: Path
@@ -104,7 +133,6 @@ def test_an_interrupted_run_ends_as_if_nothing_had_happened(
     assert rows(run_dir) == rows(whole)
 
 
-@every_algorithm
 def test_a_second_sweep_and_a_resume_compile_nothing(
     name: str, trained: Trained, compilations, few_at_a_time: None, tmp_path: Path
 ) -> None:
@@ -123,7 +151,6 @@ def test_a_second_sweep_and_a_resume_compile_nothing(
     assert compilations.names[before:] == []
 
 
-@every_algorithm
 def test_a_chunk_is_one_program_that_reuses_its_buffers(name: str) -> None:
     (group,) = tiny(name, first_seed=3).groups()
     _, programs, _ = _wave.choose_wave(group, tiny(name).options)

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runner_tools import Recorder, final_arrays, rows, tiny, toy
+from runner_tools import Recorder, final_arrays, rows, toy
 
-from jaxmarl_suite import algorithms
 from jaxmarl_suite.runner import Diverged, Experiment, resume, run
 
 pytestmark = pytest.mark.usefixtures("toys")
@@ -66,15 +65,3 @@ def test_a_failed_run_fails_again_from_its_last_good_checkpoint(tmp_path: Path, 
         resume(tmp_path / "run", listener=recorder)
     assert str(again.value) == first
     assert any(line.startswith("continuing at update 7 of 12") for line in recorder.said)
-
-
-@pytest.mark.parametrize("name", algorithms.names())
-def test_a_hopeless_learning_rate_is_noticed_in_every_algorithm(name: str, tmp_path: Path) -> None:
-    """Two lanes on two devices: the program is that of the sweep of four without its second lanes."""
-    if "learning_rate" not in algorithms.traced_fields(tiny(name).base_config):
-        pytest.skip("has no learning rate")
-    experiment = tiny(name, grid={"learning_rate": [1e-3, 2e-3, 1e-3, float("nan")]}, first_seed=7)
-    message = diverge(experiment, tmp_path / "run")
-    assert "of seed 7 (learning_rate=nan) is not finite since update " in message
-    with pytest.raises(AssertionError):
-        final_arrays(tmp_path / "run")  # nothing was saved yet, and nothing bad is there

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runner_tools import Recorder, assert_same_arrays, final_arrays, lane_rows, metrics, rows, tiny, tiny_config, toy
+from runner_tools import Recorder, assert_same_arrays, final_arrays, metrics, rows, toy
 
 from jaxmarl_suite.analysis import load_run
 from jaxmarl_suite.runner import Experiment, TrainOptions, run
@@ -25,7 +25,7 @@ def test_fifty_payoff_tables_are_one_program(tmp_path: Path) -> None:
     assert [len(group.lanes) for group in groups] == [50]
     recorder = Recorder()
     run_dir = run(experiment, run_dir=tmp_path / "run", listener=recorder)
-    assert "50 lanes (50 points x 1 seeds) in 1 compiled program," in recorder.said[0]
+    assert "50 lanes (50 points x 1 seed) in 1 compiled program," in recorder.said[0]
     # Every lane plays its own table: both agents always choose action 1.
     tables = [np.random.default_rng(seed).standard_normal((3, 3)) for seed in range(50)]
     returns = [row["metrics"]["return"] for row in rows(run_dir, "eval").values()]
@@ -68,19 +68,7 @@ def test_options_of_the_environment_are_traced_where_they_are_parameters(tmp_pat
             assert found["episode_length"] == 1.0 if longest == 1 else found["episode_length"] > 1.0
 
 
-def test_settings_reach_the_update(tmp_path: Path) -> None:
-    run_dir = run(tiny("mappo", grid={"learning_rate": [1e-3, 3e-3, 1e-3, "1e-3"]}), run_dir=tmp_path / "run")
-    lanes = [lane_rows(run_dir, lane) for lane in range(4)]
-    assert lanes[0] == lanes[2] == lanes[3] != lanes[1]
-
-
-def test_the_point_that_is_the_base_equals_a_run_without_grid(trained, tmp_path: Path) -> None:
-    rate = tiny_config("mappo").learning_rate
-    run_dir = run(tiny("mappo", grid={"learning_rate": [0.1, 0.2, 0.3, rate]}, first_seed=3), run_dir=tmp_path / "run")
-    assert lane_rows(run_dir, 3) == lane_rows(trained("mappo", "single"), 0)
-
-
-@pytest.mark.parametrize("at_once", [1, 3, 5])
+@pytest.mark.parametrize("at_once", [1, 3])
 def test_waves_give_the_rows_of_all_lanes_at_once(at_once: int, tmp_path: Path) -> None:
     experiment = toy(grid={"step": [0.5, 1.0]}, seeds=4)
     together = run(experiment, run_dir=tmp_path / "together")
@@ -98,15 +86,15 @@ def test_waves_give_the_rows_of_all_lanes_at_once(at_once: int, tmp_path: Path) 
 def test_little_memory_splits_the_lanes_and_too_little_is_refused(tmp_path: Path) -> None:
     from jaxmarl_suite.runner import _wave
 
-    (group,) = toy(seeds=32).groups()
-    _, programs, placement = _wave.choose_wave(group, toy(seeds=32).options)
+    (group,) = toy(seeds=8).groups()
+    _, programs, placement = _wave.choose_wave(group, toy(seeds=8).options)
     needed = programs[0].memory["total"] * placement.mesh.size
     recorder = Recorder()
-    half = toy(seeds=32, memory_gib=needed / 2 / GIB)
+    half = toy(seeds=8, memory_gib=needed / 2 / GIB)
     run_dir = run(half, run_dir=tmp_path / "half", listener=recorder)
     (line,) = (line for line in recorder.said if "run at once" in line)
-    assert 1 <= int(line.split()[0]) < 32
-    assert rows(run_dir) == rows(run(toy(seeds=32), run_dir=tmp_path / "all"))
+    assert 1 <= int(line.split()[0]) < 8
+    assert rows(run_dir) == rows(run(toy(seeds=8), run_dir=tmp_path / "all"))
     with pytest.raises(ValueError, match=r"one lane needs .* GiB, and 1e-07 GiB may be used; lower num_envs") as error:
         run(toy(seeds=2, memory_gib=1e-7), run_dir=tmp_path / "refused")
     assert "0.00 GiB" not in str(error.value)
