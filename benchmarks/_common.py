@@ -322,11 +322,10 @@ def _report_changes(old: Mapping[str, Any], now: Mapping[str, Any], tables: Sequ
     changes = [(t, c) for t in tables for c in compare(old["tables"].get(t.name, []), t, tolerance)]
     if not changes:
         raise ValueError("the two results have no row in common: run with the options of the earlier one")
-    lines = [
-        (" ".join(str(k) for k in c.key if k != ""), t.metric, f"{c.old:,.4g}", f"{c.new:,.4g}", f"{c.ratio:.2f}")
-        + ("SLOWER" if c.is_regression else "ok",)
-        for t, c in changes
-    ]
+    lines = []
+    for t, c in changes:
+        name, verdict = " ".join(str(k) for k in c.key if k != ""), "SLOWER" if c.is_regression else "ok"
+        lines.append((name, t.metric, f"{c.old:,.4g}", f"{c.new:,.4g}", f"{c.ratio:.2f}", verdict))
     print("\n" + markdown(("row", "measure", "old", "new", "speed ratio", f"tolerance {tolerance:.0%}"), lines))
     rows = sum(len(t.rows) for t in tables)
     if rows > len(changes):

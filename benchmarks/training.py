@@ -71,6 +71,23 @@ class Args(_common.Options):
         if bad := [s for s in self.set if "=" not in s]:
             raise ValueError(f"settings are FIELD=VALUE, got {bad[0]!r}")
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """Settings by field."""
+        return dict(entry.split("=", 1) for entry in self.set)
+
+
+def config_of(algorithm: str, settings: Mapping[str, str]) -> Any:
+    """The config that a training of the algorithm starts from, with settings.
+
+    Raises:
+      ValueError: for an unknown algorithm, or a setting that it does not have.
+    """
+    from jaxmarl_suite.runner import Experiment, coerce
+
+    base = Experiment(algorithm, "").base_config
+    return dataclasses.replace(base, **coerce(base, settings))
+
 
 class Bench:
     """One number of seeds: the runner's programs, and a training to time them on."""
@@ -79,13 +96,10 @@ class Bench:
         """Compiles everything that the runner compiles before a training."""
         import jax.numpy as jnp
 
-        from jaxmarl_suite import algorithms
-        from jaxmarl_suite.runner import Experiment, TrainOptions, choose_wave, coerce
+        from jaxmarl_suite.runner import Experiment, TrainOptions, choose_wave
         from jaxmarl_suite.runner._wave import lane_context, pad_lanes
 
-        spec = algorithms.get(algorithm)
-        base = spec.defaults if spec.defaults is not None else spec.config()
-        config = dataclasses.replace(base, **coerce(base, settings))
+        config = config_of(algorithm, settings)
         options = TrainOptions(total_steps=10**9, seeds=seeds, lane_mode=lane_mode)
         (group,) = Experiment(algorithm, env, config, options=options).groups()
         with _common.stopwatch() as self.compiling:
@@ -227,7 +241,7 @@ def _in_process(args: Args, algorithm: str, env: str, mode: ModeName) -> dict[st
         "env": env,
         "seeds": args.seeds,
         "mode": mode,
-        "settings": dict(entry.split("=", 1) for entry in args.set),
+        "settings": args.settings,
         "repetitions": args.repetitions,
         "seconds": args.seconds,
     }
@@ -285,11 +299,15 @@ def targets_of(rows: list[Row], platform: str) -> list[Row]:
 
 
 def main(args: Args) -> dict[str, Any]:
+    import jaxmarl_envs
+
     from jaxmarl_suite import algorithms
 
     names = args.algorithms or tuple(algorithms.names())
-    for name in names:
-        algorithms.get(name)  # a mistake is told at once
+    for name in names:  # a mistake is told at once
+        config_of(name, args.settings)
+    for env in args.envs:
+        jaxmarl_envs.make(env)
     old = _common.begin("training", args)
     rows: list[Row] = []
     load, found = _common.machine()["load_average"], {}

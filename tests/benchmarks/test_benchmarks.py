@@ -1,0 +1,142 @@
+"""The benchmarks measure in tiny settings, write what --compare reads, and --compare tells slower from faster."""
+
+import copy
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks import _common, env_stepping, startup, training
+from benchmarks._common import Column, Table, number, plain
+from jaxmarl_suite.cli import main as cli
+
+TINY = {"num_envs": "4", "rollout_length": "4", "epochs": "1", "hidden": "(8,)"}
+HARDWARE = {"platform": "cpu", "device": "cpu", "devices": 2, "system": "Linux", "python": "3", **_common.machine()}
+
+
+def table(*speeds: float, is_time: bool = False) -> Table:
+    rows = [{"id": f"row {i}", "speed": speed} for i, speed in enumerate(speeds)]
+    columns = (Column("row", plain("id")), Column("speed", number("speed", ".1f")))
+    return Table("speeds", rows, columns, ("id",), "speed", is_time)
+
+
+def test_training_measures_every_number_of_seeds():
+    rows = training.measure("mappo", "matrix/climbing", (2,), settings=TINY, repetitions=2, seconds=0.01)
+    assert [row["seeds"] for row in rows] == [1, 2]
+    assert rows[0]["ratio_to_one_seed"] == 1
+    for row in rows:
+        assert row["is_finite"] and row["lanes_at_once"] == row["seeds"]
+        assert row["env_steps_per_s"] == pytest.approx(16 * row["updates_per_s"])
+        assert 0 < row["updates_per_s"] <= row["best_updates_per_s"]
+        for name in ("wall_seconds", "cpu_seconds", "compile_wall_seconds", "compile_cpu_seconds"):
+            assert row[name] > 0
+        assert row["chunk_bytes"] > 0 and row["peak_rss_bytes"] > 2**20
+    training._relate_modes(rows)
+    assert [row["ratio_to_default"] for row in rows] == [1, 1]
+    assert "| mappo" in _common.render(training.table_of(rows))
+    slow = [{**row, "seeds": 8, "ratio_to_one_seed": 0.5} for row in rows[1:]]
+    assert [t["is_met"] for t in training.targets_of(slow, "cpu")] == [False]
+    json.dumps(rows)
+
+
+def test_startup_stages_add_up(tmp_path):
+    cache = Path(os.environ["JAXMARL_SUITE_CACHE"])
+    row, versions = startup.start("ippo", "matrix/climbing", 2, 2048, cache)
+    assert sum(row[stage] for stage in startup.STAGES) == pytest.approx(row["wall_seconds"])
+    assert all(row[stage] >= 0 for stage in startup.STAGES)
+    assert row["cpu_seconds"] > 0 and row["wall_seconds"] <= row["exit_seconds"]
+    assert row["cache_hits"] + row["cache_misses"] > 0
+    help_row = startup.start_help()
+    assert help_row["cpu_seconds"] > 0
+    rows = [startup.medians("train", "warm", [row]), startup.medians("--help", "none", [help_row])]
+    assert "`--help`" in _common.render(startup.table_of(rows))
+    assert versions["jax"]
+
+
+def test_stepping_plays_the_same_game_and_uses_all_cores():
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        row = env_stepping.measure("hallway/4-4", 64, 200, 2)
+    assert row["ours_reward_per_step"] == pytest.approx(row["bare_reward_per_step"], rel=0.5)
+    assert row["ours_steps_per_s"] > 0 and row["ratio"] > 0 and row["bare_cpu_seconds"] > 0
+    if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("needs Linux and two cores")
+    cores = len(os.sched_getaffinity(0))
+    rows = env_stepping.measure_cores("hallway/4-4", 8 * cores, 10, 1)
+    assert [(r["mode"], r["devices"]) for r in rows] == [("one core", 1), ("one device", 1), ("all cores", cores)]
+    assert rows[0]["ratio_to_one_core"] == 1 and all(r["cpu_seconds"] > 0 for r in rows)
+
+
+@pytest.mark.parametrize("is_time", [False, True])
+def test_compare_tells_slower_from_faster(is_time):
+    old = table(100.0, 100.0, 100.0, is_time=is_time)
+    faster, slower = (80.0, 120.0) if is_time else (120.0, 80.0)
+    changes = _common.compare(old.rows, table(faster, 99.0, slower, 5.0, is_time=is_time), 0.1)
+    assert [c.is_regression for c in changes] == [False, False, True]  # the fourth row is new
+    assert changes[0].ratio > 1 > changes[2].ratio
+    assert not _common.compare(old.rows, table(slower, is_time=is_time), 0.3)[0].is_regression
+
+
+def test_finish_writes_compares_and_exits(tmp_path, capsys):
+    file, page = tmp_path / "old.json", tmp_path / "README.md"
+    page.write_text("<!-- table:speeds begin -->\n<!-- table:speeds end -->\n")
+    options = _common.Options(json=file, readme=True)
+    assert _common.begin("speed", options) is None
+    found = _common.finish("speed", options, HARDWARE, [table(1.0, 2.0)], readme=page)
+    assert json.loads(file.read_text()) == json.loads(json.dumps(found))
+    assert "| row 1 |" in page.read_text() and HARDWARE["cpu"] in page.read_text()
+
+    options = _common.Options(compare=file)
+    old = _common.begin("speed", options)
+    _common.finish("speed", options, HARDWARE, [table(1.5, 1.9)], old=old)
+    with pytest.raises(SystemExit) as stop:
+        _common.finish("speed", options, HARDWARE, [table(1.5, 1.7)], old=old)
+    assert stop.value.code == 1
+    assert "1 of 2 rows are slower" in capsys.readouterr().out
+    _common.finish("speed", dataclasses.replace(options, tolerance=0.2), HARDWARE, [table(1.5, 1.7)], old=old)
+
+    other = copy.deepcopy(HARDWARE) | {"cpu": "another"}
+    _common.finish("speed", options, other, [table(1.0, 2.0)], old=old)
+    assert "different machines: cpu differ" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="no row in common"):
+        _common.finish("speed", options, HARDWARE, [Table("others", [], (), ("id",), "speed")], old=old)
+
+
+def test_mistakes_are_told_before_measuring(tmp_path):
+    with pytest.raises(ValueError, match="cannot read"):
+        _common.begin("speed", _common.Options(compare=tmp_path / "none.json"))
+    (tmp_path / "other.json").write_text('{"benchmark": "other", "schema": 1}')
+    with pytest.raises(ValueError, match="not a result of the benchmark"):
+        _common.begin("speed", _common.Options(compare=tmp_path / "other.json"))
+    with pytest.raises(ValueError, match="no such folder"):
+        _common.begin("speed", _common.Options(json=tmp_path / "none" / "out.json"))
+    with pytest.raises(ValueError, match="tolerance"):
+        _common.Options(tolerance=2)
+    with pytest.raises(ValueError, match="FIELD=VALUE"):
+        training.Args(set=("num_envs",))
+
+
+def test_page_has_a_place_for_every_table():
+    text = _common.README.read_text(encoding="utf-8")
+    for name in ("training", "startup", "stepping", "cores", "training-gpu", "startup-gpu", "stepping-gpu"):
+        for end in ("begin", "end"):
+            assert text.splitlines().count(f"<!-- table:{name} {end} -->") == 1
+
+
+@pytest.mark.parametrize("name", ["training", "startup", "env-stepping"])
+def test_command_line_knows_the_scripts(name, capsys):
+    assert cli(["bench", name, "--help"]) == 0
+    assert "--compare" in capsys.readouterr().out
+    assert cli(["bench", name, "--compare", "no/such/file.json"]) == 2
+    assert "cannot read" in capsys.readouterr().err
+
+
+def test_command_line_lists_scripts_only(capsys):
+    assert cli(["--json", "bench"]) == 0
+    listed = json.loads(capsys.readouterr().out.splitlines()[-1])["benchmarks"]
+    assert {"training", "startup", "env-stepping"} <= set(listed) and not [n for n in listed if "common" in n]
