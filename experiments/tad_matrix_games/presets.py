@@ -24,6 +24,9 @@ SETTINGS = {
     "entropy": 0.05,
 }
 STEPS = 256 * 400
+# Games with many joint actions or many tasks need more exploration and more episodes; the same for all methods.
+LARGE_SETTINGS = SETTINGS | {"entropy": 1.0}
+LARGE_STEPS = 256 * 800
 
 
 def main_runs() -> list[Preset]:
@@ -38,13 +41,13 @@ def main_runs() -> list[Preset]:
 
 def random_runs() -> list[Preset]:
     """All methods on random games of five players with four actions: one lane a game."""
-    options = TrainOptions(total_steps=256 * 400, seeds=1, evaluations=10, absolute_episodes=0)
+    options = TrainOptions(total_steps=LARGE_STEPS, seeds=1, evaluations=10, absolute_episodes=0)
     return [
         Preset(
             f"random-{algorithm}",
             algorithm,
             "matrix/random-5x4",
-            SETTINGS,
+            LARGE_SETTINGS,
             grid={"env.seed": list(range(NUM_RANDOM_GAMES))},
             options=options,
         )
@@ -58,11 +61,17 @@ def other_runs() -> list[Preset]:
     for game in OTHER_GAMES:
         long = game in ("mmdp", "M1", "M2", "M3", "M4", "two-step")
         shape = {"num_envs": 64, "rollout_length": 20} if long else {}
-        options = TrainOptions(
-            total_steps=64 * 20 * 120 if long else STEPS, seeds=5, evaluations=10, absolute_episodes=0
-        )
+        large = game.startswith("multitask")
+        steps = LARGE_STEPS if large else 64 * 20 * 120 if long else STEPS
+        options = TrainOptions(total_steps=steps, seeds=5, evaluations=10, absolute_episodes=0)
         presets += [
-            Preset(f"{game}-{algorithm}", algorithm, f"matrix/{game}", SETTINGS | shape, options=options)
+            Preset(
+                f"{game}-{algorithm}",
+                algorithm,
+                f"matrix/{game}",
+                (LARGE_SETTINGS if large else SETTINGS) | shape,
+                options=options,
+            )
             for algorithm in ("tad-ppo", "mappo")
         ]
     return presets

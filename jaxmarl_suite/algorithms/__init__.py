@@ -6,6 +6,7 @@ from jaxmarl_suite.algorithms._base import (
     Average,
     Context,
     Phase,
+    field_types,
     hyperparameters,
     traced_fields,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "Average",
     "Context",
     "Phase",
+    "field_types",
     "get",
     "hyperparameters",
     "names",

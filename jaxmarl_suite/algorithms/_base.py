@@ -1,6 +1,7 @@
 """The types between algorithms and the runner."""
 
 import dataclasses
+import typing
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar, dataclass_transform
 
@@ -21,15 +22,23 @@ def hyperparameters(cls: type[_T]) -> type[_T]:
     A float that must be static is declared with `field(metadata={"static": True})`.
     """
     cls = dataclasses.dataclass(frozen=True)(cls)
-    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
-    traced = [f.name for f in fields if f.type is float and not f.metadata.get("static", False)]
-    static = [f.name for f in fields if f.name not in traced]
+    traced = list(traced_fields(cls))
+    static = [f.name for f in dataclasses.fields(cls) if f.name not in traced]  # type: ignore[arg-type]
     return jax.tree_util.register_dataclass(cls, data_fields=traced, meta_fields=static)
+
+
+def field_types(config: Any) -> dict[str, Any]:
+    """Types of a dataclass's fields by name, also where its module postpones annotations."""
+    hints = typing.get_type_hints(config if isinstance(config, type) else type(config))
+    return {f.name: hints[f.name] for f in dataclasses.fields(config)}
 
 
 def traced_fields(config: Any) -> tuple[str, ...]:
     """Names of the fields of a `hyperparameters` dataclass (or its type) that may differ between lanes."""
-    return tuple(f.name for f in dataclasses.fields(config) if f.type is float and not f.metadata.get("static", False))
+    types = field_types(config)
+    return tuple(
+        f.name for f in dataclasses.fields(config) if types[f.name] is float and not f.metadata.get("static", False)
+    )
 
 
 @pytree_dataclass

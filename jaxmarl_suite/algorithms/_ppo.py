@@ -17,7 +17,7 @@ from jaxmarl_suite.algorithms._learner import Learner, LossFn, adam, fit_agents,
 from jaxmarl_suite.algorithms._policies import JointPolicy
 from jaxmarl_suite.algorithms._views import View
 from jaxmarl_suite.networks import make_network, per_agent
-from jaxmarl_suite.ops import ValueNorm, generalized_advantage, value_loss
+from jaxmarl_suite.ops import ValueNorm, generalized_advantage, sequential_advantage, value_loss
 
 
 @hyperparameters
@@ -81,6 +81,14 @@ class PPOConfig:
             value = getattr(self, name)
             if isinstance(value, int) and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        for name in ("gamma", "gae_lambda", "value_norm_decay"):
+            value = getattr(self, name)
+            if isinstance(value, int | float) and not 0 <= value <= 1:  # not while traced
+                raise ValueError(f"{name} must lie between 0 and 1, got {value}")
+        for name in ("learning_rate", "critic_learning_rate", "clip", "max_grad_norm", "entropy", "entropy_end"):
+            value = getattr(self, name)
+            if isinstance(value, int | float) and value < 0:
+                raise ValueError(f"{name} must not be negative, got {value}")
         if any(width < 1 for width in self.hidden):
             raise ValueError(f"hidden must hold positive widths, got {self.hidden}")
         if self.value_loss not in ("mse", "huber"):
@@ -201,7 +209,7 @@ def make_ppo(
     critic_view: View,
     *,
     share_critic: bool = True,
-    advantage_fn: Callable[..., jax.Array] = generalized_advantage,
+    sequential: bool = False,
     fit_actors: FitActors = all_at_once,
 ) -> Algorithm:
     """The PPO algorithm with these parts.
@@ -212,7 +220,7 @@ def make_ppo(
       policy: how the joint action is drawn.
       critic_view: what the critic sees. One output: a value of the team. N outputs: one an agent (or a micro-step).
       share_critic: one critic for all its outputs, or one each.
-      advantage_fn: `generalized_advantage` or `sequential_advantage`.
+      sequential: the critic's outputs are values of the micro-steps of Γ(M), not of agents or the team.
       fit_actors: how the actors are updated from a batch; `all_at_once`, or another of its signature.
     """
     vector = VectorEnv(env, config.num_envs)
@@ -220,7 +228,6 @@ def make_ppo(
     critic = make_network(critic_view.size, 1, extra_size=critic_view.extra_size, hidden=config.hidden,
                           memory_size=config.memory)  # fmt: skip
     critics = critic if share_critic else per_agent(critic, critic_view.outputs)
-    one_value_a_step = advantage_fn is not generalized_advantage  # next_value has no agent axis
     length = config.sequence_length
 
     def optimizers(ctx: Context) -> tuple[Any, Any]:
@@ -259,16 +266,15 @@ def make_ppo(
     def advantages(value: jax.Array, next_value: jax.Array, trajectory: Trajectory, ctx: Context) -> jax.Array:
         led_to = trajectory.led_to
         reward = led_to.reward
-        if one_value_a_step:
+        if sequential:
             reward, next_value = reward.mean(-1), next_value[..., 0]
         elif critic_view.outputs == 1:
             reward = reward.mean(-1, keepdims=True)
         terminated, truncated = led_to.terminated, led_to.truncated
         if reward.ndim == 3:
             terminated, truncated = terminated[..., None], truncated[..., None]
-        return advantage_fn(
-            reward, value, next_value, terminated, truncated, gamma=ctx.hp.gamma, lambda_=ctx.hp.gae_lambda
-        )
+        estimate = sequential_advantage if sequential else generalized_advantage
+        return estimate(reward, value, next_value, terminated, truncated, gamma=ctx.hp.gamma, lambda_=ctx.hp.gae_lambda)
 
     def actor_loss(ctx: Context, params: Any, batch: dict) -> tuple[jax.Array, dict]:
         output, _ = policy.network.unroll(params, batch["carry"][0], batch["x"], batch["extra"], batch["start"])

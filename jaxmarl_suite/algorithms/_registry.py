@@ -46,7 +46,12 @@ def get(name: str) -> AlgorithmSpec:
         return getattr(importlib.import_module(module), attribute)
     points = _entry_points()
     if name in points:
-        return points[name].load()
+        spec = points[name].load()
+        if not isinstance(spec, AlgorithmSpec):
+            raise ValueError(
+                f"entry point {points[name].value!r} of group {ENTRY_POINT_GROUP!r} is not an AlgorithmSpec: {spec!r}"
+            )
+        return spec
     near = difflib.get_close_matches(name, names(), n=1, cutoff=0.4)
     did_you_mean = f"did you mean {near[0]!r}? " if near else ""
     raise ValueError(f"unknown algorithm {name!r}; {did_you_mean}there are: {', '.join(names())}")

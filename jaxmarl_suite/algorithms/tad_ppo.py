@@ -20,13 +20,16 @@ from jaxmarl_suite.algorithms._policies import JointPolicy, autoregressive_polic
 from jaxmarl_suite.algorithms._ppo import PPOConfig, PPOState, episode_metrics, make_ppo
 from jaxmarl_suite.algorithms._views import sequential_view
 from jaxmarl_suite.networks import make_network
-from jaxmarl_suite.ops import categorical, sequential_advantage
+from jaxmarl_suite.ops import categorical
 
 
 @hyperparameters
 class TADConfig(PPOConfig):
     """PPO's fields for the teacher, and those of the distillation. `share_parameters` is the student's."""
 
+    entropy: float = 0.5
+    """Weight of the entropy bonus at the start. Larger than the other methods' default: the first agents must stay undecided
+    until the later ones have learnt to answer each of their actions (experiments/tad_matrix_games has the numbers)."""
     teacher_context: Literal["state", "local"] = "state"
     """What the teacher sees besides its predecessors' actions: the global state, or agent k's own observation only. With
     "local" the student lacks nothing but the predecessors' actions, which narrows the imitation gap under partial
@@ -43,6 +46,8 @@ class TADConfig(PPOConfig):
         super().__post_init__()
         if self.teacher_context not in ("state", "local"):
             raise ValueError(f"teacher_context must be 'state' or 'local', got {self.teacher_context!r}")
+        if self.num_envs < 2:
+            raise ValueError(f"num_envs must be at least 2: teacher and student act side by side, got {self.num_envs}")
         if not 0 < self.distill_fraction < 1:
             raise ValueError(f"distill_fraction must lie between 0 and 1, got {self.distill_fraction}")
 
@@ -107,7 +112,7 @@ def make(config: TADConfig, env: Environment) -> tuple[Phase, ...]:
     )
     teacher = autoregressive_policy(network, view, head)
     student = local_policy(config, env)
-    ppo = make_ppo(config, env, teacher, critic_view, advantage_fn=sequential_advantage)
+    ppo = make_ppo(config, env, teacher, critic_view, sequential=True)
     distillation = make_distillation(config, env, teacher, student)
 
     def init(key: jax.Array, ctx: Context) -> TeachingState:

@@ -14,7 +14,7 @@ import jaxmarl_envs
 from jaxmarl_envs import Environment, EpisodeStatistics
 
 from jaxmarl_suite import algorithms
-from jaxmarl_suite.algorithms import AlgorithmSpec, Phase
+from jaxmarl_suite.algorithms import AlgorithmSpec, Phase, field_types
 
 ENV_PREFIX = "env."
 MAX_LANES = 100_000
@@ -277,7 +277,7 @@ def coerce(config: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
       ValueError: for a field that does not exist or a value that does not fit, naming both.
     """
-    types = {f.name: f.type for f in dataclasses.fields(config)}
+    types = field_types(config)
     result = {}
     for name, value in settings.items():
         if name not in types:
