@@ -48,16 +48,18 @@ class Args(_common.Options):
     """Timed calls of each loop, alternating."""
     cores: tuple[str, ...] = ("hallway/4-4",)
     """Environment ids that are measured on one core and on all."""
-    core_steps: int = 20_000
-    """Steps of each environment in one timed call there: long enough that starting the devices does not matter."""
+    core_envs: tuple[int, ...] = (256, 4096)
+    """Numbers of environments there: half of a small batch takes more than half of its time."""
+    core_steps: int = 5_000_000
+    """Steps of all environments in one timed call there: long enough that starting the devices does not matter."""
     floor: bool = True
     """Measure against the bare dynamics."""
 
     def __post_init__(self) -> None:
         """Refuses what cannot be measured."""
         super().__post_init__()
-        if min(self.num_envs, self.steps, self.core_steps, self.repetitions) < 1:
-            raise ValueError("num_envs, steps, core_steps and repetitions must be positive")
+        if min(self.num_envs, self.steps, self.core_steps, self.repetitions, *self.core_envs) < 1:
+            raise ValueError("num_envs, steps, core_envs, core_steps and repetitions must be positive")
 
 
 def random_actions(key: jax.Array, shape: tuple[int, ...], num_actions: int) -> jax.Array:
@@ -328,10 +330,13 @@ def main(args: Args) -> dict[str, Any]:
         rows = []
         for env_id in args.cores:
             print(f"{env_id}, one core and all ...", file=sys.stderr, flush=True)
-            rows += measure_cores(env_id, args.num_envs, args.core_steps, args.repetitions)
+            for num_envs in args.core_envs:
+                rows += measure_cores(env_id, num_envs, max(1, args.core_steps // num_envs), args.repetitions)
         tables.append(cores_table(rows))
         targets = [
-            _common.target(f"{r['id']}, {r['devices']} cores over one", r["ratio_to_one_core"], TARGET_CORES)
+            _common.target(
+                f"{r['num_envs']} of {r['id']}, {r['devices']} cores over one", r["ratio_to_one_core"], TARGET_CORES
+            )
             for r in rows
             if r["mode"] == "all cores"
         ]

@@ -262,11 +262,12 @@ def _relate_modes(rows: list[Row]) -> None:
 
 def table_of(rows: list[Row]) -> Table:
     """How the rows are shown and compared."""
-    is_many = len({row["env"] for row in rows}) > 1
+    has_settings = any(row["settings"] for row in rows)
     has_phases = len({(row["algorithm"], row["phase"]) for row in rows}) > len({row["algorithm"] for row in rows})
     columns = [
         Column("algorithm", plain("algorithm")),
-        *([Column("environment", plain("env"))] if is_many else []),
+        Column("environment", plain("env")),
+        *([Column("settings", plain("settings"))] if has_settings else []),
         *([Column("phase", plain("phase"))] if has_phases else []),
         Column("mode", plain("mode")),
         Column("seeds", plain("seeds")),
