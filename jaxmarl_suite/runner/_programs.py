@@ -53,7 +53,7 @@ class Placement:
         if self.mode == "envs":
             return jax.vmap(fn, in_axes=axes)
 
-        def lanes(*args: Any) -> Any:
+        def lanes(*args: Any) -> Any:  # carries the name of `fn` into profiles and logs
             if self.mode == "vmap":
                 return jax.vmap(fn, in_axes=axes)(*args)
             # lax.map maps every leaf: lanes' leaves go through it, shared ones around it.
@@ -67,6 +67,7 @@ class Placement:
 
             return jax.lax.map(one, [leaf for flag, leaf in zip(flags, flat) if flag])
 
+        lanes.__name__ = getattr(fn, "func", fn).__name__  # type: ignore[attr-defined]
         specs = jax.tree.map(lambda b: PartitionSpec("seed") if b else PartitionSpec(), batched)
         return jax.shard_map(lanes, mesh=self.mesh, in_specs=specs, out_specs=PartitionSpec("seed"), check_vma=False)
 

@@ -3,10 +3,8 @@
 Devices, flags and the disk cache come with the environment of the tests.
 """
 
-import os
 import sys
 
-import jax
 from runner_tools import Recorder, long, optimised
 from runner_toy import registered
 
@@ -14,12 +12,8 @@ from jaxmarl_suite.runner import Interrupted, resume, run
 
 
 def main() -> None:
-    """Prints what the listener is told, how a run ended, and how many programs were not on disk."""
+    """Prints what the listener is told, and how to go on after an interrupt."""
     command, name, folder = sys.argv[1:]
-    misses = []
-    jax.monitoring.register_event_listener(
-        lambda event, **_: misses.append(event) if event.endswith("cache_misses") else None
-    )
     listener = Recorder()
     try:
         with optimised(False), registered():
@@ -31,7 +25,7 @@ def main() -> None:
         print(error)
         sys.exit(130)
     finally:
-        print("\n".join(listener.said), f"misses: {len(misses)}", f"process: {os.getpid()}", sep="\n")
+        print("\n".join(listener.said))
 
 
 if __name__ == "__main__":
