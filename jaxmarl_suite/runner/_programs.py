@@ -67,7 +67,7 @@ class Placement:
 
             return jax.lax.map(one, [leaf for flag, leaf in zip(flags, flat) if flag])
 
-        lanes.__name__ = getattr(fn, "func", fn).__name__  # type: ignore[attr-defined]
+        lanes.__name__ = getattr(getattr(fn, "func", fn), "__name__", "lanes")
         specs = jax.tree.map(lambda b: PartitionSpec("seed") if b else PartitionSpec(), batched)
         return jax.shard_map(lanes, mesh=self.mesh, in_specs=specs, out_specs=PartitionSpec("seed"), check_vma=False)
 
