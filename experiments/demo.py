@@ -7,7 +7,7 @@ from pathlib import Path
 import tyro
 
 from experiments._study import Preset, provenance, train_all
-from experiments.tad_matrix_games.presets import ALGORITHMS, SETTINGS, STEPS
+from experiments.tad_matrix_games.presets import ALGORITHMS, STEPS, settings_of
 from jaxmarl_suite import analysis
 from jaxmarl_suite.runner import TrainOptions
 
@@ -31,7 +31,7 @@ class Options:
 def main(options: Options) -> None:
     started = time.perf_counter()
     train = TrainOptions(total_steps=STEPS, seeds=options.seeds, evaluations=40)
-    presets = [Preset(name, name, options.env, SETTINGS, options=train) for name in ALGORITHMS]
+    presets = [Preset(name, name, options.env, settings_of(name), options=train) for name in ALGORITHMS]
     runs = list(train_all(presets, options.runs, fresh=options.fresh).values())
     figure = analysis.plot(runs, options.runs / "curves.png")
     table = analysis.table(runs)

@@ -42,12 +42,18 @@ def _runs(prefix: str, maps: dict[str, int], env_options: dict[str, bool], **tad
 
 def observed_runs() -> list[Preset]:
     """All methods where every agent sees all cells and the clock."""
-    return _runs("observed", OBSERVED, {"clock": True, "observe_state": True})
+    return _runs(
+        "observed",
+        OBSERVED,
+        {"clock": True, "observe_state": True},
+        distill_epochs=16,
+        distill_learning_rate=3e-3,
+    )
 
 
 def partial_runs() -> list[Preset]:
     """All methods where an agent sees its own cell and the clock; the teacher too, plus its predecessors' actions."""
-    return _runs("partial", PARTIAL, {"clock": True}, teacher_context="local")
+    return _runs("partial", PARTIAL, {"clock": True}, teacher_context="local", distill_epochs=4)
 
 
 def sensitivity_runs() -> list[Preset]:
@@ -57,7 +63,7 @@ def sensitivity_runs() -> list[Preset]:
             f"sensitivity-{algorithm}",
             algorithm,
             "hallway/4-4",
-            SETTINGS | ({"teacher_context": "local"} if algorithm == "tad-ppo" else {}),
+            SETTINGS | ({"teacher_context": "local", "distill_epochs": 4} if algorithm == "tad-ppo" else {}),
             env_options={"clock": True},
             grid={"gamma": list(DISCOUNTS), "entropy": list(ENTROPIES)},
             options=TrainOptions(total_steps=250_000, seeds=4, first_seed=100, evaluations=4, absolute_episodes=0),
@@ -73,7 +79,7 @@ def imitation_runs() -> list[Preset]:
             f"imitation-{lengths}",
             "tad-ppo",
             f"hallway/{lengths}",
-            SETTINGS | {"teacher_context": "state"},
+            SETTINGS | {"teacher_context": "state", "distill_epochs": 4},
             env_options={"clock": True},
             options=TrainOptions(total_steps=steps, seeds=NUM_SEEDS, evaluations=20),
         )

@@ -1,5 +1,8 @@
 """The runs of the study, as typed presets."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from experiments._study import Preset
 from jaxmarl_suite.runner import TrainOptions
 
@@ -26,14 +29,20 @@ SETTINGS = {
 STEPS = 256 * 400
 # Games with many joint actions or many tasks need more exploration and more episodes; the same for all methods.
 LARGE_SETTINGS = SETTINGS | {"entropy": 1.0}
+DISTILLATION = {"tad-ppo": {"distill_epochs": 4}}
 LARGE_STEPS = 256 * 800
+
+
+def settings_of(algorithm: str, shared: Mapping[str, Any] = SETTINGS) -> dict[str, Any]:
+    """The shared settings, and what only one method has."""
+    return {**shared, **DISTILLATION.get(algorithm, {})}
 
 
 def main_runs() -> list[Preset]:
     """All methods on the five named games."""
     options = TrainOptions(total_steps=STEPS, seeds=NUM_SEEDS, evaluations=40, absolute_episodes=0)
     return [
-        Preset(f"{game}-{algorithm}", algorithm, f"matrix/{game}", SETTINGS, options=options)
+        Preset(f"{game}-{algorithm}", algorithm, f"matrix/{game}", settings_of(algorithm), options=options)
         for game in GAMES
         for algorithm in ALGORITHMS
     ]
@@ -47,7 +56,7 @@ def random_runs() -> list[Preset]:
             f"random-{algorithm}",
             algorithm,
             "matrix/random-5x4",
-            LARGE_SETTINGS,
+            settings_of(algorithm, LARGE_SETTINGS),
             grid={"env.seed": list(range(NUM_RANDOM_GAMES))},
             options=options,
         )
@@ -85,7 +94,7 @@ def entropy_runs() -> list[Preset]:
             f"entropy-{game}-{algorithm}",
             algorithm,
             f"matrix/{game}",
-            SETTINGS,
+            settings_of(algorithm),
             grid={"entropy": list(ENTROPIES)},
             options=options,
         )

@@ -38,6 +38,8 @@ class TADConfig(PPOConfig):
     """Share of the environment steps that goes to the distillation."""
     distill_learning_rate: float = 1e-3
     """Adam's step size for the student."""
+    distill_epochs: int = 16
+    """Passes over a batch in the distillation; supervised, so more than PPO's do no harm."""
     teacher_rounds: float = 0.25
     """Share of the distillation in which the teacher alone acts; later the student acts in half of the environments."""
 
@@ -46,6 +48,8 @@ class TADConfig(PPOConfig):
         super().__post_init__()
         if self.teacher_context not in ("state", "local"):
             raise ValueError(f"teacher_context must be 'state' or 'local', got {self.teacher_context!r}")
+        if self.distill_epochs < 1:
+            raise ValueError(f"distill_epochs must be at least 1, got {self.distill_epochs}")
         if self.num_envs < 2:
             raise ValueError(f"num_envs must be at least 2: teacher and student act side by side, got {self.num_envs}")
         if not 0 < self.distill_fraction < 1:
@@ -203,7 +207,7 @@ def make_distillation(config: TADConfig, env: Environment, teacher: JointPolicy,
             optimizer(ctx),
             fit_key,
             shared=student.shared,
-            epochs=config.epochs,
+            epochs=config.distill_epochs,
             minibatches=config.minibatches,
         )
         state = DistillState(state.teacher, learner, env_state, carry, key)
