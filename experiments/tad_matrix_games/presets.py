@@ -78,7 +78,7 @@ def other_runs() -> list[Preset]:
                 f"{game}-{algorithm}",
                 algorithm,
                 f"matrix/{game}",
-                (LARGE_SETTINGS if large else SETTINGS) | shape,
+                settings_of(algorithm, (LARGE_SETTINGS if large else SETTINGS) | shape),
                 options=options,
             )
             for algorithm in ("tad-ppo", "mappo")
