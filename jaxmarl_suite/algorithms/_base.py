@@ -100,6 +100,8 @@ class Phase(NamedTuple):
     """Share of the run's environment steps."""
     begin: Callable[[State, jax.Array, Context], State] | None = None
     """`(last state of the phase before, key, ctx) -> state`; None for the first phase, which uses `algorithm.init`."""
+    trains_policy: bool = True
+    """False where `act` does not learn yet (a student while its teacher is trained): figures leave it out there."""
 
 
 @dataclasses.dataclass(frozen=True)

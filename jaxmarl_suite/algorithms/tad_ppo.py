@@ -135,7 +135,7 @@ def make(config: TADConfig, env: Environment) -> tuple[Phase, ...]:
         init=init, update=update, policy=lambda state: TADPolicy(state.ppo.actor.params, state.student.params)
     )
     return (
-        Phase("teach", teaching, 1 - config.distill_fraction),
+        Phase("teach", teaching, 1 - config.distill_fraction, trains_policy=False),
         Phase("distill", distillation, config.distill_fraction, begin),
     )
 

@@ -72,6 +72,11 @@ def plot(
     def line(series: Series, divide: bool) -> Line:
         label, colour, dashes = looks[series.label]
         curve = series.curve(metric, kind=kind, normalised=divide)
+        if kind == "eval":  # a student is not shown before it learns
+            start = int(np.searchsorted(curve.env_steps, max(m.run.first_trained_step for m in series.members)))
+            if 0 < start < len(curve.env_steps):
+                strata = tuple(stratum[:, start:] for stratum in curve.strata)
+                curve = SeriesCurve(curve.env_steps[start:], curve.updates[start:], strata)
         policies = []
         for policy in series.policies(metric) if kind == "eval" else ():
             other = series.curve(f"{policy}/{metric}", normalised=divide)

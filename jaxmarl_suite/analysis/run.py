@@ -66,12 +66,21 @@ class Run:
     lanes: tuple[Lane, ...]
     versions: Mapping[str, Any]
     summary: Mapping[str, Any] | None
+    untrained_phases: tuple[str, ...]  # in which the policy that is evaluated does not learn yet
     rows: tuple[Row, ...]  # without duplicates: the last of each (kind, lane, phase, update)
 
     @property
     def status(self) -> str:
         """How the run ended by its own record: finished, interrupted or failed; unfinished without a summary."""
         return "unfinished" if self.summary is None else str(self.summary.get("status", "unfinished"))
+
+    @property
+    def first_trained_step(self) -> int:
+        """Environment steps of the first evaluation in a phase that trains the evaluated policy; 0 if all do."""
+        if not self.untrained_phases:
+            return 0
+        steps = [r.env_steps for r in self.rows if r.kind == "eval" and r.phase not in self.untrained_phases]
+        return min(steps, default=0)
 
     @property
     def points(self) -> tuple[int, ...]:
@@ -211,6 +220,7 @@ def load_run(path: str | Path) -> Run:
         lanes=lanes,
         versions=_read_object(folder / "versions.json", required=False) or {},
         summary=_read_object(folder / "summary.json", required=False),
+        untrained_phases=tuple(config.get("untrained_phases") or ()),
         rows=tuple(_rows(folder / "metrics.jsonl", {lane.lane for lane in lanes})),
     )
 

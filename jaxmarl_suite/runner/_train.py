@@ -126,6 +126,7 @@ def describe(experiment: Experiment, groups: Sequence[Group]) -> dict[str, Any]:
         "schema": SCHEMA,
         **experiment.to_json(),
         "total_steps": experiment.options.total_steps,
+        "untrained_phases": [phase.name for phase in groups[0].phases if not phase.trains_policy],
         "lanes": [
             {
                 "lane": lane.index,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import json
 import struct
 
 import numpy as np
 import pytest
 
-from jaxmarl_suite.analysis import plot
+from jaxmarl_suite.analysis import figures, load_run, plot
 from jaxmarl_suite.analysis.drawing import spread
 from jaxmarl_suite.analysis.style import ALGORITHM_COLOURS, algorithm_colour, format_count, format_score
 
@@ -143,3 +144,21 @@ def test_colours_can_be_told_apart(deficiency):
         assert np.linalg.norm(colours[a] - colours[b]) > 30, (a, b)
     for a, b in itertools.combinations(colours, 2):
         assert np.linalg.norm(colours[a] - colours[b]) > 15, (a, b)
+
+
+def test_a_student_is_drawn_from_where_it_begins_to_learn(write_run, tmp_path, monkeypatch):
+    """Evaluations in phases that do not train the evaluated policy are left out; its teacher's stay."""
+    folder = write_run(teacher=lambda p, s, g: 11.0)
+    config = json.loads((folder / "config.json").read_text())
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    steps = sorted({row["env_steps"] for row in rows if row["kind"] == "eval"})
+    half = steps[len(steps) // 2]
+    rows = [row | {"phase": "teach" if row["env_steps"] < half else "distill"} for row in rows]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "config.json").write_text(json.dumps(config | {"untrained_phases": ["teach"]}))
+    panels = []
+    monkeypatch.setattr(figures, "draw", lambda figure, drawn, **_: panels.extend(drawn))
+    plot(load_run(folder), tmp_path / "figure.png")
+    (line,) = panels[0].lines
+    assert line.position[0] == half
+    assert line.policies[0][1][0] == steps[0]
