@@ -37,6 +37,11 @@ def test_metric_seed_setting_and_update_are_named(log_rows: int, tmp_path: Path,
     assert all(v is not None for row in rows(tmp_path / "run", "train").values() for v in (row["metrics"]["weight"],))
 
 
+def test_the_first_bad_update_is_named_however_late_it_is_noticed(tmp_path: Path) -> None:
+    experiment = toy(grid={"bad_metric_at": [NEVER, 5.0]}, log_rows=1, evaluations=1)
+    assert "not finite since update 5 of" in diverge(experiment, tmp_path / "run")
+
+
 def test_a_lane_beyond_the_first_wave_is_named(tmp_path: Path) -> None:
     experiment = toy(grid={"bad_metric_at": [NEVER, NEVER, 2.0]}, seeds=1, first_seed=8, lanes_at_once=1)
     assert "of seed 8 (bad_metric_at=2.0)" in diverge(experiment, tmp_path / "run")
