@@ -118,7 +118,9 @@ def per_agent(network: Network, n_agents: int) -> Network:
     """`network` with separate parameters for each agent: leaves gain a leading [N]; the last batch axis is agents."""
 
     def init(key: jax.Array) -> Params:
-        return jax.vmap(network.init)(jax.random.split(key, n_agents))
+        # One after another: batched LAPACK calls (orthogonal initialisation) of several host devices can wait for each
+        # other's threads for ever, and single ones are as fast.
+        return jax.lax.map(network.init, jax.random.split(key, n_agents))
 
     # Time and environments come first in every array, agents last but one; `start` is shared by the agents.
     unroll = jax.vmap(network.unroll, in_axes=(0, -2, -2, -2, None), out_axes=(-2, -2))

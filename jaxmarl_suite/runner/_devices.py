@@ -27,9 +27,6 @@ def configure(cpu_devices: int | None = None) -> None:
     if "xla_cpu_multi_thread_eigen" not in flags:
         flags += " --xla_cpu_multi_thread_eigen=false"
     os.environ["XLA_FLAGS"] = flags.strip()
-    # XLA sizes its pool by this variable. With a thread a core, devices that all wait for a batched LAPACK call (the
-    # orthogonal initialisation of several agents) hold every thread of the pool that the call needs: a deadlock.
-    os.environ.setdefault("NPROC", str(4 * max(cores, cpu_devices or 0)))
     directory = os.environ.get(_CACHE_VARIABLE) or str(Path.home() / ".cache" / "jaxmarl_suite" / "xla")
     if directory != "off" and not jax.config.values["jax_compilation_cache_dir"]:
         jax.config.update("jax_compilation_cache_dir", directory)

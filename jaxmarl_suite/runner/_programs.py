@@ -272,11 +272,13 @@ def compile_phase(
         start_fn, flags = (lambda _, key, ctx: algorithm.init(key, ctx)), (False, True, CONTEXT_AXES)
     else:
         start_fn, flags = phase.begin, (True, True, CONTEXT_AXES)
-    begin = jax.jit(placement.over_lanes(start_fn, flags))
+    # Lanes start one after another in every mode, so that LAPACK calls are not batched (see networks.per_agent).
+    one_by_one = dataclasses.replace(placement, mode="map")
+    begin = jax.jit(one_by_one.over_lanes(start_fn, flags))
     state_shape = jax.eval_shape(begin, previous.state_shape if previous and phase.begin else None, keys, ctx)
     # Begin's result lies where the chunk wants it: this matters where environments are spread over devices.
     state_place = placement.sharding(state_shape)
-    begin = jax.jit(placement.over_lanes(start_fn, flags), out_shardings=state_place)
+    begin = jax.jit(one_by_one.over_lanes(start_fn, flags), out_shardings=state_place)
 
     one_state = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape[1:], s.dtype), state_shape)
     one_ctx = jax.tree.map(

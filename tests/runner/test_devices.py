@@ -3,27 +3,29 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
-_BATCHED_LAPACK = """
+import pytest
+
+_STARTS = """
+import sys
 from jaxmarl_suite.runner import configure
 configure(2)
-import jax, numpy as np
-from jax.sharding import AxisType, Mesh, PartitionSpec
-mesh = Mesh(np.array(jax.devices()), ("seed",), axis_types=(AxisType.Auto,))
-def lanes(keys):
-    return jax.lax.map(lambda key: jax.numpy.linalg.qr(jax.random.normal(key, (4, 64, 64)))[0].sum(), keys)
-spec = PartitionSpec("seed")
-program = jax.jit(jax.shard_map(lanes, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False))
-for _ in range(100):
-    program(jax.random.split(jax.random.key(0), 16)).block_until_ready()
+import jax
+from jaxmarl_suite import algorithms, train, TrainOptions
+config = algorithms.get("happo").config(share_parameters=False, num_envs=4, rollout_length=1, epochs=1)
+mode, folder = sys.argv[1:]
+for number in range(3):
+    options = TrainOptions(total_steps=8, seeds=8, first_seed=8 * number, lane_mode=mode, eval_episodes=1, evaluations=1)
+    train("happo", "matrix/climbing", config=config, options=options, run_dir=f"{folder}/{number}")
 print("devices", jax.device_count())
 """
 
 
-def test_batched_lapack_calls_on_two_devices_do_not_wait_for_each_other() -> None:
-    """Without `configure`'s larger pool this hangs within a few calls on a machine of two cores."""
+@pytest.mark.parametrize("mode", ["map", "vmap"])
+def test_agents_with_networks_of_their_own_start_on_two_devices(mode: str, tmp_path: Path) -> None:
+    """Batched LAPACK calls would hang here on a machine of two cores: both devices wait for threads that both hold."""
     env = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "NPROC")} | {"JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(
-        [sys.executable, "-c", _BATCHED_LAPACK], env=env, capture_output=True, text=True, timeout=120, check=True
-    )
+    command = [sys.executable, "-c", _STARTS, mode, str(tmp_path)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=True)
     assert done.stdout.split() == ["devices", "2"]
