@@ -15,8 +15,7 @@ NUM_SEEDS = 20
 NUM_RANDOM_GAMES = 50
 ENTROPIES = (0.01, 0.05, 0.2, 0.5, 1.0)
 
-# Found on climbing with TAD-PPO (6 seeds, entropy x clip x step size) and used for all methods and games as it is:
-# small steps of the policy (clip 0.1, few epochs) but many of them, little noise in the gradient (256 episodes).
+# Picked by hand, mostly for TAD-PPO; the README says how, and on what.
 SETTINGS = {
     "num_envs": 256,
     "rollout_length": 1,
