@@ -1,5 +1,27 @@
-"""Networks as tuples of pure functions, one type for feed-forward and recurrent ones."""
+"""Networks and mixers as tuples of pure functions, one type for feed-forward and recurrent ones."""
 
+from jaxmarl_suite.networks._joint_value import ValueNetwork, joint_value, state_value
+from jaxmarl_suite.networks._mixers import (
+    Mixer,
+    central_mixer,
+    duplex_mixer,
+    independent_mixer,
+    monotonic_mixer,
+    sum_mixer,
+)
 from jaxmarl_suite.networks._network import Network, make_network, per_agent
 
-__all__ = ["Network", "make_network", "per_agent"]
+__all__ = [
+    "Mixer",
+    "Network",
+    "ValueNetwork",
+    "central_mixer",
+    "duplex_mixer",
+    "independent_mixer",
+    "joint_value",
+    "make_network",
+    "monotonic_mixer",
+    "per_agent",
+    "state_value",
+    "sum_mixer",
+]

@@ -4,11 +4,13 @@ Axes: L time, B any batch axes (environments, then agents), D input, X extra inp
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+from jaxmarl_suite.networks._dense import torch_bound, torch_dense, uniform_between
 
 Params = Any
 
@@ -38,18 +40,34 @@ class Network(NamedTuple):
         return y[0], carries[0]
 
 
-class _Head(nn.Module):
-    """Orthogonal tanh layers, then a linear one whose initial scale is `out_scale`."""
+class _Layers(nn.Module):
+    """Layers with an activation, then, where `out_size` is given, a linear one whose orthogonal gain is `out_scale`."""
 
     hidden: Sequence[int]
-    out_size: int
-    out_scale: float
+    activation: Literal["tanh", "relu"]
+    initializer: Literal["orthogonal", "torch"]
+    out_size: int | None = None
+    out_scale: float = 1.0
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        activate = nn.tanh if self.activation == "tanh" else nn.relu
         for width in self.hidden:
-            x = nn.tanh(nn.Dense(width, kernel_init=nn.initializers.orthogonal(2**0.5))(x))
-        return nn.Dense(self.out_size, kernel_init=nn.initializers.orthogonal(self.out_scale))(x)
+            x = activate(self.dense(x, width, 2**0.5))
+        return x if self.out_size is None else self.dense(x, self.out_size, self.out_scale)
+
+    def dense(self, x: jax.Array, width: int, scale: float) -> jax.Array:
+        if self.initializer == "torch":
+            return torch_dense(x, width)
+        return nn.Dense(width, kernel_init=nn.initializers.orthogonal(scale))(x)
+
+
+def _gru_cell(memory_size: int, initializer: Literal["orthogonal", "torch"]) -> nn.GRUCell:
+    """A cell; started as PyTorch's, its input and memory biases are one term in the gates, where PyTorch has two."""
+    if initializer == "orthogonal":
+        return nn.GRUCell(memory_size)
+    init = uniform_between(torch_bound(memory_size))
+    return nn.GRUCell(memory_size, kernel_init=init, recurrent_kernel_init=init, bias_init=init)
 
 
 def _expand(start: jax.Array, like: jax.Array) -> jax.Array:
@@ -64,26 +82,52 @@ def make_network(
     hidden: Sequence[int] = (64, 64),
     memory_size: int = 0,
     out_scale: float = 1.0,
+    encoder: Sequence[int] = (),
+    activation: Literal["tanh", "relu"] = "tanh",
+    initializer: Literal["orthogonal", "torch"] = "orthogonal",
 ) -> Network:
     """A feed-forward network, or a GRU of `memory_size` units followed by one.
+
+    The usual network of Q-learning, Linear-ReLU-GRU-Linear (QMIX, Rashid et al. 2018), is `encoder=(64,)`,
+    `memory_size=64`, `hidden=()`, `initializer="torch"`.
 
     Args:
       in_size: D.
       out_size: entries of the output.
       extra_size: X.
-      hidden: widths of the tanh layers.
+      hidden: widths of the layers after the memory.
       memory_size: H; 0 for a feed-forward network.
       out_scale: gain of the last layer's orthogonal initialisation; small for near-uniform initial policies.
+      encoder: widths of ReLU layers that `x` passes before the memory.
+      activation: of the layers `hidden`.
+      initializer: "orthogonal", with biases of zero and gain sqrt(2) in `hidden`, for PPO; "torch" for PyTorch's
+        uniform default in layers and memory, as the published Q-learning settings are.
+
+    Raises:
+      ValueError: for an unknown activation or initializer, or an `out_scale` that the initializer does not read.
     """
-    head = _Head(tuple(hidden), out_size, out_scale)
-    cell = nn.GRUCell(memory_size) if memory_size else None
-    features = (memory_size or in_size) + extra_size
+    if activation not in ("tanh", "relu"):
+        raise ValueError(f"activation must be 'tanh' or 'relu', got {activation!r}")
+    if initializer not in ("orthogonal", "torch"):
+        raise ValueError(f"initializer must be 'orthogonal' or 'torch', got {initializer!r}")
+    if initializer == "torch" and out_scale != 1.0:
+        raise ValueError(
+            f"out_scale is the gain of initializer 'orthogonal'; with 'torch' it must be 1.0, got {out_scale}"
+        )
+    head = _Layers(tuple(hidden), activation, initializer, out_size, out_scale)
+    encode = _Layers(tuple(encoder), "relu", initializer) if encoder else None
+    cell = _gru_cell(memory_size, initializer) if memory_size else None
+    encoded_size = encoder[-1] if encoder else in_size
+    features = (memory_size or encoded_size) + extra_size
 
     def init(key: jax.Array) -> Params:
-        head_key, cell_key = jax.random.split(key)
+        # Without an encoder the keys are split in two, so that networks without one start where they always did.
+        head_key, cell_key, *encoder_key = jax.random.split(key, 3 if encode else 2)
         params = {"head": head.init(head_key, jnp.zeros((1, features)))}
         if cell is not None:
-            params["cell"] = cell.init(cell_key, jnp.zeros((1, memory_size)), jnp.zeros((1, in_size)))
+            params["cell"] = cell.init(cell_key, jnp.zeros((1, memory_size)), jnp.zeros((1, encoded_size)))
+        if encode is not None:
+            params["encoder"] = encode.init(encoder_key[0], jnp.zeros((1, in_size)))
         return params
 
     def initial_carry(shape: tuple[int, ...]) -> jax.Array:
@@ -92,6 +136,9 @@ def make_network(
     def unroll(
         params: Params, carry: jax.Array, x: jax.Array, extra: jax.Array, start: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
+        if encode is not None:
+            encoded: Any = encode.apply(params["encoder"], x)
+            x = encoded
         if cell is None:
             remembered = x
             carries = jnp.broadcast_to(carry, (x.shape[0], *carry.shape))
