@@ -13,6 +13,7 @@ JAX, which hands small operations to a pool of threads; and with the environment
 
 import contextlib
 import dataclasses
+import math
 import os
 import statistics
 import sys
@@ -63,8 +64,8 @@ class Args(_common.Options):
 
 
 def random_actions(key: jax.Array, shape: tuple[int, ...], num_actions: int) -> jax.Array:
-    """Uniform actions from one draw of bits; the same in both loops."""
-    return jaxmarl_envs.uniform_index(key, num_actions, shape)
+    """Uniform actions from one draw of bits; the same in both loops. Flat: short last axes do not vectorise."""
+    return jaxmarl_envs.uniform_index(key, num_actions, (math.prod(shape),)).reshape(shape)
 
 
 def our_loop(env: jaxmarl_envs.Environment, num_envs: int) -> tuple[Callable, Callable]:
@@ -139,7 +140,8 @@ def _bare_hallway(game: Hallway, num_envs: int, limit: int) -> tuple[Callable, C
     lengths = jnp.array(game.lengths)
 
     def cells(key: jax.Array) -> jax.Array:
-        return 1 + jaxmarl_envs.uniform_index(key, lengths, (num_envs, len(game.lengths)))
+        joint = jaxmarl_envs.uniform_index(key, math.prod(game.lengths), (num_envs,))
+        return 1 + jnp.stack(jnp.unravel_index(joint, game.lengths), axis=-1)
 
     def start(key: jax.Array) -> Carry:
         return cells(key), jnp.zeros(num_envs, jnp.int32)

@@ -6,6 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxmarl_suite.networks._linear import dense_product
+
 
 def torch_bound(fan_in: int) -> float:
     """1/sqrt(fan_in), between whose negative and itself `torch.nn.Linear` and `GRUCell` draw all that they start with.
@@ -33,7 +35,7 @@ def torch_dense(x: jax.Array, width: int, *, use_bias: bool = True, name: str | 
     starts elsewhere.
     """
     init = uniform_between(torch_bound(x.shape[-1]))
-    return nn.Dense(width, use_bias=use_bias, kernel_init=init, bias_init=init, name=name)(x)
+    return nn.Dense(width, use_bias=use_bias, kernel_init=init, bias_init=init, dot_general=dense_product, name=name)(x)
 
 
 class TorchMLP(nn.Module):

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmarl_suite.networks._dense import torch_bound, torch_dense, uniform_between
+from jaxmarl_suite.networks._linear import dense_product
 
 Params = Any
 
@@ -59,7 +60,7 @@ class _Layers(nn.Module):
     def dense(self, x: jax.Array, width: int, scale: float) -> jax.Array:
         if self.initializer == "torch":
             return torch_dense(x, width)
-        return nn.Dense(width, kernel_init=nn.initializers.orthogonal(scale))(x)
+        return nn.Dense(width, kernel_init=nn.initializers.orthogonal(scale), dot_general=dense_product)(x)
 
 
 def _gru_cell(memory_size: int, initializer: Literal["orthogonal", "torch"]) -> nn.GRUCell:

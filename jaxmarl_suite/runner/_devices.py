@@ -8,6 +8,9 @@ import numpy as np
 from jax.sharding import AxisType, Mesh
 
 _CACHE_VARIABLE = "JAXMARL_SUITE_CACHE"
+# Loops without matrix products whose carried arrays stay below this become one function of machine code. Above it, every
+# operation of every iteration passes through XLA's scheduler, which costs more than a small environment's whole step.
+_SMALL_LOOP_BYTES = 2**18
 
 
 def configure(cpu_devices: int | None = None) -> None:
@@ -26,6 +29,8 @@ def configure(cpu_devices: int | None = None) -> None:
         flags += f" --xla_force_host_platform_device_count={cpu_devices or cores}"
     if "xla_cpu_multi_thread_eigen" not in flags:
         flags += " --xla_cpu_multi_thread_eigen=false"
+    if "xla_backend_extra_options" not in flags:
+        flags += f" --xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold={_SMALL_LOOP_BYTES}"
     os.environ["XLA_FLAGS"] = flags.strip()
     directory = os.environ.get(_CACHE_VARIABLE) or str(Path.home() / ".cache" / "jaxmarl_suite" / "xla")
     if directory != "off" and not jax.config.values["jax_compilation_cache_dir"]:

@@ -1,6 +1,7 @@
 """The hallway task."""
 
 import dataclasses
+import math
 from functools import cached_property
 from typing import Any
 
@@ -73,7 +74,7 @@ class Hallway:
 
     def reset(self, key: jax.Array, params: tuple[()]) -> tuple[HallwayState, TimeStep]:
         """Agents on random cells. Consumes `key`."""
-        x = 1 + uniform_index(key, jnp.array(self.lengths), (len(self.lengths),))
+        x = self._cells(key)
         obs = self._observe(x)
         return HallwayState(x), restart(self.spec, obs=obs, state=obs.ravel())
 
@@ -98,6 +99,14 @@ class Hallway:
     def draw(self, ax: Any, frame: Frame) -> Verdict | None:
         """Draws `frame` into matplotlib axes."""
         return draw(self, ax, frame)
+
+    def _cells(self, key: jax.Array) -> jax.Array:
+        """[N] int32 uniform start cells. Consumes `key`."""
+        joint = math.prod(self.lengths)
+        if joint > 2**16:  # more joint starts than one draw can tell apart evenly
+            return 1 + uniform_index(key, jnp.array(self.lengths), (len(self.lengths),))
+        # One draw an environment, taken apart: hashing is most of what a small environment's reset costs.
+        return 1 + jnp.stack(jnp.unravel_index(uniform_index(key, joint), self.lengths))
 
     def _observe(self, x: jax.Array) -> jax.Array:
         return one_hot(x, max(self.lengths) + 1)
