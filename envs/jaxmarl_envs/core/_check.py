@@ -26,7 +26,7 @@ CHECKS = (
     "action masks: something legal for every agent at all times",
     "reset: zero reward, not over",
     "ends: never terminated and truncated at once, within episode_limit, safe to step on",
-    "final_obs and final_state: as shown, and kept by auto-reset",
+    "final_obs, final_state and final_mask: as shown, and kept by auto-reset",
     "optimum: not beaten by random play",
 )
 
@@ -207,6 +207,7 @@ def _check_timestep(spec: EnvSpec, timestep: TimeStep) -> list[str]:
         "truncated": ((), jnp.bool_),
         "final_obs": ((n, *spec.obs_shape), jnp.float32),
         "final_state": ((spec.state_size,), jnp.float32),
+        "final_mask": ((n, spec.num_actions or spec.action_dim), jnp.bool_),
     }
     failures = []
     for field, (shape, dtype) in expected.items():
@@ -354,7 +355,7 @@ def _check_ends(spec: EnvSpec, plain: TimeStep, num_steps: int) -> list[str]:
             f"an episode of random play ran for {late} steps or more, but spec.episode_limit is {limit}: "
             "terminate or truncate there (jaxmarl_envs.TimeLimit)"
         )
-    for shown, final in (("obs", "final_obs"), ("state", "final_state")):
+    for shown, final in (("obs", "final_obs"), ("state", "final_state"), ("action_mask", "final_mask")):
         if not np.array_equal(_plain(getattr(plain, shown)), _plain(getattr(plain, final))):
             failures.append(f"{final} differs from {shown}: only auto-reset may show anything else than the step's own")
     return failures
@@ -366,7 +367,7 @@ def _check_auto_reset(played: dict[str, Any]) -> list[str]:
     done = plain.terminated | plain.truncated
     first = np.cumsum(done, axis=0) - done == 0  # [T, E] up to and including the first end
     failures = []
-    for field in ("reward", "terminated", "truncated", "final_obs", "final_state"):
+    for field in ("reward", "terminated", "truncated", "final_obs", "final_state", "final_mask"):
         if not _close(_plain(getattr(plain, field))[first], _plain(getattr(vector, field))[first]):
             failures.append(f"auto-reset changes {field}: reset and step do not depend on their arguments alone")
     return failures

@@ -99,7 +99,7 @@ class TimeStep:
     """What an environment shows after `reset` or `step`, for one instance; `vmap` adds `[E]` in front.
 
     After an episode ended, an auto-resetting environment shows the next episode's first `obs`, `state` and
-    `action_mask`, while `reward`, `terminated`, `truncated`, `metrics`, `final_obs` and `final_state` still belong to
+    `action_mask`, while `reward`, `terminated`, `truncated`, `metrics` and what begins with `final_` still belong to
     the step just taken. Without auto-reset `final_obs` equals `obs`.
     """
 
@@ -111,6 +111,7 @@ class TimeStep:
     truncated: jax.Array  # [] bool, the time limit cut the episode: bootstrap from `final_obs`
     final_obs: jax.Array  # [N, *obs_shape] float32
     final_state: jax.Array  # [G] float32
+    final_mask: jax.Array  # [N, A] bool
     metrics: dict[str, jax.Array]  # fixed keys, [] float32
 
     @property
@@ -159,6 +160,7 @@ def transition(
         truncated=jnp.asarray(truncated, bool),
         final_obs=obs,
         final_state=state,
+        final_mask=action_mask,
         metrics={k: jnp.asarray(v, jnp.float32) for k, v in (metrics or {}).items()},
     )
 

@@ -23,7 +23,7 @@ class VectorEnv:
     """E copies of an environment stepped together, restarted as they end.
 
     Auto-reset sits after `vmap`: `step` shows the first observation of the next episode and keeps what the old one
-    ended in as `final_obs` and `final_state`.
+    ended in as `final_obs`, `final_state` and `final_mask`.
     """
 
     env: Environment

@@ -290,7 +290,7 @@ class PadAgents(Wrapper):
 
         obs = stack(timestep.obs, self.spec.obs_shape[0])
         mask = stack(timestep.action_mask, self.spec.num_actions or self.spec.action_dim)
-        return timestep.replace(obs=obs, final_obs=obs, action_mask=mask)
+        return timestep.replace(obs=obs, final_obs=obs, action_mask=mask, final_mask=mask)
 
     def reset(self, key: jax.Array, params: Params) -> tuple[Any, TimeStep]:
         """A fresh episode, padded."""
