@@ -117,6 +117,10 @@ class AlgorithmSpec:
     """Kinds of actions supported: "discrete", "continuous"."""
     defaults: Any = None
     """The config a run starts from; `config()` if None."""
+    make_stored: Callable[[Any, Environment, Any], tuple[tuple[Phase, ...], Any]] | None = None
+    """`(config, env, dataset) -> (phases, ctx.data)` for learning from stored replay alone; None if it cannot."""
+    record: Callable[[State], dict[str, Any]] | None = None
+    """One lane's last state as items [M, ...] by name that `make_stored` of such methods can read; None for none."""
 
     def build(self, config: Any, env: Environment) -> tuple[Phase, ...]:
         """The phases for `env`, after checking that the pairing is supported.
@@ -130,3 +134,14 @@ class AlgorithmSpec:
                 f"{self.name} supports {' and '.join(self.actions)} actions, but {env.spec.id!r} has {kind} ones"
             )
         return self.make(config, env)
+
+    def build_stored(self, config: Any, env: Environment, dataset: Any) -> tuple[tuple[Phase, ...], Any]:
+        """The phases that learn from stored replay alone, and the `ctx.data` they read.
+
+        Raises:
+          ValueError: where the method learns from its own play only, or the data is not of `env`.
+        """
+        if self.make_stored is None:
+            raise ValueError(f"{self.name} learns from its own play only, not from stored replay")
+        self.build(config, env)  # refuses what is not supported either way
+        return self.make_stored(config, env, dataset)

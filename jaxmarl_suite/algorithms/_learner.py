@@ -39,6 +39,17 @@ def to_sequences(array: jax.Array, length: int) -> jax.Array:
     return jnp.swapaxes(cut, 0, 1).reshape(length, steps // length * envs, *array.shape[2:])
 
 
+def gradient_step(
+    learner: Learner, batch: Any, loss_fn: LossFn, optimizer: optax.GradientTransformation
+) -> tuple[Learner, dict[str, jax.Array]]:
+    """`learner` after one step down the gradient of `loss_fn(params, batch) -> (loss, metrics)`, and the metrics."""
+    (_, metrics), grads = jax.value_and_grad(loss_fn, has_aux=True)(learner.params, batch)
+    with jax.numpy_dtype_promotion("standard"):  # optax's bias correction mixes float and integer
+        updates, opt = optimizer.update(grads, learner.opt, learner.params)
+    metrics["grad_norm"] = jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(grads)))
+    return Learner(optax.apply_updates(learner.params, updates), opt), metrics
+
+
 def fit(
     learner: Learner,
     batch: Any,
@@ -60,14 +71,9 @@ def fit(
       epochs: passes over the batch.
       minibatches: gradient steps a pass; must divide M.
     """
-    gradient = jax.value_and_grad(loss_fn, has_aux=True)
 
     def step(learner: Learner, minibatch: Any) -> tuple[Learner, dict[str, jax.Array]]:
-        (_, metrics), grads = gradient(learner.params, minibatch)
-        with jax.numpy_dtype_promotion("standard"):  # optax's bias correction mixes float and integer
-            updates, opt = optimizer.update(grads, learner.opt, learner.params)
-        metrics["grad_norm"] = jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(grads)))
-        return Learner(optax.apply_updates(learner.params, updates), opt), metrics
+        return gradient_step(learner, minibatch, loss_fn, optimizer)
 
     def epoch(learner: Learner, key: jax.Array) -> tuple[Learner, dict[str, jax.Array]]:
         if minibatches == 1:  # a shuffle would change nothing and costs a gather

@@ -12,6 +12,13 @@ _BUILT_IN = {
     "mappo": "jaxmarl_suite.algorithms.mappo:SPEC",
     "happo": "jaxmarl_suite.algorithms.happo:SPEC",
     "tad-ppo": "jaxmarl_suite.algorithms.tad_ppo:SPEC",
+    "iql": "jaxmarl_suite.algorithms.iql:SPEC",
+    "vdn": "jaxmarl_suite.algorithms.vdn:SPEC",
+    "qmix": "jaxmarl_suite.algorithms.qmix:SPEC",
+    "qtran": "jaxmarl_suite.algorithms.qtran:SPEC",
+    "cw-qmix": "jaxmarl_suite.algorithms.weighted_qmix:CW_SPEC",
+    "ow-qmix": "jaxmarl_suite.algorithms.weighted_qmix:OW_SPEC",
+    "qplex": "jaxmarl_suite.algorithms.qplex:SPEC",
 }
 _registered: dict[str, AlgorithmSpec] = {}
 

@@ -1,0 +1,93 @@
+"""What the Q-learning methods are configured by."""
+
+import dataclasses
+from typing import Literal
+
+from jaxmarl_suite.algorithms._base import hyperparameters
+
+
+@hyperparameters
+class QConfig:
+    """What every Q-learning method is configured by. Floats may differ between the lanes of a sweep."""
+
+    num_envs: int = 16
+    """Environments stepped in parallel; each adds one sequence an update."""
+    rollout_length: int = 32
+    """Steps of a sequence: of each environment between two updates, and of what is learnt from at once."""
+    whole_episodes: bool = False
+    """Every sequence is one episode from its start, and steps after its end do not count; `rollout_length` must then
+    reach the episode limit. Otherwise sequences follow each other and episodes may end and start inside."""
+    capacity: int = 2000
+    """Sequences in the replay."""
+    batch_size: int = 32
+    """Sequences a gradient step."""
+    gradient_steps: int = 1
+    """Gradient steps an update."""
+    learning_starts: int = 64
+    """Sequences collected before the first gradient step."""
+    prioritised: bool = False
+    """Draw sequences in proportion to their TD error instead of uniformly."""
+    priority_exponent: float = dataclasses.field(default=0.6, metadata={"static": True})
+    """How much priorities matter; 0 is uniform."""
+    importance_exponent: float = 0.4
+    """How much of the bias of prioritised drawing is corrected; 1 is all."""
+    optimizer: Literal["rmsprop", "adam"] = "rmsprop"
+    """RMSprop as in PyTorch with decay 0.99, or Adam."""
+    learning_rate: float = 5e-4
+    """Step size."""
+    optimizer_eps: float = 1e-5
+    """The optimiser's epsilon, outside the root."""
+    max_grad_norm: float = 10.0
+    """Gradients are scaled down to this global norm."""
+    gamma: float = 0.99
+    """Discount of one environment step."""
+    double_q: bool = True
+    """Targets take the online agents' greedy actions at the target networks' values; otherwise the target's own."""
+    target_period: int = 10
+    """Updates between copies of the networks into their targets; 0 for averages instead. PyMARL's 200 episodes are
+    200 / num_envs updates where a sequence is an episode."""
+    target_rate: float = 0.01
+    """Share of the networks that enters the averaged targets in every update (`target_period` 0 only)."""
+    epsilon_start: float = 1.0
+    """Probability of a random action at the start."""
+    epsilon_end: float = 0.05
+    """Probability of a random action from `epsilon_steps` on."""
+    epsilon_steps: float = 50_000.0
+    """Environment steps over which it falls linearly."""
+    recurrent: bool = True
+    """Agents with a GRU."""
+    width: int = 64
+    """Units of the agents' layers."""
+    share_parameters: bool = True
+    """One network for all agents, told which agent it acts for; otherwise one network each."""
+    last_action: bool = True
+    """Agents are shown their own last action."""
+    context: Literal["auto", "state", "observations"] = "auto"
+    """What mixers are shown: the global state, all observations, or the state where there is one."""
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot work."""
+        for name in ("num_envs", "rollout_length", "batch_size", "gradient_steps", "width", "capacity"):
+            value = getattr(self, name)
+            if isinstance(value, int) and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        for name in ("target_period", "learning_starts"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        for name in ("gamma", "target_rate", "epsilon_start", "epsilon_end", "importance_exponent"):
+            value = getattr(self, name)
+            if isinstance(value, int | float) and not 0 <= value <= 1:  # not while traced
+                raise ValueError(f"{name} must lie between 0 and 1, got {value}")
+        for name in ("learning_rate", "max_grad_norm", "epsilon_steps", "priority_exponent"):
+            value = getattr(self, name)
+            if isinstance(value, int | float) and value < 0:
+                raise ValueError(f"{name} must not be negative, got {value}")
+        if self.optimizer not in ("rmsprop", "adam"):
+            raise ValueError(f"optimizer must be 'rmsprop' or 'adam', got {self.optimizer!r}")
+        if self.context not in ("auto", "state", "observations"):
+            raise ValueError(f"context must be 'auto', 'state' or 'observations', got {self.context!r}")
+        for name, least in (("batch_size", "a batch"), ("num_envs", "the sequences of one update")):
+            if self.capacity < getattr(self, name):
+                raise ValueError(
+                    f"capacity must hold {least} ({name} {getattr(self, name)}), got {self.capacity} sequences"
+                )

@@ -1,0 +1,233 @@
+"""Deep Q-learning for teams, once: play, replay, targets, gradient steps. The methods differ by what they regress.
+
+Mnih et al. 2015 (targets, replay); van Hasselt et al. 2016 (double Q); Hausknecht & Stone 2015 (recurrent agents).
+Deliberate differences from PyMARL, in which most of the methods were published: many environments act at once, and a
+stored sequence is `rollout_length` steps of one of them with the memory it began with, whether or not episodes end inside.
+`whole_episodes` gives PyMARL's episodes from their start, padded.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxmarl_envs import Environment, TimeStep, VectorEnv, VectorState, pytree_dataclass
+
+from jaxmarl_suite.algorithms._base import Algorithm, Average, Context, Metrics, Phase
+from jaxmarl_suite.algorithms._learner import Learner, adam, gradient_step, new_learner
+from jaxmarl_suite.algorithms._q_agents import (
+    NO_ACTION,
+    Memory,
+    Sequences,
+    Steps,
+    greedy,
+)
+from jaxmarl_suite.algorithms._q_config import QConfig
+from jaxmarl_suite.algorithms._q_methods import Method, Team
+from jaxmarl_suite.replay import make_replay
+
+
+@pytree_dataclass
+class QState:
+    """All that a Q-learner carries from one update to the next. E environments."""
+
+    learner: Learner
+    target: Any  # parameters
+    replay: Any  # experience [1, capacity, ...]; () where the data is stored
+    env: VectorState | tuple[()]  # [E, ...]; () where the data is stored
+    memory: Memory | tuple[()]  # [E, ...]
+    key: jax.Array  # []
+
+
+def make_q_learning(
+    config: QConfig, env: Environment, team: Team, method: Method, *, stored: bool
+) -> tuple[Phase, ...]:
+    """The Q-learning algorithm with these parts.
+
+    Args:
+      config: static sizes; its floats are replaced by `ctx.hp`'s.
+      env: one instance; batched and auto-reset here.
+      team: agents and what mixers are shown.
+      method: what is regressed.
+      stored: learn from `ctx.data`, a pytree of `Steps` with `last_action` [M, ...], and never act.
+
+    Raises:
+      ValueError: for whole episodes that do not fit into a sequence.
+    """
+    spec, agents = env.spec, team.agents
+    if config.whole_episodes and (spec.episode_limit is None or spec.episode_limit > config.rollout_length):
+        raise ValueError(
+            f"whole_episodes needs a rollout_length of at least the episode limit of {spec.id!r}, "
+            f"{spec.episode_limit}, got {config.rollout_length}"
+        )
+    vector = VectorEnv(env, config.num_envs)
+    replay = make_replay(
+        config.capacity, config.batch_size, prioritised=config.prioritised, priority_exponent=config.priority_exponent
+    )
+    steps_per_update = config.num_envs * config.rollout_length
+
+    def optimizer(ctx: Context) -> Any:
+        hp = ctx.hp
+        if config.optimizer == "adam":
+            return adam(hp.learning_rate, hp.optimizer_eps, hp.max_grad_norm)
+        clip = optax.clip_by_global_norm(hp.max_grad_norm)
+        return optax.chain(clip, optax.rmsprop(hp.learning_rate, decay=0.99, eps=hp.optimizer_eps, eps_in_sqrt=False))
+
+    def epsilon(ctx: Context) -> jax.Array:
+        done = jnp.minimum(ctx.clock.astype(jnp.float32) * steps_per_update / jnp.maximum(ctx.hp.epsilon_steps, 1), 1)
+        return ctx.hp.epsilon_start + (ctx.hp.epsilon_end - ctx.hp.epsilon_start) * done
+
+    def init_params(key: jax.Array) -> Any:
+        agent_key, rest_key = jax.random.split(key)
+        return {"agents": agents.network.init(agent_key), **method.init(rest_key)}
+
+    def init(key: jax.Array, ctx: Context) -> QState:
+        net_key, env_key, key = jax.random.split(key, 3)
+        learner = new_learner(init_params, net_key, optimizer(ctx), shared=True)
+        if stored:
+            return QState(learner, learner.params, (), (), (), key)
+        env_state, memory = vector.reset(env_key, ctx.env_params), agents.initial_memory(config.num_envs)
+        shape = jax.eval_shape(lambda: collect(learner.params, env_state, memory, env_key, ctx)[2])
+        item = jax.tree.map(lambda s: jnp.zeros(s.shape[1:], s.dtype), shape)
+        return QState(learner, learner.params, replay.init(item), env_state, memory, key)
+
+    def collect(
+        params: Any, env_state: VectorState, memory: Memory, key: jax.Array, ctx: Context
+    ) -> tuple[VectorState, Memory, Sequences, TimeStep]:
+        """One sequence of each environment, [E, L, ...], ε-greedily; and what the steps led to, [L, E, ...]."""
+        reset_key, play_key = jax.random.split(key)
+        if config.whole_episodes:
+            env_state, memory = vector.reset(reset_key, ctx.env_params), agents.initial_memory(config.num_envs)
+        explore = epsilon(ctx)
+
+        def step(
+            carried: tuple[VectorState, Memory], key: jax.Array
+        ) -> tuple[tuple[VectorState, Memory], tuple[TimeStep, jax.Array, TimeStep]]:
+            env_state, memory = carried
+            seen = env_state.timestep
+            random_key, gate_key, step_key = jax.random.split(key, 3)
+            q, hidden = agents.step(params["agents"], memory, seen)
+            random = jax.random.categorical(random_key, jnp.where(seen.action_mask, 0.0, -jnp.inf)).astype(jnp.int32)
+            is_random = jax.random.uniform(gate_key, random.shape) < explore
+            action = jnp.where(is_random, random, greedy(q, seen.action_mask))
+            env_state = vector.step(step_key, env_state, action, ctx.env_params)
+            return (env_state, Memory(hidden, action)), (seen, action, env_state.timestep)
+
+        (env_state, new_memory), (seen, action, led_to) = jax.lax.scan(
+            step, (env_state, memory), jax.random.split(play_key, config.rollout_length)
+        )
+        counts = jnp.ones(led_to.done.shape)
+        start = seen.done.at[0].set(False)  # the memory before the first step is what the agents brought along
+        if config.whole_episodes:
+            ended = jnp.cumsum(led_to.done, axis=0) - led_to.done
+            counts = (ended == 0).astype(jnp.float32)
+        first = Memory(
+            jnp.where(seen.done[0, :, None, None], 0.0, memory.hidden),
+            jnp.where(seen.done[0, :, None], NO_ACTION, memory.last_action),
+        )
+        steps = Steps(
+            obs=seen.obs,
+            state=seen.state,
+            mask=seen.action_mask,
+            start=start,
+            action=action,
+            reward=led_to.reward,
+            terminated=led_to.terminated,
+            next_obs=led_to.final_obs,
+            next_state=led_to.final_state,
+            next_mask=led_to.final_mask,
+            weight=counts,
+        )
+        return env_state, new_memory, Sequences(first, jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), steps)), led_to
+
+    def learn(learner: Learner, target: Any, ring: Any, key: jax.Array, ctx: Context) -> tuple[Learner, Any, Any]:
+        """`(learner, priorities, metrics)` after the update's gradient steps; the stored items are only read."""
+
+        def loss_fn(params: Any, batch: tuple[Sequences, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
+            sequences, importance = batch
+            terms = method.terms(params, target, sequences, ctx)
+            weight = sequences.steps.weight
+            count = jnp.maximum(weight.sum(), 1.0)
+            loss = jnp.sum(terms.loss * weight * importance) / count + terms.penalty
+            own = jnp.sum(terms.td_error * weight, axis=0) / jnp.maximum(weight.sum(0), 1.0)
+            return loss, {
+                "loss": loss,
+                "td_error": jnp.sum(terms.td_error * weight) / count,
+                "q_mean": jnp.sum(terms.value * weight) / count,
+                "q_max_abs": jnp.max(jnp.abs(terms.value) * weight),
+                "priority": own + 1e-6,
+            }
+
+        def step(carried: tuple[Learner, Any], key: jax.Array) -> tuple[tuple[Learner, Any], dict[str, jax.Array]]:
+            learner, priorities = carried
+            if stored:
+                index = jax.random.randint(key, (config.batch_size,), 0, ctx.data.steps.action.shape[0])
+                items, importance = jax.tree.map(lambda x: x[index], ctx.data), jnp.ones((config.batch_size,))
+            else:
+                whole = replay.join(priorities, ring)
+                items, index, importance = replay.sample(whole, key, ctx.hp.importance_exponent)
+            batch = dataclasses.replace(items, steps=jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), items.steps))
+            learner, metrics = gradient_step(learner, (batch, importance), loss_fn, optimizer(ctx))
+            priority = metrics.pop("priority")
+            if not stored:
+                priorities = replay.split(replay.set_priorities(whole, index, priority))
+            return (learner, priorities), metrics
+
+        start = (learner, () if stored else replay.split(ring))
+        (learner, priorities), metrics = jax.lax.scan(step, start, jax.random.split(key, config.gradient_steps))
+        return learner, priorities, {n: m.max() if n == "q_max_abs" else m.mean() for n, m in metrics.items()}
+
+    def follow(target: Any, params: Any, ctx: Context) -> Any:
+        """The target networks after an update."""
+        if config.target_period:
+            is_due = (ctx.clock + 1) % config.target_period == 0
+            return jax.tree.map(lambda new, old: jnp.where(is_due, new, old), params, target)
+        return jax.tree.map(lambda new, old: old + ctx.hp.target_rate * (new - old), params, target)
+
+    def update(state: QState, ctx: Context) -> tuple[QState, Metrics]:
+        play_key, learn_key, key = jax.random.split(state.key, 3)
+        metrics: dict[str, Any] = {}
+        if stored:
+            learner, ring, learnt = learn(state.learner, state.target, (), learn_key, ctx)
+            target = follow(state.target, learner.params, ctx)
+            return QState(learner, target, (), (), (), key), learnt
+        env_state, memory, sequences, led_to = collect(state.learner.params, state.env, state.memory, play_key, ctx)
+        ended = led_to.done.astype(jnp.float32)
+        if config.whole_episodes:
+            ended = ended * jnp.swapaxes(sequences.steps.weight, 0, 1)
+        for name, value in led_to.metrics.items():
+            metrics[name] = Average(jnp.sum(value * ended), jnp.sum(ended))
+        ring = replay.add(state.replay, sequences)
+        # The clock is no lane's own, so this stays a branch where lanes are batched.
+        is_ready = (ctx.clock + 1) * config.num_envs >= max(config.learning_starts, 1)
+
+        def train(learner: Learner) -> tuple[Learner, Any, dict[str, jax.Array]]:
+            return learn(learner, state.target, ring, learn_key, ctx)
+
+        def wait(learner: Learner) -> tuple[Learner, Any, dict[str, jax.Array]]:
+            shapes = jax.eval_shape(train, learner)[2]
+            return learner, replay.split(ring), jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+        learner, priorities, learnt = jax.lax.cond(is_ready, train, wait, state.learner)
+        ring = replay.join(priorities, ring)
+        weight = is_ready.astype(jnp.float32)
+        metrics |= {name: Average(value * weight, weight) for name, value in learnt.items()}
+        metrics["epsilon"] = epsilon(ctx)
+        target = follow(state.target, learner.params, ctx)
+        return QState(learner, target, ring, env_state, memory, key), metrics
+
+    def act(policy: Any, memory: Memory, timestep: TimeStep, key: jax.Array, ctx: Context) -> tuple[jax.Array, Memory]:
+        q, hidden = agents.step(policy, memory, timestep)
+        action = greedy(q, timestep.action_mask)
+        return action, Memory(hidden, action)
+
+    algorithm = Algorithm(
+        init=init,
+        update=update,
+        policy=lambda state: state.learner.params["agents"],
+        init_carry=agents.initial_memory,
+        act=act,
+        env_steps_per_update=steps_per_update,
+    )
+    return (Phase("q", algorithm),)
