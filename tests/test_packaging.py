@@ -48,14 +48,22 @@ if "jax" in sys.modules:
 assert {module}.__file__.startswith(sys.path[1]), {module}.__file__
 for name in {absent}: assert name not in sys.modules, name
 """
-MAKE_ALL = "import jaxmarl_envs\nfor name in jaxmarl_envs.available(): jaxmarl_envs.make(name).spec"
+# Environments of other projects start a backend when they are made; those of this one do not, and neither does listing.
+MAKE_ALL = """
+import jaxmarl_envs
+jaxmarl_envs.available()
+for family in jaxmarl_envs.families():
+    for variant in family.variants if not family.package else ():
+        jaxmarl_envs.make(f"{family.name}/{variant}").spec
+"""
+FOREIGN = ("jaxmarl", "jumanji", "pettingzoo")
 
 
 @pytest.mark.parametrize(
     ("module", "code", "absent"),
     [
         ("jaxmarl_envs", "import jaxmarl_envs", ("jaxmarl_suite", "flax", "optax", "orbax", "matplotlib")),
-        ("jaxmarl_envs", MAKE_ALL, ("jaxmarl_suite", "flax", "optax", "orbax", "matplotlib")),
+        ("jaxmarl_envs", MAKE_ALL, ("jaxmarl_suite", "flax", "optax", "orbax", "matplotlib", *FOREIGN)),
         ("jaxmarl_suite", "import jaxmarl_suite", ("jax", "numpy", "flax", "matplotlib")),
         ("jaxmarl_suite", "import jaxmarl_suite\njaxmarl_suite.train", ("matplotlib", "wandb")),
         ("jaxmarl_suite", "import jaxmarl_suite.analysis", ("jax",)),
@@ -88,4 +96,13 @@ def test_constraints_cover_the_dependencies():
 
     pinned = {plain(line) for line in (ROOT / "constraints.txt").read_text().splitlines()}
     extras = PROJECT["optional-dependencies"]
-    assert {plain(r) for r in [*PROJECT["dependencies"], *extras["dev"], *extras["tensorboard"]]} <= pinned
+    assert {
+        plain(r)
+        for r in [
+            *PROJECT["dependencies"],
+            *extras["dev"],
+            *extras["tensorboard"],
+            *extras["jaxmarl"],
+            *extras["pettingzoo"],
+        ]
+    } <= pinned

@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import difflib
 import importlib
+import importlib.util
 import inspect
 import itertools
 import sys
@@ -14,7 +15,7 @@ from typing import Annotated, Any
 import tyro
 
 from jaxmarl_suite.cli._console import print_table
-from jaxmarl_suite.cli._parse import parse
+from jaxmarl_suite.cli._parse import PROG, parse
 from jaxmarl_suite.cli._session import Result, Session
 
 
@@ -47,8 +48,15 @@ def _list(only: str | None, session: Session) -> Result:
     for family in families.values():
         if only not in (None, family.name):
             continue
-        entries = [_entry(f"{family.name}/{variant}") for variant in family.variants]
         console.print(f"[bold]{family.name}[/]  [dim]{family.summary}[/]")
+        if family.package and only is None:  # importing it takes seconds; ids can be listed without
+            is_here = importlib.util.find_spec(family.package) is not None
+            remark = f"details: {PROG} envs --family {family.name}" if is_here else f"{family.package} is not installed"
+            console.print("  ".join(f"{family.name}/{variant}" for variant in family.variants), markup=False)
+            console.print(f"{remark}\n", style="dim", markup=False)
+            found += [{"id": f"{family.name}/{variant}", "package": family.package} for variant in family.variants]
+            continue
+        entries = [_entry(f"{family.name}/{variant}") for variant in family.variants]
         columns = ("id", "agents", "actions", "obs", "state", "limit", "optimum", "remark")
         print_table(console, [{name: _cell(entry.get(name)) for name in columns} for entry in entries])
         if family.pattern:

@@ -20,7 +20,9 @@ def family(name="toy"):
 def test_every_listed_id_can_be_made_and_says_its_id():
     ids = jaxmarl_envs.available()
     assert len(ids) == len(set(ids)) >= 20
-    for env_id in ids:
+    own = [f"{family.name}/{v}" for family in jaxmarl_envs.families() if not family.package for v in family.variants]
+    assert set(own) < set(ids)
+    for env_id in own:
         env = jaxmarl_envs.make(env_id)
         assert env.spec.id == env_id and env.spec.optimum is not None
         assert isinstance(env, jaxmarl_envs.Environment)

@@ -10,7 +10,11 @@ from typing import Any
 from jaxmarl_envs.core._environment import Environment
 
 ENTRY_POINT_GROUP = "jaxmarl_envs.families"
-_BUILT_IN = {"matrix": "jaxmarl_envs.matrix:FAMILY", "hallway": "jaxmarl_envs.hallway:FAMILY"}
+_BUILT_IN = {
+    "matrix": "jaxmarl_envs.matrix:FAMILY",
+    "hallway": "jaxmarl_envs.hallway:FAMILY",
+    "smax": "jaxmarl_envs.smax:FAMILY",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +30,9 @@ class Family:
     """One line for the listing."""
     pattern: str = ""
     """How further variants are spelled, e.g. `L1-L2-...`."""
+    package: str = ""
+    """The package of another project that its environments come from, imported when one is made; empty if there is
+    none. `make` raises ValueError where it is not installed."""
 
 
 _registered: dict[str, Family] = {}

@@ -51,6 +51,9 @@ class EnvSpec:
     """Real (unpadded) action counts where agents differ."""
     metrics: tuple[str, ...] = ()
     """Keys of `TimeStep.metrics`."""
+    reset_is_costly: bool = False
+    """A reset costs a good part of a step or more: `VectorEnv` then resets only where an episode ended. What it computes
+    is the same either way."""
     optimum: float | None = dataclasses.field(default=None, compare=False)
     """Expected undiscounted return of an optimal joint policy with `default_params`, where known. Not part of
     equality, like `id`."""

@@ -1,0 +1,189 @@
+"""Environments of JaxMARL as environments of this package."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxmarl_envs.adapters._packages import foreign
+from jaxmarl_envs.core import Environment, EnvSpec, PadAgents, TimeStep
+
+Array = jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What JaxMARL's interface does not say of an environment, and where to find it.
+
+    All functions are pure and get the JaxMARL environment first; module-level functions keep readings comparable.
+    """
+
+    episode_limit: int | None = None
+    """Most steps of an episode; None if there is no limit or it is not known."""
+    is_terminal: Callable[[Any, Any], Array] | None = None
+    """`(env, state) -> []` bool: the task itself ended. An episode that is done without it was truncated. None: there
+    is no telling, and every end counts as a termination."""
+    global_state: Callable[[Any, Mapping[str, Array], Any], Array] | None = None
+    """`(env, obs, state) -> [G]`; None for no global state."""
+    metrics: tuple[str, ...] = ()
+    """Names of what `measure` returns."""
+    measure: Callable[[Any, Any, Mapping[str, Array], Mapping[str, Array]], dict[str, Array]] | None = None
+    """`(env, state, rewards, dones) -> {name: []}` after a step."""
+    reset_is_costly: bool = False
+    """See `EnvSpec.reset_is_costly`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FromJaxMARL:
+    """One instance of a JaxMARL environment, stepped by its `step_env`: never by `step`, which resets in every step.
+
+    - Observations, rewards and masks are those of `env.agents`, in that order. Where agents differ in size, rows and
+      masks are tuples; `from_jaxmarl` puts `PadAgents` around.
+    - Masks come from `get_avail_actions`; they are all true where the environment has none.
+    - `dones["__all__"]` ends the episode; `Reading` says how to tell truncation from termination, and what the global
+      state is. An end of single agents (`dones[agent]`) and `infos` are not carried: a `TimeStep` has no place for them.
+    - Actions are int32, whatever dtype the environment's spaces declare.
+    """
+
+    env: Any
+    """A `jaxmarl.environments.MultiAgentEnv`; equality is identity."""
+    reading: Reading = Reading()
+    id: str = dataclasses.field(default="jaxmarl/unnamed", compare=False)
+    default_params: tuple[()] = ()
+
+    @cached_property
+    def spec(self) -> EnvSpec:
+        """Static description. Traces `reset` once, for the sizes that the spaces do not say."""
+        agents, env = self._agents, self.env
+        with foreign():
+            obs, _, state = jax.eval_shape(self._reset, jax.random.key(0))
+        shapes = [tuple(obs[agent].shape) for agent in agents]
+        is_equal = len(set(shapes)) == 1
+        if not is_equal and any(len(shape) != 1 for shape in shapes):
+            raise ValueError(f"{self.id}: observations of unequal agents have to be flat, got shapes {shapes}")
+        spaces = [env.action_space(agent) for agent in agents]
+        counts = tuple(int(getattr(space, "n", 0)) for space in spaces)
+        if len({count > 0 for count in counts}) > 1:
+            raise ValueError(f"{self.id}: agents must be all discrete or all continuous, got {spaces}")
+        actions: dict[str, Any] = {"num_actions": max(counts)}
+        if not counts[0]:
+            dims = {space.shape for space in spaces}
+            if len(dims) > 1 or len(spaces[0].shape) != 1:
+                raise ValueError(f"{self.id}: continuous actions have to be flat and of one size, got {sorted(dims)}")
+            bounds = {(float(jnp.min(space.low)), float(jnp.max(space.high))) for space in spaces}
+            actions = {"action_dim": spaces[0].shape[0]}
+            actions["action_bounds"] = (max(low for low, _ in bounds), min(high for _, high in bounds))
+        same_actions = len(set(counts)) == 1
+        is_ragged = not (is_equal and same_actions)
+        return EnvSpec(
+            id=self.id,
+            n_agents=len(agents),
+            obs_shape=shapes[0] if is_equal else (max(shape[0] for shape in shapes),),
+            **actions,
+            state_size=state.shape[0],
+            episode_limit=self.reading.episode_limit,
+            agent_names=tuple(agents),
+            agent_obs_sizes=tuple(shape[0] for shape in shapes) if is_ragged else (),
+            agent_num_actions=counts if is_ragged and counts[0] else (),
+            metrics=self.reading.metrics,
+            reset_is_costly=self.reading.reset_is_costly,
+        )
+
+    def reset(self, key: Array, params: tuple[()]) -> tuple[Any, TimeStep]:
+        """A fresh episode. Consumes `key`, which goes to JaxMARL's `reset` as it is."""
+        del params
+        with foreign():
+            obs, inner, state = self._reset(key)
+            zero = jnp.zeros(())
+            false = jnp.zeros((), bool)
+            metrics = {name: zero for name in self.reading.metrics}
+            timestep = self._show(obs, inner, state, jnp.zeros(len(self._agents)), false, false, metrics)
+        return inner, timestep
+
+    def step(self, key: Array, state: Any, action: Array, params: tuple[()]) -> tuple[Any, TimeStep]:
+        """One call of JaxMARL's `step_env`. `action`: [N] int32 or [N, D] float32. Consumes `key`."""
+        del params
+        env, reading = self.env, self.reading
+        with foreign():
+            actions = {agent: action[i] for i, agent in enumerate(self._agents)}
+            obs, inner, rewards, dones, _ = env.step_env(key, state, actions)
+            done = jnp.asarray(dones["__all__"], bool)
+            terminated = done if reading.is_terminal is None else done & reading.is_terminal(env, inner)
+            measured = reading.measure(env, inner, rewards, dones) if reading.measure else {}
+            metrics = {name: jnp.asarray(measured[name], jnp.float32) for name in reading.metrics}
+            reward = jnp.stack([jnp.asarray(rewards[agent], jnp.float32) for agent in self._agents])
+            timestep = self._show(
+                obs, inner, self._global_state(obs, inner), reward, terminated, done & ~terminated, metrics
+            )
+        return inner, timestep
+
+    @cached_property
+    def _agents(self) -> tuple[str, ...]:
+        return tuple(self.env.agents)
+
+    @cached_property
+    def _has_masks(self) -> bool:
+        with foreign():
+            state = jax.eval_shape(self.env.reset, jax.random.key(0))[1]
+            try:
+                masks = jax.eval_shape(self.env.get_avail_actions, state)
+            except (NotImplementedError, AttributeError):
+                return False
+        return masks is not None
+
+    def _reset(self, key: Array) -> tuple[Mapping[str, Array], Any, Array]:
+        obs, inner = self.env.reset(key)
+        return obs, inner, self._global_state(obs, inner)
+
+    def _global_state(self, obs: Mapping[str, Array], inner: Any) -> Array:
+        read = self.reading.global_state
+        return jnp.zeros((0,)) if read is None else jnp.asarray(read(self.env, obs, inner), jnp.float32)
+
+    def _show(
+        self,
+        obs: Mapping[str, Array],
+        inner: Any,
+        state: Array,
+        reward: Array,
+        terminated: Array,
+        truncated: Array,
+        metrics: dict[str, Array],
+    ) -> TimeStep:
+        spec, agents = self.spec, self._agents
+        rows = [jnp.asarray(obs[agent], jnp.float32) for agent in agents]
+        shown: Any = tuple(rows) if spec.agent_obs_sizes else jnp.stack(rows)
+        mask: Any = jnp.ones((len(agents), spec.num_actions or spec.action_dim), bool)
+        if spec.is_discrete and self._has_masks:
+            legal = self.env.get_avail_actions(inner)
+            masks = [jnp.asarray(legal[agent]).astype(bool) for agent in agents]
+            mask = tuple(masks) if spec.agent_num_actions else jnp.stack(masks)
+        elif spec.agent_num_actions:
+            mask = tuple(jnp.ones((count,), bool) for count in spec.agent_num_actions)
+        elif spec.agent_obs_sizes:  # PadAgents expects tuples of both
+            mask = tuple(mask)
+        return TimeStep(
+            obs=shown,
+            state=state,
+            action_mask=mask,
+            reward=reward,
+            terminated=terminated,
+            truncated=truncated,
+            final_obs=shown,
+            final_state=state,
+            metrics=metrics,
+        )
+
+
+def from_jaxmarl(env: Any, reading: Reading = Reading(), *, id: str = "") -> Environment:  # noqa: B008
+    """A JaxMARL environment as one of this package, padded where its agents differ.
+
+    Args:
+      env: a `jaxmarl.environments.MultiAgentEnv`.
+      reading: where its global state, its time limit and its metrics are to be found.
+      id: `family/variant` of the spec; made from the class's name if empty.
+    """
+    adapter = FromJaxMARL(env, reading, id or f"jaxmarl/{type(env).__name__}")
+    return PadAgents(adapter) if adapter.spec.agent_obs_sizes else adapter

@@ -1,0 +1,85 @@
+"""Packages that not everyone has: imported when an environment is made, and missed with a remedy."""
+
+import contextlib
+import importlib
+import importlib.util
+import inspect
+import io
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from types import ModuleType
+from typing import Any
+
+import jax
+
+EXTRAS = {"jaxmarl": "jaxmarl", "pettingzoo": "pettingzoo"}
+"""Packages that come with an extra of this project, and its name."""
+
+
+def is_installed(package: str) -> bool:
+    """Whether `package` could be imported; does not import it."""
+    return package in sys.modules or importlib.util.find_spec(package) is not None
+
+
+def load(module: str, needed_by: str) -> ModuleType:
+    """The module of another project, imported on first use and without a word.
+
+    Args:
+      module: full name, e.g. "jaxmarl.environments.smax".
+      needed_by: what it is for, the subject of the error.
+
+    Raises:
+      ValueError: if the package is not installed, with the command that installs it.
+    """
+    package = module.partition(".")[0]
+    if not is_installed(package):
+        extra = EXTRAS.get(package)
+        remedy = f'pip install "jaxmarl-suite[{extra}]"' if extra else f"pip install {package}"
+        raise ValueError(f"{needed_by} needs the package {package!r}, which is not installed: {remedy}")
+    if module in sys.modules:
+        return sys.modules[module]
+    # JaxMARL prints while it is imported, and leaves sys.stdout as sys.__stdout__, whatever it was.
+    kept, silent = (sys.stdout, sys.__stdout__), io.StringIO()
+    sys.stdout = silent
+    sys.__stdout__ = silent  # type: ignore[misc]
+    try:
+        with foreign():
+            return importlib.import_module(module)
+    finally:
+        sys.stdout, sys.__stdout__ = kept  # type: ignore[misc]
+
+
+@contextlib.contextmanager
+def foreign() -> Iterator[None]:
+    """Traces what is inside with JAX's default promotion: other projects are not written for the strict ones."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+def scalar_options(*makers: Callable[..., Any], without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Name to default of the arguments of `makers` whose defaults are a bool, a number or a string."""
+    found = {}
+    for maker in makers:
+        for name, parameter in inspect.signature(maker).parameters.items():
+            if name not in without and isinstance(parameter.default, bool | int | float | str):
+                found[name] = parameter.default
+    return found
+
+
+def check_options(env_id: str, options: Mapping[str, Any], accepted: Mapping[str, Any]) -> None:
+    """Refuses options that do not exist, or are of another type than their default in `accepted`.
+
+    Raises:
+      ValueError: naming the environment, what came and what is accepted.
+    """
+    for name, value in options.items():
+        if name not in accepted:
+            raise ValueError(
+                f"{env_id}: unknown option {name!r}; accepted: {', '.join(sorted(accepted)) or 'no options'}"
+            )
+        default = accepted[name]
+        kinds: Any = (float, int) if isinstance(default, float) else type(default)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and not isinstance(default, bool)):
+            raise ValueError(
+                f"{env_id}: {name} must be a {type(default).__name__} (default {default!r}), got {value!r}"
+            )

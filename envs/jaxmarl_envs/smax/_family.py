@@ -1,0 +1,120 @@
+"""SMAX by the names of its scenarios."""
+
+import functools
+import sys
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxmarl_envs.adapters._from_jaxmarl import Reading, from_jaxmarl
+from jaxmarl_envs.adapters._packages import check_options, foreign, load, scalar_options
+from jaxmarl_envs.core import Environment, Family, UnknownVariant
+
+_VARIANTS = (
+    "3m",
+    "2s3z",
+    "25m",
+    "3s5z",
+    "8m",
+    "5m_vs_6m",
+    "10m_vs_11m",
+    "27m_vs_30m",
+    "3s5z_vs_3s6z",
+    "3s_vs_5z",
+    "6h_vs_8z",
+    "smacv2_5_units",
+    "smacv2_10_units",
+    "smacv2_20_units",
+)
+# The scenario decides the first four; continuous actions are left out (their decoding fails to index in 0.2.0).
+_FIXED = ("num_allies", "num_enemies", "smacv2_position_generation", "smacv2_unit_type_generation", "action_type")
+
+
+def make(variant: str, **options: Any) -> Environment:
+    """JaxMARL's scenario `variant`: the allies are the agents, the enemies follow JaxMARL's heuristic.
+
+    - Observation, reward, rules: as in `HeuristicEnemySMAX`. Global state: its `world_state`, 12 numbers a unit.
+    - Action mask: `get_avail_actions`; a dead unit may only stop, and observes zeros.
+    - Terminated: one side is dead. Truncated: neither is after `max_steps + 1` steps (JaxMARL compares before counting).
+    - Metric `win`: 1 in the step in which the last enemy falls with an ally alive.
+
+    Args:
+      variant: one of `FAMILY.variants`, or the name of a scenario registered with JaxMARL.
+      options: numbers, booleans and strings that the classes of JaxMARL take, e.g. `max_steps`, `see_enemy_actions`,
+        `attack_mode`; and `two_teams` (default False): enemies are agents as well, after the allies. Rewards are then
+        those of each side, and `win` is the allies'.
+
+    Raises:
+      ValueError: for an option that does not exist or does not fit, or without JaxMARL.
+      UnknownVariant: for a scenario that JaxMARL does not have.
+    """
+    loaded = sys.modules.get("jaxmarl.environments.smax.smax_env")
+    if variant not in (_VARIANTS if loaded is None else loaded.MAP_NAME_TO_SCENARIO):
+        raise UnknownVariant
+    env_id = f"smax/{variant}"
+    smax = load("jaxmarl.environments.smax", env_id)
+    accepted = scalar_options(smax.SMAX, smax.HeuristicEnemySMAX, without=_FIXED) | {"two_teams": False}
+    check_options(env_id, options, accepted)
+    for name in ("max_steps", "world_steps_per_env_step"):
+        if options.get(name, 1) < 1:
+            raise ValueError(f"{env_id}: {name} must be at least 1, got {options[name]}")
+    return _make(env_id, options.get("max_steps", accepted["max_steps"]), tuple(sorted(options.items())))
+
+
+# Equal ids and options give one object of JaxMARL, and so equal environments and one program.
+@functools.lru_cache(typed=True)
+def _make(env_id: str, max_steps: int, options: tuple[tuple[str, Any], ...]) -> Environment:
+    smax, chosen = load("jaxmarl.environments.smax", env_id), dict(options)
+    variant = env_id.partition("/")[2]
+    two_teams = chosen.pop("two_teams", False)
+    with foreign():
+        scenario = smax.map_name_to_scenario(variant)
+        if two_teams:
+            only_heuristic = set(scalar_options(smax.HeuristicEnemySMAX)) & set(chosen)
+            if only_heuristic:
+                raise ValueError(f"{env_id}: two_teams has no heuristic enemy, so no {sorted(only_heuristic)[0]!r}")
+            env = smax.SMAX(scenario=scenario, **chosen)
+        else:
+            try:
+                env = smax.HeuristicEnemySMAX(scenario=scenario, **chosen)
+            except ValueError as error:
+                raise ValueError(f"{env_id}: {error}") from None
+    reading = Reading(
+        episode_limit=max_steps + 1,
+        is_terminal=_is_terminal,
+        global_state=_world_state,
+        metrics=("win",),
+        measure=_measure,
+        reset_is_costly=True,
+    )
+    return from_jaxmarl(env, reading, id=env_id)
+
+
+def _alive(env: Any, state: Any) -> tuple[jax.Array, jax.Array]:
+    """[] bool each: whether any ally, and any enemy, is alive."""
+    alive = getattr(state, "state", state).unit_alive  # a heuristic's state holds SMAX's
+    return alive[: env.num_allies].any(), alive[env.num_allies :].any()
+
+
+def _is_terminal(env: Any, state: Any) -> jax.Array:
+    allies, enemies = _alive(env, state)
+    return ~(allies & enemies)
+
+
+def _world_state(env: Any, obs: Any, state: Any) -> jax.Array:
+    return obs["world_state"]
+
+
+def _measure(env: Any, state: Any, rewards: Any, dones: Any) -> dict[str, jax.Array]:
+    allies, enemies = _alive(env, state)
+    return {"win": (allies & ~enemies).astype(jnp.float32)}
+
+
+FAMILY = Family(
+    name="smax",
+    make=make,
+    variants=_VARIANTS,
+    summary="micromanagement of unit teams against a heuristic, from JaxMARL",
+    package="jaxmarl",
+)
