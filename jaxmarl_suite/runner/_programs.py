@@ -42,12 +42,14 @@ class Placement:
     mesh: Mesh
     mode: LaneMode
 
-    def over_lanes(self, fn: Callable[..., Any], batched: tuple[Any, ...]) -> Callable[..., Any]:
+    def over_lanes(self, fn: Callable[..., Any], batched: tuple[Any, ...], *, updated: int = 0) -> Callable[..., Any]:
         """`fn` of one lane as a function of all lanes.
 
         Args:
           fn: of positional pytrees.
           batched: for each argument True (leading lane axis), False (shared), or a pytree prefix of these.
+          updated: `fn` returns new values of its first so many arguments, as a tuple; mapped lanes then write them over
+            the old ones, so that replay is in memory once, where a second one would be stacked beside it.
         """
         axes = jax.tree.map(lambda b: 0 if b else None, batched)
         if self.mode == "envs":
@@ -65,7 +67,15 @@ class Placement:
                 leaves = [next(rest) if flag else leaf for flag, leaf in zip(flags, flat)]
                 return fn(*jax.tree.unflatten(structure, leaves))
 
-            return jax.lax.map(one, [leaf for flag, leaf in zip(flags, flat) if flag])
+            if not updated:
+                return jax.lax.map(one, [leaf for flag, leaf in zip(flags, flat) if flag])
+
+            def put(lane: jax.Array, own: tuple[Any, ...]) -> tuple[Any, ...]:
+                flat = jax.tree.leaves((*own, *args[updated:]))
+                new = one([leaf[lane] for flag, leaf in zip(flags, flat) if flag])
+                return jax.tree.map(lambda x, y: x.at[lane].set(y), own, new)
+
+            return jax.lax.fori_loop(0, jax.tree.leaves(args)[0].shape[0], put, args[:updated])
 
         lanes.__name__ = getattr(getattr(fn, "func", fn), "__name__", "lanes")
         specs = jax.tree.map(lambda b: PartitionSpec("seed") if b else PartitionSpec(), batched)
@@ -293,7 +303,9 @@ def compile_phase(
 
     totals_shape = jax.eval_shape(fresh_totals)
     totals_place = placement.sharding(totals_shape)
-    chunk_fn = placement.over_lanes(functools.partial(run_updates, algorithm), (True, True, CONTEXT_AXES, False, False))
+    chunk_fn = placement.over_lanes(
+        functools.partial(run_updates, algorithm), (True, True, CONTEXT_AXES, False, False), updated=2
+    )
     ctx_place = _context_sharding(placement, ctx)
     shared = placement.sharding(jnp.int32(0), batched=False)
     bound = jax.ShapeDtypeStruct((), jnp.int32)

@@ -173,6 +173,7 @@ class FromJaxMARL:
             truncated=truncated,
             final_obs=shown,
             final_state=state,
+            final_mask=mask,
             metrics=metrics,
         )
 
