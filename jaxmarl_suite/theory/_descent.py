@@ -91,7 +91,14 @@ class FactorizedDescent:
         if keys.ndim != 1 or len(keys) < 1:
             raise ValueError(f"keys must be a vector of typed keys, one a seed, got the shape {keys.shape}")
         parameters = jax.vmap(functools.partial(self._init, target.shape), out_axes=-1)(keys)
-        total, local = _descend(self, jnp.asarray(target, jnp.float32), parameters)
+        total, local = _descend(
+            jnp.asarray(target, jnp.float32),
+            parameters,
+            mixer=self.mixer,
+            stop_gradient=self.stop_gradient,
+            learning_rate=self.learning_rate,
+            steps=self.steps,
+        )
         tables = tuple(np.asarray(q).T for q in local)
         greedy = np.stack([q.argmax(axis=1) for q in tables], axis=1)
         fitted = np.moveaxis(np.asarray(total), -1, 0)
@@ -142,14 +149,21 @@ def _qplex(p: Parameters, stop_gradient: bool) -> jax.Array:
     return total
 
 
-@functools.partial(jax.jit, static_argnums=0)
+# Only what these arguments say is compiled in: games of one shape and starts of all kinds share a program.
+@functools.partial(jax.jit, static_argnames=("mixer", "stop_gradient", "learning_rate", "steps"))
 def _descend(
-    settings: FactorizedDescent, target: jax.Array, parameters: Parameters
+    target: jax.Array,
+    parameters: Parameters,
+    *,
+    mixer: MixerKind,
+    stop_gradient: bool,
+    learning_rate: float,
+    steps: int,
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     """Q_tot [A_1, ..., A_n, S] and local tables [A_i, S] after the last step."""
     mix: Callable[[Parameters], jax.Array]
-    mix = _qmix if settings.mixer == "qmix" else functools.partial(_qplex, stop_gradient=settings.stop_gradient)
-    optimiser = optax.adam(optax.cosine_decay_schedule(settings.learning_rate, settings.steps))
+    mix = _qmix if mixer == "qmix" else functools.partial(_qplex, stop_gradient=stop_gradient)
+    optimiser = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
 
     def loss(p: Parameters) -> jax.Array:
         # A sum over seeds of means over joint actions: each seed's parameters see the gradient of their own mean.
@@ -161,5 +175,5 @@ def _descend(
             updates, state = optimiser.update(jax.grad(loss)(p), state)
         return (optax.apply_updates(p, updates), state), None
 
-    (parameters, _), _ = jax.lax.scan(step, (parameters, optimiser.init(parameters)), None, length=settings.steps)
+    (parameters, _), _ = jax.lax.scan(step, (parameters, optimiser.init(parameters)), None, length=steps)
     return mix(parameters), parameters["local"]

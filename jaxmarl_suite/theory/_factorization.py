@@ -8,6 +8,7 @@ the monotone class is in `_monotone.py`.
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -122,7 +123,7 @@ def counterfactual_credit(target: Any, data: Any = None) -> tuple[Floats, ...]:
     return tuple(e - mean for e in expected)
 
 
-def igm_complete(target: Any) -> Factorization:
+def igm_complete(target: Any, data: Any = None, *, greedy: Sequence[int] | None = None) -> Factorization:
     """The best fit among all Q_tot whose argmax is the tuple of local argmaxes: `target` itself, whatever the data.
 
     For any y let a* be a joint action with the largest value, the first in C order, and `Q_i = -1[a_i != a*_i]`. The
@@ -130,11 +131,31 @@ def igm_complete(target: Any) -> Factorization:
     Where other joint actions tie with a*, that is IGM as greedy action selection needs it. The stricter reading that all
     maximisers of Q_tot are the product of the local ones fails for some tied y (xor), but y minus any small penalty on
     a != a* satisfies that too, so the smallest error is still 0, as a limit.
+
+    Args:
+      target: [A_1, ..., A_n], y.
+      data: [A_1, ..., A_n], p_D; None is uniform. Matters only with `greedy`.
+      greedy: a joint action that has to be the greedy one; None leaves it free. Then Q_tot may nowhere exceed its value
+        c there, and the best is `min(y, c)` with c the mean of y over a* and all joint actions that are worth more than
+        c. A method that cannot change its greedy action ends there: a local minimum, unless y is largest at a*.
     """
     y = check_target(target)
-    best = np.unravel_index(int(y.argmax()), y.shape)
+    weight = check_data(data, y.shape)
+    chosen = np.unravel_index(int(y.argmax()), y.shape) if greedy is None else greedy
+    best = tuple(int(a) for a in chosen)
+    if len(best) != y.ndim or any(not 0 <= b < a for b, a in zip(best, y.shape)):
+        raise ValueError(f"greedy must be one action an agent, within {y.shape}, got {best}")
+    mass, total_mass = weight[best] * y[best], weight[best]
+    others = [a for a in np.ndindex(*y.shape) if a != best]
+    for a in sorted(others, key=lambda a: -y[a]):
+        if total_mass > 0 and y[a] <= mass / total_mass:
+            break
+        mass, total_mass = mass + weight[a] * y[a], total_mass + weight[a]
+    cap = mass / total_mass if total_mass > weight[best] else y[best]
+    total = np.minimum(y, cap)
+    total[best] = cap
     return Factorization(
-        total=y.copy(), local=tuple(np.where(np.arange(a) == b, 0.0, -1.0) for a, b in zip(y.shape, best))
+        total=total, local=tuple(np.where(np.arange(a) == b, 0.0, -1.0) for a, b in zip(y.shape, best))
     )
 
 

@@ -123,6 +123,42 @@ def test_igm_complete_holds_every_target(seed):
     assert fit.greedy == tuple(np.unravel_index(y.argmax(), y.shape))
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_igm_complete_with_a_given_greedy_action(seed):
+    """Against the quadratic program: Q_tot nowhere above its value at the greedy action."""
+    rng = np.random.default_rng(seed)
+    y, data = rng.normal(size=(2, 3)), rng.dirichlet(np.ones(6)).reshape(2, 3)
+    for greedy in np.ndindex(2, 3):
+        fit = igm_complete(y, data, greedy=greedy)
+        index = np.ravel_multi_index(greedy, (2, 3))
+        found = minimize(
+            lambda q: (data.reshape(-1) * (q - y.reshape(-1)) ** 2).sum(),
+            np.full(6, y.mean()),
+            method="SLSQP",
+            constraints={"type": "ineq", "fun": lambda q, index=index: q[index] - q},
+            options={"ftol": 1e-14, "maxiter": 500},
+        )
+        np.testing.assert_allclose((data * (y - fit.total) ** 2).sum(), found.fun, atol=1e-8)
+        assert fit.greedy == greedy and fit.total[greedy] == fit.total.max()
+    assert igm_complete(y, data, greedy=np.unravel_index(y.argmax(), y.shape)).squared_error(y) == 0.0
+
+
+def test_traps_of_g1_and_g3():
+    """By hand: the greedy cell and what is worth more share their mean."""
+    errors = {
+        ("G1", (1, 2)): 32.0,  # 8 and 0: 4
+        ("G1", (0, 1)): 616 / 3,  # 8, four times 0 and -12: -2/3
+        ("G3", (1, 1)): 2.0,  # 8 and 6: 7
+        ("G3", (1, 2)): 36.0,  # 8, 6, 6 and 0: 5
+        ("G3", (0, 1)): 264.0,  # 8, 6, 6 and -12: 2
+    }
+    for (name, greedy), error in errors.items():
+        np.testing.assert_allclose(igm_complete(game(name), greedy=greedy).squared_error(game(name)), error)
+    stuck = game("G1")
+    stuck[0, 0] = stuck[1, 2] = 4.0
+    np.testing.assert_array_equal(igm_complete(game("G1"), greedy=(1, 2)).total, stuck)
+
+
 # Section "matrix games" of the study; uniform data.
 
 
@@ -221,5 +257,8 @@ def test_bad_input():
         product_data([np.full((2, 2), 0.25)])
     with pytest.raises(ValueError, match=r"target must have the shape \(2, 2\), got \(3, 3\)"):
         linear_closed_form(y).squared_error(np.zeros((3, 3)))
+    for greedy in [(0, 2), (-1, 0), (0,)]:
+        with pytest.raises(ValueError, match=r"greedy must be one action an agent, within \(2, 2\), got"):
+            igm_complete(y, greedy=greedy)
     with pytest.raises(ValueError, match=r"shape \[A_1, ..., A_n\]"):
         igm_complete(1.0)
