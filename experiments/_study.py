@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import platform
+import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -95,6 +97,16 @@ def provenance(runs: Sequence[analysis.Run]) -> str:
         f"{versions['machine']}; JAX {versions['jax']}, Flax {versions['flax']}, Optax {versions['optax']}, "
         f"Python {versions['python']}; {seconds / 60:.1f} minutes of wall time in all, compilation included."
     )
+
+
+def processor() -> str:
+    """The name of this machine's processor, for provenance lines."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE)
+        if found:
+            return found[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import tyro
 
+from experiments._study import processor
 from experiments.policy_gradient_theory import figure, study
 
 
@@ -43,7 +44,7 @@ def main(options: Options) -> None:
     steps, curves = study.trajectories(min(options.num_seeds, 200), options.seed)
 
     setting = (
-        f"{_processor()}, {jax.device_count()} {jax.default_backend()} device(s); JAX {jax.__version__}, "
+        f"{processor()}, {jax.device_count()} {jax.default_backend()} device(s); JAX {jax.__version__}, "
         f"NumPy {np.__version__}, Python {platform.python_version()}; float32"
     )
     tables = {
@@ -127,15 +128,6 @@ def _jsonable(value: object) -> object:
     if isinstance(value, list):
         return [_jsonable(entry) for entry in value]
     return None if isinstance(value, float) and value != value else value
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE)
-        if found:
-            return found[1].strip()
-    return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Exact tabular laboratories: policy gradients on matrix games, and the sequential transformation of finite MMDPs.
+"""Exact tabular laboratories: policy gradients on matrix games, the sequential transformation of finite MMDPs, and value
+factorization: best fits, fitted Q-iteration and gradient descent on the tables.
 
 Nothing here samples. Expected returns, advantages, gradients and values are computed from the whole payoff or
 transition table, so what goes wrong in these runs is a property of the method and not of its estimators.
@@ -14,25 +15,48 @@ from jaxmarl_suite.theory._ascent import (
     joint_distribution,
     policy_gradient,
 )
+from jaxmarl_suite.theory._descent import DescentResult, FactorizedDescent
+from jaxmarl_suite.theory._factorization import (
+    Factorization,
+    counterfactual_credit,
+    igm_complete,
+    linear_closed_form,
+    linear_least_squares,
+    product_data,
+)
+from jaxmarl_suite.theory._fitted_q import EpsilonGreedy, FittedQ, fitted_q_iteration
 from jaxmarl_suite.theory._mdp import FiniteMDP, Solution, evaluate, expected_gae, greedy, value_iteration
 from jaxmarl_suite.theory._mmdp import FiniteMMDP, SequentialMDP, sequentialize
+from jaxmarl_suite.theory._monotone import monotone_least_squares
 
 __all__ = [
     "Ascent",
     "AscentResult",
+    "DescentResult",
+    "EpsilonGreedy",
+    "Factorization",
+    "FactorizedDescent",
     "FiniteMDP",
     "FiniteMMDP",
+    "FittedQ",
     "SequentialMDP",
     "Solution",
     "advantages",
+    "counterfactual_credit",
     "evaluate",
     "expected_gae",
     "expected_return",
     "factorise",
+    "fitted_q_iteration",
     "greedy",
+    "igm_complete",
     "init_logits",
     "joint_distribution",
+    "linear_closed_form",
+    "linear_least_squares",
+    "monotone_least_squares",
     "policy_gradient",
+    "product_data",
     "sequentialize",
     "value_iteration",
 ]

@@ -66,6 +66,42 @@ class FiniteMMDP:
         )
 
     @classmethod
+    def from_stages(cls, payoff: Any, successor: Any, *, num_actions: Sequence[int], gamma: float) -> "FiniteMMDP":
+        """A game in stages, given by the tables of `jaxmarl_envs`' matrix family, as an MMDP.
+
+        Args:
+          payoff: [S or 1, K], team reward; joint actions in C order, agent 0's action most significant.
+          successor: [S, K or 1] int, the next stage; S ends the game, and becomes a terminal state S if it occurs.
+          num_actions: (A_1, ..., A_n), with K their product.
+          gamma: discount. Time limits are no part of the tables: the game goes on until a successor ends it.
+        """
+        payoff, successor, shape = np.asarray(payoff, np.float64), np.asarray(successor), tuple(num_actions)
+        num_stages, num_joint = len(successor), math.prod(shape)
+        fits = payoff.ndim == successor.ndim == 2 and payoff.shape[0] in (1, num_stages)
+        if not fits or payoff.shape[1] != num_joint or successor.shape[1] not in (1, num_joint):
+            raise ValueError(
+                f"payoff must have the shape [S or 1, {num_joint}] and successor [S, {num_joint} or 1] for {shape} "
+                f"actions, got {payoff.shape} and {successor.shape}"
+            )
+        if successor.dtype.kind not in "iu" or successor.min() < 0 or successor.max() > num_stages:
+            raise ValueError(
+                f"successor must hold stages 0..{num_stages - 1}, or {num_stages} for the end, got {successor.dtype} in "
+                f"{successor.min()}..{successor.max()}"
+            )
+        ends = int(successor.max() == num_stages)
+        total = num_stages + ends
+        reward = np.zeros((total, num_joint))
+        reward[:num_stages] = payoff
+        following = np.full((total, num_joint), num_stages)
+        following[:num_stages] = successor
+        return cls(
+            transition=np.eye(total)[following].reshape(total, *shape, total),
+            reward=reward.reshape(total, *shape),
+            gamma=gamma,
+            terminal=np.arange(total) >= num_stages,
+        )
+
+    @classmethod
     def random(
         cls,
         generator: np.random.Generator,

@@ -1,0 +1,1 @@
+"""What value factorization can represent, and what it then learns: exact tables first, networks after."""
