@@ -21,7 +21,7 @@ class QConfig:
     """Sequences in the replay."""
     batch_size: int = 32
     """Sequences a gradient step."""
-    gradient_steps: int = 1
+    gradient_steps: int = 2
     """Gradient steps an update."""
     learning_starts: int = 64
     """Sequences collected before the first gradient step."""
@@ -43,9 +43,9 @@ class QConfig:
     """Discount of one environment step."""
     double_q: bool = True
     """Targets take the online agents' greedy actions at the target networks' values; otherwise the target's own."""
-    target_period: int = 10
-    """Updates between copies of the networks into their targets; 0 for averages instead. PyMARL's 200 episodes are
-    200 / num_envs updates where a sequence is an episode."""
+    target_period: int = 100
+    """Updates between copies of the networks into their targets; 0 for averages instead. With two gradient steps an update
+    these are the 200 gradient steps of PyMARL, which takes one an episode and copies every 200 episodes."""
     target_rate: float = 0.01
     """Share of the networks that enters the averaged targets in every update (`target_period` 0 only)."""
     epsilon_start: float = 1.0
