@@ -23,6 +23,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
     },
     "Look at runs": {
         "eval": ("_evaluating", "RUN [--episodes N] [--render FILE]", "evaluate, and draw, the final and the best policy"),
+        "record": ("_recording", "RUN FOLDER [--lane N]", "store a run's replay, to train others with --data FOLDER"),
         "plot": ("_results", "RUN... [--out FILE]", "learning curves"),
         "table": ("_results", "RUN...", "results with confidence intervals"),
         "export": ("_results", "RUN... --out FILE", "results for other tools: marl-eval's JSON, rliable's arrays"),

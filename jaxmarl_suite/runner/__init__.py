@@ -4,6 +4,7 @@ from jaxmarl_suite.runner._devices import configure
 from jaxmarl_suite.runner._evaluate import Evaluation, Trained, evaluate, evaluate_trained, make_act, restore_policies
 from jaxmarl_suite.runner._experiment import ENV_PREFIX, Experiment, Group, Lane, TrainOptions, coerce
 from jaxmarl_suite.runner._folder import RunFolder, default_run_dir
+from jaxmarl_suite.runner._record import record
 from jaxmarl_suite.runner._train import Diverged, Interrupted, Listener, resume, run, total_env_steps, train
 from jaxmarl_suite.runner._wave import choose_wave, plan_phases
 
@@ -27,6 +28,7 @@ __all__ = [
     "evaluate_trained",
     "make_act",
     "plan_phases",
+    "record",
     "restore_policies",
     "resume",
     "run",

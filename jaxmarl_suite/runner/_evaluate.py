@@ -39,6 +39,7 @@ class Trained:
     env_steps: int  # of a lane, of the final policies
     best_env_steps: np.ndarray  # [L]
     is_done: bool
+    state: Any  # the learners' whole states, [L] in front
 
     def context(self, lanes: list[Lane]) -> Context:
         """What acting reads, for some lanes."""
@@ -114,12 +115,13 @@ def _restore(
         env_steps=plan_phases(group, options)[phase].env_steps(progress["update"]),
         best_env_steps=np.asarray(best.env_steps)[: len(lanes)],
         is_done=progress["is_done"],
+        state=take(state),
     )
 
 
 def _shapes(group: Group, phase: int, lanes: int) -> Any:
     """Shapes of what a wave saves: state, best, totals."""
-    ctx = jax.eval_shape(lambda: lane_context([group.lanes[0]], 1))
+    ctx = jax.eval_shape(lambda: lane_context([group.lanes[0]], 1, group.data))
     one = jax.tree.map(
         lambda batched, sub: jax.tree.map(
             lambda s: jax.ShapeDtypeStruct(s.shape[1:] if batched else s.shape, s.dtype), sub

@@ -15,6 +15,7 @@ from jaxmarl_envs import Environment, EpisodeStatistics
 
 from jaxmarl_suite import algorithms
 from jaxmarl_suite.algorithms import AlgorithmSpec, Phase, field_types
+from jaxmarl_suite.replay import read_vault
 
 ENV_PREFIX = "env."
 MAX_LANES = 100_000
@@ -54,6 +55,9 @@ class TrainOptions:
     devices ("envs"). "auto": "map" on CPU, "vmap" elsewhere."""
     devices: int | None = None
     """Most devices to use; None for all."""
+    data: str | None = None
+    """Folder of stored replay to learn from instead of playing; "jaxmarl-suite record RUN FOLDER" makes one. Environment
+    steps are then counted as if the updates had played."""
     memory_gib: float | None = None
     """Memory that a run may use, in GiB; None for 80 % of what is there."""
 
@@ -104,6 +108,8 @@ class Group:
     env: Environment
     lanes: tuple[Lane, ...]
     phases: tuple[Phase, ...]
+    data: Any = None
+    """What all lanes read: stored replay."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,16 +197,21 @@ class Experiment:
                         optimum=optimum,
                     )
                 )
+        dataset = read_vault(self.options.data) if self.options.data is not None else None
         groups = []
         for config, env, lanes in kept:
-            phases = self.spec.build(config, env)
+            data = None
+            if dataset is None:
+                phases = self.spec.build(config, env)
+            else:
+                phases, data = self.spec.build_stored(config, env, dataset)
             steps = [phase.algorithm.env_steps_per_update for phase in phases]
             if self.options.total_steps < sum(steps):
                 raise ValueError(
                     f"total_steps must cover at least one update a phase ({' + '.join(map(str, steps))} environment "
                     f"steps for {self.algorithm} with these settings), got {self.options.total_steps}"
                 )
-            groups.append(Group(self.spec, config, env, tuple(lanes), phases))
+            groups.append(Group(self.spec, config, env, tuple(lanes), phases, data))
         return groups
 
     def to_json(self) -> dict[str, Any]:

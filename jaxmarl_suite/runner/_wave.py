@@ -53,8 +53,8 @@ def place(num_lanes: int, options: TrainOptions) -> Placement:
     return Placement(mesh, mode)
 
 
-def lane_context(lanes: list[Lane], horizon: int) -> Context:
-    """The context of some lanes, their numbers stacked to [L]."""
+def lane_context(lanes: list[Lane], horizon: int, data: Any = None) -> Context:
+    """The context of some lanes, their numbers stacked to [L]; `data` is theirs together."""
 
     def stack(*values: Any) -> jax.Array:
         return jnp.stack([jnp.asarray(v, jnp.float32) if isinstance(v, float) else jnp.asarray(v) for v in values])
@@ -62,7 +62,7 @@ def lane_context(lanes: list[Lane], horizon: int) -> Context:
     return Context(
         hp=jax.tree.map(stack, *[lane.config for lane in lanes]),
         env_params=jax.tree.map(stack, *[lane.env_params for lane in lanes]),
-        data=None,
+        data=data,
         clock=jnp.zeros((), jnp.int32),
         horizon=jnp.asarray(horizon, jnp.int32),
     )
@@ -79,7 +79,7 @@ def pad_lanes(lanes: list[Lane], options: TrainOptions, size: int | None = None)
 
 def compile_group(group: Group, lanes: list[Lane], placement: Placement, options: TrainOptions) -> list[Programs]:
     """All programs of a group for so many lanes; those that this process used last are at hand."""
-    ctx = lane_context(lanes, 1)
+    ctx = lane_context(lanes, 1, group.data)
     shapes = tuple((x.shape, x.dtype) for x in jax.tree.leaves(ctx))
     key = (
         *(group.spec.make, jax.tree.structure(group.config), group.env, jax.tree.structure(ctx), shapes),
@@ -149,6 +149,7 @@ def choose_wave(group: Group, options: TrainOptions, size: int | None = None) ->
 def _state_bytes(group: Group) -> int:
     """Bytes of one lane's state: less than any program needs."""
     ctx = jax.eval_shape(lambda: jax.tree.map(lambda x: x[0] if x.ndim else x, lane_context([group.lanes[0]], 1)))
+    ctx = dataclasses.replace(ctx, data=group.data)
     state = jax.eval_shape(group.phases[0].algorithm.init, jax.eval_shape(lambda: jax.random.key(0)), ctx)
     return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state))
 
@@ -187,7 +188,7 @@ class Wave:
         self.lanes = lanes
         padded, _ = pad_lanes(lanes, options, programs[0].lanes)
         self.seeds = jnp.asarray([lane.seed for lane in padded], jnp.int32)
-        self.contexts = [lane_context(padded, plan.updates) for plan in self.plans]
+        self.contexts = [lane_context(padded, plan.updates, group.data) for plan in self.plans]
         self.checkpoints = Checkpoints(directory, options.keep_checkpoints)
         self.should_stop = should_stop
         self.progress = Progress()

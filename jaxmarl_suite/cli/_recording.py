@@ -1,0 +1,34 @@
+"""`record`: a run's replay as a folder that others learn from."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from jaxmarl_suite.cli._parse import PROG, parse
+from jaxmarl_suite.cli._session import Result, Session
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordArguments:
+    """The arguments of `record`."""
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """The run folder of a method with replay; the run may be unfinished."""
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
+    """Where the replay goes; must not exist yet."""
+    lane: int = 0
+    """Whose replay."""
+
+
+def record(argv: list[str], session: Session) -> Result:
+    """Stores one lane's replay."""
+    given = parse(RecordArguments, argv, "record", "Stores the replay of a run, as its newest checkpoint holds it.")
+    from jaxmarl_suite import runner
+
+    size = runner.record(given.run, given.folder, lane=given.lane, warn=session.note)
+    session.console().print(f"{size:,} sequences in {given.folder}", markup=False)
+    if not session.quiet:
+        session.console().print(f"[dim]{PROG} train ALGO --env ID --data {given.folder}[/]  learns from them alone")
+    return {"run_dir": str(given.run), "folder": str(given.folder), "sequences": size}

@@ -1,0 +1,58 @@
+"""A run's replay into a folder of its own, for learning without playing."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+
+from jaxmarl_suite.replay import SCHEMA, write_vault
+from jaxmarl_suite.runner._evaluate import check_lane, restore_policies
+
+
+def record(
+    run_dir: str | Path, path: str | Path, *, lane: int = 0, warn: Callable[[str], None] = lambda _: None
+) -> int:
+    """Stores the replay of one lane, as its newest checkpoint holds it; returns the number of sequences.
+
+    Args:
+      run_dir: a run of a method with replay, on its own play.
+      path: a folder that does not exist yet.
+      lane: whose replay.
+      warn: is told of checkpoints that could not be read.
+
+    Raises:
+      ValueError: where the run has no such lane or no replay, or `path` exists.
+    """
+    if Path(path).exists():
+        raise ValueError(f"{str(path)!r} exists; name a folder that does not")
+    waves = restore_policies(run_dir, warn=warn)
+    check_lane(lane, [one.index for trained in waves for one in trained.lanes])
+    for trained in waves:
+        for position, one in enumerate(trained.lanes):
+            if one.index != lane:
+                continue
+            spec = trained.group.spec
+            if spec.record is None:
+                raise ValueError(f"{spec.name} keeps no replay that could be stored")
+            if trained.options.data is not None:
+                raise ValueError(f"run {str(run_dir)!r} learnt from stored replay and has none of its own")
+            items = spec.record(jax.tree.map(lambda x, at=position: x[at], trained.state))
+            size = len(next(iter(items.values())))
+            about = {
+                "schema": SCHEMA,
+                "env": trained.group.env.spec.id,
+                "algorithm": spec.name,
+                "seed": one.seed,
+                "env_steps": trained.env_steps,
+                "rollout_length": getattr(one.config, "rollout_length", None),
+                "config": {f.name: _plain(getattr(one.config, f.name)) for f in dataclasses.fields(one.config)},
+                "size": size,
+            }
+            write_vault(path, items, about)
+            return size
+    raise AssertionError("unreachable: the lane was checked")
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
