@@ -120,8 +120,8 @@ def make_q_learning(
         counts = jnp.ones(led_to.done.shape)
         start = seen.done.at[0].set(False)  # the memory before the first step is what the agents brought along
         if config.whole_episodes:
-            ended = jnp.cumsum(led_to.done, axis=0) - led_to.done
-            counts = (ended == 0).astype(jnp.float32)
+            ended = led_to.done.astype(jnp.float32)
+            counts = (jnp.cumsum(ended, axis=0) - ended == 0).astype(jnp.float32)
         first = Memory(
             jnp.where(seen.done[0, :, None, None], 0.0, memory.hidden),
             jnp.where(seen.done[0, :, None], NO_ACTION, memory.last_action),
@@ -149,7 +149,7 @@ def make_q_learning(
             terms = method.terms(params, target, sequences, ctx)
             weight = sequences.steps.weight
             count = jnp.maximum(weight.sum(), 1.0)
-            loss = jnp.sum(terms.loss * weight * importance) / count + terms.penalty
+            loss = jnp.sum(terms.loss * weight * importance[None]) / count + terms.penalty
             own = jnp.sum(terms.td_error * weight, axis=0) / jnp.maximum(weight.sum(0), 1.0)
             return loss, {
                 "loss": loss,

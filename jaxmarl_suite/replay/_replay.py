@@ -1,7 +1,8 @@
 """Replay of whole items (here: stretches of play), uniform or prioritised, on flashbax's buffers."""
 
+import contextlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -34,6 +35,13 @@ class Replay(NamedTuple):
     """The state without its items: what branches and loops pass on, where the items would be copied."""
     join: Callable[[Any, ReplayState], ReplayState]
     """`(what split gave, state with the items) -> state`."""
+
+
+@contextlib.contextmanager
+def _lenient() -> Iterator[None]:
+    """flashbax mixes dtypes and ranks, which tests (and users) may have forbidden."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
 
 
 def make_replay(capacity: int, batch_size: int, *, prioritised: bool = False, priority_exponent: float = 0.6) -> Replay:
@@ -71,10 +79,12 @@ def make_replay(capacity: int, batch_size: int, *, prioritised: bool = False, pr
             buffer = trajectory_buffer.make_trajectory_buffer(**sizes)
 
     def add(state: ReplayState, items: Item) -> ReplayState:
-        return buffer.add(state, jax.tree.map(lambda x: x[None], items))
+        with _lenient():
+            return buffer.add(state, jax.tree.map(lambda x: x[None], items))
 
     def sample(state: ReplayState, key: jax.Array, exponent: jax.Array) -> Sample:
-        drawn = buffer.sample(state, key)
+        with _lenient():
+            drawn = buffer.sample(state, key)
         items = jax.tree.map(lambda x: x[:, 0], drawn.experience)
         if not prioritised:
             return Sample(items, jnp.zeros((batch_size,), jnp.int32), jnp.ones((batch_size,)))
@@ -83,7 +93,12 @@ def make_replay(capacity: int, batch_size: int, *, prioritised: bool = False, pr
         return Sample(items, drawn.indices, weight / weight.max())
 
     def set_priorities(state: ReplayState, index: jax.Array, priority: jax.Array) -> ReplayState:
-        return buffer.set_priorities(state, index, priority) if prioritised else state
+        with _lenient():
+            return buffer.set_priorities(state, index, priority) if prioritised else state
+
+    def init(item: Item) -> ReplayState:
+        with _lenient():
+            return buffer.init(item)
 
     def split(state: ReplayState) -> Any:
         return state.replace(experience=())
@@ -91,4 +106,4 @@ def make_replay(capacity: int, batch_size: int, *, prioritised: bool = False, pr
     def join(light: Any, state: ReplayState) -> ReplayState:
         return light.replace(experience=state.experience)
 
-    return Replay(buffer.init, add, sample, set_priorities, split, join)
+    return Replay(init, add, sample, set_priorities, split, join)
