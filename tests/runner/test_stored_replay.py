@@ -1,0 +1,131 @@
+"""Recording a run's replay, and learning from it without playing."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from jaxmarl_suite import algorithms
+from jaxmarl_suite.cli import main
+from jaxmarl_suite.replay import read_vault, write_vault
+from jaxmarl_suite.runner import Experiment, TrainOptions, choose_wave, record, resume, run
+
+SIZES = {"num_envs": 4, "rollout_length": 3, "capacity": 10, "batch_size": 4, "learning_starts": 4, "width": 4}
+OPTIONS: dict[str, Any] = {"evaluations": 2, "eval_episodes": 2, "absolute_episodes": 0, "log_rows": 4}
+STEPS = 4 * 3 * 4
+
+
+def experiment(
+    name: str, *, changes: dict[str, Any] | None = None, env: str = "matrix/two-step", **options: Any
+) -> Any:
+    config = dataclasses.replace(algorithms.get(name).config(), recurrent=False, **{**SIZES, **(changes or {})})
+    return Experiment(name, env, config, options=TrainOptions(**{"total_steps": STEPS, **OPTIONS, **options}))
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run of VDN, two seeds, and the replay of its second."""
+    folder = tmp_path_factory.mktemp("stored")
+    path = run(experiment("vdn", seeds=2), run_dir=folder / "run")
+    assert record(path, folder / "data", lane=1) == 10
+    return path, folder / "data"
+
+
+def rows(path: Path, kind: str) -> list[dict[str, Any]]:
+    return [row for row in map(json.loads, (path / "metrics.jsonl").open(encoding="utf-8")) if row["kind"] == kind]
+
+
+def test_items_are_whole_and_in_order(recorded: tuple[Path, Path]) -> None:
+    dataset = read_vault(recorded[1])
+    assert dataset.about["env"] == "matrix/two-step"
+    assert dataset.about["seed"] == 1
+    assert dataset.items["action"].shape == (10, 3, 2)
+    # 4 updates of 4 sequences into 10 places: the oldest 6 are gone, and the two rows of one environment follow each
+    # other, so the ring was unrolled where it wraps.
+    first, later = dataset.items["obs"], dataset.items["next_obs"]
+    ended = dataset.items["terminated"]
+    inside = ~ended[:, :-1]
+    np.testing.assert_array_equal(later[:, :-1][inside], first[:, 1:][inside])
+    for item in range(6):  # item + 4 is the same environment one update later
+        if not ended[item, -1]:
+            np.testing.assert_array_equal(later[item, -1], first[item + 4, 0])
+
+
+def test_others_learn_from_it_and_never_play(recorded: tuple[Path, Path], tmp_path: Path) -> None:
+    path = run(
+        experiment("qmix", changes={"embed": 4, "hyper_hidden": 4}, data=str(recorded[1])), run_dir=tmp_path / "r"
+    )
+    train = rows(path, "train")
+    assert {"loss", "td_error"} <= set(train[-1]["metrics"])
+    assert not {"episode_return", "epsilon"} & set(train[-1]["metrics"])  # nobody played
+    assert [row["env_steps"] for row in rows(path, "eval")] == [STEPS // 2, STEPS]  # counted as if
+
+
+def test_a_stored_run_resumes_bitwise(recorded: tuple[Path, Path], tmp_path: Path) -> None:
+    """Steps, losses and evaluations of an interrupted run are those of one that was not."""
+    whole = run(experiment("vdn", data=str(recorded[1])), run_dir=tmp_path / "whole")
+    given = experiment("vdn", data=str(recorded[1]), checkpoint_seconds=0.0)
+    part = run(given, run_dir=tmp_path / "part")
+    newest, *older = sorted((part / "checkpoints").glob("*/[0-9]*"), key=lambda p: -int(p.name))
+    assert older and int(newest.name) == STEPS
+    shutil.rmtree(newest)
+    (part / "summary.json").unlink()
+    resume(part, experiment=given)
+    drop = lambda found: [(r["kind"], r["env_steps"], r["metrics"]) for r in found]  # noqa: E731
+    assert drop(rows(part, "eval"))[-2:] == drop(rows(whole, "eval"))[-2:]
+
+
+def test_data_is_held_once_for_all_lanes(recorded: tuple[Path, Path]) -> None:
+    def arguments(seeds: int) -> int:
+        group = experiment("vdn", data=str(recorded[1]), seeds=seeds, devices=1).groups()[0]
+        _, programs, _ = choose_wave(group, TrainOptions(**OPTIONS, devices=1))
+        data = sum(x.nbytes for x in jax.tree.leaves(group.data))
+        return programs[0].memory["arguments"] - data
+
+    assert arguments(4) < 4.2 * arguments(1)
+
+
+def test_a_zero_capacity_error_names_the_sizes() -> None:
+    with pytest.raises(ValueError, match="capacity must hold a batch"):
+        experiment("vdn", changes={"capacity": 3})
+
+
+@pytest.mark.parametrize(
+    ("line", "parts"),
+    [
+        ("train vdn --env matrix/xor --data {data}", ["is of 'matrix/two-step'", "got environment 'matrix/xor'"]),
+        ("train vdn --env matrix/two-step --data {data}", ["holds sequences of 3 steps", "rollout_length 32"]),
+        ("train mappo --env matrix/two-step --data {data}", ["mappo learns from its own play only"]),
+        ("train vdn --env matrix/two-step --data {data}x", ["no stored replay", "record RUN"]),
+        ("record {run} {data}", ["exists; name a folder that does not"]),
+        ("record {run} {new} --lane 7", ["no lane 7", "0..1"]),
+        ("record {data} {new}", ["config.json"]),
+    ],
+)
+def test_mistakes(
+    recorded: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, parts: list[str]
+) -> None:
+    names = {"run": recorded[0], "data": recorded[1], "new": tmp_path / "new"}
+    assert main(line.format(**names).split() + (["--run-dir", str(tmp_path / "r")] if "train" in line else [])) == 2
+    error = capsys.readouterr().err
+    assert all(part in error for part in parts), error
+    assert not (tmp_path / "r").exists() and not (tmp_path / "new").exists()
+
+
+def test_methods_without_replay_cannot_be_recorded(tmp_path: Path, trained: Callable[[str, str], Path]) -> None:
+    with pytest.raises(ValueError, match="mappo keeps no replay"):
+        record(trained("mappo", "single"), tmp_path / "data")
+
+
+def test_data_of_another_shape_is_refused(recorded: tuple[Path, Path], tmp_path: Path) -> None:
+    dataset = read_vault(recorded[1])
+    changed = {**dataset.items, "obs": dataset.items["obs"][..., :-1]}
+    write_vault(tmp_path / "other", changed, dataset.about)
+    with pytest.raises(ValueError, match=r"has float32 .* for 'obs', 'matrix/two-step' needs float32"):
+        experiment("vdn", data=str(tmp_path / "other")).groups()
