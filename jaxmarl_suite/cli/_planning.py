@@ -31,6 +31,7 @@ def plan(argv: list[str], session: Session) -> Result:
             "platform": placement.mesh.devices.flat[0].platform,
             "compile_seconds": round(sum(program.compile_seconds for program in compiled), 3),
             "memory_bytes": needed,
+            "state_bytes_a_lane": max(program.state_bytes for program in compiled) // compiled[0].lanes,
             "settings": dict(group.lanes[0].overrides),
             "phases": [
                 {
@@ -52,6 +53,7 @@ def plan(argv: list[str], session: Session) -> Result:
                 "at once": size,
                 "devices": f"{entry['devices']} {entry['platform']}, {entry['lane_mode']}",
                 "memory": memory(needed),
+                "state a lane": memory(entry["state_bytes_a_lane"]),
                 "compiling": f"{entry['compile_seconds']:.1f} s",
                 "updates": " + ".join(f"{phase.updates:,} {phase.name}" for phase in phases),
                 "first setting": flat_settings(group.lanes[0].overrides),
@@ -68,6 +70,7 @@ def plan(argv: list[str], session: Session) -> Result:
     console.print(
         f"\na lane logs {counts[0]} rows of training and {counts[1]} evaluations of {options.eval_episodes} episodes, "
         f"the best policy once more over {options.absolute_episodes}",
+        "state a lane: learner, replay and environments, as they are in checkpoints",
         f"metrics: {', '.join(metrics)}",
         sep="\n",
         markup=False,

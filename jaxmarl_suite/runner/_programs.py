@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import time
 from collections.abc import Callable
 from typing import Any, Literal
@@ -211,6 +212,11 @@ class Programs:
     totals_shape: Any
     policy_shape: Any
     compile_seconds: float
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of all lanes' states: learners, replays, environments."""
+        return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(self.state_shape))
 
     @property
     def memory(self) -> dict[str, int]:
