@@ -1,11 +1,10 @@
-"""What the benchmarks share: options, clocks, the machine's description, tables, comparing with an earlier result."""
+"""What the benchmarks share: options, clocks, the machine's description, targets, comparing with an earlier result."""
 
 import dataclasses
 import json
 import math
 import os
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,12 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks._processes import ROOT
+from benchmarks._tables import Row, Table, markdown, render
+
 README = ROOT / "benchmarks" / "README.md"
 SCHEMA = 1
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
-
-Row = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,147 +106,6 @@ def hardware_line(found: Mapping[str, Any]) -> str:
     return line + "."
 
 
-# Processes: flags of the compiler and the number of host devices are fixed once JAX has started.
-
-
-def child_environment(*, is_stock: bool = False, **more: str) -> dict[str, str]:
-    """Environment variables of a process that can import the suite.
-
-    Args:
-      is_stock: one host device whose operations use all cores, as JAX is without the runner's configuration.
-      more: set as they are.
-    """
-    env = dict(os.environ)
-    paths = [str(ROOT), str(ROOT / "envs"), env.get("PYTHONPATH", "")]
-    env["PYTHONPATH"] = os.pathsep.join(p for p in paths if p)
-    if is_stock:
-        ours = ("xla_force_host_platform_device_count", "xla_cpu_multi_thread_eigen")
-        kept = [flag for flag in env.get("XLA_FLAGS", "").split() if not any(name in flag for name in ours)]
-        # Said explicitly, or `configure` would add its own.
-        env["XLA_FLAGS"] = " ".join([*kept, f"--{ours[0]}=1", f"--{ours[1]}=true"])
-        env.pop("JAX_NUM_CPU_DEVICES", None)
-    return env | more
-
-
-class Worker:
-    """A process that answers requests, one JSON object a line."""
-
-    def __init__(self, module: str, task: Mapping[str, Any], env: Mapping[str, str]) -> None:
-        """Starts `python -m MODULE --worker TASK`."""
-        command = [sys.executable, "-m", module, "--worker", json.dumps(task)]
-        self._process = subprocess.Popen(
-            command, cwd=ROOT, env=dict(env), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def ask(self, request: Mapping[str, Any]) -> Any:
-        """The answer to one request.
-
-        Raises:
-          RuntimeError: the process ended instead.
-        """
-        assert self._process.stdin and self._process.stdout
-        try:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"a measuring process ended with exit code {self._process.wait()}")
-        return json.loads(line)
-
-    def __enter__(self) -> "Worker":
-        """Itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Ends the process."""
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.close()
-        try:
-            self._process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process.stdout.close()
-
-
-def is_worker() -> bool:
-    """Whether this process was started by a `Worker`."""
-    return sys.argv[1:2] == ["--worker"]
-
-
-def serve(start: Callable[[dict[str, Any]], Callable[[dict[str, Any]], Any]]) -> None:
-    """The other end of a `Worker`: `start(task)` gives what answers requests."""
-    # Whatever else is printed must not come between answers.
-    answers, sys.stdout = sys.stdout, sys.stderr
-    answer = start(json.loads(sys.argv[2]))
-    for line in sys.stdin:
-        print(json.dumps(answer(json.loads(line))), file=answers, flush=True)
-
-
-# Tables.
-
-
-class Column(NamedTuple):
-    """One column of a printed table."""
-
-    title: str
-    text: Callable[[Row], str]
-
-
-class Table(NamedTuple):
-    """Rows, how they are shown, and what of them is compared with an earlier result."""
-
-    name: str
-    rows: list[Row]
-    columns: tuple[Column, ...]
-    key: tuple[str, ...]
-    """Fields that tell rows apart."""
-    metric: str
-    """Field that is compared."""
-    is_time: bool = False
-    """The metric is seconds: its reciprocal is the throughput."""
-
-
-def number(field: str, pattern: str = ",.0f", scale: float = 1.0) -> Callable[[Row], str]:
-    """Shows one number of a row; a dash where there is none."""
-
-    def text(row: Row) -> str:
-        value = row.get(field)
-        return "–" if value is None else format(value * scale, pattern)
-
-    return text
-
-
-def plain(field: str) -> Callable[[Row], str]:
-    """Shows a field as it is."""
-    return lambda row: str(row[field])
-
-
-def markdown(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table with aligned columns; all but the first are flush right where they hold numbers."""
-    if not lines:
-        return "(no rows)"
-    is_right = [all(not c or c[0] in "–+-.0123456789" for c in column) for column in zip(*lines)]
-    widths = [max(3, *(len(c) for c in column)) for column in zip(titles, *lines)]
-
-    def line(cells: Sequence[str]) -> str:
-        parts = [c.rjust(w) if right else c.ljust(w) for c, w, right in zip(cells, widths, is_right)]
-        return f"| {' | '.join(parts)} |"
-
-    rule = ["-" * (w - 1) + ":" if right else "-" * w for w, right in zip(widths, is_right)]
-    return "\n".join([line(titles), f"| {' | '.join(rule)} |", *map(line, lines)])
-
-
-def render(table: Table) -> str:
-    """A table as Markdown."""
-    return markdown([c.title for c in table.columns], [[c.text(row) for c in table.columns] for row in table.rows])
-
-
-# Targets.
-
-
 def target(name: str, value: float, bound: float, *, at_most: bool = False) -> Row:
     """Whether a measured value is where it should be."""
     is_met = value <= bound if at_most else value >= bound
@@ -263,9 +121,6 @@ def target(name: str, value: float, bound: float, *, at_most: bool = False) -> R
 def _target_line(found: Row) -> str:
     verdict = "met" if found["is_met"] else "MISSED"
     return f"- {found['name']}: {found['value']:.3g}, {found['kind']} {found['bound']:g}: {verdict}"
-
-
-# Comparing.
 
 
 class Change(NamedTuple):

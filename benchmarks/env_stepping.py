@@ -3,7 +3,8 @@
 The floor: two jitted scans of random play. The bare loop is written by hand for the batch: one draw of all actions, the
 rules, the restarts that the rules need, and the sums of rewards and episodes; it builds no observation, no mask and no
 global state. The suite's loop carries everything a learner reads. Repetitions alternate, so that a busy machine slows
-both.
+both. On CPU both run in two processes, each pinned to one core: with JAX as it is by itself (stock), and as the runner
+configures it (suite).
 
 The cores (CPU only): the suite's loop in three processes that take turns: pinned to one core; on one device of plain
 JAX, which hands small operations to a pool of threads; and with the environments spread over one device a core.
@@ -13,26 +14,23 @@ JAX, which hands small operations to a pool of threads; and with the environment
 
 import contextlib
 import dataclasses
-import math
 import os
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import jaxmarl_envs
-import numpy as np
 from jax.sharding import PartitionSpec
-from jaxmarl_envs.hallway import Hallway
-from jaxmarl_envs.matrix import MatrixGame
 
-from benchmarks import _common
-from benchmarks._common import Column, Row, Table, number, plain
+from benchmarks import _common, _processes
+from benchmarks._loops import bare_loop, compiled, our_loop, scanned
+from benchmarks._tables import Column, Row, Table, number, plain
 
-Carry = Any
-TARGET_CORES = 1.8
+TARGET_FLOOR, TARGET_CORES = 1.5, 1.8
+FLOOR_MODES = ("stock", "suite")
+"""JAX as it is by itself, and as the runner configures it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,14 +41,14 @@ class Args(_common.Options):
     """Environment ids; all listed matrix and hallway ids if empty."""
     num_envs: int = 256
     """E, environments stepped together."""
-    steps: int = 1000
+    steps: int = 4000
     """Steps of each environment in one timed call."""
     repetitions: int = 15
     """Timed calls of each loop, alternating."""
     cores: tuple[str, ...] = ("hallway/4-4",)
     """Environment ids that are measured on one core and on all."""
     core_envs: tuple[int, ...] = (256, 4096)
-    """Numbers of environments there: half of a small batch takes more than half of its time."""
+    """Numbers of environments there: few enough to be stepped by one compiled function, and more than that."""
     core_steps: int = 5_000_000
     """Steps of all environments in one timed call there: long enough that starting the devices does not matter."""
     floor: bool = True
@@ -63,135 +61,16 @@ class Args(_common.Options):
             raise ValueError("num_envs, steps, core_envs, core_steps and repetitions must be positive")
 
 
-def random_actions(key: jax.Array, shape: tuple[int, ...], num_actions: int) -> jax.Array:
-    """Uniform actions from one draw of bits; the same in both loops. Flat: short last axes do not vectorise."""
-    return jaxmarl_envs.uniform_index(key, num_actions, (math.prod(shape),)).reshape(shape)
-
-
-def our_loop(env: jaxmarl_envs.Environment, num_envs: int) -> tuple[Callable, Callable]:
-    """`(start, step)` of the suite's loop."""
-    vector, spec = jaxmarl_envs.VectorEnv(env, num_envs), env.spec
-
-    def start(key: jax.Array) -> Carry:
-        return vector.reset(key, env.default_params)
-
-    def step(key: jax.Array, state: Carry) -> tuple[Carry, jax.Array, jax.Array]:
-        action_key, step_key = jax.random.split(key)
-        action = random_actions(action_key, (num_envs, spec.n_agents), spec.num_actions)
-        state = vector.step(step_key, state, action, env.default_params)
-        return state, state.timestep.reward[:, 0], state.timestep.done
-
-    return start, step
-
-
-def bare_loop(env: jaxmarl_envs.Environment, num_envs: int) -> tuple[Callable, Callable]:
-    """`(start, step)` of the same rules written for the batch, and nothing else."""
-    game = getattr(env, "unwrapped", env)
-    if isinstance(game, Hallway):
-        return _bare_hallway(game, num_envs, env.spec.episode_limit)
-    assert isinstance(game, MatrixGame)
-    n, a = game.n_agents, game.num_actions
-    payoff = jnp.asarray(game.default_params.payoff)
-    successor = jnp.asarray(game.default_params.successor)
-    strides = a ** np.arange(n)[::-1]
-
-    def play(key: jax.Array) -> jax.Array:
-        action = random_actions(key, (num_envs, n), a)
-        return sum(action[:, i] * int(strides[i]) for i in range(n))
-
-    if game.start is None:  # contexts: every step ends and draws the next game
-
-        def start(key: jax.Array) -> Carry:
-            return random_actions(key, (num_envs,), game.n_stages)
-
-        def step(key: jax.Array, context: Carry) -> tuple[Carry, jax.Array, jax.Array]:
-            action_key, reset_key = jax.random.split(key)
-            return start(reset_key), payoff[context, play(action_key)], jnp.ones(num_envs, bool)
-
-    elif successor.shape[1] == 1:  # the same game, n_stages times
-        length = game.n_stages
-
-        def start(key: jax.Array) -> Carry:
-            return jnp.zeros(num_envs if length > 1 else 0, jnp.int32)
-
-        def step(key: jax.Array, t: Carry) -> tuple[Carry, jax.Array, jax.Array]:
-            reward = payoff[0, play(key)]
-            if length == 1:
-                return t, reward, jnp.ones(num_envs, bool)
-            done = t + 1 >= length
-            return jnp.where(done, 0, t + 1), reward, done
-
-    else:  # stages, and perhaps a time limit
-        limit, end = env.spec.episode_limit, game.n_stages
-
-        def start(key: jax.Array) -> Carry:
-            return jnp.full(num_envs, game.start, jnp.int32), jnp.zeros(num_envs, jnp.int32)
-
-        def step(key: jax.Array, carry: Carry) -> tuple[Carry, jax.Array, jax.Array]:
-            (stage, t), joint = carry, play(key)
-            reward, stage, t = payoff[stage, joint], successor[stage, joint], t + 1
-            done = (stage >= end) | (t >= limit)
-            return (jnp.where(done, game.start, stage), jnp.where(done, 0, t)), reward, done
-
-    return start, step
-
-
-def _bare_hallway(game: Hallway, num_envs: int, limit: int) -> tuple[Callable, Callable]:
-    lengths = jnp.array(game.lengths)
-
-    def cells(key: jax.Array) -> jax.Array:
-        joint = jaxmarl_envs.uniform_index(key, math.prod(game.lengths), (num_envs,))
-        return 1 + jnp.stack(jnp.unravel_index(joint, game.lengths), axis=-1)
-
-    def start(key: jax.Array) -> Carry:
-        return cells(key), jnp.zeros(num_envs, jnp.int32)
-
-    def step(key: jax.Array, carry: Carry) -> tuple[Carry, jax.Array, jax.Array]:
-        x, t = carry
-        action_key, reset_key = jax.random.split(key)
-        action = random_actions(action_key, x.shape, 3)
-        x = jnp.clip(x + (action == 2) - (action == 1), 0, lengths)
-        home, t = x == 0, t + 1
-        done = home.any(axis=1) | (t >= limit)
-        reward = jnp.where(home.all(axis=1), 10.0, 0.0)
-        return (jnp.where(done[:, None], cells(reset_key), x), jnp.where(done, 0, t)), reward, done
-
-    return start, step
-
-
-def scanned(start: Callable, step: Callable, num_envs: int, steps: int) -> Callable:
-    """`key -> (carry, sum of rewards [E], number of episodes [E])` after `steps` steps."""
-
-    def run(key: jax.Array) -> tuple[Carry, jax.Array, jax.Array]:
-        start_key, scan_key = jax.random.split(key)
-
-        def body(carry: Carry, _: None) -> tuple[Carry, None]:
-            key, inner, total, episodes = carry
-            key, step_key = jax.random.split(key)
-            inner, reward, done = step(step_key, inner)
-            return (key, inner, total + reward, episodes + done), None
-
-        zeros = jnp.zeros(num_envs), jnp.zeros(num_envs, jnp.int32)
-        (_, inner, total, episodes), _ = jax.lax.scan(body, (scan_key, start(start_key), *zeros), None, steps)
-        return inner, total, episodes
-
-    return run
-
-
-def compiled(start: Callable, step: Callable, num_envs: int, steps: int) -> Callable:
-    """`scanned` as one program."""
-    return jax.jit(scanned(start, step, num_envs, steps)).lower(jax.random.key(0)).compile()
-
-
 def measure(env_id: str, num_envs: int, steps: int, repetitions: int) -> Row:
     """Medians of both loops' steps/s for one environment, and what they earned: the same game, by the same rules."""
     env = jaxmarl_envs.make(env_id)
-    loops = {
-        "ours": compiled(*our_loop(env, num_envs), num_envs, steps),
-        "bare": compiled(*bare_loop(env, num_envs), num_envs, steps),
-    }
+    pairs = {"ours": our_loop(env, num_envs), "bare": bare_loop(env, num_envs)}
+    loops = {name: compiled(*pair, num_envs, steps) for name, pair in pairs.items()}
     times: dict[str, list[_common.Spent]] = {name: [] for name in loops}
     result: Row = {"id": env_id, "num_envs": num_envs}
+    for name, (start, _) in pairs.items():
+        carried = jax.tree.leaves(jax.eval_shape(start, jax.random.key(0)))
+        result[f"{name}_bytes"] = sum(leaf.size * leaf.dtype.itemsize for leaf in carried) / num_envs
     for repetition in range(repetitions + 1):
         key = jax.random.key(repetition)
         for name, loop in loops.items():
@@ -208,6 +87,21 @@ def measure(env_id: str, num_envs: int, steps: int, repetitions: int) -> Row:
     # Neighbouring calls are compared with each other: other work on the machine comes and goes more slowly.
     result["ratio"] = statistics.median(o.wall / b.wall for o, b in zip(times["ours"][1:], times["bare"][1:]))
     return result
+
+
+def measure_floor(ids: Sequence[str], sizes: Row, platform: str) -> list[Row]:
+    """`measure` of every id in every mode, each mode in a process of its own; accelerators know one mode."""
+    rows = []
+    with contextlib.ExitStack() as stack:
+        workers = {}
+        for mode in FLOOR_MODES if platform == "cpu" else ("suite",):
+            task = {"kind": "floor", "mode": mode, "is_pinned": platform == "cpu", "sizes": sizes}
+            environment = _processes.child_environment(keep_flags=False, JAXMARL_SUITE_CACHE="off")
+            workers[mode] = stack.enter_context(_processes.Worker("benchmarks.env_stepping", task, environment))
+        for env_id in ids:
+            print(f"{env_id} ...", file=sys.stderr, flush=True)
+            rows += [worker.ask({"id": env_id}) | {"mode": mode} for mode, worker in workers.items()]
+    return rows
 
 
 CORE_MODES = {"one core": 1, "one device": 1, "all cores": None}
@@ -231,13 +125,32 @@ def spread_loop(env_id: str, num_envs: int, steps: int) -> Callable[[jax.Array],
     return jax.jit(spread).lower(jax.random.key(0)).compile()
 
 
-def _start_worker(task: dict[str, Any]) -> Callable[[dict[str, Any]], Row]:
+def _start_worker(task: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
+    """What answers the requests for a kind of task."""
+    if task["kind"] == "hardware":
+        return lambda _: _common.hardware()
+    return _start_floor(task) if task["kind"] == "floor" else _start_cores(task)
+
+
+def _start_floor(task: dict[str, Any]) -> Callable[[dict[str, Any]], Row]:
+    """Configures this process for a mode; each request is one environment."""
+    from jaxmarl_suite.runner import configure
+
+    if task["is_pinned"]:
+        _processes.pin()
+    if task["mode"] == "suite":
+        configure(1)
+    return lambda request: measure(request["id"], **task["sizes"])
+
+
+def _start_cores(task: dict[str, Any]) -> Callable[[dict[str, Any]], Row]:
     """Configures this process for a mode; each request is one timed call."""
     from jaxmarl_suite.runner import configure
 
     if task["mode"] == "one core":
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # before JAX counts cores and starts threads
-    configure(CORE_MODES[task["mode"]])
+        _processes.pin()
+    if task["mode"] != "one device":
+        configure(CORE_MODES[task["mode"]])
     loop = spread_loop(task["id"], task["num_envs"], task["steps"])
 
     def answer(request: dict[str, Any]) -> Row:
@@ -255,13 +168,9 @@ def measure_cores(env_id: str, num_envs: int, steps: int, repetitions: int) -> l
     with contextlib.ExitStack() as stack:
         workers = {}
         for mode in CORE_MODES:
-            task = {"mode": mode, "id": env_id, "num_envs": num_envs, "steps": steps}
-            # Only "one device" is JAX as it is by itself; the others are as the runner configures them.
-            environment = _common.child_environment(is_stock=mode == "one device", JAX_PLATFORMS="cpu")
-            environment.pop("JAX_NUM_CPU_DEVICES", None)
-            if mode != "one device":
-                environment["XLA_FLAGS"] = ""
-            workers[mode] = stack.enter_context(_common.Worker("benchmarks.env_stepping", task, environment))
+            task = {"kind": "cores", "mode": mode, "id": env_id, "num_envs": num_envs, "steps": steps}
+            environment = _processes.child_environment(keep_flags=False, JAX_PLATFORMS="cpu")
+            workers[mode] = stack.enter_context(_processes.Worker("benchmarks.env_stepping", task, environment))
         for repetition in range(repetitions + 1):
             for mode, worker in workers.items():
                 times[mode].append(worker.ask({"repetition": repetition}))
@@ -287,18 +196,37 @@ def measure_cores(env_id: str, num_envs: int, steps: int, repetitions: int) -> l
 
 
 def floor_table(rows: list[Row]) -> Table:
-    """Ours beside bare."""
-    columns = (
-        Column("environment", plain("id")),
-        Column("ours, steps/s", number("ours_steps_per_s")),
-        Column("bare, steps/s", number("bare_steps_per_s")),
-        Column("time ratio", number("ratio", ".2f")),
-        Column("ours, CPU s", number("ours_cpu_seconds", ".3f")),
-        Column("bare, CPU s", number("bare_cpu_seconds", ".3f")),
+    """Ours beside bare; the modes of an environment in one line."""
+    modes = [mode for mode in FLOOR_MODES if any(row["mode"] == mode for row in rows)]
+    shown: dict[tuple[str, int], Row] = {}
+    for row in rows:
+        line = shown.setdefault((row["id"], row["num_envs"]), dict(row))
+        line |= {f"{row['mode']} {name}": row[name] for name in ("ours_steps_per_s", "bare_steps_per_s", "ratio")}
+    columns = [Column("environment", plain("id"))]
+    for mode in modes:
+        columns += [
+            Column(f"{mode}: ours, steps/s", number(f"{mode} ours_steps_per_s")),
+            Column(f"{mode}: bare, steps/s", number(f"{mode} bare_steps_per_s")),
+            Column(f"{mode}: time ratio", number(f"{mode} ratio", ".2f")),
+        ]
+    columns += [
+        Column("ours, bytes", number("ours_bytes")),
+        Column("bare, bytes", number("bare_bytes")),
         Column("ours, reward/step", number("ours_reward_per_step", ".4f")),
         Column("bare, reward/step", number("bare_reward_per_step", ".4f")),
-    )
-    return Table("stepping", rows, columns, ("id", "num_envs"), "ours_steps_per_s")
+    ]
+    key = ("id", "num_envs", "mode")
+    return Table("stepping", rows, tuple(columns), key, "ours_steps_per_s", shown=tuple(shown.values()))
+
+
+def floor_targets(rows: list[Row]) -> list[Row]:
+    """On CPU, what a learner reads may cost half of the bare dynamics; a line for the costliest environment of a mode."""
+    found = []
+    for mode in FLOOR_MODES:
+        worst = max((row for row in rows if row["mode"] == mode), key=lambda row: row["ratio"])
+        name = f"time over the bare dynamics, {mode}, at worst ({worst['id']})"
+        found.append(_common.target(name, worst["ratio"], TARGET_FLOOR, at_most=True))
+    return found
 
 
 def cores_table(rows: list[Row]) -> Table:
@@ -319,23 +247,28 @@ def cores_table(rows: list[Row]) -> Table:
 
 def main(args: Args) -> dict[str, Any]:
     ids = args.ids or tuple(i for i in jaxmarl_envs.available() if i.split("/")[0] in ("matrix", "hallway"))
+    for env_id in (*ids, *args.cores):  # a mistake is told at once
+        jaxmarl_envs.make(env_id)
     old = _common.begin("env_stepping", args)
-    found = _common.hardware()
+    # Asked of another process: this one holds no accelerator while others measure.
+    environment = _processes.child_environment(keep_flags=False)
+    with _processes.Worker("benchmarks.env_stepping", {"kind": "hardware"}, environment) as worker:
+        found = worker.ask({})
+    is_cpu = found["platform"] == "cpu"
     tables, targets = [], []
     if args.floor:
-        rows = []
-        for env_id in ids:
-            print(f"{env_id} ...", file=sys.stderr, flush=True)
-            rows.append(measure(env_id, args.num_envs, args.steps, args.repetitions))
+        sizes = {"num_envs": args.num_envs, "steps": args.steps, "repetitions": args.repetitions}
+        rows = measure_floor(ids, sizes, found["platform"])
         tables.append(floor_table(rows))
-    if args.cores and found["platform"] == "cpu" and hasattr(os, "sched_setaffinity") and found["usable_cores"] > 1:
+        targets += floor_targets(rows) if is_cpu else []
+    if args.cores and is_cpu and hasattr(os, "sched_setaffinity") and found["usable_cores"] > 1:
         rows = []
         for env_id in args.cores:
             print(f"{env_id}, one core and all ...", file=sys.stderr, flush=True)
             for num_envs in args.core_envs:
                 rows += measure_cores(env_id, num_envs, max(1, args.core_steps // num_envs), args.repetitions)
         tables.append(cores_table(rows))
-        targets = [
+        targets += [
             _common.target(
                 f"{r['num_envs']} of {r['id']}, {r['devices']} cores over one", r["ratio_to_one_core"], TARGET_CORES
             )
@@ -348,7 +281,7 @@ def main(args: Args) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    if _common.is_worker():
-        _common.serve(_start_worker)
+    if _processes.is_worker():
+        _processes.serve(_start_worker)
     else:
         _common.run_script(main, Args)

@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks import _common
-from benchmarks._common import Column, Row, Table, number, plain
+from benchmarks import _common, _processes
+from benchmarks._tables import Column, Row, Table, number, plain
 
 TARGET_WARM = 10.0
 STAGES = ("interpreter", "import_jax", "import_suite", "build", "trace", "compile", "first_row")
@@ -61,10 +61,10 @@ def start(algorithm: str, env: str, seeds: int, total_steps: int, cache: Path) -
         times, run = Path(folder) / "times.json", Path(folder) / "run"
         arguments = ["train", algorithm, "--env", env, "--seeds", str(seeds), "--total-steps", str(total_steps)]
         command = [sys.executable, "-m", "benchmarks._startup_child", str(times), *arguments, "--run-dir", str(run)]
-        environment = _common.child_environment(JAXMARL_SUITE_CACHE=str(cache))
+        environment = _processes.child_environment(JAXMARL_SUITE_CACHE=str(cache))
         environment.pop("JAX_COMPILATION_CACHE_DIR", None)
         began = time.monotonic()
-        done = subprocess.run(command, cwd=_common.ROOT, env=environment, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=_processes.ROOT, env=environment, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"the training failed with exit code {done.returncode}: {done.stderr[-2000:]}")
         ended = time.monotonic()
@@ -94,7 +94,9 @@ def start_help() -> Row:
     """Seconds of `jaxmarl-suite --help`, from start to exit."""
     command = [sys.executable, "-m", "jaxmarl_suite.cli", "--help"]
     before, began = os.times(), time.monotonic()
-    subprocess.run(command, cwd=_common.ROOT, env=_common.child_environment(), check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        command, cwd=_processes.ROOT, env=_processes.child_environment(), check=True, stdout=subprocess.DEVNULL
+    )
     wall, after = time.monotonic() - began, os.times()
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
     return {"wall_seconds": wall, "cpu_seconds": cpu}

@@ -14,8 +14,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from benchmarks import _common
-from benchmarks._common import Column, Row, Table, number, plain
+from benchmarks import _common, _processes
+from benchmarks._tables import Column, Row, Table, number, plain
 
 HORIZON = 1_000_000
 """Updates that schedules believe the training to have; no measurement comes near its end."""
@@ -220,10 +220,11 @@ def _device_peak() -> int | None:
 
 
 def _start_worker(task: dict[str, Any]) -> Any:
-    """Configures this process, and answers a request with rows and the machine."""
+    """Configures this process, unless JAX is to be as it is, and answers a request with rows and the machine."""
     from jaxmarl_suite.runner import configure
 
-    configure()
+    if not MODES[task["mode"]].is_stock:
+        configure()
     import jax
 
     jax.config.update("jax_enable_compilation_cache", False)
@@ -245,9 +246,9 @@ def _in_process(args: Args, algorithm: str, env: str, mode: ModeName) -> dict[st
         "repetitions": args.repetitions,
         "seconds": args.seconds,
     }
-    environment = _common.child_environment(is_stock=MODES[mode].is_stock, JAXMARL_SUITE_CACHE="off")
+    environment = _processes.child_environment(keep_flags=not MODES[mode].is_stock, JAXMARL_SUITE_CACHE="off")
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
-    with _common.Worker("benchmarks.training", task, environment) as worker:
+    with _processes.Worker("benchmarks.training", task, environment) as worker:
         return worker.ask({})
 
 
@@ -326,8 +327,8 @@ def main(args: Args) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    if _common.is_worker():
+    if _processes.is_worker():
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        _common.serve(_start_worker)
+        _processes.serve(_start_worker)
     else:
         _common.run_script(main, Args)

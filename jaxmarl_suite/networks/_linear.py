@@ -10,7 +10,7 @@ import jax.numpy as jnp
 def linear(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """[..., I] times [I, O]: [..., O]. Reverse-mode differentiable only.
 
-    XLA's CPU backend contracts the leading axes of both factors of a weight gradient, x' g, at a third of the speed of a
+    XLA's CPU backend contracts the leading axes of both factors of a weight gradient, x' g, at a fraction of the speed of a
     plain product; a transposed copy of x costs much less (benchmarks/README.md has the measurement). Accelerators read
     transposed factors as they are.
     """
@@ -38,6 +38,15 @@ linear.defvjp(_forward, _backward)
 
 
 def dense_product(inputs: jax.Array, kernel: jax.Array, dimension_numbers: Any, **_: Any) -> jax.Array:
-    """`linear` in the form that `flax.linen.Dense(dot_general=...)` calls."""
-    assert dimension_numbers == (((inputs.ndim - 1,), (0,)), ((), ())), dimension_numbers
+    """`linear` in the form that `flax.linen.Dense(dot_general=...)` calls.
+
+    Raises:
+      ValueError: for any other product than one over the last axis of `inputs` and the first of `kernel`.
+    """
+    expected = (((inputs.ndim - 1,), (0,)), ((), ()))
+    if kernel.ndim != 2 or dimension_numbers != expected:
+        raise ValueError(
+            f"dense_product contracts the last axis of its inputs with the first of a kernel [I, O], got inputs "
+            f"{inputs.shape}, kernel {kernel.shape} and dimension numbers {dimension_numbers}; accepted: {expected}"
+        )
     return linear(jnp.asarray(inputs), kernel)

@@ -39,7 +39,7 @@ class Replay(NamedTuple):
 
 @contextlib.contextmanager
 def _lenient() -> Iterator[None]:
-    """flashbax mixes dtypes and ranks, which tests (and users) may have forbidden."""
+    """Flashbax mixes dtypes and ranks, which tests (and users) may have forbidden."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
 

@@ -16,9 +16,10 @@ _SMALL_LOOP_BYTES = 2**18
 def configure(cpu_devices: int | None = None) -> None:
     """Prepares JAX for training; call it before the first computation of the process, later calls do nothing harmful.
 
-    On CPU: one host device a core, each running its operations on one thread. A single device spends most of several
-    cores on handing small operations around (benchmarks/README.md has the measurements), and several devices that share
-    one pool of threads inside operations can wait for each other for ever. Everywhere: compiled programs are kept on disk.
+    On CPU: one host device a core, each running its operations on one thread, and small loops compiled as one function. A
+    single device spends most of several cores on handing small operations around (benchmarks/README.md has the
+    measurements), and several devices that share one pool of threads inside operations can wait for each other for ever.
+    Everywhere: compiled programs are kept on disk.
 
     Args:
       cpu_devices: host devices; None for `JAX_NUM_CPU_DEVICES`, an XLA flag already set, or the usable cores.

@@ -5,17 +5,9 @@ Nothing here samples. Expected returns, advantages, gradients and values are com
 transition table, so what goes wrong in these runs is a property of the method and not of its estimators.
 """
 
-from jaxmarl_suite.theory._ascent import (
-    Ascent,
-    AscentResult,
-    advantages,
-    expected_return,
-    factorise,
-    init_logits,
-    joint_distribution,
-    policy_gradient,
-)
+from jaxmarl_suite.theory._ascent import Ascent, AscentResult, init_logits
 from jaxmarl_suite.theory._descent import DescentResult, FactorizedDescent
+from jaxmarl_suite.theory._exact import advantages, expected_return, factorise, joint_distribution, policy_gradient
 from jaxmarl_suite.theory._factorization import (
     Factorization,
     counterfactual_credit,

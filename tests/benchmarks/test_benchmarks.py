@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks import _common, env_stepping, startup, training
-from benchmarks._common import Column, Table, number, plain
+from benchmarks import _common, _processes, _tables, env_stepping, kernels, startup, training
+from benchmarks._tables import Column, Table, number, plain
 from jaxmarl_suite.cli import main as cli
 
 TINY = {"num_envs": "4", "rollout_length": "4", "epochs": "1", "hidden": "(8,)"}
@@ -39,7 +40,7 @@ def test_training_measures_every_number_of_seeds():
         assert row["chunk_bytes"] > 0 and row["peak_rss_bytes"] > 2**20
     training._relate_modes(rows)
     assert [row["ratio_to_default"] for row in rows] == [1, 1]
-    assert "| mappo" in _common.render(training.table_of(rows))
+    assert "| mappo" in _tables.render(training.table_of(rows))
     slow = [{**row, "seeds": 8, "ratio_to_one_seed": 0.5} for row in rows[1:]]
     assert [t["is_met"] for t in training.targets_of(slow, "cpu")] == [False]
     json.dumps(rows)
@@ -55,7 +56,7 @@ def test_startup_stages_add_up(tmp_path):
     help_row = startup.start_help()
     assert help_row["cpu_seconds"] > 0
     rows = [startup.medians("train", "warm", [row]), startup.medians("--help", "none", [help_row])]
-    assert "`--help`" in _common.render(startup.table_of(rows))
+    assert "`--help`" in _tables.render(startup.table_of(rows))
     assert versions["jax"]
 
 
@@ -64,12 +65,45 @@ def test_stepping_plays_the_same_game_and_uses_all_cores():
         row = env_stepping.measure("hallway/4-4", 64, 200, 2)
     assert row["ours_reward_per_step"] == pytest.approx(row["bare_reward_per_step"], rel=0.5)
     assert row["ours_steps_per_s"] > 0 and row["ratio"] > 0 and row["bare_cpu_seconds"] > 0
+    assert row["bare_bytes"] == 12 and row["ours_bytes"] > 4 * 40  # two cells and the clock; four times ten cells
     if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2:
         pytest.skip("needs Linux and two cores")
     cores = len(os.sched_getaffinity(0))
     rows = env_stepping.measure_cores("hallway/4-4", 8 * cores, 10, 1)
     assert [(r["mode"], r["devices"]) for r in rows] == [("one core", 1), ("one device", 1), ("all cores", cores)]
     assert rows[0]["ratio_to_one_core"] == 1 and all(r["cpu_seconds"] > 0 for r in rows)
+
+
+def test_stepping_compares_stock_with_the_suite():
+    sizes = {"num_envs": 16, "steps": 20, "repetitions": 1}
+    rows = env_stepping.measure_floor(("matrix/climbing", "hallway/4-4"), sizes, "cpu")
+    assert [(r["id"], r["mode"]) for r in rows] == [
+        (name, mode) for name in ("matrix/climbing", "hallway/4-4") for mode in ("stock", "suite")
+    ]
+    assert rows[0]["ours_reward_per_step"] == pytest.approx(rows[1]["ours_reward_per_step"])
+    table = env_stepping.floor_table(rows)
+    assert len(table.rows) == 4 and len(_tables.render(table).splitlines()) == 4
+    slow = [{**row, "ratio": 2.0} if row["id"] == "hallway/4-4" else {**row, "ratio": 1.0} for row in rows]
+    assert [(t["value"], "hallway/4-4" in t["name"]) for t in env_stepping.floor_targets(slow)] == [(2.0, True)] * 2
+
+
+def test_a_process_without_the_suites_flags(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false --xla_dump_to=x --xla_backend_extra_options=y")
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "2")
+    kept = _processes.child_environment(JAX_PLATFORMS="cpu")
+    assert kept["XLA_FLAGS"].count("--") == 3 and kept["JAX_NUM_CPU_DEVICES"] == "2" and kept["JAX_PLATFORMS"] == "cpu"
+    stock = _processes.child_environment(keep_flags=False)
+    assert stock["XLA_FLAGS"] == "--xla_dump_to=x" and "JAX_NUM_CPU_DEVICES" not in stock
+
+
+def test_kernels_compute_the_same_and_are_timed():
+    first, *others = (jax.jit(f)(*arrays) for f, arrays in kernels.forms((3, 5), 4, 2).values())
+    assert first.shape == (4, 2)
+    for other in others:
+        np.testing.assert_allclose(other, first, rtol=1e-5, atol=1e-5)
+    rows = kernels.measure((3, 5), 4, 2, repetitions=2, calls=2)
+    assert rows[0]["ratio"] == 1 and len(rows) == 4 and all(row["seconds"] > 0 for row in rows)
+    assert "| with a copy of x" in _tables.render(kernels.table_of(rows))
 
 
 @pytest.mark.parametrize("is_time", [False, True])
@@ -119,16 +153,18 @@ def test_mistakes_are_told_before_measuring(tmp_path):
         _common.Options(tolerance=2)
     with pytest.raises(ValueError, match="FIELD=VALUE"):
         training.Args(set=("num_envs",))
+    with pytest.raises(ValueError, match="must be positive"):
+        kernels.Args(leading=())
 
 
 def test_page_has_a_place_for_every_table():
     text = _common.README.read_text(encoding="utf-8")
-    for name in ("training", "startup", "stepping", "cores", "training-gpu", "startup-gpu", "stepping-gpu"):
+    for name in ("training", "kernels", "startup", "stepping", "cores", "training-gpu", "startup-gpu", "stepping-gpu"):
         for end in ("begin", "end"):
             assert text.splitlines().count(f"<!-- table:{name} {end} -->") == 1
 
 
-@pytest.mark.parametrize("name", ["training", "startup", "env-stepping"])
+@pytest.mark.parametrize("name", ["training", "kernels", "startup", "env-stepping"])
 def test_command_line_knows_the_scripts(name, capsys):
     assert cli(["bench", name, "--help"]) == 0
     assert "--compare" in capsys.readouterr().out
@@ -139,4 +175,6 @@ def test_command_line_knows_the_scripts(name, capsys):
 def test_command_line_lists_scripts_only(capsys):
     assert cli(["--json", "bench"]) == 0
     listed = json.loads(capsys.readouterr().out.splitlines()[-1])["benchmarks"]
-    assert {"training", "startup", "env-stepping"} <= set(listed) and not [n for n in listed if "common" in n]
+    assert {"training", "kernels", "startup", "env-stepping"} <= set(listed) and not [
+        n for n in listed if "common" in n
+    ]

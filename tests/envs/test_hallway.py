@@ -6,6 +6,8 @@ import jaxmarl_envs
 import numpy as np
 import pytest
 from jaxmarl_envs.hallway import Hallway, HallwayState
+from jaxmarl_envs.hallway._env import digits
+from scipy import stats
 
 KEY = jax.random.key(3)
 STAY, CLOSER, AWAY = 0, 1, 2
@@ -59,6 +61,35 @@ def test_starts_are_uniform_and_independent():
         assert counts[0] == 0 and len(counts) == length + 1
         np.testing.assert_allclose(counts[1:] / 6000, 1 / length, atol=0.03)
     assert np.abs(np.corrcoef(x.T) - np.eye(3)).max() < 0.05
+
+
+def starts(lengths, num=40_000):
+    state, _ = jax.jit(jax.vmap(Hallway(lengths).reset, (0, None)))(jax.random.split(KEY, num), ())
+    return np.asarray(state.x)
+
+
+def test_joint_starts_are_uniform():
+    counts = np.bincount(np.ravel_multi_index(starts((4, 4)).T - 1, (4, 4)), minlength=16)
+    assert len(counts) == 16 and stats.chisquare(counts).pvalue > 0.01
+
+
+def test_more_joint_starts_than_one_draw_tells_apart():
+    x = starts((257, 256))
+    assert x.min() == 1 and x.max(0).tolist() == [257, 256]
+    for i, length in enumerate((257, 256)):
+        assert stats.chisquare(np.bincount(x[:, i] - 1, minlength=length)).pvalue > 0.01
+    blocks = np.bincount(np.ravel_multi_index((x.T - 1) // 65, (4, 4)), minlength=16)  # 65, 65, 65 and the rest
+    expected = np.outer(*([65 / n, 65 / n, 65 / n, (n - 195) / n] for n in (257, 256))).ravel()
+    assert stats.chisquare(blocks, len(x) * expected).pvalue > 0.01
+
+
+@pytest.mark.parametrize(
+    "bases", [(1,), (4, 4), (2, 6, 10), (7, 3, 5, 11), (65_536,), (1, 65_536), (256, 256), (40,) * 3]
+)
+def test_digits_are_those_of_integer_division(bases):
+    numbers = np.arange(np.prod(bases), dtype=np.int32)
+    expected = np.stack(np.unravel_index(numbers, bases), axis=-1)
+    np.testing.assert_array_equal(jax.jit(jax.vmap(lambda number: digits(number, bases)))(numbers), expected)
 
 
 def test_observation_is_the_own_cell_and_state_is_all():

@@ -23,6 +23,7 @@ from jaxmarl_envs.hallway._viewer import draw
 
 STAY, CLOSER, AWAY = 0, 1, 2
 WIN_REWARD = 10.0
+_MOST_JOINT_STARTS = 2**16
 
 
 @pytree_dataclass
@@ -103,10 +104,26 @@ class Hallway:
     def _cells(self, key: jax.Array) -> jax.Array:
         """[N] int32 uniform start cells. Consumes `key`."""
         joint = math.prod(self.lengths)
-        if joint > 2**16:  # more joint starts than one draw can tell apart evenly
+        if joint > _MOST_JOINT_STARTS:  # more joint starts than one draw can tell apart evenly
             return 1 + uniform_index(key, jnp.array(self.lengths), (len(self.lengths),))
         # One draw an environment, taken apart: hashing is most of what a small environment's reset costs.
-        return 1 + jnp.stack(jnp.unravel_index(uniform_index(key, joint), self.lengths))
+        return 1 + digits(uniform_index(key, joint), self.lengths)
 
     def _observe(self, x: jax.Array) -> jax.Array:
         return one_hot(x, max(self.lengths) + 1)
+
+
+def digits(number: jax.Array, bases: tuple[int, ...]) -> jax.Array:
+    """[N] int32: what `unravel_index` makes of `number`, [] int32 and below `_MOST_JOINT_STARTS`.
+
+    Products with float32 reciprocals vectorise, integer divisions do not. Half a unit keeps every quotient further from
+    an integer than rounding can move it.
+    """
+    half = number.astype(jnp.float32) + 0.5
+
+    def over(start: int) -> jax.Array:
+        """Floor of `number` over the product of the bases from `start` behind each one."""
+        divisors = [math.prod(bases[i + start :]) for i in range(len(bases))]
+        return (half * jnp.array([1 / d for d in divisors], jnp.float32)).astype(jnp.int32)
+
+    return over(1) - over(0) * jnp.array(bases, jnp.int32)
