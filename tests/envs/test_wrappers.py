@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.extend.core
 import jax.numpy as jnp
 import jaxmarl_envs
 import numpy as np
@@ -194,3 +195,51 @@ def test_pad_agents():
     assert wide.spec.agent_obs_sizes == (5, 3) and wide.spec.obs_shape == (5,)
     with pytest.raises(ValueError, match="needs agent_obs_sizes"):
         _ = PadAgents(Counter()).spec
+
+
+@dataclasses.dataclass(frozen=True)
+class CostlyReset(jaxmarl_envs.Wrapper):
+    """The same environment, said to have a costly reset."""
+
+    @property
+    def spec(self):
+        return self.env.spec.replace(reset_is_costly=True)
+
+
+@pytest.mark.parametrize("num_envs", [1, 5, 64])
+def test_costly_resets_only_where_an_episode_ended_are_the_same_episodes(num_envs):
+    env = jaxmarl_envs.EpisodeStatistics(jaxmarl_envs.make("hallway/2-3"))
+
+    def play(env, key):
+        vector = VectorEnv(env, num_envs)
+        reset_key, key = jax.random.split(key)
+
+        def step(state, key):
+            action_key, step_key = jax.random.split(key)
+            action = jaxmarl_envs.random_action(env.spec, action_key, state.timestep.action_mask)
+            state = vector.step(step_key, state, action, env.default_params)
+            return state, state
+
+        return jax.lax.scan(step, vector.reset(reset_key, env.default_params), jax.random.split(key, 60))[1]
+
+    every, ended = (jax.jit(lambda key, env=env: play(env, key))(KEY) for env in (env, CostlyReset(env)))
+    assert every.timestep.done.sum() > 4 * num_envs
+    jax.tree.map(np.testing.assert_array_equal, every, ended)
+
+
+def primitives(jaxpr, skip):
+    """Names of the operations of a program, without what is inside of `skip`."""
+    for equation in jaxpr.eqns:
+        yield equation.primitive.name
+        if equation.primitive.name != skip:
+            for inner in jax.extend.core.jaxprs_in_params(equation.params):
+                yield from primitives(inner, skip)
+
+
+@pytest.mark.parametrize(("env", "is_drawing"), [(Counter(), True), (CostlyReset(Counter()), False)])
+def test_costly_resets_are_inside_a_loop_that_runs_only_when_an_episode_ends(env, is_drawing):
+    vector = VectorEnv(env, 4)
+    state, action = vector.reset(KEY, env.default_params), jnp.zeros((4, 2), jnp.int32)
+    program = jax.make_jaxpr(vector.step)(KEY, state, action, env.default_params).jaxpr
+    assert "random_bits" in set(primitives(program, skip="nothing"))
+    assert ("random_bits" in set(primitives(program, skip="while"))) == is_drawing

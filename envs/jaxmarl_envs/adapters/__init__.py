@@ -1,5 +1,74 @@
-"""From and to the environments of other projects; each is imported when it is used."""
+"""From and to the environments of other projects, each of which is imported when it is used.
+
+The other direction of `jaxmarl_envs.make("smax/3m")`: `to_jaxmarl(jaxmarl_envs.make("hallway/4-4"))`.
+"""
+
+from typing import Any
 
 from jaxmarl_envs.adapters._from_jaxmarl import FromJaxMARL, Reading, from_jaxmarl
+from jaxmarl_envs.adapters._from_jumanji import FromJumanji, JumanjiReading, from_jumanji
+from jaxmarl_envs.adapters._packages import load
+from jaxmarl_envs.core import Environment
 
-__all__ = ["FromJaxMARL", "Reading", "from_jaxmarl"]
+__all__ = [
+    "FromJaxMARL",
+    "FromJumanji",
+    "JumanjiReading",
+    "Reading",
+    "from_jaxmarl",
+    "from_jumanji",
+    "to_jaxmarl",
+    "to_jumanji",
+    "to_pettingzoo",
+]
+
+
+def to_jaxmarl(env: Environment, params: Any = None, *, final_obs: bool = False) -> Any:
+    """`env` as a `jaxmarl.environments.MultiAgentEnv`; see `_to_jaxmarl.ToJaxMARL` for what becomes of what.
+
+    Args:
+      env: one instance, not batched.
+      params: traced parameters, fixed from now on; `env.default_params` if None.
+      final_obs: whether infos carry what an episode ended in past JaxMARL's restart.
+
+    Raises:
+      ValueError: if JaxMARL is not installed.
+    """
+    load("jaxmarl", "to_jaxmarl")
+    from jaxmarl_envs.adapters._to_jaxmarl import ToJaxMARL
+
+    return ToJaxMARL(env, params, final_obs=final_obs)
+
+
+def to_jumanji(env: Environment, params: Any = None) -> Any:
+    """`env` as a `jumanji.env.Environment`; see `_to_jumanji.ToJumanji` for what becomes of what.
+
+    Args:
+      env: one instance, not batched.
+      params: traced parameters, fixed from now on; `env.default_params` if None.
+
+    Raises:
+      ValueError: if jumanji is not installed.
+    """
+    load("jumanji", "to_jumanji")
+    from jaxmarl_envs.adapters._to_jumanji import ToJumanji
+
+    return ToJumanji(env, params)
+
+
+def to_pettingzoo(env: Environment, params: Any = None, *, masks: bool = False, seed: int = 0) -> Any:
+    """`env` as a `pettingzoo.ParallelEnv`; see `_to_pettingzoo.ToPettingZoo` for what becomes of what.
+
+    Args:
+      env: one instance, not batched.
+      params: traced parameters; `env.default_params` if None.
+      masks: whether observations are dicts with `action_mask`.
+      seed: of the first `reset`, and of all later ones that name none.
+
+    Raises:
+      ValueError: if PettingZoo is not installed, or for masks of continuous actions.
+    """
+    load("pettingzoo", "to_pettingzoo")
+    from jaxmarl_envs.adapters._to_pettingzoo import ToPettingZoo
+
+    return ToPettingZoo(env, params, masks=masks, seed=seed)

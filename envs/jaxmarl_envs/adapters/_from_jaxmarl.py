@@ -30,10 +30,21 @@ class Reading:
     """`(env, obs, state) -> [G]`; None for no global state."""
     metrics: tuple[str, ...] = ()
     """Names of what `measure` returns."""
-    measure: Callable[[Any, Any, Mapping[str, Array], Mapping[str, Array]], dict[str, Array]] | None = None
-    """`(env, state, rewards, dones) -> {name: []}` after a step."""
+    measure: (
+        Callable[[Any, Any, Mapping[str, Array], Mapping[str, Array], Mapping[str, Any]], dict[str, Array]] | None
+    ) = None
+    """`(env, state, rewards, dones, infos) -> {name: []}` after a step."""
+    legal: Callable[[Any, Any], Mapping[str, Array]] | None = None
+    """`(env, state) -> {agent: [A]}`; None for the environment's `get_avail_actions`, if it has one."""
+    bonus: Callable[[Mapping[str, Any]], Mapping[str, Array]] | None = None
+    """`infos -> {agent: []}`, added to the rewards after multiplication with `bonus_scale`."""
+    bonus_scale: float = 0.0
+    obs_bounds: tuple[float, float] = (-float("inf"), float("inf"))
+    """See `EnvSpec`. JaxMARL's spaces are not asked: they say nothing of the global state, and not all are right."""
     reset_is_costly: bool = False
-    """See `EnvSpec.reset_is_costly`."""
+    """See `EnvSpec`."""
+    optimum: float | None = None
+    """See `EnvSpec`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +55,8 @@ class FromJaxMARL:
       masks are tuples; `from_jaxmarl` puts `PadAgents` around.
     - Masks come from `get_avail_actions`; they are all true where the environment has none.
     - `dones["__all__"]` ends the episode; `Reading` says how to tell truncation from termination, and what the global
-      state is. An end of single agents (`dones[agent]`) and `infos` are not carried: a `TimeStep` has no place for them.
+      state is. An end of single agents (`dones[agent]`) and the rest of `infos` are not carried: a `TimeStep` has no
+      place for them.
     - Actions are int32, whatever dtype the environment's spaces declare.
     """
 
@@ -89,6 +101,8 @@ class FromJaxMARL:
             agent_obs_sizes=tuple(shape[0] for shape in shapes) if is_ragged else (),
             agent_num_actions=counts if is_ragged and counts[0] else (),
             metrics=self.reading.metrics,
+            obs_bounds=self.reading.obs_bounds,
+            optimum=self.reading.optimum,
             reset_is_costly=self.reading.reset_is_costly,
         )
 
@@ -99,7 +113,7 @@ class FromJaxMARL:
             obs, inner, state = self._reset(key)
             zero = jnp.zeros(())
             false = jnp.zeros((), bool)
-            metrics = {name: zero for name in self.reading.metrics}
+            metrics = dict.fromkeys(self.reading.metrics, zero)
             timestep = self._show(obs, inner, state, jnp.zeros(len(self._agents)), false, false, metrics)
         return inner, timestep
 
@@ -109,12 +123,14 @@ class FromJaxMARL:
         env, reading = self.env, self.reading
         with foreign():
             actions = {agent: action[i] for i, agent in enumerate(self._agents)}
-            obs, inner, rewards, dones, _ = env.step_env(key, state, actions)
+            obs, inner, rewards, dones, infos = env.step_env(key, state, actions)
             done = jnp.asarray(dones["__all__"], bool)
             terminated = done if reading.is_terminal is None else done & reading.is_terminal(env, inner)
-            measured = reading.measure(env, inner, rewards, dones) if reading.measure else {}
+            measured = reading.measure(env, inner, rewards, dones, infos) if reading.measure else {}
             metrics = {name: jnp.asarray(measured[name], jnp.float32) for name in reading.metrics}
-            reward = jnp.stack([jnp.asarray(rewards[agent], jnp.float32) for agent in self._agents])
+            reward = self._stack(rewards)
+            if reading.bonus is not None:
+                reward += jnp.float32(reading.bonus_scale) * self._stack(reading.bonus(infos))
             timestep = self._show(
                 obs, inner, self._global_state(obs, inner), reward, terminated, done & ~terminated, metrics
             )
@@ -124,15 +140,14 @@ class FromJaxMARL:
     def _agents(self) -> tuple[str, ...]:
         return tuple(self.env.agents)
 
-    @cached_property
-    def _has_masks(self) -> bool:
-        with foreign():
-            state = jax.eval_shape(self.env.reset, jax.random.key(0))[1]
-            try:
-                masks = jax.eval_shape(self.env.get_avail_actions, state)
-            except (NotImplementedError, AttributeError):
-                return False
-        return masks is not None
+    def _stack(self, values: Mapping[str, Array]) -> Array:
+        return jnp.stack([jnp.asarray(values[agent], jnp.float32) for agent in self._agents])
+
+    def _legal(self, inner: Any) -> Mapping[str, Array] | None:
+        try:
+            return (self.reading.legal or _avail_actions)(self.env, inner)
+        except (NotImplementedError, AttributeError):
+            return None
 
     def _reset(self, key: Array) -> tuple[Mapping[str, Array], Any, Array]:
         obs, inner = self.env.reset(key)
@@ -156,8 +171,8 @@ class FromJaxMARL:
         rows = [jnp.asarray(obs[agent], jnp.float32) for agent in agents]
         shown: Any = tuple(rows) if spec.agent_obs_sizes else jnp.stack(rows)
         mask: Any = jnp.ones((len(agents), spec.num_actions or spec.action_dim), bool)
-        if spec.is_discrete and self._has_masks:
-            legal = self.env.get_avail_actions(inner)
+        legal = self._legal(inner) if spec.is_discrete else None
+        if legal is not None:
             masks = [jnp.asarray(legal[agent]).astype(bool) for agent in agents]
             mask = tuple(masks) if spec.agent_num_actions else jnp.stack(masks)
         elif spec.agent_num_actions:
@@ -178,13 +193,19 @@ class FromJaxMARL:
         )
 
 
-def from_jaxmarl(env: Any, reading: Reading = Reading(), *, id: str = "") -> Environment:  # noqa: B008
+def _avail_actions(env: Any, inner: Any) -> Mapping[str, Array]:
+    return env.get_avail_actions(inner)
+
+
+def from_jaxmarl(env: Any, reading: Reading | None = None, *, id: str = "") -> Environment:
     """A JaxMARL environment as one of this package, padded where its agents differ.
 
     Args:
       env: a `jaxmarl.environments.MultiAgentEnv`.
-      reading: where its global state, its time limit and its metrics are to be found.
+      reading: where its global state, its time limit and its metrics are to be found; None for `env.reading` (of
+        environments that came from `to_jaxmarl`), or for nothing of it.
       id: `family/variant` of the spec; made from the class's name if empty.
     """
+    reading = reading or getattr(env, "reading", None) or Reading()
     adapter = FromJaxMARL(env, reading, id or f"jaxmarl/{type(env).__name__}")
     return PadAgents(adapter) if adapter.spec.agent_obs_sizes else adapter

@@ -41,7 +41,7 @@ def load(module: str, needed_by: str) -> ModuleType:
     # JaxMARL prints while it is imported, and leaves sys.stdout as sys.__stdout__, whatever it was.
     kept, silent = (sys.stdout, sys.__stdout__), io.StringIO()
     sys.stdout = silent
-    sys.__stdout__ = silent  # type: ignore[misc]
+    sys.__stdout__ = silent  # type: ignore[misc, assignment]
     try:
         with foreign():
             return importlib.import_module(module)

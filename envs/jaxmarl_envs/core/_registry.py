@@ -14,6 +14,10 @@ _BUILT_IN = {
     "matrix": "jaxmarl_envs.matrix:FAMILY",
     "hallway": "jaxmarl_envs.hallway:FAMILY",
     "smax": "jaxmarl_envs.smax:FAMILY",
+    "mpe": "jaxmarl_envs.mpe:FAMILY",
+    "hanabi": "jaxmarl_envs.hanabi:FAMILY",
+    "overcooked": "jaxmarl_envs.overcooked:FAMILY",
+    "jumanji": "jaxmarl_envs.jumanji:FAMILY",
 }
 
 

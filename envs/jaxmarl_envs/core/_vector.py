@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jaxmarl_envs.core._environment import Environment, Params
 from jaxmarl_envs.core._types import EnvSpec, TimeStep, pytree_dataclass
 
+_PARTS = 16  # of a batch, reset at a time where resets are costly: more than end in most steps, and far fewer than all
+
 
 @pytree_dataclass
 class VectorState:
@@ -24,6 +26,10 @@ class VectorEnv:
 
     Auto-reset sits after `vmap`: `step` shows the first observation of the next episode and keeps what the old one
     ended in as `final_obs`, `final_state` and `final_mask`.
+
+    By default every instance is reset in every step, and the result kept where an episode ended: for cheap resets the
+    least work. Where `spec.reset_is_costly`, only instances whose episode ended are reset, in a `while_loop`, from the
+    same keys: the same episodes, but no gradient can be taken backwards through `step`.
     """
 
     env: Environment
@@ -49,20 +55,43 @@ class VectorEnv:
         step_keys = environment_keys(key, self.num_envs)
         reset_keys = environment_keys(key, self.num_envs, start=self.num_envs)
         inner, timestep = jax.vmap(self.env.step, (0, 0, 0, None))(step_keys, state.inner, action, params)
-        fresh_inner, fresh = jax.vmap(self.env.reset, (0, None))(reset_keys, params)
-        done = timestep.done
+        restart = self._restart_ended if self.spec.reset_is_costly else self._restart
+        return restart(reset_keys, VectorState(inner, timestep), params)
+
+    def _restart(self, keys: jax.Array, state: VectorState, params: Params) -> VectorState:
+        """`state` with a fresh episode where one ended: every instance is reset, and what is not needed dropped."""
+        fresh = VectorState(*jax.vmap(self.env.reset, (0, None))(keys, params))
+        done = state.timestep.done
 
         def select(new: jax.Array, old: jax.Array) -> jax.Array:
             return jnp.where(done.reshape(done.shape + (1,) * (old.ndim - 1)), new, old)
 
-        return VectorState(
-            inner=jax.tree.map(select, fresh_inner, inner),
-            timestep=timestep.replace(
-                obs=select(fresh.obs, timestep.obs),
-                state=select(fresh.state, timestep.state),
-                action_mask=select(fresh.action_mask, timestep.action_mask),
-            ),
-        )
+        return _show(jax.tree.map(select, _shown(fresh), _shown(state)), state.timestep)
+
+    def _restart_ended(self, keys: jax.Array, state: VectorState, params: Params) -> VectorState:
+        """The same, with resets only where an episode ended, a part of the batch at a time until none is left."""
+        size = -(-self.num_envs // _PARTS)
+
+        def restart_some(carry: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
+            waiting, shown = carry
+            (index,) = jnp.nonzero(waiting, size=size, fill_value=self.num_envs)  # past the end: dropped below
+            fresh = VectorState(*jax.vmap(self.env.reset, (0, None))(keys.at[index].get(mode="clip"), params))
+            shown = jax.tree.map(lambda new, old: old.at[index].set(new, mode="drop"), _shown(fresh), shown)
+            return waiting.at[index].set(False, mode="drop"), shown
+
+        carry = state.timestep.done, _shown(state)
+        _, shown = jax.lax.while_loop(lambda carry: carry[0].any(), restart_some, carry)
+        return _show(shown, state.timestep)
+
+
+def _shown(state: VectorState) -> Any:
+    """What the next episode replaces: all but the reward and the end of the step just taken."""
+    return state.inner, state.timestep.obs, state.timestep.state, state.timestep.action_mask
+
+
+def _show(shown: Any, timestep: TimeStep) -> VectorState:
+    inner, obs, state, action_mask = shown
+    return VectorState(inner, timestep.replace(obs=obs, state=state, action_mask=action_mask))
 
 
 def environment_keys(key: jax.Array, num: int, *, start: int = 0) -> jax.Array:

@@ -106,7 +106,7 @@ def _world_state(env: Any, obs: Any, state: Any) -> jax.Array:
     return obs["world_state"]
 
 
-def _measure(env: Any, state: Any, rewards: Any, dones: Any) -> dict[str, jax.Array]:
+def _measure(env: Any, state: Any, rewards: Any, dones: Any, infos: Any) -> dict[str, jax.Array]:
     allies, enemies = _alive(env, state)
     return {"win": (allies & ~enemies).astype(jnp.float32)}
 

@@ -1,0 +1,142 @@
+"""Environments of jumanji as environments of this package."""
+
+import dataclasses
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmarl_envs.adapters._packages import foreign
+from jaxmarl_envs.core import EnvSpec, TimeStep
+
+Array = jax.Array
+
+
+def _agents_view(env: Any, observation: Any) -> Array:
+    return observation.agents_view
+
+
+def _no_state(env: Any, observation: Any) -> Array:
+    return jnp.zeros((0,))
+
+
+@dataclasses.dataclass(frozen=True)
+class JumanjiReading:
+    """What the shared interface of jumanji's environments does not say, and where to find it. All functions are pure."""
+
+    episode_limit: int | None = None
+    """Most steps of an episode; None if there is no limit or it is not known."""
+    obs_bounds: tuple[float, float] = (-float("inf"), float("inf"))
+    """See `EnvSpec`."""
+    reset_is_costly: bool = True
+    """See `EnvSpec`; most of jumanji's generators cost more than a step."""
+    observe: Callable[[Any, Any], Array] = _agents_view
+    """`(env, observation) -> [N, ...]`, one row an agent."""
+    global_state: Callable[[Any, Any], Array] = _no_state
+    """`(env, observation) -> [G]`."""
+    is_terminal: Callable[[Any, Any, Array, Any], Array] | None = None
+    """`(env, state, action, next_state) -> []` bool: the task itself ended. None: the discount says so, zero for every
+    agent in the last step. Some environments of jumanji give a discount of zero at their time limit as well."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FromJumanji:
+    """One instance of a jumanji environment with a `MultiDiscreteArray` as its actions.
+
+    - The mask is `observation.action_mask` [N, A]; `JumanjiReading` says what agents observe.
+    - The last step of an episode is a termination or a truncation, see `JumanjiReading.is_terminal`; `final_obs` is its
+      observation.
+    - Scalar `extras` become metrics. A scalar reward is the team's; a reward [N] is kept as it is.
+    - jumanji keeps the random key in its state: the key of `reset` decides the whole episode, that of `step` is not used.
+      The key goes in as its raw data.
+    - A discount for each agent is not carried: a `TimeStep` ends for all agents at once.
+    """
+
+    env: Any
+    """A `jumanji.env.Environment`; equality is identity."""
+    reading: JumanjiReading = JumanjiReading()
+    id: str = dataclasses.field(default="jumanji/unnamed", compare=False)
+    default_params: tuple[()] = ()
+
+    @cached_property
+    def spec(self) -> EnvSpec:
+        """Static description. Traces `reset` once, for the sizes."""
+        values = np.atleast_1d(np.asarray(getattr(self.env.action_spec, "num_values", 0)))
+        if self.env.action_spec.shape != values.shape or len(set(values.tolist())) > 1 or values[0] < 1:
+            raise ValueError(
+                f"{self.id}: needs discrete actions, equally many for each agent, got {self.env.action_spec}"
+            )
+        with foreign():
+            timestep = jax.eval_shape(self._reset, jax.random.key(0))[1]
+            obs = jax.eval_shape(lambda o: self.reading.observe(self.env, o), timestep.observation)
+            state = jax.eval_shape(lambda o: self.reading.global_state(self.env, o), timestep.observation)
+        return EnvSpec(
+            id=self.id,
+            n_agents=len(values),
+            obs_shape=tuple(obs.shape[1:]),
+            num_actions=int(values[0]),
+            state_size=state.shape[0],
+            episode_limit=self.reading.episode_limit,
+            metrics=tuple(sorted(name for name, value in timestep.extras.items() if value.shape == ())),
+            obs_bounds=self.reading.obs_bounds,
+            reset_is_costly=self.reading.reset_is_costly,
+        )
+
+    def reset(self, key: Array, params: tuple[()]) -> tuple[Any, TimeStep]:
+        """A fresh episode. Consumes `key`."""
+        del params
+        with foreign():
+            state, timestep = self._reset(key)
+            false = jnp.zeros((), bool)
+            return state, self._show(timestep, jnp.zeros(()), false, false)
+
+    def step(self, key: Array, state: Any, action: Array, params: tuple[()]) -> tuple[Any, TimeStep]:
+        """One call of jumanji's `step`. `action`: [N] int32. Does not use `key`."""
+        del key, params
+        with foreign():
+            action = action.astype(self.env.action_spec.dtype)
+            following, timestep = self.env.step(state, action)
+            done = timestep.last()
+            if self.reading.is_terminal is None:
+                terminated = done & jnp.all(timestep.discount == 0)
+            else:
+                terminated = done & self.reading.is_terminal(self.env, state, action, following)
+            return following, self._show(timestep, timestep.reward, terminated, done & ~terminated)
+
+    def _reset(self, key: Array) -> tuple[Any, Any]:
+        is_typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+        return self.env.reset(jax.random.key_data(key) if is_typed else key)
+
+    def _show(self, timestep: Any, reward: Array, terminated: Array, truncated: Array) -> TimeStep:
+        spec, observation = self.spec, timestep.observation
+        obs = jnp.asarray(self.reading.observe(self.env, observation), jnp.float32)
+        state = jnp.asarray(self.reading.global_state(self.env, observation), jnp.float32)
+        mask = jnp.asarray(observation.action_mask, bool)
+        return TimeStep(
+            obs=obs,
+            state=state,
+            action_mask=mask,
+            reward=jnp.broadcast_to(jnp.asarray(reward, jnp.float32), (spec.n_agents,)),
+            terminated=terminated,
+            truncated=truncated,
+            final_obs=obs,
+            final_state=state,
+            final_mask=mask,
+            metrics={name: jnp.asarray(timestep.extras[name], jnp.float32) for name in spec.metrics},
+        )
+
+
+def from_jumanji(env: Any, reading: JumanjiReading | None = None, *, id: str = "") -> FromJumanji:
+    """A jumanji environment as one of this package.
+
+    Args:
+      env: a `jumanji.env.Environment` with a `MultiDiscreteArray` of actions and `action_mask` in its observation.
+      reading: what agents observe, and how episodes end; None for `env.reading` (of environments that came from
+        `to_jumanji`), or for `observation.agents_view` and the discount.
+      id: `family/variant` of the spec; made from the class's name if empty.
+    """
+    reading = reading or getattr(env, "reading", None) or JumanjiReading()
+    return FromJumanji(env, reading, id or f"jumanji/{type(env).__name__}")

@@ -1,0 +1,5 @@
+"""Hanabi, from JaxMARL."""
+
+from jaxmarl_envs.hanabi._family import FAMILY
+
+__all__ = ["FAMILY"]

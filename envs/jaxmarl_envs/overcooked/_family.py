@@ -1,0 +1,83 @@
+"""JaxMARL's Overcooked by the names of its layouts."""
+
+import functools
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxmarl_envs.adapters._from_jaxmarl import Reading, from_jaxmarl
+from jaxmarl_envs.adapters._packages import check_options, foreign, load, scalar_options
+from jaxmarl_envs.core import Environment, Family, UnknownVariant
+
+_VARIANTS = ("cramped_room", "asymm_advantages", "coord_ring", "forced_coord", "counter_circuit")
+
+
+def make(variant: str, **options: Any) -> Environment:
+    """JaxMARL's first Overcooked with the layout `variant`: two cooks, who both see the whole kitchen.
+
+    Observations are JaxMARL's [width, height, 26], as float32. The reward is the team's; the shaped rewards that JaxMARL
+    reports besides are the metric `shaped_reward` (their mean over both cooks). Every episode is truncated, after
+    `max_steps`; nothing terminates. There are no masks, and no global state beside the observations.
+
+    Args:
+      variant: one of `FAMILY.variants`.
+      options: `max_steps`, `random_reset`; and `shaped` (default 0.0): the factor with which each cook's shaped reward
+        is added to its reward.
+
+    Raises:
+      ValueError: for an option that does not exist or does not fit, or without JaxMARL.
+      UnknownVariant: for anything else.
+    """
+    if variant not in _VARIANTS:
+        raise UnknownVariant
+    env_id = f"overcooked/{variant}"
+    overcooked = load("jaxmarl.environments.overcooked", env_id)
+    accepted = scalar_options(overcooked.Overcooked) | {"shaped": 0.0}
+    check_options(env_id, options, accepted)
+    chosen = accepted | options
+    if chosen["max_steps"] < 1:
+        raise ValueError(f"{env_id}: max_steps must be at least 1, got {chosen['max_steps']}")
+    return _make(env_id, float(chosen.pop("shaped")), tuple(sorted(chosen.items())))
+
+
+@functools.lru_cache(typed=True)  # equal options give one object of JaxMARL, and so equal environments and one program
+def _make(env_id: str, shaped: float, options: tuple[tuple[str, Any], ...]) -> Environment:
+    chosen, overcooked = dict(options), load("jaxmarl.environments.overcooked", env_id)
+    layout = overcooked.overcooked_layouts[env_id.partition("/")[2]]
+    with foreign(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # it recommends its second version
+        env = overcooked.Overcooked(layout=layout, **chosen)
+    reading = Reading(
+        episode_limit=chosen["max_steps"],
+        is_terminal=_never,
+        metrics=("shaped_reward",),
+        measure=_measure,
+        bonus=_shaped if shaped else None,
+        bonus_scale=shaped,
+        reset_is_costly=True,
+    )
+    return from_jaxmarl(env, reading, id=env_id)
+
+
+def _never(env: Any, state: Any) -> jax.Array:
+    return jnp.zeros((), bool)
+
+
+def _shaped(infos: Any) -> dict[str, jax.Array]:
+    return infos["shaped_reward"]
+
+
+def _measure(env: Any, state: Any, rewards: Any, dones: Any, infos: Any) -> dict[str, jax.Array]:
+    shaped = infos["shaped_reward"]
+    return {"shaped_reward": jnp.mean(jnp.stack([jnp.asarray(shaped[agent], jnp.float32) for agent in env.agents]))}
+
+
+FAMILY = Family(
+    name="overcooked",
+    make=make,
+    variants=_VARIANTS,
+    summary="two cooks in a small kitchen, from JaxMARL",
+    package="jaxmarl",
+)

@@ -1,0 +1,192 @@
+"""From and to JaxMARL: the same episodes as `step_env` plays, and back again."""
+
+import jax
+import jax.numpy as jnp
+import jaxmarl_envs
+import numpy as np
+import pytest
+from jaxmarl_envs import VectorEnv, adapters, check_environment
+from jaxmarl_envs.adapters._packages import foreign, load
+
+from tests.envs.adapter_tools import assert_same, needs, play
+
+pytestmark = needs("jaxmarl")
+KEY = jax.random.key(7)
+NUM_STEPS = 12
+
+
+@pytest.fixture(scope="module")
+def original():
+    """`(env, legal) -> play`: JaxMARL's own environments by our ids, and how to play them."""
+
+    def make(env_id):
+        if env_id == "smax/3m":
+            smax = load("jaxmarl.environments.smax", "tests")
+            return smax.HeuristicEnemySMAX(scenario=smax.map_name_to_scenario("3m"), max_steps=9)
+        mpe = load("jaxmarl.environments.mpe", "tests")
+        return {"mpe/simple-spread": mpe.SimpleSpreadMPE, "mpe/simple-speaker-listener": mpe.SimpleSpeakerListenerMPE}[
+            env_id
+        ](max_steps=9)
+
+    def run(env, key, actions):
+        reset_key, key = jax.random.split(key)
+        keys = jax.random.split(key, len(actions))
+
+        def body(state, inputs):
+            key, action = inputs
+            step_key = jax.random.split(key)[1]
+            by_name = {agent: action[i] for i, agent in enumerate(env.agents)}
+            obs, state, rewards, dones, _ = env.step_env(step_key, state, by_name)
+            return state, (obs, state, rewards, dones)
+
+        obs, state = env.reset(reset_key)
+        return obs, state, *jax.lax.scan(body, state, (keys, actions))[1]
+
+    def both(env_id, key, actions):
+        with foreign():
+            env = make(env_id)
+            found = jax.jit(lambda key, actions: run(env, key, actions))(key, actions)
+            masks = jax.vmap(env.get_avail_actions)(found[3]) if env_id == "smax/3m" else None
+        return env, jax.tree.map(np.asarray, found), masks
+
+    return both
+
+
+@pytest.mark.parametrize("env_id", ["smax/3m", "mpe/simple-spread", "mpe/simple-speaker-listener"])
+def test_episodes_are_those_of_step_env(env_id, original):
+    env = jaxmarl_envs.make(env_id, max_steps=9)
+    start, actions, shown = play(env, KEY, NUM_STEPS)
+    theirs, (obs0, _, obs, _, rewards, dones), masks = original(env_id, KEY, actions)
+    assert env.spec.agent_names == tuple(theirs.agents)
+    for i, agent in enumerate(theirs.agents):
+        size = obs[agent].shape[-1]
+        assert_same(start.obs[i, :size], obs0[agent])
+        assert_same(shown.obs[:, i, :size], obs[agent])
+        assert not shown.obs[:, i, size:].any()
+        assert_same(shown.reward[:, i], rewards[agent])
+        if masks is not None:
+            assert_same(shown.action_mask[:, i], np.asarray(masks[agent]) > 0)
+    assert_same(shown.terminated | shown.truncated, dones["__all__"])
+    assert_same(shown.final_obs, shown.obs)
+    # JaxMARL compares before it counts: max_steps + 1 steps, and what they end in is no end of the task.
+    assert env.spec.episode_limit == 10 and shown.truncated[9] and not shown.terminated[:10].any()
+    if env_id == "smax/3m":
+        assert_same(start.state, obs0["world_state"])
+        assert_same(shown.state, obs["world_state"])
+    else:
+        assert env.spec.state_size == 0 and not shown.terminated.any()
+
+
+@pytest.mark.parametrize(
+    ("allies", "enemies", "ends", "win"), [(2, 0, True, 1.0), (0, 2, True, 0.0), (0, 0, True, 0.0), (1, 1, False, 0.0)]
+)
+def test_smax_ends_where_a_side_is_dead_and_wins_where_it_is_the_enemy(allies, enemies, ends, win):
+    env = jaxmarl_envs.make("smax/3m")
+    state, _ = jax.jit(env.reset)(KEY, ())
+    alive = jnp.array([i < allies for i in range(3)] + [i < enemies for i in range(3)])
+    state = state.replace(state=state.state.replace(unit_alive=alive))
+    assert bool(env.reading.is_terminal(env.env, state)) == ends
+    assert env.reading.measure(env.env, state, {}, {}, {})["win"] == win
+
+
+def test_auto_reset_keeps_the_end_and_starts_again():
+    env = jaxmarl_envs.make("smax/3m", max_steps=2)
+    vector = VectorEnv(env, 3)
+
+    def step(state, key):
+        state = vector.step(key, state, jnp.full((3, 3), 4), ())
+        return state, state.timestep
+
+    shown = jax.jit(lambda key: jax.lax.scan(step, vector.reset(key, ()), jax.random.split(key, 4))[1])(KEY)
+    assert_same(shown.truncated[:, 0], [False, False, True, False])
+    assert not shown.terminated.any() and not np.array_equal(shown.obs[2], shown.final_obs[2])
+    assert (shown.final_state[2] != shown.state[2]).any() and not np.array_equal(shown.obs[2, 0], shown.obs[2, 1])
+    clock = jax.vmap(lambda key: env.reset(key, ())[1].obs)(jax.random.split(KEY, 3))
+    assert clock.shape == shown.obs[2].shape
+
+
+@pytest.mark.parametrize("env_id", ["smax/3m", "mpe/simple-speaker-listener"])
+def test_families_keep_the_protocol(env_id):
+    check_environment(jaxmarl_envs.make(env_id), num_steps=30)
+
+
+def test_hanabi_masks_whoever_is_not_to_move_and_can_be_stepped_past_its_end():
+    env = jaxmarl_envs.make("hanabi/very-small-2p")
+    start, actions, shown = play(env, KEY, 25)
+    first_end = int(shown.terminated.argmax())
+    assert shown.terminated[first_end] and first_end < env.spec.episode_limit and not shown.truncated.any()
+    masks = np.concatenate([start.action_mask[None], shown.action_mask])[: first_end + 1]
+    is_passing = ~masks[..., :-1].any(-1) & masks[..., -1]
+    assert_same(is_passing.sum(1), np.ones(first_end + 1, int))  # one of two waits, and they take turns
+    assert (is_passing[1:] != is_passing[:-1]).all() and shown.action_mask.any(-1).all()
+    assert np.isfinite(shown.obs).all() and (shown.reward[:, 0] == shown.reward[:, 1]).all() and actions.max() <= 10
+
+
+def test_listed_names_are_jaxmarls():
+    smax_env = load("jaxmarl.environments.smax.smax_env", "tests")
+    overcooked = load("jaxmarl.environments.overcooked", "tests")
+    families = {family.name: family.variants for family in jaxmarl_envs.families()}
+    assert set(families["smax"]) == set(smax_env.MAP_NAME_TO_SCENARIO)
+    assert set(families["overcooked"]) == set(overcooked.overcooked_layouts)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "options", "shape"),
+    [
+        ("smax/5m_vs_6m", {"two_teams": True}, (11, 13 * 9 + 13 + 10, 11, (11,) * 5 + (10,) * 6)),
+        ("smax/2s3z", {"attack_mode": "random"}, (5, 127, 10, ())),
+        ("mpe/simple-spread", {"num_agents": 2, "num_landmarks": 2, "continuous": True}, (2, 12, 5, ())),
+        ("hanabi/small-2p", {}, (2, 171, 11 + 1, ())),
+        ("overcooked/forced_coord", {"shaped": 0.5}, (2, (5, 5, 26), 6, ())),
+    ],
+)
+def test_sizes(env_id, options, shape):
+    env = jaxmarl_envs.make(env_id, **options)
+    spec = env.spec
+    n_agents, obs, actions, counts = shape
+    if env_id == "smax/5m_vs_6m":
+        obs = spec.obs_shape  # whatever SMAX says; the sizes of actions are the point here
+    obs = obs if isinstance(obs, tuple) else (obs,)
+    found = spec.n_agents, spec.obs_shape, spec.num_actions or spec.action_dim, spec.agent_num_actions
+    assert found == (n_agents, obs, actions, counts)
+    assert env == jaxmarl_envs.make(env_id, **options)  # and so one compiled program
+    shown = jax.eval_shape(env.reset, KEY, ())[1]
+    assert shown.obs.shape == (n_agents, *obs) and shown.action_mask.shape == (n_agents, actions)
+
+
+@pytest.mark.parametrize("env_id", ["hallway/2-3", "mpe/simple-speaker-listener"])
+def test_to_jaxmarl_and_back_is_the_same(env_id):
+    env = jaxmarl_envs.make(env_id)
+    back = adapters.from_jaxmarl(adapters.to_jaxmarl(env), id=env_id)
+    assert back.spec.replace(agent_names=()) == env.spec.replace(agent_names=())
+    assert_same(play(back, KEY, 30), play(env, KEY, 30))
+
+
+def test_to_jaxmarl_works_with_its_wrappers_and_its_restart():
+    load("jaxmarl", "tests")
+    baselines = load("jaxmarl.wrappers.baselines", "tests")
+    env = adapters.to_jaxmarl(jaxmarl_envs.make("hallway/2-3"), final_obs=True)
+    with foreign():
+        logged = baselines.LogWrapper(env)
+        _, state = logged.reset(KEY)
+        ended = []
+        for step_key in jax.random.split(KEY, 40):
+            actions = {agent: jnp.int32(1) for agent in env.agents}  # always closer: who starts closer is there first
+            obs, state, _, dones, infos = logged.step(step_key, state, actions)
+            if dones["__all__"]:
+                ended.append(infos)
+                fresh = state.env_state.timestep
+                assert not fresh.done and infos["terminated"].all() and not infos["truncated"].any()
+                assert (infos["final_obs"]["agent_0"] != obs["agent_0"]).any() or (
+                    infos["final_obs"]["agent_1"] != obs["agent_1"]
+                ).any()
+        returned = np.array([info["returned_episode_returns"][0] for info in ended])
+        wins = np.array([info["win"][0] for info in ended])
+        assert len(ended) > 8 and 0 < wins.mean() < 1
+        assert_same(returned, np.float32(10 * wins))
+        manager = baselines.CTRolloutManager(env, batch_size=2)
+        obs, state = manager.batch_reset(KEY)
+        assert obs["__all__"].shape == (2, 8) and obs["agent_0"].shape == (2, 4 + 2)
+        actions = {agent: manager.batch_sample(KEY, agent) for agent in env.agents}
+        assert manager.batch_step(KEY, state, actions)[2]["__all__"].shape == (2,)
+        assert_same(env.get_avail_actions(env.reset(KEY)[1])["agent_0"], np.ones(3, bool))
