@@ -30,6 +30,8 @@ from jaxmarl_suite.runner._schedule import PhasePlan, plan_phases
 
 _CHUNK_SECONDS = 1.0
 """Compiled work between two looks at the clock, the console and the signals."""
+_CHUNK_SECONDS_A_BYTE = 4e-9
+"""More of it where states are large: mapped lanes are copied once a chunk, and that should stay a small part of it."""
 _KEPT_PROGRAMS = 16
 _compiled: collections.OrderedDict[Any, list[Programs]] = collections.OrderedDict()
 
@@ -302,9 +304,10 @@ class Wave:
         self.save()
 
     def _advance(self, plan: PhasePlan) -> None:
-        """Runs about `_CHUNK_SECONDS` of updates, never past the next mark. The chunks' lengths change no result."""
+        """Runs a chunk of updates, never past the next mark. The chunks' lengths change no result."""
         start = self.progress.update
-        wanted = max(1, int(self._updates_a_second * _CHUNK_SECONDS)) if self._updates_a_second else 4
+        seconds = _CHUNK_SECONDS + _CHUNK_SECONDS_A_BYTE * self.programs[self.progress.phase].state_bytes
+        wanted = max(1, int(self._updates_a_second * seconds)) if self._updates_a_second else 4
         stop = min(start + wanted, plan.next_stop(start))
         began = time.perf_counter()
         bounds = jnp.asarray(start, jnp.int32), jnp.asarray(stop, jnp.int32)
