@@ -4,7 +4,6 @@ import ast
 import dataclasses
 import difflib
 import importlib
-import importlib.util
 import inspect
 import itertools
 import sys
@@ -38,6 +37,7 @@ def envs(argv: list[str], session: Session) -> Result:
 
 def _list(only: str | None, session: Session) -> Result:
     import jaxmarl_envs
+    from jaxmarl_envs import adapters
 
     families = {family.name: family for family in jaxmarl_envs.families()}
     if only is not None and only not in families:
@@ -50,8 +50,9 @@ def _list(only: str | None, session: Session) -> Result:
             continue
         console.print(f"[bold]{family.name}[/]  [dim]{family.summary}[/]")
         if family.package and only is None:  # importing it takes seconds; ids can be listed without
-            is_here = importlib.util.find_spec(family.package) is not None
-            remark = f"details: {PROG} envs --family {family.name}" if is_here else f"{family.package} is not installed"
+            remark = f"details: {PROG} envs --family {family.name}"
+            if not adapters.is_installed(family.package):
+                remark = f"not installed: {adapters.installation(family.package)}"
             console.print("  ".join(f"{family.name}/{variant}" for variant in family.variants), markup=False)
             console.print(f"{remark}\n", style="dim", markup=False)
             found += [{"id": f"{family.name}/{variant}", "package": family.package} for variant in family.variants]

@@ -13,9 +13,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks import _common, _processes, _tables, env_stepping, kernels, startup, training
+from benchmarks import _common, _processes, _tables, adapters, env_stepping, kernels, replay, startup, training
 from benchmarks._tables import Column, Table, number, plain
 from jaxmarl_suite.cli import main as cli
+from tests.envs.adapter_tools import needs
 
 TINY = {"num_envs": "4", "rollout_length": "4", "epochs": "1", "hidden": "(8,)"}
 HARDWARE = {"platform": "cpu", "device": "cpu", "devices": 2, "system": "Linux", "python": "3", **_common.machine()}
@@ -106,6 +107,18 @@ def test_kernels_compute_the_same_and_are_timed():
     assert "| with a copy of x" in _tables.render(kernels.table_of(rows))
 
 
+@needs("jaxmarl")
+def test_adapters_are_measured_beside_the_original():
+    row = adapters.measure("mpe/simple-spread", 2, 0.01, 2, ("step_env", "adapter"))
+    assert row["step_env_us"] > 0 and row["adapter_us"] >= row["adapter_best_us"] > 0 and row["steps"] >= 8
+    assert row["bare_ratio"] == pytest.approx(row["adapter_us"] / row["step_env_us"], rel=1)
+    full = {**row, "step_us": 2.0, "VectorEnv_us": 1.0, "restart_ratio": 0.5, "steps_per_s": 1e6}
+    assert "| mpe/simple-spread" in _common.render(adapters.table_of([full]))
+    assert [t["is_met"] for t in adapters.targets_of([full | {"bare_ratio": 2.0}])] == [False, True]
+    with pytest.raises(ValueError, match="ids must be"):
+        adapters.Args(ids=("matrix/xor",))
+
+
 @pytest.mark.parametrize("is_time", [False, True])
 def test_compare_tells_slower_from_faster(is_time):
     old = table(100.0, 100.0, 100.0, is_time=is_time)
@@ -160,11 +173,17 @@ def test_mistakes_are_told_before_measuring(tmp_path):
 def test_page_has_a_place_for_every_table():
     text = _common.README.read_text(encoding="utf-8")
     for name in ("training", "kernels", "startup", "stepping", "cores", "training-gpu", "startup-gpu", "stepping-gpu"):
+
+
+    for name in ("training", "startup", "stepping", "cores", "adapters", "training-gpu", "startup-gpu", "stepping-gpu"):
         for end in ("begin", "end"):
             assert text.splitlines().count(f"<!-- table:{name} {end} -->") == 1
 
 
 @pytest.mark.parametrize("name", ["training", "kernels", "startup", "env-stepping"])
+
+
+@pytest.mark.parametrize("name", ["training", "startup", "env-stepping", "adapters"])
 def test_command_line_knows_the_scripts(name, capsys):
     assert cli(["bench", name, "--help"]) == 0
     assert "--compare" in capsys.readouterr().out
@@ -178,3 +197,12 @@ def test_command_line_lists_scripts_only(capsys):
     assert {"training", "kernels", "startup", "env-stepping"} <= set(listed) and not [
         n for n in listed if "common" in n
     ]
+
+
+def test_replay_is_measured_with_several_capacities():
+    small = {"num_envs": "2", "rollout_length": "2", "batch_size": "2", "learning_starts": "2", "width": "4"}
+    rows = replay.measure("vdn", "matrix/xor", (4, 64), (1,), {**small, "recurrent": "false"}, 2, 0.01)
+    assert [row["capacity"] for row in rows] == [4, 64] and rows[0]["ratio"] == 1
+    assert all(row["updates_per_s"] > 0 and row["aliased_bytes"] > row["replay_bytes"] for row in rows)
+    assert rows[0]["temporary_bytes"] == rows[1]["temporary_bytes"]
+    assert "| vdn " in _tables.render(replay.table_of(rows))

@@ -22,6 +22,9 @@ SWEEP = "sweep mappo --env matrix/random-2x3"
         ("train mappo", ["missing --env"]),
         ("train mappo --env matrix/xr", ["unknown environment 'matrix/xr'", "did you mean 'matrix/xor'?"]),
         ("train mappo --env climbing", ["unknown environment 'climbing'", "did you mean 'matrix/climbing'?"]),
+        ("train mappo --env smax/3mm", ["unknown environment 'smax/3mm'", "did you mean 'smax/3m'?"]),
+        ("train mappo --env mpe/spread", ["unknown environment 'mpe/spread'", "did you mean 'mpe/simple-spread'?"]),
+        ("train mappo --env jumanji/lbf-8x8", ["unknown environment", "did you mean 'jumanji/lbf-", "lbf-SxS-Np-Mf"]),
         (f"{XOR} --seed 3", ["unknown option --seed;", "did you mean --seeds?"]),
         (f"{XOR} --learning_rate 3", ["--learning_rate", "did you mean --mappo.learning-rate?"]),
         (f"{XOR} --happo.clip 0.1", ["--happo.clip", "did you mean --mappo.clip?"]),
@@ -80,6 +83,18 @@ def test_one_line_and_exit_code_2(cli: Cli, in_tmp: Path, line: str, parts: list
     for part in parts:
         assert part in error
     assert not list(in_tmp.iterdir())
+
+
+def test_a_missing_extra_is_named_with_its_remedy(cli: Cli, in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jaxmarl_envs.adapters._packages.is_installed", lambda package: False)
+    monkeypatch.setattr("jaxmarl_envs.adapters.is_installed", lambda package: False)
+    for env_id in ("smax/3m", "mpe/simple-spread", "hanabi/full-2p", "overcooked/cramped_room"):
+        error = cli(f"train mappo --env {env_id}").error
+        for part in (env_id, "'jaxmarl'", "not installed", 'pip install "jaxmarl-suite[jaxmarl]"'):
+            assert part in error
+    assert not list(in_tmp.iterdir())
+    listed = cli("envs")
+    assert "smax/3m" in listed.out and 'pip install "jaxmarl-suite[jaxmarl]"' in listed.out and listed.code == 0
 
 
 def test_json_mode_reports_the_error_as_its_last_line(cli: Cli) -> None:

@@ -110,6 +110,28 @@ def test_families_keep_the_protocol(env_id):
     check_environment(jaxmarl_envs.make(env_id), num_steps=30)
 
 
+@pytest.mark.parametrize(
+    ("env_id", "options", "words"),
+    [
+        ("smax/3m", {"max_step": 3}, "smax/3m: unknown option 'max_step'; accepted: action_type, attack_mode"),
+        ("smax/3m", {"max_steps": 0}, "smax/3m: max_steps must be at least 1, got 0"),
+        ("smax/3m", {"walls_cause_death": 3}, "walls_cause_death must be a bool"),
+        ("smax/3m", {"action_type": "both"}, "smax/3m: Unknown action_type: 'both'"),
+        ("smax/3m", {"two_teams": True, "attack_mode": "closest"}, "no heuristic enemy, so no 'attack_mode'"),
+        ("mpe/simple-reference", {"num_agents": 3}, "mpe/simple-reference: .*only supports 2 agents"),
+        ("hanabi/full-2p", {"hand_size": 25}, "leave nothing of 50 cards"),
+        (
+            "overcooked/coord_ring",
+            {"layout": "x"},
+            "unknown option 'layout'; accepted: max_steps, random_reset, shaped",
+        ),
+    ],
+)
+def test_wrong_options(env_id, options, words):
+    with pytest.raises(ValueError, match=words):
+        jaxmarl_envs.make(env_id, **options)
+
+
 def test_hanabi_masks_whoever_is_not_to_move_and_can_be_stepped_past_its_end():
     env = jaxmarl_envs.make("hanabi/very-small-2p")
     start, actions, shown = play(env, KEY, 25)
@@ -133,8 +155,9 @@ def test_listed_names_are_jaxmarls():
 @pytest.mark.parametrize(
     ("env_id", "options", "shape"),
     [
-        ("smax/5m_vs_6m", {"two_teams": True}, (11, 13 * 9 + 13 + 10, 11, (11,) * 5 + (10,) * 6)),
+        ("smax/5m_vs_6m", {"two_teams": True}, (11, 13 * 10 + 10, 11, (11,) * 5 + (10,) * 6)),
         ("smax/2s3z", {"attack_mode": "random"}, (5, 127, 10, ())),
+        ("smax/3m", {"action_type": "continuous"}, (3, 75, 4, ())),
         ("mpe/simple-spread", {"num_agents": 2, "num_landmarks": 2, "continuous": True}, (2, 12, 5, ())),
         ("hanabi/small-2p", {}, (2, 171, 11 + 1, ())),
         ("overcooked/forced_coord", {"shaped": 0.5}, (2, (5, 5, 26), 6, ())),
@@ -144,8 +167,6 @@ def test_sizes(env_id, options, shape):
     env = jaxmarl_envs.make(env_id, **options)
     spec = env.spec
     n_agents, obs, actions, counts = shape
-    if env_id == "smax/5m_vs_6m":
-        obs = spec.obs_shape  # whatever SMAX says; the sizes of actions are the point here
     obs = obs if isinstance(obs, tuple) else (obs,)
     found = spec.n_agents, spec.obs_shape, spec.num_actions or spec.action_dim, spec.agent_num_actions
     assert found == (n_agents, obs, actions, counts)

@@ -102,6 +102,23 @@ def test_connector_shows_each_agent_its_own_cells():
     assert shown.state.shape == (4 * 25 + 1,)
 
 
+@pytest.mark.parametrize(
+    ("env_id", "options", "words"),
+    [
+        ("jumanji/rware-tiny-2ag", {"fov": 3}, "unknown option 'fov'; accepted: sensor_range, time_limit"),
+        ("jumanji/rware-tiny-0ag", {}, "needs a number of robots of at least 1, got 0"),
+        ("jumanji/lbf-8x9-2p-2f", {}, "the grid has to be square"),
+        ("jumanji/lbf-4x4-2p-2f", {}, "jumanji/lbf-4x4-2p-2f: Grid size"),
+        ("jumanji/connector-3x3-4ag", {}, "4 agents do not fit into 9 cells"),
+        ("jumanji/cleaner-4x4-2ag", {"time_limit": 0}, "time_limit must be at least 1, got 0"),
+        ("jumanji/rware-huge-2ag", {}, "unknown environment 'jumanji/rware-huge-2ag'; did you mean 'jumanji/rware-"),
+    ],
+)
+def test_wrong_options(env_id, options, words):
+    with pytest.raises(ValueError, match=words):
+        jaxmarl_envs.make(env_id, **options)
+
+
 def test_the_family_keeps_the_protocol():
     check_environment(jaxmarl_envs.make("jumanji/cleaner-4x4-2ag", time_limit=10))
 

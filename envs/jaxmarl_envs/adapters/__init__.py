@@ -7,7 +7,7 @@ from typing import Any
 
 from jaxmarl_envs.adapters._from_jaxmarl import FromJaxMARL, Reading, from_jaxmarl
 from jaxmarl_envs.adapters._from_jumanji import FromJumanji, JumanjiReading, from_jumanji
-from jaxmarl_envs.adapters._packages import load
+from jaxmarl_envs.adapters._packages import installation, is_installed, load
 from jaxmarl_envs.core import Environment
 
 __all__ = [
@@ -17,6 +17,8 @@ __all__ = [
     "Reading",
     "from_jaxmarl",
     "from_jumanji",
+    "installation",
+    "is_installed",
     "to_jaxmarl",
     "to_jumanji",
     "to_pettingzoo",

@@ -18,7 +18,15 @@ EXTRAS = {"jaxmarl": "jaxmarl", "pettingzoo": "pettingzoo"}
 
 def is_installed(package: str) -> bool:
     """Whether `package` could be imported; does not import it."""
-    return package in sys.modules or importlib.util.find_spec(package) is not None
+    if package in sys.modules:
+        return sys.modules[package] is not None  # None: someone forbade it
+    return importlib.util.find_spec(package) is not None
+
+
+def installation(package: str) -> str:
+    """The command that installs `package`: an extra of this project where there is one."""
+    extra = EXTRAS.get(package)
+    return f'pip install "jaxmarl-suite[{extra}]"' if extra else f"pip install {package}"
 
 
 def load(module: str, needed_by: str) -> ModuleType:
@@ -33,9 +41,7 @@ def load(module: str, needed_by: str) -> ModuleType:
     """
     package = module.partition(".")[0]
     if not is_installed(package):
-        extra = EXTRAS.get(package)
-        remedy = f'pip install "jaxmarl-suite[{extra}]"' if extra else f"pip install {package}"
-        raise ValueError(f"{needed_by} needs the package {package!r}, which is not installed: {remedy}")
+        raise ValueError(f"{needed_by} needs the package {package!r}, which is not installed: {installation(package)}")
     if module in sys.modules:
         return sys.modules[module]
     # JaxMARL prints while it is imported, and leaves sys.stdout as sys.__stdout__, whatever it was.

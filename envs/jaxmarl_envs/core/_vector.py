@@ -70,6 +70,9 @@ class VectorEnv:
 
     def _restart_ended(self, keys: jax.Array, state: VectorState, params: Params) -> VectorState:
         """The same, with resets only where an episode ended, a part of the batch at a time until none is left."""
+        if self.num_envs == 1:  # a branch costs less than a loop
+            done = state.timestep.done[0]
+            return jax.lax.cond(done, lambda: self._restart(keys, state, params), lambda: state)
         size = -(-self.num_envs // _PARTS)
 
         def restart_some(carry: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:

@@ -56,7 +56,8 @@ def _make(env_id: str, max_steps: int, options: tuple[tuple[str, Any], ...]) -> 
             env = getattr(mpe, _CLASSES[env_id.partition("/")[2]])(**chosen)
         except AssertionError as error:
             raise ValueError(f"{env_id}: {error}") from None
-    return from_jaxmarl(env, Reading(episode_limit=max_steps + 1, is_terminal=_never), id=env_id)
+    reading = Reading(episode_limit=max_steps + 1, is_terminal=_never, reset_is_costly=True)
+    return from_jaxmarl(env, reading, id=env_id)
 
 
 def _never(env: Any, state: Any) -> jax.Array:

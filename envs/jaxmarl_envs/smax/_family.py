@@ -27,8 +27,8 @@ _VARIANTS = (
     "smacv2_10_units",
     "smacv2_20_units",
 )
-# The scenario decides the first four; continuous actions are left out (their decoding fails to index in 0.2.0).
-_FIXED = ("num_allies", "num_enemies", "smacv2_position_generation", "smacv2_unit_type_generation", "action_type")
+# The scenario decides these.
+_FIXED = ("num_allies", "num_enemies", "smacv2_position_generation", "smacv2_unit_type_generation")
 
 
 def make(variant: str, **options: Any) -> Environment:
@@ -42,8 +42,8 @@ def make(variant: str, **options: Any) -> Environment:
     Args:
       variant: one of `FAMILY.variants`, or the name of a scenario registered with JaxMARL.
       options: numbers, booleans and strings that the classes of JaxMARL take, e.g. `max_steps`, `see_enemy_actions`,
-        `attack_mode`; and `two_teams` (default False): enemies are agents as well, after the allies. Rewards are then
-        those of each side, and `win` is the allies'.
+        `attack_mode`, `action_type` ("continuous": four numbers an agent, no masks); and `two_teams` (default False):
+        enemies are agents as well, after the allies. Rewards are then those of each side, and `win` is the allies'.
 
     Raises:
       ValueError: for an option that does not exist or does not fit, or without JaxMARL.
@@ -71,15 +71,13 @@ def _make(env_id: str, max_steps: int, options: tuple[tuple[str, Any], ...]) -> 
     with foreign():
         scenario = smax.map_name_to_scenario(variant)
         if two_teams:
-            only_heuristic = set(scalar_options(smax.HeuristicEnemySMAX)) & set(chosen)
+            only_heuristic = sorted(set(scalar_options(smax.HeuristicEnemySMAX)) & set(chosen))
             if only_heuristic:
-                raise ValueError(f"{env_id}: two_teams has no heuristic enemy, so no {sorted(only_heuristic)[0]!r}")
-            env = smax.SMAX(scenario=scenario, **chosen)
-        else:
-            try:
-                env = smax.HeuristicEnemySMAX(scenario=scenario, **chosen)
-            except ValueError as error:
-                raise ValueError(f"{env_id}: {error}") from None
+                raise ValueError(f"{env_id}: two_teams has no heuristic enemy, so no {only_heuristic[0]!r}")
+        try:
+            env = (smax.SMAX if two_teams else smax.HeuristicEnemySMAX)(scenario=scenario, **chosen)
+        except ValueError as error:
+            raise ValueError(f"{env_id}: {error}") from None
     reading = Reading(
         episode_limit=max_steps + 1,
         is_terminal=_is_terminal,
@@ -116,5 +114,6 @@ FAMILY = Family(
     make=make,
     variants=_VARIANTS,
     summary="micromanagement of unit teams against a heuristic, from JaxMARL",
+    pattern="the name of any scenario that is registered with JaxMARL",
     package="jaxmarl",
 )
