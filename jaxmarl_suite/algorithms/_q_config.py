@@ -74,7 +74,14 @@ class QConfig:
         for name in ("target_period", "learning_starts"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        for name in ("gamma", "target_rate", "epsilon_start", "epsilon_end", "importance_exponent", "priority_exponent"):
+        for name in (
+            "gamma",
+            "target_rate",
+            "epsilon_start",
+            "epsilon_end",
+            "importance_exponent",
+            "priority_exponent",
+        ):
             value = getattr(self, name)
             if isinstance(value, int | float) and not 0 <= value <= 1:  # not while traced
                 raise ValueError(f"{name} must lie between 0 and 1, got {value}")
