@@ -120,8 +120,8 @@ def make_q_learning(
         counts = jnp.ones(led_to.done.shape)
         start = seen.done.at[0].set(False)  # the memory before the first step is what the agents brought along
         if config.whole_episodes:
-            ended = jnp.cumsum(led_to.done, axis=0) - led_to.done
-            counts = (ended == 0).astype(jnp.float32)
+            done = led_to.done.astype(jnp.float32)
+            counts = (jnp.cumsum(done, axis=0) == done).astype(jnp.float32)  # no end before this step
         first = Memory(
             jnp.where(seen.done[0, :, None, None], 0.0, memory.hidden),
             jnp.where(seen.done[0, :, None], NO_ACTION, memory.last_action),
