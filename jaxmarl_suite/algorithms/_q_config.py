@@ -67,13 +67,10 @@ class QConfig:
 
     def __post_init__(self) -> None:
         """Refuses what cannot work."""
-        for name in ("num_envs", "rollout_length", "batch_size", "gradient_steps", "width", "capacity"):
-            value = getattr(self, name)
-            if isinstance(value, int) and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        for name in ("target_period", "learning_starts"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        for field in dataclasses.fields(self):  # those of the methods, too
+            least = 0 if field.name in ("target_period", "learning_starts") else 1
+            if field.type is int and getattr(self, field.name) < least:
+                raise ValueError(f"{field.name} must be at least {least}, got {getattr(self, field.name)}")
         for name in (
             "gamma",
             "target_rate",
