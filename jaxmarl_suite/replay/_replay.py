@@ -114,8 +114,9 @@ def make_replay(capacity: int, batch_size: int, *, prioritised: bool = False, pr
             where = (jnp.arange(batch_size, dtype=jnp.float32) + jax.random.uniform(key, (batch_size,))) / batch_size
             index = jnp.searchsorted(upto, where * upto[-1], side="right").astype(jnp.int32)
             index = jnp.minimum(index, count - 1)  # the last product may be rounded up to the sum
-            weight = (count.astype(jnp.float32) * state.priority[index] / upto[-1]) ** -exponent
-            weight = weight / weight.max()
+            # (N P(i))^-b over its largest value in the batch: N and the sum of the priorities cancel.
+            drawn = state.priority[index]
+            weight = (drawn / drawn.min()) ** -exponent
         return Sample(jax.tree.map(lambda x: x[0, index], state.experience), index, weight)
 
     def set_priorities(state: ReplayState, index: jax.Array, priority: jax.Array) -> ReplayState:
