@@ -1,5 +1,6 @@
 """Replay is in memory once: it is donated, written in place, and copied by neither branches nor lanes."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -23,7 +24,10 @@ def needs():
 
     def get(capacity: int, lanes: int) -> Any:
         if (capacity, lanes) not in made:
-            experiment = tiny("vdn", changes={"capacity": capacity}, seeds=lanes, devices=1, lane_mode="map")
+            changes = {"capacity": capacity, "prioritised": False}
+            experiment = tiny("vdn", changes=changes, seeds=lanes, devices=1, lane_mode="map")
+            # Observations have three entries here. XLA does copy arrays whose last axis has length 1.
+            experiment = dataclasses.replace(experiment, env="matrix/two-step", env_options={})
             (group,) = experiment.groups()
             _, (phase,), _ = _wave.choose_wave(group, experiment.options)
             state = phase.state_shape
@@ -37,8 +41,7 @@ def test_replay_is_donated_and_written_in_place(needs) -> None:
     (small, replay, _), (large, large_replay, _) = needs(CAPACITY, 1), needs(2 * CAPACITY, 1)
     assert large_replay > 1.9 * replay > 100_000
     assert small["aliased"] >= replay and large["aliased"] >= large_replay
-    # What grows are a few sums over the priorities, 4 bytes a sequence each; a sequence has hundreds.
-    assert large["temporaries"] - small["temporaries"] <= 4 * 8 * CAPACITY < 0.25 * replay
+    assert large["temporaries"] <= small["temporaries"] + 1000
 
 
 def test_lanes_are_updated_in_place(needs) -> None:
