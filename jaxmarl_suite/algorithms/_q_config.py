@@ -67,18 +67,22 @@ class QConfig:
 
     def __post_init__(self) -> None:
         """Refuses what cannot work."""
-        for name in ("num_envs", "rollout_length", "batch_size", "gradient_steps", "width", "capacity"):
-            value = getattr(self, name)
-            if isinstance(value, int) and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        for name in ("target_period", "learning_starts"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        for name in ("gamma", "target_rate", "epsilon_start", "epsilon_end", "importance_exponent"):
+        for field in dataclasses.fields(self):  # those of the methods, too
+            least = 0 if field.name in ("target_period", "learning_starts") else 1
+            if field.type is int and getattr(self, field.name) < least:
+                raise ValueError(f"{field.name} must be at least {least}, got {getattr(self, field.name)}")
+        for name in (
+            "gamma",
+            "target_rate",
+            "epsilon_start",
+            "epsilon_end",
+            "importance_exponent",
+            "priority_exponent",
+        ):
             value = getattr(self, name)
             if isinstance(value, int | float) and not 0 <= value <= 1:  # not while traced
                 raise ValueError(f"{name} must lie between 0 and 1, got {value}")
-        for name in ("learning_rate", "max_grad_norm", "epsilon_steps", "priority_exponent"):
+        for name in ("learning_rate", "optimizer_eps", "max_grad_norm", "epsilon_steps"):
             value = getattr(self, name)
             if isinstance(value, int | float) and value < 0:
                 raise ValueError(f"{name} must not be negative, got {value}")

@@ -24,7 +24,7 @@ from jaxmarl_suite.algorithms._q_agents import (
     greedy,
 )
 from jaxmarl_suite.algorithms._q_config import QConfig
-from jaxmarl_suite.algorithms._q_methods import Method, Team
+from jaxmarl_suite.algorithms._q_methods import Method, Team, total
 from jaxmarl_suite.replay import make_replay
 
 
@@ -120,8 +120,8 @@ def make_q_learning(
         counts = jnp.ones(led_to.done.shape)
         start = seen.done.at[0].set(False)  # the memory before the first step is what the agents brought along
         if config.whole_episodes:
-            ended = led_to.done.astype(jnp.float32)
-            counts = (jnp.cumsum(ended, axis=0) - ended == 0).astype(jnp.float32)
+            done = led_to.done.astype(jnp.float32)
+            counts = (jnp.cumsum(done, axis=0) == done).astype(jnp.float32)  # no end before this step
         first = Memory(
             jnp.where(seen.done[0, :, None, None], 0.0, memory.hidden),
             jnp.where(seen.done[0, :, None], NO_ACTION, memory.last_action),
@@ -146,18 +146,7 @@ def make_q_learning(
 
         def loss_fn(params: Any, batch: tuple[Sequences, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
             sequences, importance = batch
-            terms = method.terms(params, target, sequences, ctx)
-            weight = sequences.steps.weight
-            count = jnp.maximum(weight.sum(), 1.0)
-            loss = jnp.sum(terms.loss * weight * importance[None]) / count + terms.penalty
-            own = jnp.sum(terms.td_error * weight, axis=0) / jnp.maximum(weight.sum(0), 1.0)
-            return loss, {
-                "loss": loss,
-                "td_error": jnp.sum(terms.td_error * weight) / count,
-                "q_mean": jnp.sum(terms.value * weight) / count,
-                "q_max_abs": jnp.max(jnp.abs(terms.value) * weight),
-                "priority": own + 1e-6,
-            }
+            return total(method.terms(params, target, sequences, ctx), sequences.steps.weight, importance)
 
         def step(carried: tuple[Learner, Any], key: jax.Array) -> tuple[tuple[Learner, Any], dict[str, jax.Array]]:
             learner, priorities = carried

@@ -93,6 +93,23 @@ def bootstrap(steps: Steps, next_value: jax.Array, ctx: Context) -> jax.Array:
     return jax.lax.stop_gradient(reward + ctx.hp.gamma * carries_on[..., None] * next_value)
 
 
+def total(terms: Terms, weight: jax.Array, importance: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """`(loss [], metrics)`: means over the steps that count, weight [L, B]; importance [B] scales sequences in the loss.
+
+    Among the metrics is "priority" [B], a sequence's mean error.
+    """
+    count = jnp.maximum(weight.sum(), 1.0)
+    loss = jnp.sum(terms.loss * weight * importance[None]) / count + terms.penalty
+    priority = jnp.sum(terms.td_error * weight, axis=0) / jnp.maximum(weight.sum(0), 1.0)
+    return loss, {
+        "loss": loss,
+        "td_error": jnp.sum(terms.td_error * weight) / count,
+        "q_mean": jnp.sum(terms.value * weight) / count,
+        "q_max_abs": jnp.max(jnp.abs(terms.value) * weight),
+        "priority": priority + 1e-6,
+    }
+
+
 def mixed(team: Team, mixer: Mixer) -> Method:
     """The method that regresses a mixer's value on its own one-step target: δ = r + γ Q_tot⁻(s', a') - Q_tot(s, a)."""
     agents = team.agents

@@ -27,6 +27,14 @@ class QTRANConfig(QConfig):
     joint_hidden: int = 64
     """Units of the joint value and of the state's value."""
 
+    def __post_init__(self) -> None:
+        """Refuses what cannot work."""
+        super().__post_init__()
+        for name in ("optimal_weight", "other_weight"):
+            value = getattr(self, name)
+            if isinstance(value, int | float) and not value >= 0:  # not while traced
+                raise ValueError(f"{name} must not be negative, got {value}")
+
 
 def parts(config: QTRANConfig, env: Environment) -> tuple[Team, Method]:
     """QTRAN for `env`: L = L_td + optimal_weight L_opt + other_weight L_nopt."""

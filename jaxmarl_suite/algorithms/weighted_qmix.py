@@ -26,6 +26,12 @@ class WeightedQMIXConfig(QMIXConfig):
     central_hidden: int = 256
     """Units of the unrestricted mixer."""
 
+    def __post_init__(self) -> None:
+        """Refuses what cannot work."""
+        super().__post_init__()
+        if isinstance(self.alpha, int | float) and not 0 <= self.alpha <= 1:  # not while traced
+            raise ValueError(f"alpha must lie between 0 and 1, got {self.alpha}")
+
 
 def parts(
     config: WeightedQMIXConfig, env: Environment, *, weighting: Literal["central", "optimistic"]

@@ -1,22 +1,39 @@
-"""Replay of whole items (here: stretches of play), uniform or prioritised, on flashbax's buffers."""
+"""Replay of whole items (here: stretches of play), uniform or prioritised, on flashbax's ring.
 
-import contextlib
+Priorities are an array beside the ring, summed anew at every draw. flashbax's own sum tree adds differences to sums in
+single precision, so that after a large priority the sums are no longer those of the leaves, and draws fall on leaves
+without an item (whose importance weight is infinite); and it rounds the priority of new items down to a whole number.
+"""
+
+import dataclasses
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxmarl_envs import pytree_dataclass
 
 Item = Any
 ReplayState = Any
+
+
+@pytree_dataclass
+class PrioritisedState:
+    """A ring with priorities."""
+
+    experience: Item  # [1, capacity, ...]
+    current_index: jax.Array  # [] int32, where the next item goes
+    is_full: jax.Array  # [] bool
+    priority: jax.Array  # [capacity] float32, with the exponent applied; 0 where there is no item yet
+    highest: jax.Array  # [] float32, the highest so far, at least 1
 
 
 class Sample(NamedTuple):
     """B items drawn from a replay."""
 
     items: Item  # [B, ...]
-    indices: jax.Array  # [B] int32, where they lie
+    index: jax.Array  # [B] int32, where they lie
     weight: jax.Array  # [B] float32, importance weights, at most 1; all 1 where drawn uniformly
 
 
@@ -37,13 +54,6 @@ class Replay(NamedTuple):
     """`(what split gave, state with the items) -> state`."""
 
 
-@contextlib.contextmanager
-def _lenient() -> Iterator[None]:
-    """Flashbax mixes dtypes and ranks, which tests (and users) may have forbidden."""
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
-
-
 def make_replay(capacity: int, batch_size: int, *, prioritised: bool = False, priority_exponent: float = 0.6) -> Replay:
     """A replay of `capacity` items from which `batch_size` are drawn.
 
@@ -55,55 +65,71 @@ def make_replay(capacity: int, batch_size: int, *, prioritised: bool = False, pr
       priority_exponent: 0 for uniform.
 
     Raises:
-      ValueError: where the capacity is smaller than a batch.
+      ValueError: where the capacity is smaller than a batch, or the exponent out of range.
     """
     if capacity < batch_size:
         raise ValueError(f"capacity must be at least the batch of {batch_size} sequences, got {capacity}")
-    from flashbax.buffers import prioritised_trajectory_buffer, trajectory_buffer
+    if not 0 <= priority_exponent <= 1:
+        raise ValueError(f"priority_exponent must lie between 0 and 1, got {priority_exponent}")
+    from flashbax.buffers import trajectory_buffer
 
-    sizes = {
-        "add_batch_size": 1,
-        "sample_batch_size": batch_size,
-        "sample_sequence_length": 1,
-        "period": 1,
-        "min_length_time_axis": 1,
-        "max_length_time_axis": capacity,
-    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice for overlapping trajectories, which items are not
-        if prioritised:
-            buffer = prioritised_trajectory_buffer.make_prioritised_trajectory_buffer(
-                **sizes, priority_exponent=priority_exponent, device=jax.default_backend()
-            )
-        else:
-            buffer = trajectory_buffer.make_trajectory_buffer(**sizes)
-
-    def add(state: ReplayState, items: Item) -> ReplayState:
-        with _lenient():
-            return buffer.add(state, jax.tree.map(lambda x: x[None], items))
-
-    def sample(state: ReplayState, key: jax.Array, exponent: jax.Array) -> Sample:
-        with _lenient():
-            drawn = buffer.sample(state, key)
-        items = jax.tree.map(lambda x: x[:, 0], drawn.experience)
-        if not prioritised:
-            return Sample(items, jnp.zeros((batch_size,), jnp.int32), jnp.ones((batch_size,)))
-        count = jnp.where(state.is_full, capacity, state.current_index).astype(jnp.float32)
-        weight = (count * drawn.probabilities) ** -exponent
-        return Sample(items, drawn.indices, weight / weight.max())
-
-    def set_priorities(state: ReplayState, index: jax.Array, priority: jax.Array) -> ReplayState:
-        with _lenient():
-            return buffer.set_priorities(state, index, priority) if prioritised else state
+        ring = trajectory_buffer.make_trajectory_buffer(
+            add_batch_size=1,
+            sample_batch_size=batch_size,
+            sample_sequence_length=1,
+            period=1,
+            min_length_time_axis=1,
+            max_length_time_axis=capacity,
+        )
 
     def init(item: Item) -> ReplayState:
-        with _lenient():
-            return buffer.init(item)
+        state = ring.init(item)
+        if not prioritised:
+            return state
+        return PrioritisedState(
+            state.experience, state.current_index, state.is_full, jnp.zeros((capacity,)), jnp.ones(())
+        )
+
+    def add(state: ReplayState, items: Item) -> ReplayState:
+        batch = jax.tree.map(lambda x: x[None], items)
+        if not prioritised:
+            return ring.add(state, batch)
+        bare = trajectory_buffer.TrajectoryBufferState(
+            experience=state.experience, current_index=state.current_index, is_full=state.is_full
+        )
+        after = ring.add(bare, batch)
+        at = (state.current_index + jnp.arange(jax.tree.leaves(items)[0].shape[0])) % capacity
+        priority = state.priority.at[at].set(state.highest)
+        return PrioritisedState(after.experience, after.current_index, after.is_full, priority, state.highest)
+
+    def sample(state: ReplayState, key: jax.Array, exponent: jax.Array) -> Sample:
+        count = jnp.where(state.is_full, capacity, state.current_index)
+        if not prioritised:
+            index, weight = jax.random.randint(key, (batch_size,), 0, count), jnp.ones((batch_size,))
+        else:
+            # One draw from each of B equal parts of the whole, as in the paper's appendix.
+            upto = jnp.cumsum(state.priority)
+            where = (jnp.arange(batch_size, dtype=jnp.float32) + jax.random.uniform(key, (batch_size,))) / batch_size
+            index = jnp.searchsorted(upto, where * upto[-1], side="right").astype(jnp.int32)
+            index = jnp.minimum(index, count - 1)  # the last product may be rounded up to the sum
+            # (N P(i))^-b over its largest value in the batch: N and the sum of the priorities cancel.
+            drawn = state.priority[index]
+            weight = (drawn / drawn.min()) ** -exponent
+        return Sample(jax.tree.map(lambda x: x[0, index], state.experience), index, weight)
+
+    def set_priorities(state: ReplayState, index: jax.Array, priority: jax.Array) -> ReplayState:
+        if not prioritised:
+            return state
+        scaled = priority**priority_exponent
+        highest = jnp.maximum(state.highest, scaled.max())
+        return dataclasses.replace(state, priority=state.priority.at[index].set(scaled), highest=highest)
 
     def split(state: ReplayState) -> Any:
-        return state.replace(experience=())
+        return dataclasses.replace(state, experience=())
 
     def join(light: Any, state: ReplayState) -> ReplayState:
-        return light.replace(experience=state.experience)
+        return dataclasses.replace(light, experience=state.experience)
 
     return Replay(init, add, sample, set_priorities, split, join)

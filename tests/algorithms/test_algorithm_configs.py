@@ -92,8 +92,11 @@ def test_phases_of_tad_share_the_steps():
     assert teach.algorithm.env_steps_per_update == distill.algorithm.env_steps_per_update == 32
 
 
+BUILT_IN = ["ippo", "mappo", "happo", "tad-ppo", "iql", "vdn", "qmix", "qtran", "cw-qmix", "ow-qmix", "qplex"]
+
+
 def test_built_in_names():
-    assert algorithms.names()[:4] == ["ippo", "mappo", "happo", "tad-ppo"]
+    assert algorithms.names() == BUILT_IN
     assert all(algorithms.get(name).name == name for name in algorithms.names())
 
 
@@ -101,7 +104,7 @@ def test_built_in_names():
 def test_unknown_names(wrong, meant):
     with pytest.raises(ValueError, match=f"unknown algorithm '{wrong}'") as error:
         algorithms.get(wrong)
-    assert "there are: ippo, mappo, happo, tad-ppo" in str(error.value)
+    assert f"there are: {', '.join(BUILT_IN)}" in str(error.value)
     assert (f"did you mean '{meant}'?" in str(error.value)) == (meant is not None)
 
 
@@ -124,7 +127,7 @@ def test_algorithms_of_installed_packages(monkeypatch):
     monkeypatch.setattr(
         importlib.metadata, "entry_points", lambda group: [point] if group == _registry.ENTRY_POINT_GROUP else []
     )
-    assert algorithms.names() == ["ippo", "mappo", "happo", "tad-ppo", "test-plugin"]
+    assert algorithms.names() == [*BUILT_IN, "test-plugin"]
     assert algorithms.get("test-plugin").name == "test-plugin"
     with pytest.raises(ValueError, match="registered already"):
         algorithms.register(make_spec("test-plugin"))

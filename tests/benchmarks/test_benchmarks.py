@@ -113,7 +113,7 @@ def test_adapters_are_measured_beside_the_original():
     assert row["step_env_us"] > 0 and row["adapter_us"] >= row["adapter_best_us"] > 0 and row["steps"] >= 8
     assert row["bare_ratio"] == pytest.approx(row["adapter_us"] / row["step_env_us"], rel=1)
     full = {**row, "step_us": 2.0, "VectorEnv_us": 1.0, "restart_ratio": 0.5, "steps_per_s": 1e6}
-    assert "| mpe/simple-spread" in _common.render(adapters.table_of([full]))
+    assert "| mpe/simple-spread" in _tables.render(adapters.table_of([full]))
     assert [t["is_met"] for t in adapters.targets_of([full | {"bare_ratio": 2.0}])] == [False, True]
     with pytest.raises(ValueError, match="ids must be"):
         adapters.Args(ids=("matrix/xor",))
@@ -172,18 +172,13 @@ def test_mistakes_are_told_before_measuring(tmp_path):
 
 def test_page_has_a_place_for_every_table():
     text = _common.README.read_text(encoding="utf-8")
-    for name in ("training", "kernels", "startup", "stepping", "cores", "training-gpu", "startup-gpu", "stepping-gpu"):
-
-
-    for name in ("training", "startup", "stepping", "cores", "adapters", "training-gpu", "startup-gpu", "stepping-gpu"):
+    cpu = ("training", "kernels", "replay", "startup", "stepping", "cores", "adapters")
+    for name in (*cpu, "training-gpu", "startup-gpu", "stepping-gpu"):
         for end in ("begin", "end"):
             assert text.splitlines().count(f"<!-- table:{name} {end} -->") == 1
 
 
-@pytest.mark.parametrize("name", ["training", "kernels", "startup", "env-stepping"])
-
-
-@pytest.mark.parametrize("name", ["training", "startup", "env-stepping", "adapters"])
+@pytest.mark.parametrize("name", ["training", "kernels", "replay", "startup", "env-stepping", "adapters"])
 def test_command_line_knows_the_scripts(name, capsys):
     assert cli(["bench", name, "--help"]) == 0
     assert "--compare" in capsys.readouterr().out

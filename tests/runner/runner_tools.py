@@ -18,8 +18,26 @@ UPDATES = 12
 UPDATE_STEPS = 32
 LONG_UPDATES = 40
 _SMALL: dict[str, Any] = {"num_envs": 8, "rollout_length": 4, "epochs": 2, "hidden": (16,)}
+_Q_SMALL: dict[str, Any] = {
+    "num_envs": 8,
+    "capacity": 16,
+    "batch_size": 4,
+    "gradient_steps": 1,
+    "learning_starts": 24,
+    "target_period": 3,
+    "recurrent": False,
+    "width": 4,
+    "embed": 4,
+    "hyper_hidden": 4,
+    "heads": 2,
+    "depth": 1,
+    "central_hidden": 4,
+    "joint_hidden": 4,
+}
 _OWN: dict[str, dict[str, Any]] = {
     "ippo": {"recurrent": True, "memory_size": 8, "chunk_length": 2},
+    "iql": {"recurrent": True},
+    "vdn": {"prioritised": True},
 }
 
 
@@ -28,7 +46,7 @@ def tiny_config(name: str, **changes: Any) -> Any:
     spec = algorithms.get(name)
     base = spec.config() if spec.defaults is None else spec.defaults
     fields = {field.name for field in dataclasses.fields(base)}
-    small = {k: v for k, v in _SMALL.items() if k in fields}
+    small = {k: v for k, v in {**_SMALL, **(_Q_SMALL if "capacity" in fields else {})}.items() if k in fields}
     return dataclasses.replace(base, **{**small, **_OWN.get(name, {}), **changes})
 
 

@@ -66,19 +66,21 @@ def assert_ends_like_an_undisturbed_run(run_dir: Path, name: str, reference_dir:
     assert json.loads((run_dir / "summary.json").read_text())["status"] == "finished"
 
 
-def test_a_killed_run_goes_on_in_a_new_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["mappo", "vdn", "ow-qmix", "qplex"])
+def test_a_killed_run_goes_on_in_a_new_process(name: str, tmp_path: Path) -> None:
+    """Replay and priorities are part of what is saved."""
     run_dir = tmp_path / "run"
-    process = start("train", "mappo", run_dir)
+    process = start("train", name, run_dir)
     signal_when(process, signal.SIGKILL, lambda: lines(run_dir, '"eval"') >= 10)
     assert process.returncode == -signal.SIGKILL
     assert not (run_dir / "summary.json").exists()
     # What a write that was cut short leaves behind.
     with (run_dir / "metrics.jsonl").open("a") as file:
         file.write('{"kind": "train", "la')
-    output = finish(run_dir, "mappo")
+    output = finish(run_dir, name)
     assert "continuing at update" in output
     assert "cache hit for 'jit_run_updates'" in output, "the program was on disk"
-    assert_ends_like_an_undisturbed_run(run_dir, "mappo", tmp_path / "whole")
+    assert_ends_like_an_undisturbed_run(run_dir, name, tmp_path / "whole")
 
 
 def test_a_method_of_two_phases_may_be_killed_in_both(tmp_path: Path) -> None:
