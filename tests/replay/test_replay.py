@@ -90,7 +90,7 @@ def test_proportions_and_importance_weights(prioritised, exponent):
     state = prioritised.set_priorities(state, jnp.arange(4), jnp.asarray(priority, jnp.float32))
     p = priority**0.5 / (priority**0.5).sum()
     sample = draw(prioritised, state, exponent=exponent)
-    index = np.asarray(sample.index)
+    index = np.asarray(sample.indices)
     np.testing.assert_array_equal(sample.items["x"], index + 1)
     assert within(np.bincount(index.ravel(), minlength=4), p)
     weight = (4 * p[index]) ** -exponent
@@ -101,7 +101,7 @@ def test_each_equal_part_gives_one_draw(prioritised):
     """Item 3 has half of the whole, so that two of four draws are its own, always."""
     state = prioritised.add(prioritised.init(ITEM), items([1, 2, 3, 4]))
     state = prioritised.set_priorities(state, jnp.arange(4), jnp.asarray([1.0, 1.0, 1.0, 9.0]))
-    index = np.asarray(draw(prioritised, state).index)
+    index = np.asarray(draw(prioritised, state).indices)
     assert ((index == 3).sum(axis=1) == 2).all()
 
 
@@ -122,7 +122,7 @@ def test_a_huge_priority_leaves_no_trace(prioritised):
     for value in (1e20, 1e-4):
         state = prioritised.set_priorities(state, jnp.arange(3), jnp.asarray([1e-4, value, 4e-4], jnp.float32))
     sample = draw(prioritised, state)
-    assert within(np.bincount(np.asarray(sample.index).ravel(), minlength=3), np.array([0.25, 0.25, 0.5]))
+    assert within(np.bincount(np.asarray(sample.indices).ravel(), minlength=3), np.array([0.25, 0.25, 0.5]))
     assert np.isfinite(sample.weight).all() and (np.asarray(sample.weight) > 0).all()
 
 
@@ -132,7 +132,7 @@ def test_a_draw_at_the_very_end_is_an_item(prioritised, monkeypatch):
     made = make_replay(CAPACITY, BATCH, prioritised=True)
     state = made.add(made.init(ITEM), items([1, 2, 3]))
     sample = made.sample(state, jax.random.key(0), jnp.float32(1.0))
-    assert int(sample.index[-1]) == 2 and np.isfinite(sample.weight).all()
+    assert int(sample.indices[-1]) == 2 and np.isfinite(sample.weight).all()
 
 
 def test_items_can_be_left_behind_and_taken_up(replay):
