@@ -196,7 +196,7 @@ def test_command_line_lists_scripts_only(capsys):
 
 def test_replay_is_measured_with_several_capacities():
     small = {"num_envs": "2", "rollout_length": "2", "batch_size": "2", "learning_starts": "2", "width": "4"}
-    rows = replay.measure("vdn", "matrix/xor", (64, 4096), (1,), {**small, "recurrent": "false"}, 2, 0.01)
+    rows = replay.measure("vdn", "hallway/2-2", (64, 4096), (1,), {**small, "recurrent": "false"}, 2, 0.01)
     assert [row["capacity"] for row in rows] == [64, 4096] and rows[0]["ratio"] == 1
     assert all(row["updates_per_s"] > 0 and row["aliased_bytes"] > row["replay_bytes"] for row in rows)
     small, large = rows
