@@ -1,12 +1,16 @@
 """`python -m experiments.tad_hallway`: trains what is missing, then rewrites the README's tables and figures."""
 
+import collections
 import dataclasses
+import itertools
+import json
 from pathlib import Path
 
 import numpy as np
 import tyro
 
 from experiments._study import markdown_table, provenance, train_all
+from experiments._tuning import search, tuned_table
 from experiments.tad_hallway import presets
 from jaxmarl_suite import analysis
 
@@ -21,6 +25,8 @@ class Options:
     """Where run folders lie; finished ones are used as they are."""
     fresh: bool = False
     """Train everything anew."""
+    search: bool = False
+    """Search the settings of every method and write them to tuned.json; nothing else."""
 
 
 def win_rate(run: analysis.Run, metric: str = "win") -> str:
@@ -48,32 +54,43 @@ def imitation_table(runs: dict[str, analysis.Run]) -> str:
     return markdown_table(["map, what the teacher sees", "student", "teacher"], rows)
 
 
-def sensitivity_table(runs: dict[str, analysis.Run]) -> str:
-    rows, header = [], ["method"]
-    for name, run in runs.items():
-        rates = run.curve("win").values[:, -1]
-        cells = [f"{analysis.iqm(rates[run.lane_indices(point)]):.2f}" for point in run.points]
-        rows.append([name.removeprefix("sensitivity-"), *cells])
-        header = ["method", *(f"γ {g:g}, entropy {e:g}" for g in presets.DISCOUNTS for e in presets.ENTROPIES)]
-    return markdown_table(header, rows)
+def search_table() -> str:
+    """For each discount and bonus the best win rate over step sizes and clips, of those that the search tried."""
+    columns = list(itertools.product(presets.GRID["gamma"], presets.GRID["entropy"]))
+    rows = []
+    for group, content in json.loads(presets.TUNED.read_text(encoding="utf-8")).items():
+        for method, found in content["methods"].items():
+            best: dict[tuple[float, float], float] = collections.defaultdict(float)
+            for point in found["points"]:
+                column = point["settings"]["gamma"], point["settings"]["entropy"]
+                best[column] = max(best[column], *point["score"])
+            rows.append([f"{group}, {method}", *(f"{best[column]:.2f}" for column in columns)])
+    return markdown_table(["group, method", *(f"γ {g:g}, entropy {e:g}" for g, e in columns)], rows)
 
 
 def main(options: Options) -> None:
+    if options.search:
+        search(presets.searches(), presets.TUNED, options.runs, fresh=options.fresh)
+        return
     partial = train_all(presets.partial_runs(), options.runs, fresh=options.fresh)
     observed = train_all(presets.observed_runs(), options.runs, fresh=options.fresh)
     imitation = train_all(presets.imitation_runs(), options.runs, fresh=options.fresh)
-    sensitivity = train_all(presets.sensitivity_runs(), options.runs, fresh=options.fresh)
     readme = FOLDER / "README.md"
     sections = {
         "observed": (table(observed, "observed", presets.OBSERVED), observed),
         "partial": (table(partial, "partial", presets.PARTIAL), partial),
         "imitation": (imitation_table(partial | imitation), imitation),
-        "sensitivity": (sensitivity_table(sensitivity), sensitivity),
     }
+    analysis.update_section(readme, "table:tuned", tuned_table(presets.TUNED))
+    analysis.update_section(readme, "table:search", search_table())
     for name, (markdown, runs) in sections.items():
         analysis.update_section(readme, f"table:{name}", f"{markdown}\n\n{provenance(list(runs.values()))}")
-    analysis.plot(list(observed.values()), FOLDER / "observed.png", metric="win", title="Hallway, fully observed")
-    analysis.plot(list(partial.values()), FOLDER / "partial.png", metric="win", title="Hallway, own cell and clock")
+    for name, found, title in (
+        ("observed", observed, "Hallway, all cells and the clock seen"),
+        ("partial", partial, "Hallway, own cell and the clock seen"),
+    ):
+        named = [dataclasses.replace(run, env_options={}) for run in found.values()]  # the title says them
+        analysis.plot(named, FOLDER / f"{name}.png", metric="win", title=title)
     print(readme.read_text(encoding="utf-8"))
 
 
