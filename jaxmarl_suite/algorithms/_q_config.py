@@ -90,8 +90,8 @@ class QConfig:
             raise ValueError(f"optimizer must be 'rmsprop' or 'adam', got {self.optimizer!r}")
         if self.context not in ("auto", "state", "observations"):
             raise ValueError(f"context must be 'auto', 'state' or 'observations', got {self.context!r}")
-        for name, least in (("batch_size", "a batch"), ("num_envs", "the sequences of one update")):
+        for name, what in (("batch_size", "a batch"), ("num_envs", "the sequences of one update")):
             if self.capacity < getattr(self, name):
                 raise ValueError(
-                    f"capacity must hold {least} ({name} {getattr(self, name)}), got {self.capacity} sequences"
+                    f"capacity must hold {what} ({name} {getattr(self, name)}), got {self.capacity} sequences"
                 )

@@ -35,8 +35,8 @@ class QState:
     learner: Learner
     target: Any  # parameters
     replay: Any  # experience [1, capacity, ...]; () where the data is stored
-    env: VectorState | tuple[()]  # [E, ...]; () where the data is stored
-    memory: Memory | tuple[()]  # [E, ...]
+    env: Any  # VectorState [E, ...]; () where the data is stored
+    memory: Any  # Memory [E, ...]
     key: jax.Array  # []
 
 

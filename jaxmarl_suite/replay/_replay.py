@@ -33,7 +33,7 @@ class Sample(NamedTuple):
     """B items drawn from a replay."""
 
     items: Item  # [B, ...]
-    index: jax.Array  # [B] int32, where they lie
+    index: jax.Array  # type: ignore[assignment]  # [B] int32, where they lie
     weight: jax.Array  # [B] float32, importance weights, at most 1; all 1 where drawn uniformly
 
 
