@@ -12,14 +12,14 @@ PPO_METHODS = ("mappo", "ippo")
 GAMES = ("two-step", "climbing", "penalty")
 GAME_METHODS = (*Q_METHODS, *PPO_METHODS, "tad-ppo")
 GAME_SEEDS = 10
-GAME_STEPS = 60_000
+GAME_STEPS = 30_000
 GAME_Q: Mapping[str, Any] = {
     "num_envs": 32,
     "rollout_length": 2,
     "capacity": 500,
     "recurrent": False,
     "learning_rate": 1e-3,
-    "epsilon_steps": 30_000.0,
+    "epsilon_steps": 15_000.0,
 }
 """Feed-forward, as one step of the games shows all there is; ε falls from 1 to 0.05 over the first half."""
 GAME_PPO: Mapping[str, Any] = {"num_envs": 32, "rollout_length": 2}
@@ -27,15 +27,15 @@ GAME_PPO: Mapping[str, Any] = {"num_envs": 32, "rollout_length": 2}
 HALLWAY = "hallway/4-4"
 HALLWAY_METHODS = (*Q_METHODS, *PPO_METHODS)
 HALLWAY_SEEDS = 12
-HALLWAY_STEPS = 300_000
+HALLWAY_STEPS = 200_000
 TUNING_SEEDS = 3
-TUNING_STEPS = 150_000
+TUNING_STEPS = 100_000
 HALLWAY_Q: Mapping[str, Any] = {
     "num_envs": 16,
     "rollout_length": 16,
     "recurrent": False,
     "optimizer": "adam",
-    "epsilon_steps": 100_000.0,
+    "epsilon_steps": 50_000.0,
 }
 HALLWAY_PPO: Mapping[str, Any] = {"num_envs": 64, "rollout_length": 16, "epochs": 4}
 HALLWAY_GRIDS: Mapping[str, Mapping[str, tuple[float, ...]]] = {

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,8 +12,9 @@ from experiments.value_factorization import presets
 from experiments.value_factorization.deep_figure import draw
 from experiments.value_factorization.tabular_tables import fraction
 from jaxmarl_suite.analysis import Run
+from jaxmarl_suite.theory import FactorizedDescent
 
-SHOWN = (30, 100, 200, 300)
+SHOWN = (30, 80, 160)
 """Target copies after which values are tabled."""
 GROWTH = (15, 25)
 """Target copies between which growth is measured."""
@@ -51,7 +53,24 @@ def sections(runs_folder: Path, folder: Path, *, fresh: bool = False) -> dict[st
         result[f"table:{name}"] = f"{make(runs)}\n\n{provenance(list(runs.values()))}"
         if name == "deep-mmdp":
             draw(folder / "deep.png", {key.removeprefix("mmdp-"): by_copy(run) for key, run in runs.items()}, LABELS)
+    result["table:deep-mixer"] = mixer_table()
     return result
+
+
+def mixer_table(num_seeds: int = 100, steps: int = 20_000) -> str:
+    """What gradient descent on QMIX's mixing network makes of the MMDP's targets in its start state.
+
+    Targets are Q* / 10, with local values and mixing parameters drawn at several scales.
+    """
+    target = np.array([[10.0, 9.9], [9.9, 0.0]])
+    interaction = (target[0, 0] + target[1, 1] - target[0, 1] - target[1, 0]) / 4
+    rows = [["linear class, best fit", f"{4 * interaction**2:.3f}", "", ""]]
+    for init_sd, mixer_sd in ((0.01, 0.1), (1.0, 0.1), (1.0, 1.0), (5.0, 1.0)):
+        descent = FactorizedDescent(mixer="qmix", init_sd=init_sd, mixer_sd=mixer_sd, steps=steps)
+        error = descent.run(target, jax.random.split(jax.random.key(0), num_seeds)).squared_error
+        name = f"QMIX's network, start sd {init_sd:g}, mixing {mixer_sd:g}"
+        rows.append([name, *(f"{e:.3f}" for e in (error.min(), np.median(error), error.max()))])
+    return markdown_table(["fit to Q* / 10 in the start state", "least summed sq. error", "median", "most"], rows)
 
 
 def by_copy(run: Run) -> NDArray[np.float64]:
@@ -75,7 +94,7 @@ def mmdp_table(runs: dict[str, Run]) -> str:
     rows = []
     for name, run in runs.items():
         values = by_copy(run)
-        shown = [*(spread(values[:, k - 1]) for k in SHOWN), spread(values[:, -1])]
+        shown = [spread(values[:, k - 1]) if k <= values.shape[1] else "–" for k in SHOWN] + [spread(values[:, -1])]
         within = (values[:, -1] >= BAND[0]) & (values[:, -1] <= BAND[1])
         label = LABELS[name.removeprefix("mmdp-")] + f" ({values.shape[1]} copies)"
         returns = run.curve().values[:, -1]
