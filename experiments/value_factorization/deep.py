@@ -27,9 +27,10 @@ LABELS = {
     "cw-qmix": "CW-QMIX",
     "ow-qmix": "OW-QMIX",
     "qplex": "QPLEX",
+    "qplex-slow": "QPLEX, step size 0.001",
     "qplex-flows": "QPLEX, gradient of A flows",
     "qtran": "QTRAN",
-    "vdn-on-policy": "VDN, ε = 0.05",
+    "vdn-on-policy": "VDN, ε = 0.05, step size 0.001",
 }
 TOLERANCE = 0.01
 

@@ -17,8 +17,13 @@ Q_STAR = 100.0
 FIXED_POINT = 106.529
 """Of the linear class at ε = 0.05."""
 TITLE = "Deep Q-learning on the two-state MMDP"
-NOTE = "Largest |Q_tot| in the batches between two target copies; median and range of six seeds. Dotted: Q* = 100."
+NOTE = (
+    "Largest |Q_tot| in the batches between two target copies; median and range of six seeds. "
+    "Black dashes: the linear class, fitted exactly. Dots: Q* = 100."
+)
 FIRST, TOP = 0.8, 3e6
+SHOWN_COPIES = 200
+LOOKS: Mapping[str, dict[str, Any]] = {"qplex-slow": {"dashes": (0, (3, 1.5)), "shade": 0.35}}
 
 
 def draw(path: Path, curves: Mapping[str, NDArray[np.float64]], labels: Mapping[str, str]) -> None:
@@ -27,21 +32,16 @@ def draw(path: Path, curves: Mapping[str, NDArray[np.float64]], labels: Mapping[
         figure = Figure(figsize=(11, 4.8), dpi=160)
         FigureCanvasAgg(figure)
         grid = figure.add_gridspec(
-            1, 2, left=0.055, right=0.885, top=0.755, bottom=0.11, wspace=0.42, width_ratios=(1.45, 1)
+            1, 2, left=0.055, right=0.925, top=0.755, bottom=0.11, wspace=0.5, width_ratios=(1.45, 1)
         )
         left, right = (figure.add_subplot(grid[i]) for i in range(2))
         uniform = {name: values for name, values in curves.items() if name != "vdn-on-policy"}
         _title(left, "Seven methods", f"uniform data, γ = {GAMMA}")
-        end = max(values.shape[1] for values in uniform.values())
+        end = SHOWN_COPIES
         exact = _exact_linear(end)
-        left.plot(np.arange(1, end + 1), exact, color=style.MUTED, lw=1.1, ls=(0, (4, 2)), zorder=1)
-        at = int(np.argmax(exact > TOP / 12))
-        left.annotate(
-            "linear class,\nfitted exactly", (at, exact[at]), (-8, 0), textcoords="offset points",
-            ha="right", va="center", fontsize=style.NOTE_SIZE, color=style.MUTED,
-        )  # fmt: skip
+        left.plot(np.arange(1, end + 1), exact, color=style.INK, lw=1.1, ls=(0, (4, 2)), zorder=4)
         for name, values in uniform.items():
-            _band(left, name, values)
+            _band(left, name, values[:, :end], **LOOKS.get(name, {}))
         _labels(left, {labels[name]: (name, values) for name, values in uniform.items()}, end)
         _title(right, "VDN and its data", f"uniform, or ε = 0.05 on its own policy, γ = {GAMMA}")
         longest = curves["vdn-on-policy"].shape[1]
@@ -80,7 +80,7 @@ def _exact_linear(copies: int) -> NDArray[np.float64]:
 
 def _band(axis: Any, name: str, values: NDArray[np.float64], dashes: Any = "solid", shade: float = 0.0) -> None:
     x = np.arange(1, values.shape[1] + 1)
-    colour = style.lighter(style.algorithm_colour(name), shade)
+    colour = style.lighter(_colour(name), shade)
     axis.fill_between(x, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)
     axis.plot(x, np.median(values, axis=0), color=colour, lw=1.9, ls=dashes)
 
@@ -89,14 +89,21 @@ def _labels(axis: Any, lines: Mapping[str, tuple[str, NDArray[np.float64]]], end
     """Names right of the axes, in the order of their lines' ends and at least a line of text apart."""
     gap = 0.052 * np.log(TOP / FIRST)
     height = -np.inf
-    ends = {text: float(np.log(np.clip(np.median(v[:, -1]), FIRST, TOP))) for text, (_, v) in lines.items()}
+    last = {text: float(np.median(v[:, min(end, v.shape[1]) - 1])) for text, (_, v) in lines.items()}
+    ends = {text: float(np.log(np.clip(value, FIRST, TOP))) for text, value in last.items()}
     for text in sorted(ends, key=ends.__getitem__):
         height = max(height + gap, ends[text])
-        colour = style.darker(style.algorithm_colour(lines[text][0]), 0.1)
+        colour = style.darker(_colour(lines[text][0]), 0.1)
         axis.annotate(
             text, (end, float(np.exp(height))), (6, 0), textcoords="offset points", color=colour,
             fontsize=style.LABEL_SIZE, va="center", annotation_clip=False,
         )  # fmt: skip
+
+
+def _colour(name: str) -> str:
+    """Of the algorithm; a name may say more after a hyphen."""
+    known = style.ALGORITHM_COLOURS
+    return known[name] if name in known else known[name.partition("-")[0]]
 
 
 def _title(axis: Any, title: str, note: str) -> None:

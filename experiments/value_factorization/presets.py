@@ -73,12 +73,17 @@ def _mmdp(name: str, method: str, copies: int, **settings: Any) -> Preset:
 
 
 def mmdp_runs() -> list[Preset]:
-    """The divergence MMDP with uniform data, and VDN once more near its own policy."""
+    """The divergence MMDP with uniform data; QPLEX once more with smaller steps, VDN near its own policy."""
     uniform = [
         _mmdp(f"mmdp-{method}", method, SHORTER.get(method, MMDP_COPIES), **MMDP_OWN.get(method, {}))
         for method in METHODS
     ]
-    return [*uniform, _mmdp("mmdp-vdn-on-policy", "vdn", ON_POLICY_COPIES, **ON_POLICY)]
+    smaller_steps = {**MMDP_OWN["qplex"], "learning_rate": 1e-3}
+    return [
+        *uniform,
+        _mmdp("mmdp-qplex-slow", "qplex", SHORTER["qplex"], **smaller_steps),
+        _mmdp("mmdp-vdn-on-policy", "vdn", ON_POLICY_COPIES, **ON_POLICY),
+    ]
 
 
 def game_runs() -> list[Preset]:
