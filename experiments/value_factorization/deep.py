@@ -58,7 +58,7 @@ def sections(runs_folder: Path, folder: Path, *, fresh: bool = False) -> dict[st
     return result
 
 
-def mixer_table(num_seeds: int = 100, steps: int = 20_000) -> str:
+def mixer_table(num_seeds: int = 100, steps: int = 5_000) -> str:
     """What gradient descent on QMIX's mixing network makes of the MMDP's targets in its start state.
 
     Targets are Q* / 10, with local values and mixing parameters drawn at several scales.
