@@ -51,7 +51,7 @@ GAME_Q: Mapping[str, Any] = {
 }
 TWO_STEP_METHODS = ("vdn", "qmix", "qplex")
 TWO_STEP_SEEDS = 10
-STEPS = 30_000
+STEPS = 20_000
 
 
 def _mmdp(name: str, method: str, copies: int, **settings: Any) -> Preset:
@@ -92,7 +92,13 @@ def game_runs() -> list[Preset]:
     variants: list[tuple[str, str, dict[str, Any]]] = [(method, method, {}) for method in METHODS]
     variants.append(("qplex-flows", "qplex", {"stop_gradient": False}))
     return [
-        Preset(f"{game}-{name}", method, f"matrix/{game}", {**GAME_Q, **settings}, options=options)
+        Preset(
+            f"{game}-{name}",
+            method,
+            f"matrix/{game}",
+            {**GAME_Q, "learning_rate": 2e-3, **settings},
+            options=options,
+        )
         for name, method, settings in variants
         for game in GAMES
     ]
