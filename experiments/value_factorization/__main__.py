@@ -16,20 +16,24 @@ import scipy
 import tyro
 
 from experiments._study import processor
-from experiments.value_factorization import tabular, tabular_figure, tabular_tables
-from jaxmarl_suite import analysis
+from experiments.value_factorization import deep, tabular, tabular_figure, tabular_tables
+from jaxmarl_suite import analysis, runner
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Value factorization, tabular: tables and figures."""
+    """Value factorization, tabular and deep: tables and figures."""
 
     num_seeds: int = 100
     """Seeds 0, 1, ... of each gradient descent."""
     descent_steps: int = 20_000
     """Steps of each gradient descent."""
-    parts: tuple[str, ...] = ("tabular",)
+    parts: tuple[str, ...] = ("tabular", "deep")
     """What to measure."""
+    runs: Path = Path("runs/value_factorization")
+    """Where run folders of the deep part lie; finished ones are used as they are."""
+    fresh: bool = False
+    """Train everything anew."""
     folder: Path = Path(__file__).parent
     """Where README.md is rewritten, and results and figures are put."""
 
@@ -72,7 +76,12 @@ def run_tabular(options: Options) -> dict[str, str]:
     }
 
 
-PARTS: dict[str, Callable[[Options], dict[str, str]]] = {"tabular": run_tabular}
+def run_deep(options: Options) -> dict[str, str]:
+    """README sections of the deep part; trains what is missing and writes deep.png."""
+    return deep.sections(options.runs, options.folder, fresh=options.fresh)
+
+
+PARTS: dict[str, Callable[[Options], dict[str, str]]] = {"tabular": run_tabular, "deep": run_deep}
 """What a part is called, and what makes its README sections."""
 
 
@@ -80,6 +89,8 @@ def main(options: Options) -> None:
     unknown = set(options.parts) - set(PARTS)
     if unknown:
         raise SystemExit(f"unknown parts {', '.join(sorted(unknown))}; accepted: {', '.join(PARTS)}")
+    if "deep" in options.parts:
+        runner.configure()  # before JAX computes anything, the tabular part included
     readme = options.folder / "README.md"
     for part in options.parts:
         for name, markdown in PARTS[part](options).items():

@@ -172,6 +172,27 @@ def test_monotone_in_every_utility(name):
     assert (slopes > 0).mean() > 0.99
 
 
+def test_qmix_rewards_agreement():
+    """ELU is convex and weights are not negative, so Q(high, high) + Q(low, low) >= Q(high, low) + Q(low, high)."""
+    mixer = TEAM_MIXERS["qmix"](2)
+    _, _, _, state, _ = random_inputs((STATES,), 2, seed=7)
+    low = np.random.default_rng(8).normal(scale=3, size=(STATES, 2)).astype(np.float32)
+    high = low + np.random.default_rng(9).exponential(3, size=(STATES, 2)).astype(np.float32)
+
+    @jax.jit
+    @jax.vmap
+    def value(params, chosen, state):
+        return mixer.mix(params, chosen, chosen, jnp.zeros(2, jnp.int32), state, jnp.zeros((2, 0)))[0][0]
+
+    params = random_nets(mixer)
+    crossed = [np.stack([a[:, 0], b[:, 1]], axis=-1) for a, b in ((high, low), (low, high))]
+    alike, apart = ([np.asarray(value(params, q, state), np.float64) for q in pair] for pair in ((high, low), crossed))
+    size = np.max(np.abs([*alike, *apart]), axis=0)
+    difference = sum(alike) - sum(apart)
+    assert (difference >= -1e-5 * size).all()
+    assert (difference > 1e-3 * size).any()
+
+
 @pytest.mark.parametrize("transformation", ["weighted-head", "qatten"])
 def test_qplex_advantage_is_exactly_zero_at_the_greedy_action(transformation):
     """Where all agents are greedy lambda has no say: values are those of any other lambda, to the last bit."""

@@ -1,0 +1,1 @@
+"""Seven Q-learning methods beside PPO: small games, hallway, SMAX."""

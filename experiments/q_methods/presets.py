@@ -1,0 +1,127 @@
+"""The runs of the study, as typed presets."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from experiments._study import Preset
+from jaxmarl_suite.runner import TrainOptions
+
+Q_METHODS = ("iql", "vdn", "qmix", "cw-qmix", "ow-qmix", "qplex", "qtran")
+PPO_METHODS = ("mappo", "ippo")
+
+GAMES = ("two-step", "climbing", "penalty")
+GAME_METHODS = (*Q_METHODS, *PPO_METHODS, "tad-ppo")
+GAME_SEEDS = 10
+GAME_STEPS = 20_000
+GAME_Q: Mapping[str, Any] = {
+    "num_envs": 32,
+    "rollout_length": 2,
+    "capacity": 500,
+    "recurrent": False,
+    "learning_rate": 1e-3,
+    "epsilon_steps": 10_000.0,
+}
+"""Feed-forward, as one step of the games shows all there is; ε falls from 1 to 0.05 over the first half."""
+GAME_PPO: Mapping[str, Any] = {"num_envs": 32, "rollout_length": 2}
+
+HALLWAY = "hallway/4-4"
+HALLWAY_METHODS = (*Q_METHODS, *PPO_METHODS)
+HALLWAY_SEEDS = 12
+HALLWAY_STEPS = 150_000
+TUNING_SEEDS = 3
+TUNING_STEPS = 60_000
+HALLWAY_Q: Mapping[str, Any] = {
+    "num_envs": 32,
+    "rollout_length": 8,
+    "recurrent": False,
+    "optimizer": "adam",
+    "epsilon_steps": 50_000.0,
+}
+HALLWAY_OWN: Mapping[str, Mapping[str, Any]] = {
+    "cw-qmix": {"central_hidden": 64},
+    "ow-qmix": {"central_hidden": 64},
+    "qplex": {"heads": 4, "depth": 1},
+}
+"""Smaller mixers than by default, to save time; QPLEX's is its authors' for micromanagement."""
+HALLWAY_PPO: Mapping[str, Any] = {"num_envs": 64, "rollout_length": 16, "epochs": 4}
+HALLWAY_GRIDS: Mapping[str, Mapping[str, tuple[float, ...]]] = {
+    **{name: {"learning_rate": (5e-4, 2e-3), "epsilon_end": (0.05, 0.2)} for name in Q_METHODS},
+    **{name: {"learning_rate": (1e-3, 3e-3), "entropy": (0.1, 0.4)} for name in PPO_METHODS},
+}
+"""Four points a method, tried on other seeds than those reported."""
+
+SMAX = "smax/3m"
+SMAX_METHODS = ("qmix", "vdn", "mappo")
+SMAX_SEEDS = 6
+SMAX_STEPS = 400_000
+SMAX_Q: Mapping[str, Any] = {
+    "num_envs": 16,
+    "rollout_length": 32,
+    "capacity": 2000,
+    "gradient_steps": 2,
+    "target_period": 100,
+    "epsilon_steps": 100_000.0,
+    "context": "observations",
+    "optimizer": "adam",
+    "learning_rate": 1e-3,
+}
+SMAX_PPO: Mapping[str, Any] = {"num_envs": 32, "rollout_length": 32, "epochs": 4, "minibatches": 2}
+
+
+def hallway_settings(name: str) -> dict[str, Any]:
+    """A method's settings on hallway before tuning."""
+    return {**HALLWAY_Q, **HALLWAY_OWN.get(name, {})} if name in Q_METHODS else dict(HALLWAY_PPO)
+
+
+def game_runs() -> list[Preset]:
+    """All methods on the small games."""
+    options = TrainOptions(total_steps=GAME_STEPS, seeds=GAME_SEEDS, evaluations=20, absolute_episodes=0)
+    return [
+        Preset(f"{game}-{name}", name, f"matrix/{game}", GAME_Q if name in Q_METHODS else GAME_PPO, options=options)
+        for game in GAMES
+        for name in GAME_METHODS
+    ]
+
+
+def tuning_runs() -> list[Preset]:
+    """Four settings of every method on hallway, on seeds that are not reported."""
+    options = TrainOptions(
+        total_steps=TUNING_STEPS, seeds=TUNING_SEEDS, first_seed=1000, evaluations=4, absolute_episodes=0
+    )
+    return [
+        Preset(
+            f"tuning-{name}",
+            name,
+            HALLWAY,
+            hallway_settings(name),
+            env_options={"clock": True},
+            grid={field: list(values) for field, values in HALLWAY_GRIDS[name].items()},
+            options=options,
+        )
+        for name in HALLWAY_METHODS
+    ]
+
+
+def hallway_runs(chosen: Mapping[str, Mapping[str, Any]]) -> list[Preset]:
+    """All methods on hallway with the settings chosen for each."""
+    options = TrainOptions(total_steps=HALLWAY_STEPS, seeds=HALLWAY_SEEDS, evaluations=20, absolute_episodes=0)
+    return [
+        Preset(
+            f"hallway-{name}",
+            name,
+            HALLWAY,
+            {**hallway_settings(name), **chosen[name]},
+            env_options={"clock": True},
+            options=options,
+        )
+        for name in HALLWAY_METHODS
+    ]
+
+
+def smax_runs() -> list[Preset]:
+    """Micromanagement, against the heuristic."""
+    options = TrainOptions(total_steps=SMAX_STEPS, seeds=SMAX_SEEDS, evaluations=20, keep_checkpoints=1)
+    return [
+        Preset(f"smax-{name}", name, SMAX, SMAX_Q if name in Q_METHODS else SMAX_PPO, options=options)
+        for name in SMAX_METHODS
+    ]
