@@ -51,7 +51,7 @@ HALLWAY_GRIDS: Mapping[str, Mapping[str, tuple[float, ...]]] = {
 """Four points a method, tried on other seeds than those reported."""
 
 SMAX = "smax/3m"
-SMAX_METHODS = ("qmix", "vdn", "mappo")
+SMAX_METHODS = ("qmix", "mappo")
 SMAX_SEEDS = 6
 SMAX_STEPS = 400_000
 SMAX_Q: Mapping[str, Any] = {
