@@ -49,11 +49,12 @@ def wins(runs: Mapping[str, analysis.Run], prefix: str) -> str:
         rates = run.curve("win").values
         late = rates[:, -LATE:].mean(axis=1)
         absolute = run.absolute("win")
-        best = "–" if np.isnan(absolute).any() else _estimate(absolute)
+        best = [] if np.isnan(absolute).any() else [_estimate(absolute)]
         label = LABELS[name.removeprefix(prefix)]
         extremes = f"{late.min():.2f} to {late.max():.2f}"
-        rows.append([label, _estimate(rates[:, -1]), _estimate(late), extremes, best, str(len(rates))])
-    header = ["method", "at the end", f"mean of the last {LATE}", "its range over seeds", "best policy", "seeds"]
+        rows.append([label, _estimate(rates[:, -1]), _estimate(late), extremes, str(len(rates)), *best])
+    header = ["method", "at the end", f"mean of the last {LATE}", "its range over seeds", "seeds", "best policy"]
+    header = header[: len(rows[0])]  # not all runs measure their best policy again
     return markdown_table(header, rows)
 
 

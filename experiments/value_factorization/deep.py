@@ -27,7 +27,7 @@ LABELS = {
     "cw-qmix": "CW-QMIX",
     "ow-qmix": "OW-QMIX",
     "qplex": "QPLEX",
-    "qplex-slow": "QPLEX, step size 0.001",
+    "qplex-slow": "QPLEX, 100 gradient steps of 0.0003 a copy",
     "qplex-flows": "QPLEX, gradient of A flows",
     "qtran": "QTRAN",
     "vdn-on-policy": "VDN, ε = 0.05, step size 0.001",

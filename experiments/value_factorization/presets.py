@@ -35,6 +35,8 @@ WAITING_COPIES = 10
 MMDP_COPIES = 300
 SHORTER: Mapping[str, int] = {"qmix": 80, "ow-qmix": 200, "qplex": 200, "qtran": 200}
 """Copies of QMIX, whose values would soon pass what float32 can square, and of methods that take long to compute."""
+SLOW_COPIES = 250
+"""Copies of QPLEX with more and smaller gradient steps between them."""
 ON_POLICY_COPIES = 500
 """More, as values approach their fixed point by a factor of 0.9906 a copy."""
 
@@ -78,10 +80,10 @@ def mmdp_runs() -> list[Preset]:
         _mmdp(f"mmdp-{method}", method, SHORTER.get(method, MMDP_COPIES), **MMDP_OWN.get(method, {}))
         for method in METHODS
     ]
-    smaller_steps = {**MMDP_OWN["qplex"], "learning_rate": 1e-3}
+    smaller_steps = {**MMDP_OWN["qplex"], "learning_rate": 3e-4, "gradient_steps": 10}
     return [
         *uniform,
-        _mmdp("mmdp-qplex-slow", "qplex", SHORTER["qplex"], **smaller_steps),
+        _mmdp("mmdp-qplex-slow", "qplex", SLOW_COPIES, **smaller_steps),
         _mmdp("mmdp-vdn-on-policy", "vdn", ON_POLICY_COPIES, **ON_POLICY),
     ]
 
