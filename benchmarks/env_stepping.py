@@ -49,7 +49,7 @@ class Args(_common.Options):
     """Environment ids that are measured on one core and on all."""
     core_envs: tuple[int, ...] = (256, 4096)
     """Numbers of environments there: few enough to be stepped by one compiled function, and more than that."""
-    core_steps: int = 5_000_000
+    core_steps: int = 40_000_000
     """Steps of all environments in one timed call there: long enough that starting the devices does not matter."""
     floor: bool = True
     """Measure against the bare dynamics."""
