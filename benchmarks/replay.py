@@ -30,7 +30,7 @@ class Args(_common.Options):
     seeds: tuple[int, ...] = (1, 8)
     """Seeds that train together."""
     settings: dict[str, str] = dataclasses.field(default_factory=dict)
-    """Further settings of the algorithm, as FIELD=VALUE."""
+    """Further settings of the algorithm, as pairs FIELD VALUE."""
     repetitions: int = 5
     """Timed chunks of each setting, alternating."""
     seconds: float = 1.0
