@@ -119,7 +119,7 @@ def test_the_lengths_of_chunks_change_nothing(
     assert_same_arrays(final_arrays(ends[0])[:learner], final_arrays(trained(name, "single"))[:learner])
 
 
-@thoroughly
+@pytest.mark.parametrize("name", algorithms.names(), indirect=True, scope="module")
 @pytest.mark.parametrize("after", [1, 5, 10, 11, 12])
 def test_an_interrupted_run_ends_as_if_nothing_had_happened(
     name: str, after: int, trained: Trained, few_at_a_time: None, tmp_path: Path
