@@ -15,8 +15,9 @@ class QConfig:
     rollout_length: int = 32
     """Steps of a sequence: of each environment between two updates, and of what is learnt from at once."""
     whole_episodes: bool = False
-    """Every sequence is one episode from its start, and steps after its end do not count; `rollout_length` must then
-    reach the episode limit. Otherwise sequences follow each other and episodes may end and start inside."""
+    """Every sequence is one episode from its start, and nothing is learnt from steps after its end (they are environment
+    steps all the same); `rollout_length` must then reach the episode limit. Otherwise sequences follow each other and
+    episodes may end and start inside."""
     capacity: int = 2000
     """Sequences in the replay."""
     batch_size: int = 32
@@ -26,7 +27,7 @@ class QConfig:
     learning_starts: int = 64
     """Sequences collected before the first gradient step."""
     prioritised: bool = False
-    """Draw sequences in proportion to their TD error instead of uniformly."""
+    """Draw sequences in proportion to their TD error instead of uniformly. Not for stored replay."""
     priority_exponent: float = dataclasses.field(default=0.6, metadata={"static": True})
     """How much priorities matter; 0 is uniform."""
     importance_exponent: float = 0.4
@@ -68,9 +69,9 @@ class QConfig:
     def __post_init__(self) -> None:
         """Refuses what cannot work."""
         for field in dataclasses.fields(self):  # those of the methods, too
-            least = 0 if field.name in ("target_period", "learning_starts") else 1
-            if field.type is int and getattr(self, field.name) < least:
-                raise ValueError(f"{field.name} must be at least {least}, got {getattr(self, field.name)}")
+            least, value = 0 if field.name in ("target_period", "learning_starts") else 1, getattr(self, field.name)
+            if field.type is int and (not isinstance(value, int) or value < least):
+                raise ValueError(f"{field.name} must be an integer of at least {least}, got {value!r}")
         for name in (
             "gamma",
             "target_rate",
@@ -84,7 +85,7 @@ class QConfig:
                 raise ValueError(f"{name} must lie between 0 and 1, got {value}")
         for name in ("learning_rate", "optimizer_eps", "max_grad_norm", "epsilon_steps"):
             value = getattr(self, name)
-            if isinstance(value, int | float) and value < 0:
+            if isinstance(value, int | float) and not value >= 0:  # NaN, too
                 raise ValueError(f"{name} must not be negative, got {value}")
         if self.optimizer not in ("rmsprop", "adam"):
             raise ValueError(f"optimizer must be 'rmsprop' or 'adam', got {self.optimizer!r}")

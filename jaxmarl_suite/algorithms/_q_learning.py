@@ -22,6 +22,7 @@ from jaxmarl_suite.algorithms._q_agents import (
     Sequences,
     Steps,
     greedy,
+    legal,
 )
 from jaxmarl_suite.algorithms._q_config import QConfig
 from jaxmarl_suite.algorithms._q_methods import Method, Team, total
@@ -50,7 +51,7 @@ def make_q_learning(
       env: one instance; batched and auto-reset here.
       team: agents and what mixers are shown.
       method: what is regressed.
-      stored: learn from `ctx.data`, a pytree of `Steps` with `last_action` [M, ...], and never act.
+      stored: learn from `ctx.data`, `Sequences` [M, L, ...], and never act.
 
     Raises:
       ValueError: for whole episodes that do not fit into a sequence.
@@ -108,7 +109,7 @@ def make_q_learning(
             seen = env_state.timestep
             random_key, gate_key, step_key = jax.random.split(key, 3)
             q, hidden = agents.step(params["agents"], memory, seen)
-            random = jax.random.categorical(random_key, jnp.where(seen.action_mask, 0.0, -jnp.inf)).astype(jnp.int32)
+            random = jax.random.categorical(random_key, legal(jnp.zeros_like(q), seen.action_mask)).astype(jnp.int32)
             is_random = jax.random.uniform(gate_key, random.shape) < explore
             action = jnp.where(is_random, random, greedy(q, seen.action_mask))
             env_state = vector.step(step_key, env_state, action, ctx.env_params)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxmarl_envs import Environment, EnvSpec
@@ -40,6 +39,8 @@ def q_spec(name: str, config: type[QConfig], parts: Parts, summary: str, *, is_m
         return build(config, env, stored=False)
 
     def make_stored(config: Any, env: Environment, dataset: Dataset) -> tuple[tuple[Phase, ...], Sequences]:
+        if config.prioritised:
+            raise ValueError("stored replay is drawn uniformly, which prioritised=True does not allow")
         return build(config, env, stored=True), from_dataset(dataset, env.spec, config)
 
     return AlgorithmSpec(name, config, make, summary, make_stored=make_stored, record=to_items)
@@ -105,4 +106,4 @@ def from_dataset(dataset: Dataset, spec: EnvSpec, config: QConfig) -> Sequences:
         leaves[name] = jnp.asarray(array)
     last_action = leaves.pop(_FIRST)
     hidden = jnp.zeros((dataset.size, spec.n_agents, config.width if config.recurrent else 0))
-    return jax.tree.map(jnp.asarray, Sequences(Memory(hidden, last_action), Steps(**leaves)))
+    return Sequences(Memory(hidden, last_action), Steps(**leaves))

@@ -1,7 +1,10 @@
 """CW-QMIX and OW-QMIX: QMIX fitted with more weight where it would underestimate, to the targets of an unrestricted value
 (Rashid et al. 2020).
+
+With recurrent agents, the central ones start every sequence without memory: what the replay stores is not theirs.
 """
 
+import dataclasses
 from functools import partial
 from typing import Any, Literal
 
@@ -58,8 +61,10 @@ def parts(
         steps = batch.steps
         context, obs = team.context(steps.obs, steps.state), team.flat_obs(steps.obs)
         own, old = agents.look(params["agents"], batch), agents.look(target["agents"], batch)
-        own_central = agents.look(params["central_agents"], batch)
-        old_central = agents.look(target["central_agents"], batch)
+        fresh = dataclasses.replace(batch.memory, hidden=jnp.zeros_like(batch.memory.hidden))
+        unremembered = dataclasses.replace(batch, memory=fresh)
+        own_central = agents.look(params["central_agents"], unremembered)
+        old_central = agents.look(target["central_agents"], unremembered)
 
         def joint(mix: Any, mix_params: Any, q: jax.Array, mask: jax.Array, action: jax.Array, at: Any) -> jax.Array:
             return mix(mix_params, take(q, action), legal_max(q, mask), action, *at)[0][..., 0]

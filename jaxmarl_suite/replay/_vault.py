@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-SCHEMA = 1
+SCHEMA = 2
 _NAME, _UID = "replay", "0"
 
 
@@ -89,11 +88,3 @@ def read_vault(path: str | Path) -> Dataset:
         raise ValueError(f"stored replay {str(path)!r} should hold {about['size']} items, its arrays are "
                          f"{({k: len(v) for k, v in items.items()})}")  # fmt: skip
     return Dataset(path, items, about)
-
-
-def tree_names(tree: Any) -> dict[str, Any]:
-    """Leaves of a pytree by their path, as item names."""
-    return {
-        ".".join(str(getattr(k, "name", getattr(k, "key", k))) for k in path): leaf
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }

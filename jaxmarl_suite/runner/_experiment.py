@@ -198,6 +198,13 @@ class Experiment:
                     )
                 )
         dataset = read_vault(self.options.data) if self.options.data is not None else None
+        if dataset is not None and dataset.about.get("env") == self.env:
+            for lane in (lane for _, _, lanes in kept for lane in lanes):
+                given, stored = self.env_settings(lane.overrides), dataset.about.get("env_options")
+                if given != stored:
+                    raise ValueError(
+                        f"stored replay {str(dataset.path)!r} is of {self.env!r} with options {stored}, got {given}"
+                    )
         groups = []
         for config, env, lanes in kept:
             data = None
@@ -213,6 +220,11 @@ class Experiment:
                 )
             groups.append(Group(self.spec, config, env, tuple(lanes), phases, data))
         return groups
+
+    def env_settings(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """The environment's options at a point of the grid, as JSON values."""
+        own = {k.removeprefix(ENV_PREFIX): v for k, v in overrides.items() if k.startswith(ENV_PREFIX)}
+        return {name: json_values(value) for name, value in {**self.env_options, **own}.items()}
 
     def to_json(self) -> dict[str, Any]:
         """Everything needed to make the experiment again, as plain values."""

@@ -8,6 +8,8 @@ import jax
 
 from jaxmarl_suite.replay import SCHEMA, write_vault
 from jaxmarl_suite.runner._evaluate import check_lane, restore_policies
+from jaxmarl_suite.runner._experiment import Experiment
+from jaxmarl_suite.runner._folder import RunFolder
 
 
 def record(
@@ -27,6 +29,7 @@ def record(
     if Path(path).exists():
         raise ValueError(f"{str(path)!r} exists; name a folder that does not")
     waves = restore_policies(run_dir, warn=warn)
+    experiment = Experiment.from_json(RunFolder.open(run_dir).read("config.json"))
     check_lane(lane, [one.index for trained in waves for one in trained.lanes])
     for trained in waves:
         for position, one in enumerate(trained.lanes):
@@ -42,6 +45,7 @@ def record(
             about = {
                 "schema": SCHEMA,
                 "env": trained.group.env.spec.id,
+                "env_options": experiment.env_settings(one.overrides),
                 "algorithm": spec.name,
                 "seed": one.seed,
                 "env_steps": trained.env_steps,

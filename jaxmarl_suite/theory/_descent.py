@@ -88,8 +88,10 @@ class FactorizedDescent:
           keys: [S] typed keys, one a seed; consumed.
         """
         target = check_target(payoff)
-        if keys.ndim != 1 or len(keys) < 1:
-            raise ValueError(f"keys must be a vector of typed keys, one a seed, got the shape {keys.shape}")
+        is_typed = isinstance(keys, jax.Array) and jnp.issubdtype(keys.dtype, jax.dtypes.prng_key)
+        if not is_typed or keys.ndim != 1 or len(keys) < 1:
+            found = f"{keys.dtype} {keys.shape}" if isinstance(keys, jax.Array) else type(keys).__name__
+            raise ValueError(f"keys must be a vector of typed keys, one a seed, got {found}")
         parameters = jax.vmap(functools.partial(self._init, target.shape), out_axes=-1)(keys)
         total, local = _descend(
             jnp.asarray(target, jnp.float32),

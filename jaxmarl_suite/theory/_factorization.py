@@ -148,7 +148,7 @@ def igm_complete(target: Any, data: Any = None, *, greedy: Sequence[int] | None 
     mass, total_mass = weight[best] * y[best], weight[best]
     others = [a for a in np.ndindex(*y.shape) if a != best]
     for a in sorted(others, key=lambda a: -y[a]):
-        if total_mass > 0 and y[a] <= mass / total_mass:
+        if y[a] <= (mass / total_mass if total_mass > 0 else y[best]):
             break
         mass, total_mass = mass + weight[a] * y[a], total_mass + weight[a]
     cap = mass / total_mass if total_mass > weight[best] else y[best]

@@ -7,6 +7,7 @@ Each iteration minimises exactly, so what goes wrong is the class's doing: a few
 """
 
 import dataclasses
+import numbers
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -49,7 +50,7 @@ class FittedQ:
     norm: Floats  # [T + 1] float64, |Q_tot|_inf after 0..T iterations
     value: Floats  # [T + 1, S] float64, greedy values max_a Q_tot
     distance: Floats  # [T + 1] float64, |Q_tot - reference|_inf; [0] without a reference
-    diverged: bool  # whether it stopped before its time because the norm passed the limit
+    diverged: bool  # whether the last norm is beyond the limit, where iteration stops
 
 
 def fitted_q_iteration(
@@ -76,7 +77,7 @@ def fitted_q_iteration(
     """
     if function_class not in get_args(FactorizationClass):
         raise ValueError(f"unknown class {function_class!r}; accepted: {', '.join(get_args(FactorizationClass))}")
-    if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 0:
+    if isinstance(iterations, bool) or not isinstance(iterations, numbers.Integral) or iterations < 0:
         raise ValueError(f"iterations must be an integer of at least 0, got {iterations!r}")
     if not limit > 0:
         raise ValueError(f"limit must be positive, got {limit}")

@@ -240,8 +240,9 @@ def loss(setup: Setup, hp: Any, params: dict, fixed: dict, target: dict, batch: 
         return {"loss": total, "td_error": np.abs(td), "value": value, "penalty": 0.0, "binds": gap < 0}
 
     # Weighted QMIX.
-    central_q = look(setup, params["central_agents"], batch)[0]
-    old_central_q, _, old_central_next, _ = look(setup, target["central_agents"], batch)
+    fresh = {**batch, "memory": np.zeros_like(batch["memory"])}  # what is stored is the other network's memory
+    central_q = look(setup, params["central_agents"], fresh)[0]
+    old_central_q, _, old_central_next, _ = look(setup, target["central_agents"], fresh)
     y = reward + hp.gamma * goes_on * central(target["central"], of(old_central_next, next_action), next_s)
     q_hat = central(params["central"], of(central_q, action), s)
     q_tot = monotone(params["mixer"], chosen, s)

@@ -10,12 +10,14 @@ from jaxmarl_envs import EnvSpec, pytree_dataclass, restart, transition
 from jaxmarl_suite.algorithms import Context
 
 
-def context(config: Any, env: Any, *, clock: int = 0, horizon: int = 10, env_params: Any = None) -> Context:
+def context(
+    config: Any, env: Any, *, clock: int = 0, horizon: int = 10, env_params: Any = None, data: Any = None
+) -> Context:
     """One lane's context: the config's floats as arrays."""
     return Context(
         hp=jax.tree.map(jnp.float32, config),
         env_params=jax.tree.map(jnp.asarray, env.default_params if env_params is None else env_params),
-        data=None,
+        data=data,
         clock=jnp.int32(clock),
         horizon=jnp.int32(horizon),
     )

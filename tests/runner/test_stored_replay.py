@@ -14,7 +14,7 @@ import pytest
 from jaxmarl_suite import algorithms
 from jaxmarl_suite.cli import main
 from jaxmarl_suite.replay import read_vault, write_vault
-from jaxmarl_suite.runner import Experiment, TrainOptions, choose_wave, record, resume, run
+from jaxmarl_suite.runner import Experiment, TrainOptions, choose_wave, record, restore_policies, resume, run
 
 SIZES = {"num_envs": 4, "rollout_length": 3, "capacity": 10, "batch_size": 4, "learning_starts": 4, "width": 4}
 OPTIONS: dict[str, Any] = {"evaluations": 2, "eval_episodes": 2, "absolute_episodes": 0, "log_rows": 4}
@@ -46,15 +46,17 @@ def test_items_are_whole_and_in_order(recorded: tuple[Path, Path]) -> None:
     assert dataset.about["env"] == "matrix/two-step"
     assert dataset.about["seed"] == 1
     assert dataset.items["action"].shape == (10, 3, 2)
-    # 4 updates of 4 sequences into 10 places: the oldest 6 are gone, and the two rows of one environment follow each
-    # other, so the ring was unrolled where it wraps.
     first, later = dataset.items["obs"], dataset.items["next_obs"]
     ended = dataset.items["terminated"]
     inside = ~ended[:, :-1]
     np.testing.assert_array_equal(later[:, :-1][inside], first[:, 1:][inside])
-    for item in range(6):  # item + 4 is the same environment one update later
-        if not ended[item, -1]:
-            np.testing.assert_array_equal(later[item, -1], first[item + 4, 0])
+    # 4 updates of 4 sequences into 10 places: the oldest 6 are gone, and the next one would go to place 6.
+    (trained,) = restore_policies(recorded[0])
+    ring = trained.state.replay.experience.steps
+    order = (np.arange(10) + 6) % 10
+    for name in ("obs", "action", "reward"):
+        np.testing.assert_array_equal(dataset.items[name], np.asarray(getattr(ring, name))[1, 0, order])
+    assert len({item.tobytes() for item in np.concatenate([dataset.items["action"], first[..., 0]], -1)}) > 5
 
 
 def test_others_learn_from_it_and_never_play(recorded: tuple[Path, Path], tmp_path: Path) -> None:
@@ -132,3 +134,16 @@ def test_data_of_another_shape_is_refused(recorded: tuple[Path, Path], tmp_path:
     write_vault(tmp_path / "other", changed, dataset.about)
     with pytest.raises(ValueError, match=r"has float32 .* for 'obs', 'matrix/two-step' needs float32"):
         experiment("vdn", data=str(tmp_path / "other")).groups()
+
+
+def test_data_of_other_options_is_refused(recorded: tuple[Path, Path], tmp_path: Path) -> None:
+    dataset = read_vault(recorded[1])
+    assert dataset.about["env_options"] == {}
+    write_vault(tmp_path / "other", dataset.items, {**dataset.about, "env_options": {"seed": 3}})
+    with pytest.raises(ValueError, match=r"is of 'matrix/two-step' with options {'seed': 3}, got {}"):
+        experiment("vdn", data=str(tmp_path / "other")).groups()
+
+
+def test_data_is_not_drawn_by_priority(recorded: tuple[Path, Path]) -> None:
+    with pytest.raises(ValueError, match="drawn uniformly, which prioritised=True does not allow"):
+        experiment("vdn", changes={"prioritised": True}, data=str(recorded[1])).groups()

@@ -123,6 +123,12 @@ def test_igm_complete_holds_every_target(seed):
     assert fit.greedy == tuple(np.unravel_index(y.argmax(), y.shape))
 
 
+def test_igm_complete_holds_what_the_data_do_not_show():
+    y = np.array([[8.0, 1.0], [0.0, 2.0]])
+    fit = igm_complete(y, [[0.0, 0.5], [0.25, 0.25]])
+    np.testing.assert_array_equal(fit.total, y)
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_igm_complete_with_a_given_greedy_action(seed):
     """Against the quadratic program: Q_tot nowhere above its value at the greedy action."""
