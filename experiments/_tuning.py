@@ -59,8 +59,11 @@ class Search:
 
 
 def search(searches: Sequence[Search], path: Path, folder: Path, *, fresh: bool = False) -> None:
-    """Trains the sweeps and writes every method's best point to `path`. Of equal points the first of the grid counts."""
-    found = {}
+    """Trains the sweeps and writes every method's best point to `path`. Of equal points the first of the grid counts.
+
+    Groups that are in the file and not searched now stay.
+    """
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for group in searches:
         points, everything = {}, []
         for method in group.methods:
