@@ -45,32 +45,6 @@ def wins(runs: Mapping[str, analysis.Run], prefix: str) -> str:
     return markdown_table(header, rows)
 
 
-def best_point(run: analysis.Run) -> dict[str, Any]:
-    """The grid point with the highest late win rate; of equal ones the first."""
-    return dict(run.lanes[run.lane_indices(max(run.points, key=lambda point: late_wins(run, point)))[0]].overrides)
-
-
-def late_wins(run: analysis.Run, point: int) -> float:
-    """Mean over a point's seeds and the last two evaluations."""
-    return float(run.curve("win", point=point).values[:, -2:].mean())
-
-
-def tuning(runs: Mapping[str, analysis.Run]) -> str:
-    """Every method's grid: win rate at each point, the chosen one in bold."""
-    rows = []
-    for name in presets.HALLWAY_METHODS:
-        run = runs[f"tuning-{name}"]
-        best, cells = best_point(run), []
-        for point in run.points:
-            overrides = dict(run.lanes[run.lane_indices(point)[0]].overrides)
-            setting = ", ".join(f"{value:g}" for value in overrides.values())
-            text = f"{setting}: {late_wins(run, point):.2f}"
-            cells.append(f"**{text}**" if overrides == best else text)
-        fields = " and ".join(field.replace("_", " ") for field in presets.HALLWAY_GRIDS[name])
-        rows.append([name.upper(), fields, *cells])
-    return markdown_table(["method", "fields", "1", "2", "3", "4"], rows)
-
-
 def _estimate(values: Any) -> str:
     estimate = analysis.bootstrap_estimate([values])
     return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
