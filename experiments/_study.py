@@ -113,3 +113,9 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Rows as a markdown table; the first column left-aligned, the others right."""
     lines = ["| " + " | ".join(header) + " |", "|" + " :-- |" + " --: |" * (len(header) - 1)]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def fraction(count: int, total: int) -> str:
+    """`k/n [low, high]` with an exact (Clopper-Pearson) 95 % interval."""
+    estimate = analysis.fraction_estimate(count, total)
+    return f"{count}/{total} [{estimate.low:.2f}, {estimate.high:.2f}]"

@@ -59,8 +59,11 @@ class Search:
 
 
 def search(searches: Sequence[Search], path: Path, folder: Path, *, fresh: bool = False) -> None:
-    """Trains the sweeps and writes every method's best point to `path`. Of equal points the first of the grid counts."""
-    found = {}
+    """Trains the sweeps and writes every method's best point to `path`. Of equal points the first of the grid counts.
+
+    Groups that are in the file and not searched now stay.
+    """
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for group in searches:
         points, everything = {}, []
         for method in group.methods:
@@ -95,14 +98,16 @@ def tuned(path: Path, group: str, method: str) -> dict[str, float]:
 
 
 def tuned_table(path: Path) -> str:
-    """The chosen settings and their scores, with the size of the search."""
-    header, rows, notes = [], [], []
+    """For each group a table of the chosen settings and their scores, with the size of the search."""
+    parts = []
     for group, content in json.loads(path.read_text(encoding="utf-8")).items():
+        games = max(map(len, content["env_grid"].values()), default=1)
+        lanes = len(content["tasks"]) * content["seeds"] * games
+        header, rows = [f"`{group}`"], []
         for method, best in content["methods"].items():
+            header = [f"`{group}`", *best["settings"], "score", "points", "trainings a point", "steps of each"]
             settings = [f"{value:g}" for value in best["settings"].values()]
-            lanes = len(content["tasks"]) * content["seeds"] * max(map(len, content["env_grid"].values()), default=1)
             size = [str(len(best["points"])), str(lanes), f"{content['steps']:,}"]
-            rows.append([f"{group}, {method}", *settings, " / ".join(f"{s:.2f}" for s in best["score"]), *size])
-            header = ["group, method", *best["settings"], "score", "points", "trainings a point", "steps of each"]
-        notes.append(f"`{group}`: {content['provenance']}")
-    return "\n\n".join([markdown_table(header, rows), *notes])
+            rows.append([method, *settings, " / ".join(f"{s:.2f}" for s in best["score"]), *size])
+        parts += [markdown_table(header, rows), content["provenance"]]
+    return "\n\n".join(parts)

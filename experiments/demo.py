@@ -30,14 +30,14 @@ class Options:
 
 def main(options: Options) -> None:
     started = time.perf_counter()
-    train = TrainOptions(total_steps=STEPS, seeds=options.seeds, evaluations=40)
-    presets = [Preset(name, name, options.env, settings_of(name), options=train) for name in ALGORITHMS]
+    train = TrainOptions(total_steps=STEPS["named"], seeds=options.seeds, evaluations=40)
+    presets = [Preset(name, name, options.env, settings_of(name, "named"), options=train) for name in ALGORITHMS]
     runs = list(train_all(presets, options.runs, fresh=options.fresh).values())
     figure = analysis.plot(runs, options.runs / "curves.png")
     table = analysis.table(runs)
     (options.runs / "table.md").write_text(table + "\n", encoding="utf-8")
     if options.readme is not None:
-        note = f"{options.seeds} seeds, {STEPS:,} environment steps each; {provenance(runs)}"
+        note = f"{options.seeds} seeds, {STEPS['named']:,} environment steps each; {provenance(runs)}"
         analysis.update_section(options.readme, "table:demo", f"{table}\n\n{note}")
         analysis.plot(runs, options.readme.parent / "docs" / "images" / "climbing.png")
     print()

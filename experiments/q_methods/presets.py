@@ -1,9 +1,11 @@
 """The runs of the study, as typed presets."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from experiments._study import Preset
+from experiments._tuning import Search, tuned
 from jaxmarl_suite.runner import TrainOptions
 
 Q_METHODS = ("iql", "vdn", "qmix", "cw-qmix", "ow-qmix", "qplex", "qtran")
@@ -27,9 +29,9 @@ GAME_PPO: Mapping[str, Any] = {"num_envs": 32, "rollout_length": 2}
 HALLWAY = "hallway/4-4"
 HALLWAY_METHODS = (*Q_METHODS, *PPO_METHODS)
 HALLWAY_SEEDS = 12
-HALLWAY_STEPS = 150_000
-TUNING_SEEDS = 3
-TUNING_STEPS = 60_000
+HALLWAY_STEPS = 400_000
+TUNING_STEPS = 300_000
+HALLWAY_OPTIONS = {"clock": True}
 HALLWAY_Q: Mapping[str, Any] = {
     "num_envs": 32,
     "rollout_length": 8,
@@ -45,10 +47,10 @@ HALLWAY_OWN: Mapping[str, Mapping[str, Any]] = {
 """Smaller mixers than by default, to save time; QPLEX's is its authors' for micromanagement."""
 HALLWAY_PPO: Mapping[str, Any] = {"num_envs": 64, "rollout_length": 16, "epochs": 4}
 HALLWAY_GRIDS: Mapping[str, Mapping[str, tuple[float, ...]]] = {
-    **{name: {"learning_rate": (5e-4, 2e-3), "epsilon_end": (0.05, 0.2)} for name in Q_METHODS},
-    **{name: {"learning_rate": (1e-3, 3e-3), "entropy": (0.1, 0.4)} for name in PPO_METHODS},
+    "Q-learning": {"learning_rate": (5e-4, 2e-3), "gamma": (0.9, 0.99), "epsilon_end": (0.05, 0.2)},
+    "PPO": {"learning_rate": (1e-3, 3e-3), "gamma": (0.9, 0.99), "entropy": (0.1, 0.4)},
 }
-"""Four points a method, tried on other seeds than those reported."""
+TUNED = Path(__file__).with_name("tuned.json")
 
 SMAX = "smax/3m"
 SMAX_METHODS = ("qmix", "mappo")
@@ -68,8 +70,13 @@ SMAX_Q: Mapping[str, Any] = {
 SMAX_PPO: Mapping[str, Any] = {"num_envs": 32, "rollout_length": 32, "epochs": 4, "minibatches": 2}
 
 
+def group_of(name: str) -> str:
+    """Which grid a method is searched on."""
+    return "Q-learning" if name in Q_METHODS else "PPO"
+
+
 def hallway_settings(name: str) -> dict[str, Any]:
-    """A method's settings on hallway before tuning."""
+    """A method's settings on hallway that were not searched."""
     return {**HALLWAY_Q, **HALLWAY_OWN.get(name, {})} if name in Q_METHODS else dict(HALLWAY_PPO)
 
 
@@ -83,26 +90,24 @@ def game_runs() -> list[Preset]:
     ]
 
 
-def tuning_runs() -> list[Preset]:
-    """Four settings of every method on hallway, on seeds that are not reported."""
-    options = TrainOptions(
-        total_steps=TUNING_STEPS, seeds=TUNING_SEEDS, first_seed=1000, evaluations=4, absolute_episodes=0
-    )
+def searches() -> list[Search]:
+    """Eight points a method on hallway, three seeds each that are not reported."""
+    options = TrainOptions(total_steps=TUNING_STEPS, seeds=3, first_seed=1000, evaluations=6, absolute_episodes=0)
     return [
-        Preset(
-            f"tuning-{name}",
-            name,
-            HALLWAY,
-            hallway_settings(name),
-            env_options={"clock": True},
-            grid={field: list(values) for field, values in HALLWAY_GRIDS[name].items()},
-            options=options,
+        Search(
+            group,
+            [HALLWAY],
+            {name: hallway_settings(name) for name in HALLWAY_METHODS if group_of(name) == group},
+            grid,
+            lambda run: run.curve("win").values[None, :, -2:].mean(-1),
+            options,
+            HALLWAY_OPTIONS,
         )
-        for name in HALLWAY_METHODS
+        for group, grid in HALLWAY_GRIDS.items()
     ]
 
 
-def hallway_runs(chosen: Mapping[str, Mapping[str, Any]]) -> list[Preset]:
+def hallway_runs() -> list[Preset]:
     """All methods on hallway with the settings chosen for each."""
     options = TrainOptions(total_steps=HALLWAY_STEPS, seeds=HALLWAY_SEEDS, evaluations=20, absolute_episodes=0)
     return [
@@ -110,8 +115,8 @@ def hallway_runs(chosen: Mapping[str, Mapping[str, Any]]) -> list[Preset]:
             f"hallway-{name}",
             name,
             HALLWAY,
-            {**hallway_settings(name), **chosen[name]},
-            env_options={"clock": True},
+            hallway_settings(name) | tuned(TUNED, group_of(name), name),
+            env_options=HALLWAY_OPTIONS,
             options=options,
         )
         for name in HALLWAY_METHODS

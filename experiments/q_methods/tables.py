@@ -5,22 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments._study import markdown_table
+from experiments._study import fraction, markdown_table
 from experiments.q_methods import presets
 from jaxmarl_suite import analysis
 
-LABELS = {
-    "iql": "IQL",
-    "vdn": "VDN",
-    "qmix": "QMIX",
-    "cw-qmix": "CW-QMIX",
-    "ow-qmix": "OW-QMIX",
-    "qplex": "QPLEX",
-    "qtran": "QTRAN",
-    "mappo": "MAPPO",
-    "ippo": "IPPO",
-    "tad-ppo": "TAD-PPO",
-}
 TOLERANCE = 0.01
 LATE = 5
 """Evaluations at the end that are averaged for a seed's late win rate."""
@@ -35,9 +23,8 @@ def games(runs: Mapping[str, analysis.Run]) -> str:
             run = runs[f"{game}-{name}"]
             returns = run.curve().values[:, -1]
             solved = int((returns >= run.optimum - TOLERANCE).sum())
-            estimate = analysis.fraction_estimate(solved, len(returns))
-            cells.append(f"{solved}/{len(returns)} [{estimate.low:.2f}, {estimate.high:.2f}]; {returns.mean():.2f}")
-        rows.append([LABELS[name], *cells])
+            cells.append(f"{fraction(solved, len(returns))}; {returns.mean():.2f}")
+        rows.append([name.upper(), *cells])
     header = ["method", *(f"{game} ({runs[f'{game}-vdn'].optimum[0]:g})" for game in presets.GAMES)]
     return markdown_table(header, rows)
 
@@ -50,38 +37,12 @@ def wins(runs: Mapping[str, analysis.Run], prefix: str) -> str:
         late = rates[:, -LATE:].mean(axis=1)
         absolute = run.absolute("win")
         best = [] if np.isnan(absolute).any() else [_estimate(absolute)]
-        label = LABELS[name.removeprefix(prefix)]
+        label = name.removeprefix(prefix).upper()
         extremes = f"{late.min():.2f} to {late.max():.2f}"
         rows.append([label, _estimate(rates[:, -1]), _estimate(late), extremes, str(len(rates)), *best])
     header = ["method", "at the end", f"mean of the last {LATE}", "its range over seeds", "seeds", "best policy"]
     header = header[: len(rows[0])]  # not all runs measure their best policy again
     return markdown_table(header, rows)
-
-
-def best_point(run: analysis.Run) -> dict[str, Any]:
-    """The grid point with the highest late win rate; of equal ones the first."""
-    return dict(run.lanes[run.lane_indices(max(run.points, key=lambda point: late_wins(run, point)))[0]].overrides)
-
-
-def late_wins(run: analysis.Run, point: int) -> float:
-    """Mean over a point's seeds and the last two evaluations."""
-    return float(run.curve("win", point=point).values[:, -2:].mean())
-
-
-def tuning(runs: Mapping[str, analysis.Run]) -> str:
-    """Every method's grid: win rate at each point, the chosen one in bold."""
-    rows = []
-    for name in presets.HALLWAY_METHODS:
-        run = runs[f"tuning-{name}"]
-        best, cells = best_point(run), []
-        for point in run.points:
-            overrides = dict(run.lanes[run.lane_indices(point)[0]].overrides)
-            setting = ", ".join(f"{value:g}" for value in overrides.values())
-            text = f"{setting}: {late_wins(run, point):.2f}"
-            cells.append(f"**{text}**" if overrides == best else text)
-        fields = " and ".join(field.replace("_", " ") for field in presets.HALLWAY_GRIDS[name])
-        rows.append([LABELS[name], fields, *cells])
-    return markdown_table(["method", "fields", "1", "2", "3", "4"], rows)
 
 
 def _estimate(values: Any) -> str:

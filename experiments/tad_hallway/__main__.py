@@ -1,6 +1,5 @@
 """`python -m experiments.tad_hallway`: trains what is missing, then rewrites the README's tables and figures."""
 
-import collections
 import dataclasses
 import itertools
 import json
@@ -27,6 +26,8 @@ class Options:
     """Train everything anew."""
     search: bool = False
     """Search the settings of every method and write them to tuned.json; nothing else."""
+    parts: tuple[str, ...] = ("partial", "observed")
+    """What to train, or to search for."""
 
 
 def win_rate(run: analysis.Run, metric: str = "win") -> str:
@@ -56,41 +57,61 @@ def imitation_table(runs: dict[str, analysis.Run]) -> str:
 
 def search_table() -> str:
     """For each discount and bonus the best win rate over step sizes and clips, of those that the search tried."""
-    columns = list(itertools.product(presets.GRID["gamma"], presets.GRID["entropy"]))
+    columns = sorted(
+        set(itertools.chain(*(itertools.product(g["gamma"], g["entropy"]) for g in presets.GRIDS.values())))
+    )
     rows = []
     for group, content in json.loads(presets.TUNED.read_text(encoding="utf-8")).items():
         for method, found in content["methods"].items():
-            best: dict[tuple[float, float], float] = collections.defaultdict(float)
+            best: dict[tuple[float, float], float] = {}
             for point in found["points"]:
                 column = point["settings"]["gamma"], point["settings"]["entropy"]
-                best[column] = max(best[column], *point["score"])
-            rows.append([f"{group}, {method}", *(f"{best[column]:.2f}" for column in columns)])
+                best[column] = max(best.get(column, 0.0), *point["score"])
+            rows.append([f"{group}, {method}", *(f"{best[c]:.2f}" if c in best else "–" for c in columns)])
     return markdown_table(["group, method", *(f"γ {g:g}, entropy {e:g}" for g, e in columns)], rows)
 
 
-def main(options: Options) -> None:
-    if options.search:
-        search(presets.searches(), presets.TUNED, options.runs, fresh=options.fresh)
-        return
-    partial = train_all(presets.partial_runs(), options.runs, fresh=options.fresh)
-    observed = train_all(presets.observed_runs(), options.runs, fresh=options.fresh)
-    imitation = train_all(presets.imitation_runs(), options.runs, fresh=options.fresh)
-    readme = FOLDER / "README.md"
-    sections = {
-        "observed": (table(observed, "observed", presets.OBSERVED), observed),
-        "partial": (table(partial, "partial", presets.PARTIAL), partial),
-        "imitation": (imitation_table(partial | imitation), imitation),
+def partial(options: Options) -> dict[str, str]:
+    """Tables of the partially observed task; draws its figure."""
+    runs = train_all(presets.partial_runs(), options.runs, fresh=options.fresh)
+    imitation = runs | train_all(presets.imitation_runs(), options.runs, fresh=options.fresh)
+    draw(runs, "partial", "Hallway, own cell and the clock seen")
+    return {
+        "table:partial": f"{table(runs, 'partial', presets.PARTIAL)}\n\n{provenance(list(runs.values()))}",
+        "table:imitation": f"{imitation_table(imitation)}\n\n{provenance(list(imitation.values()))}",
     }
+
+
+def observed(options: Options) -> dict[str, str]:
+    """Table of the fully observed task; draws its figure."""
+    runs = train_all(presets.observed_runs(), options.runs, fresh=options.fresh)
+    draw(runs, "observed", "Hallway, all cells and the clock seen")
+    return {"table:observed": f"{table(runs, 'observed', presets.OBSERVED)}\n\n{provenance(list(runs.values()))}"}
+
+
+def draw(runs: dict[str, analysis.Run], name: str, title: str) -> None:
+    named = [dataclasses.replace(run, env_options={}) for run in runs.values()]  # the title says them
+    analysis.plot(named, FOLDER / f"{name}.png", metric="win", title=title)
+
+
+PARTS = {"partial": partial, "observed": observed}
+"""What a part is called, and what makes its README sections."""
+
+
+def main(options: Options) -> None:
+    unknown = set(options.parts) - set(PARTS)
+    if unknown:
+        raise SystemExit(f"unknown parts {', '.join(sorted(unknown))}; accepted: {', '.join(PARTS)}")
+    if options.search:
+        wanted = [group for group in presets.searches() if group.group in options.parts]
+        search(wanted, presets.TUNED, options.runs, fresh=options.fresh)
+        return
+    readme = FOLDER / "README.md"
     analysis.update_section(readme, "table:tuned", tuned_table(presets.TUNED))
     analysis.update_section(readme, "table:search", search_table())
-    for name, (markdown, runs) in sections.items():
-        analysis.update_section(readme, f"table:{name}", f"{markdown}\n\n{provenance(list(runs.values()))}")
-    for name, found, title in (
-        ("observed", observed, "Hallway, all cells and the clock seen"),
-        ("partial", partial, "Hallway, own cell and the clock seen"),
-    ):
-        named = [dataclasses.replace(run, env_options={}) for run in found.values()]  # the title says them
-        analysis.plot(named, FOLDER / f"{name}.png", metric="win", title=title)
+    for part in options.parts:
+        for name, markdown in PARTS[part](options).items():
+            analysis.update_section(readme, name, markdown)
     print(readme.read_text(encoding="utf-8"))
 
 

@@ -16,7 +16,12 @@ PARTIAL = {"4-4": 400_000, "6-6": 400_000}
 """Maps on which agents see their own cell and the clock."""
 ENV_OPTIONS = {"observed": {"clock": True, "observe_state": True}, "partial": {"clock": True}}
 SHARED = {"num_envs": 64, "rollout_length": 16, "epochs": 4, "critic_learning_rate": 3e-3}
-GRID = {"learning_rate": [1e-3, 3e-3], "clip": [0.1, 0.2], "gamma": [0.9, 0.99], "entropy": [0.05, 0.4]}
+GRIDS = {
+    "partial": {"learning_rate": [3e-3], "clip": [0.1, 0.2], "gamma": [0.9, 0.99], "entropy": [0.4, 0.8]},
+    "observed": {"learning_rate": [1e-3, 3e-3], "clip": [0.1, 0.2], "gamma": [0.9, 0.99], "entropy": [0.05, 0.4]},
+}
+SEARCHED = {"partial": (PARTIAL, 4), "observed": ({"2-6-10": 150_000}, 3)}
+"""For each group maps with environment steps, and seeds of each."""
 
 
 def fixed(group: str, algorithm: str, teacher_context: str | None = None) -> dict[str, Any]:
@@ -28,18 +33,25 @@ def fixed(group: str, algorithm: str, teacher_context: str | None = None) -> dic
 
 
 def searches() -> list[Search]:
-    """Sixteen points a method, three seeds each, on one map a group."""
+    """The same points for every method, on seeds from 1000 on."""
     return [
         Search(
             group,
-            [f"hallway/{lengths}"],
+            [f"hallway/{lengths}" for lengths in maps],
             {algorithm: fixed(group, algorithm) for algorithm in ALGORITHMS},
-            GRID,
+            GRIDS[group],
             lambda run: run.curve("win").values[None, :, -1],
-            TrainOptions(total_steps=steps, seeds=3, first_seed=1000, evaluations=4, absolute_episodes=0, log_rows=10),
+            TrainOptions(
+                total_steps=max(maps.values()),
+                seeds=seeds,
+                first_seed=1000,
+                evaluations=4,
+                absolute_episodes=0,
+                log_rows=10,
+            ),
             ENV_OPTIONS[group],
         )
-        for group, lengths, steps in (("partial", "4-4", 200_000), ("observed", "2-6-10", 150_000))
+        for group, (maps, seeds) in SEARCHED.items()
     ]
 
 

@@ -1,17 +1,20 @@
 """`python -m experiments.tad_matrix_games`: trains what is missing, then rewrites the README's tables and the figure."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import tyro
 
-from experiments._study import markdown_table, provenance, train_all
+from experiments._study import Preset, markdown_table, provenance, train_all
+from experiments._tuning import search, tuned_table
 from experiments.tad_matrix_games import presets
+from experiments.tad_matrix_games.presets import solved
 from jaxmarl_suite import analysis
 
 FOLDER = Path(__file__).parent
-TOLERANCE = 0.01
 METHODS = (
     ("tad-ppo", "return"),
     ("tad-ppo", "teacher/return"),
@@ -30,16 +33,13 @@ class Options:
     """Where run folders lie; finished ones are used as they are."""
     fresh: bool = False
     """Train everything anew."""
+    search: bool = False
+    """Search the settings of every method and write them to tuned.json; nothing else."""
 
 
 def final(run: analysis.Run, metric: str = "return") -> np.ndarray:
     """[L] values of the last evaluation."""
     return run.curve(metric).values[:, -1]
-
-
-def solved(run: analysis.Run, metric: str = "return") -> np.ndarray:
-    """[L] whether a lane ends within the tolerance of its optimum."""
-    return final(run, metric) >= run.optimum - TOLERANCE
 
 
 def fraction(flags: np.ndarray) -> str:
@@ -48,14 +48,13 @@ def fraction(flags: np.ndarray) -> str:
     return f"{int(flags.sum())}/{len(flags)} [{estimate.low:.2f}, {estimate.high:.2f}]"
 
 
-def main_table(runs: dict[str, analysis.Run]) -> str:
+def named_table(runs: dict[str, analysis.Run], group: str) -> str:
     header = ["game (optimum)", *LABELS]
     rows = []
     for game in presets.GAMES:
-        tad = runs[f"{game}-tad-ppo"]
-        cells = [f"{game} ({tad.optimum[0]:g})"]
+        cells = [f"{game} ({runs[f'{group}-{game}-tad-ppo'].optimum[0]:g})"]
         for name, metric in METHODS:
-            run = runs[f"{game}-{name}"]
+            run = runs[f"{group}-{game}-{name}"]
             cells.append(f"{fraction(solved(run, metric))}; {final(run, metric).mean():.2f}")
         rows.append(cells)
     return markdown_table(header, rows)
@@ -73,7 +72,7 @@ def random_table(runs: dict[str, analysis.Run]) -> str:
 def gap_table(runs: dict[str, analysis.Run]) -> str:
     rows = []
     for game in (*presets.GAMES, *presets.OTHER_GAMES):
-        tad, mappo = runs[f"{game}-tad-ppo"], runs[f"{game}-mappo"]
+        tad, mappo = (runs[f"{presets.group_of(game)}-{game}-{name}"] for name in ("tad-ppo", "mappo"))
         student, teacher = final(tad), final(tad, "teacher/return")
         rows.append(
             [
@@ -105,23 +104,24 @@ def entropy_table(runs: dict[str, analysis.Run]) -> str:
 
 
 def main(options: Options) -> None:
-    groups = {
-        "main": presets.main_runs(),
-        "random": presets.random_runs(),
-        "gap": presets.other_runs(),
-        "entropy": presets.entropy_runs(),
+    if options.search:
+        search(presets.searches(), presets.TUNED, options.runs, fresh=options.fresh)
+        return
+    groups: dict[str, tuple[list[Preset], Callable[[dict[str, analysis.Run]], str]]] = {
+        "common": (presets.named_runs("common"), functools.partial(named_table, group="common")),
+        "named": (presets.named_runs("named"), functools.partial(named_table, group="named")),
+        "random": (presets.random_runs(), random_table),
+        "gap": (presets.other_runs(), gap_table),
+        "entropy": (presets.entropy_runs(), entropy_table),
     }
-    runs: dict[str, analysis.Run] = {}
-    notes = {}
-    for name, group in groups.items():
-        found = train_all(group, options.runs, fresh=options.fresh)
-        runs |= found
-        notes[name] = provenance(list(found.values()))
     readme = FOLDER / "README.md"
-    tables = {"main": main_table, "random": random_table, "gap": gap_table, "entropy": entropy_table}
-    for name, make in tables.items():
-        analysis.update_section(readme, f"table:{name}", f"{make(runs)}\n\n{notes[name]}")
-    curves = [runs[f"{game}-{algorithm}"] for game in presets.TRAPS for algorithm in presets.ALGORITHMS]
+    analysis.update_section(readme, "table:tuned", tuned_table(presets.TUNED))
+    runs: dict[str, analysis.Run] = {}
+    for name, (wanted, table) in groups.items():
+        found = train_all(wanted, options.runs, fresh=options.fresh)
+        runs |= found
+        analysis.update_section(readme, f"table:{name}", f"{table(runs)}\n\n{provenance(list(found.values()))}")
+    curves = [runs[f"named-{game}-{algorithm}"] for game in presets.TRAPS for algorithm in presets.ALGORITHMS]
     analysis.plot(curves, FOLDER / "curves.png", title="Four matrix games that mislead decentralised policies")
     print(readme.read_text(encoding="utf-8"))
 

@@ -7,10 +7,9 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments._study import markdown_table, provenance, train_all
+from experiments._study import fraction, markdown_table, provenance, train_all
 from experiments.value_factorization import presets
 from experiments.value_factorization.deep_figure import draw
-from experiments.value_factorization.tabular_tables import fraction
 from jaxmarl_suite.analysis import Run
 from jaxmarl_suite.theory import FactorizedDescent
 
@@ -20,17 +19,10 @@ GROWTH = (15, 25)
 """Target copies between which growth is measured."""
 BAND = (80.0, 120.0)
 """What counts as near Q* = 100."""
-LABELS = {
-    "iql": "IQL",
-    "vdn": "VDN",
-    "qmix": "QMIX",
-    "cw-qmix": "CW-QMIX",
-    "ow-qmix": "OW-QMIX",
-    "qplex": "QPLEX",
-    "qplex-slow": "QPLEX, 100 gradient steps of 0.0003 a copy",
+VARIANTS = {
+    "qplex-coarse": "QPLEX, coarse fit",
     "qplex-flows": "QPLEX, gradient of A flows",
-    "qtran": "QTRAN",
-    "vdn-on-policy": "VDN, ε = 0.05, step size 0.001",
+    "vdn-on-policy": "VDN, ε = 0.05",
 }
 TOLERANCE = 0.01
 
@@ -53,9 +45,14 @@ def sections(runs_folder: Path, folder: Path, *, fresh: bool = False) -> dict[st
         runs = train_all(wanted, runs_folder, fresh=fresh)
         result[f"table:{name}"] = f"{make(runs)}\n\n{provenance(list(runs.values()))}"
         if name == "deep-mmdp":
-            draw(folder / "deep.png", {key.removeprefix("mmdp-"): by_copy(run) for key, run in runs.items()}, LABELS)
+            draw(folder / "deep.png", {key.removeprefix("mmdp-"): by_copy(run) for key, run in runs.items()}, label)
     result["table:deep-mixer"] = mixer_table()
     return result
+
+
+def label(name: str) -> str:
+    """A method's or variant's name as it is shown."""
+    return VARIANTS.get(name, name.upper())
 
 
 def mixer_table(num_seeds: int = 100, steps: int = 5_000) -> str:
@@ -97,9 +94,9 @@ def mmdp_table(runs: dict[str, Run]) -> str:
         values = by_copy(run)
         shown = [spread(values[:, k - 1]) if k <= values.shape[1] else "–" for k in SHOWN] + [spread(values[:, -1])]
         within = (values[:, -1] >= BAND[0]) & (values[:, -1] <= BAND[1])
-        label = LABELS[name.removeprefix("mmdp-")] + f" ({values.shape[1]} copies)"
+        method = f"{label(name.removeprefix('mmdp-'))} ({values.shape[1]} copies)"
         returns = run.curve().values[:, -1]
-        rows.append([label, *shown, spread(growth(values)), f"{int(within.sum())}/{len(within)}", spread(returns)])
+        rows.append([method, *shown, spread(growth(values)), f"{int(within.sum())}/{len(within)}", spread(returns)])
     header = ["method", *(f"after {k}" for k in SHOWN), "at the end", "growth a copy", "80 to 120", "greedy return"]
     return markdown_table(header, rows)
 
@@ -109,7 +106,7 @@ def games_table(runs: dict[str, Run]) -> str:
     rows = []
     for name in names:
         cells = [outcome(runs[f"{game}-{name}"]) for game in presets.GAMES]
-        rows.append([LABELS[name], *cells])
+        rows.append([label(name), *cells])
     header = ["method", *(f"{game} ({runs[f'{game}-vdn'].optimum[0]:g})" for game in presets.GAMES)]
     return markdown_table(header, rows)
 
@@ -118,7 +115,7 @@ def two_step_table(runs: dict[str, Run]) -> str:
     rows = []
     for method in presets.TWO_STEP_METHODS:
         run = runs[f"two-step-{method}"]
-        rows.append([LABELS[method], outcome(run), tally(run.curve().values[:, -1])])
+        rows.append([label(method), outcome(run), tally(run.curve().values[:, -1])])
     return markdown_table(["method", "two-step (8)", "greedy returns (seeds)"], rows)
 
 

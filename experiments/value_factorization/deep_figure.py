@@ -1,6 +1,6 @@
 """The figure of the deep part: |Q_tot| over target copies on the divergence MMDP."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,11 @@ NOTE = (
     "Black dashes: the linear class, fitted exactly. Dots: Q* = 100."
 )
 FIRST, TOP = 0.8, 3e6
-SHOWN_COPIES = 200
-LOOKS: Mapping[str, dict[str, Any]] = {"qplex-slow": {"dashes": (0, (3, 1.5)), "shade": 0.35}}
+LOOKS: Mapping[str, dict[str, Any]] = {"qplex-coarse": {"dashes": (0, (3, 1.5)), "shade": 0.35}}
 
 
-def draw(path: Path, curves: Mapping[str, NDArray[np.float64]], labels: Mapping[str, str]) -> None:
-    """Writes the figure to `path`; `curves` [L, K] by method, "vdn-on-policy" on its own."""
+def draw(path: Path, curves: Mapping[str, NDArray[np.float64]], label: Callable[[str], str]) -> None:
+    """Writes the figure to `path`; `curves` [L, K] by method, "vdn-on-policy" on its own, shown as `label` says."""
     with matplotlib.rc_context(style.RC):
         figure = Figure(figsize=(11, 4.8), dpi=160)
         FigureCanvasAgg(figure)
@@ -37,12 +36,12 @@ def draw(path: Path, curves: Mapping[str, NDArray[np.float64]], labels: Mapping[
         left, right = (figure.add_subplot(grid[i]) for i in range(2))
         uniform = {name: values for name, values in curves.items() if name != "vdn-on-policy"}
         _title(left, "Seven methods", f"uniform data, γ = {GAMMA}")
-        end = SHOWN_COPIES
+        end = min(values.shape[1] for values in uniform.values())
         exact = _exact_linear(end)
         left.plot(np.arange(1, end + 1), exact, color=style.INK, lw=1.1, ls=(0, (4, 2)), zorder=4)
         for name, values in uniform.items():
             _band(left, name, values[:, :end], **LOOKS.get(name, {}))
-        _labels(left, {labels[name]: (name, values) for name, values in uniform.items()}, end)
+        _labels(left, {label(name): (name, values) for name, values in uniform.items()}, end)
         _title(right, "VDN and its data", f"uniform, or ε = 0.05 on its own policy, γ = {GAMMA}")
         longest = curves["vdn-on-policy"].shape[1]
         _band(right, "vdn", curves["vdn"])

@@ -3,9 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from experiments._study import markdown_table
+from experiments._study import fraction, markdown_table
 from experiments.value_factorization import tabular
-from jaxmarl_suite import analysis
 
 METHODS = {
     "qmix": "QMIX",
@@ -22,12 +21,6 @@ def number(value: float) -> str:
 def matrix(table: Sequence[Sequence[float]], digits: int = 3) -> str:
     """Rows joined by semicolons; without trailing or negative zeros."""
     return "; ".join(" ".join(f"{round(x, digits) + 0.0:g}" for x in row) for row in table)
-
-
-def fraction(count: int, total: int) -> str:
-    """`k/n [low, high]`, exact 95 % interval."""
-    estimate = analysis.fraction_estimate(count, total)
-    return f"{count}/{total} [{estimate.low:.2f}, {estimate.high:.2f}]"
 
 
 def gamma_table(rows: Sequence[tabular.GammaRow]) -> str:
