@@ -91,7 +91,7 @@ def test_samples_have_the_distribution_and_the_log_prob_that_is_returned(head):
     assert head.entropy(output, mask[:1])[0] == pytest.approx(-float(log_prob.mean()), abs=error)
 
 
-@pytest.mark.parametrize("std, tolerance", [(0.1, 1e-3), (1.0, 1e-3), (3.0, 0.02), (9.0, 0.1)])
+@pytest.mark.parametrize("std, tolerance", [(0.1, 1e-4), (2.0, 1e-3), (9.0, 0.2)])
 @pytest.mark.parametrize("mean", [0.0, 1.5, -6.0])
 def test_squashed_entropy_is_as_exact_as_it_is_said_to_be(std, tolerance, mean):
     head = tanh_normal(1, initial_std=std)
@@ -118,12 +118,14 @@ def test_values_and_gradients_are_finite_in_the_tails(head, far):
 
             value, gradient = jax.value_and_grad(total, (0, 1))(output, action)
             assert np.isfinite(value) and all(np.isfinite(g).all() for g in gradient)
-        value, gradient = jax.value_and_grad(lambda o: head.sample_and_log_prob(jax.random.key(0), o, MASK[0])[1])(output)
+        value, gradient = jax.value_and_grad(lambda o: head.sample_and_log_prob(jax.random.key(0), o, MASK[0])[1])(
+            output
+        )
         assert np.isfinite(value) and np.isfinite(gradient).all()
 
 
 def test_log_prob_far_in_the_tail_is_exact():
-    """log N(u; 0, 1) - log(1 - tanh²u) at u = 40, where 1 - tanh²u is 1e-34: straight from its expansion."""
+    """Log N(u; 0, 1) - log(1 - tanh²u) at u = 40, where 1 - tanh²u is 1e-34: straight from its expansion."""
     head = tanh_normal(1)
     expected = stats.norm.logpdf(40.0) - (2 * np.log(2) - 2 * 40.0)
     assert head.log_prob(jnp.zeros(2), MASK[0, :1], jnp.array([40.0])) == pytest.approx(expected, rel=1e-6)
