@@ -177,7 +177,7 @@ def make_distillation(config: TADConfig, env: Environment, teacher: JointPolicy,
             own, _, student_carry = student.select(
                 state.student.params, carry.student, seen, student_key, greedy=not env.spec.is_discrete
             )
-            by_teacher = (teacher_alone | taught).reshape(-1, *(1 for _ in own.shape[1:]))
+            by_teacher = jnp.expand_dims(teacher_alone | taught, tuple(range(1, own.ndim)))
             action = jnp.where(by_teacher, sampled, own)
             env_state = vector.step(step_key, env_state, head.to_env(action), ctx.env_params)
             demonstration = Demonstration(seen, label, carry.student, env_state.timestep)
