@@ -15,7 +15,8 @@ from jaxmarl_suite.ops import ActionHead
 class JointPolicy(NamedTuple):
     """A factorised joint policy over one batch of environments.
 
-    `select(params, carry [E, rows, H], timestep [E, ...], key, greedy)` returns `(action [E, N], log_prob [E, N], carry)`.
+    `select(params, carry [E, rows, H], timestep [E, ...], key, greedy)` returns `(action [E, N, *head.action_shape],
+    log_prob [E, N], carry)`; the environment is given `head.to_env(action)`.
     """
 
     network: Network
@@ -32,7 +33,7 @@ class JointPolicy(NamedTuple):
         return self.network.initial_carry((n, self.view.rows))
 
     def greedy(self, params: Any, carry: jax.Array, timestep: TimeStep, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The most probable action of every agent (given its predecessors' where there are any), and the new memory."""
+        """The mode of every agent's distribution (given its predecessors' where there are any), and the new memory."""
         action, _, carry = self.select(params, carry, timestep, key, greedy=True)
         return action, carry
 
@@ -44,7 +45,7 @@ def independent_policy(network: Network, view: View, head: ActionHead, *, shared
     def select(
         params: Any, carry: jax.Array, timestep: TimeStep, key: jax.Array, *, greedy: bool = False
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        x, extra = view.look(timestep.obs, timestep.state, jnp.zeros(timestep.obs.shape[:2], jnp.int32))
+        x, extra = view.look(timestep.obs, timestep.state, head.no_action(*timestep.obs.shape[:2]))
         output, carry = everyone.step(params, carry, x, extra, timestep.done)
         mask = timestep.action_mask
         action = head.mode(output, mask) if greedy else head.sample(key, output, mask)
@@ -78,7 +79,7 @@ def autoregressive_policy(network: Network, view: View, head: ActionHead) -> Joi
             return jax.lax.dynamic_update_slice_in_dim(action, chosen, k, axis=1), (log_prob[:, 0], memory[:, 0])
 
         action, (log_prob, memory) = jax.lax.scan(
-            choose, jnp.zeros((num_envs, n), jnp.int32), (jnp.arange(n), jax.random.split(key, n)), unroll=min(n, 8)
+            choose, head.no_action(num_envs, n), (jnp.arange(n), jax.random.split(key, n)), unroll=min(n, 8)
         )
         # Agents that share one memory all computed the same new one; otherwise each computed its own.
         carry = memory[0][:, None] if view.rows == 1 else jnp.swapaxes(memory, 0, 1)

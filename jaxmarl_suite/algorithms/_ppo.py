@@ -4,6 +4,7 @@ by the advantage estimator, and by whether agents are updated at once or one aft
 Schulman et al. 2017 (PPO); Yu et al. 2022 (MAPPO: value normalisation, clipping and Huber loss as options).
 """
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
@@ -72,6 +73,14 @@ class PPOConfig:
     """Units of the GRU."""
     chunk_length: int = 8
     """Steps of truncated back-propagation through time; must divide `rollout_length` (recurrent only)."""
+    distribution: Literal["gaussian", "tanh-normal"] = "gaussian"
+    """Of continuous actions: Gaussians, whose draws are clipped to the bounds, or Gaussians squashed into them by tanh."""
+    initial_std: float = dataclasses.field(default=0.5, metadata={"static": True})
+    """Standard deviation of continuous actions at the start, in units of half the range of the bounds (tanh-normal: before
+    the squashing). MAPPO's published code starts at 1, HAPPO's at 0.37."""
+    std_from_network: bool = False
+    """Let the standard deviation of continuous actions depend on what the agent sees; otherwise it is a parameter of its
+    own, one for every entry of the action, as in MAPPO and HAPPO."""
     share_parameters: bool = True
     """One network for all agents, told which agent it acts for; otherwise one network each."""
 
@@ -93,6 +102,10 @@ class PPOConfig:
             raise ValueError(f"hidden must hold positive widths, got {self.hidden}")
         if self.value_loss not in ("mse", "huber"):
             raise ValueError(f"value_loss must be 'mse' or 'huber', got {self.value_loss!r}")
+        if self.distribution not in ("gaussian", "tanh-normal"):
+            raise ValueError(f"distribution must be 'gaussian' or 'tanh-normal', got {self.distribution!r}")
+        if not 0.01 <= self.initial_std <= 5.0:
+            raise ValueError(f"initial_std must lie between 0.01 and 5, got {self.initial_std}")
         if self.recurrent and self.rollout_length % self.chunk_length:
             raise ValueError(
                 f"chunk_length must divide rollout_length, got {self.chunk_length} and {self.rollout_length}"
@@ -137,7 +150,7 @@ class Trajectory:
     """T steps of E environments: what was seen, done, and what it led to."""
 
     seen: TimeStep  # [T, E, ...] before the step; `done` marks first steps of an episode
-    action: jax.Array  # [T, E, N]
+    action: jax.Array  # [T, E, N, *action_shape], as drawn
     log_prob: jax.Array  # [T, E, N]
     carry: jax.Array  # [T, E, rows, H] the actor's memory before the step
     led_to: TimeStep  # [T, E, ...] after the step; final_obs and final_state before any reset
@@ -161,7 +174,7 @@ def collect(
         state, carry = state_carry
         act_key, step_key = jax.random.split(key)
         action, log_prob, new_carry = policy.select(params, carry, state.timestep, act_key)
-        new_state = env.step(step_key, state, action, ctx.env_params)
+        new_state = env.step(step_key, state, policy.head.to_env(action), ctx.env_params)
         return (new_state, new_carry), Trajectory(state.timestep, action, log_prob, carry, new_state.timestep)
 
     (state, carry), trajectory = jax.lax.scan(step, (state, carry), jax.random.split(key, length))
@@ -324,8 +337,9 @@ def make_ppo(
 
         seen = trajectory.seen
         n = env.spec.n_agents
-        # An agent with a single legal action has nothing to learn from the step.
-        weight = (seen.action_mask.sum(-1) > 1).astype(jnp.float32)
+        # An agent with a single legal action has nothing to learn from the step. Masks of continuous actions say nothing.
+        has_choice = seen.action_mask.sum(-1) > (1 if env.spec.is_discrete else 0)
+        weight = has_choice.astype(jnp.float32)
         advantage = jnp.broadcast_to(advantage, (*advantage.shape[:2], n))
         if config.normalize_advantages:
             mean = _weighted_mean(advantage, weight)
@@ -376,7 +390,8 @@ def make_ppo(
     def act(
         params: Any, carry: jax.Array, timestep: TimeStep, key: jax.Array, ctx: Context
     ) -> tuple[jax.Array, jax.Array]:
-        return policy.greedy(params, carry, timestep, key)
+        action, carry = policy.greedy(params, carry, timestep, key)
+        return policy.head.to_env(action), carry
 
     return Algorithm(
         init=init,

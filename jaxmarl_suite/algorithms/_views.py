@@ -14,7 +14,7 @@ from jaxmarl_suite.ops import ActionHead
 class View(NamedTuple):
     """A function from what happened to a network's inputs, with the sizes that the network is built from.
 
-    `look(obs [*B, N, ...], state [*B, G], action [*B, N])` returns `x [*B, rows, size]`, which passes through the
+    `look(obs [*B, N, ...], state [*B, G], action [*B, N, ...])` returns `x [*B, rows, size]`, which passes through the
     network's memory, and `extra [*B, outputs, extra_size]`, which joins after it.
     """
 
@@ -68,7 +68,8 @@ def central_view(spec: EnvSpec) -> View:
 
 
 def sequential_view(spec: EnvSpec, head: ActionHead, *, local_context: bool = False) -> View:
-    """A state of Γ(M) for every k: a context, the one-hot of k, and the actions a_1..a_{k-1} (later ones zero).
+    """A state of Γ(M) for every k: a context, the one-hot of k, and the actions a_1..a_{k-1} as `head.embed`
+    puts them (later ones zero).
 
     The memory sees the context once an environment step, whatever N. With `local_context` agent k's context is its own
     observation instead of the global state, so that only its predecessors' actions are privileged.

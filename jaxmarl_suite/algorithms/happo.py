@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxmarl_envs import Environment
 
+from jaxmarl_suite.algorithms._actors import KINDS
 from jaxmarl_suite.algorithms._base import AlgorithmSpec, Phase
 from jaxmarl_suite.algorithms._decentralised import local_policy
 from jaxmarl_suite.algorithms._learner import Learner, LossFn, by_agent, fit
@@ -61,5 +62,6 @@ SPEC = AlgorithmSpec(
     PPOConfig,
     make,
     "PPO with a central critic and sequential, ratio-weighted updates of the agents",
+    actions=KINDS,
     defaults=PPOConfig(share_parameters=False),
 )

@@ -2,6 +2,7 @@
 
 from jaxmarl_envs import Environment
 
+from jaxmarl_suite.algorithms._actors import KINDS
 from jaxmarl_suite.algorithms._base import AlgorithmSpec, Phase
 from jaxmarl_suite.algorithms._decentralised import local_policy
 from jaxmarl_suite.algorithms._ppo import PPOConfig, make_ppo
@@ -15,4 +16,4 @@ def make(config: PPOConfig, env: Environment) -> tuple[Phase, ...]:
     return (Phase("ppo", make_ppo(config, env, policy, critic, share_critic=config.share_parameters)),)
 
 
-SPEC = AlgorithmSpec("ippo", PPOConfig, make, "independent PPO: local actors, local critics")
+SPEC = AlgorithmSpec("ippo", PPOConfig, make, "independent PPO: local actors, local critics", actions=KINDS)

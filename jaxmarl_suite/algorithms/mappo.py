@@ -2,6 +2,7 @@
 
 from jaxmarl_envs import Environment
 
+from jaxmarl_suite.algorithms._actors import KINDS
 from jaxmarl_suite.algorithms._base import AlgorithmSpec, Phase
 from jaxmarl_suite.algorithms._decentralised import local_policy
 from jaxmarl_suite.algorithms._ppo import PPOConfig, make_ppo
@@ -13,4 +14,4 @@ def make(config: PPOConfig, env: Environment) -> tuple[Phase, ...]:
     return (Phase("ppo", make_ppo(config, env, local_policy(config, env), central_view(env.spec))),)
 
 
-SPEC = AlgorithmSpec("mappo", PPOConfig, make, "PPO with local actors and a central critic")
+SPEC = AlgorithmSpec("mappo", PPOConfig, make, "PPO with local actors and a central critic", actions=KINDS)

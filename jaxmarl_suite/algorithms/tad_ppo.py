@@ -2,8 +2,9 @@
 
 Transformation And Distillation, arXiv 2207.11143. The paper's networks and hyper-parameters were not available; what is
 chosen here: a teacher shared over k with the predecessors' actions in its input, a critic on the same prefix, discount and
-trace decay 1 inside an environment step; a student trained by cross-entropy on the teacher's *greedy* actions, first on the
-teacher's episodes, then half on its own (DAgger, Ross et al. 2011, on fresh data each round instead of an aggregate).
+trace decay 1 inside an environment step; a student trained on the teacher's *greedy* actions, by cross-entropy where they
+are discrete and by the squared error of its mean where they are continuous, first on the teacher's episodes, then half on
+its own (DAgger, Ross et al. 2011, on fresh data each round instead of an aggregate).
 """
 
 import dataclasses
@@ -13,14 +14,13 @@ import jax
 import jax.numpy as jnp
 from jaxmarl_envs import Environment, TimeStep, VectorEnv, VectorState, pytree_dataclass
 
+from jaxmarl_suite.algorithms._actors import KINDS, policy_head, policy_network
 from jaxmarl_suite.algorithms._base import Algorithm, AlgorithmSpec, Context, Metrics, Phase, hyperparameters
-from jaxmarl_suite.algorithms._decentralised import NEAR_UNIFORM, local_policy
+from jaxmarl_suite.algorithms._decentralised import local_policy
 from jaxmarl_suite.algorithms._learner import Learner, adam, fit_agents, new_learner, to_sequences
 from jaxmarl_suite.algorithms._policies import JointPolicy, autoregressive_policy
 from jaxmarl_suite.algorithms._ppo import PPOConfig, PPOState, episode_metrics, make_ppo
 from jaxmarl_suite.algorithms._views import sequential_view
-from jaxmarl_suite.networks import make_network
-from jaxmarl_suite.ops import categorical
 
 
 @hyperparameters
@@ -96,25 +96,17 @@ class Demonstration:
     """T steps of E environments with the teacher's advice."""
 
     seen: TimeStep  # [T, E, ...]
-    label: jax.Array  # [T, E, N] the teacher's greedy actions
+    label: jax.Array  # [T, E, N, *action_shape] the teacher's greedy actions
     carry: jax.Array  # [T, E, N, H] the student's memory before the step
     led_to: TimeStep  # [T, E, ...]
 
 
 def make(config: TADConfig, env: Environment) -> tuple[Phase, ...]:
     """TAD-PPO for `env`: a phase that trains the teacher, and one that distils it."""
-    head = categorical(env.spec.num_actions)
+    head = policy_head(config, env.spec)
     view = sequential_view(env.spec, head, local_context=config.teacher_context == "local")
     critic_view = sequential_view(env.spec, head)
-    network = make_network(
-        view.size,
-        head.num_outputs,
-        extra_size=view.extra_size,
-        hidden=config.hidden,
-        memory_size=config.memory,
-        out_scale=NEAR_UNIFORM,
-    )
-    teacher = autoregressive_policy(network, view, head)
+    teacher = autoregressive_policy(policy_network(config, env.spec, view, head), view, head)
     student = local_policy(config, env)
     ppo = make_ppo(config, env, teacher, critic_view, sequential=True)
     distillation = make_distillation(config, env, teacher, student)
@@ -145,6 +137,11 @@ def make_distillation(config: TADConfig, env: Environment, teacher: JointPolicy,
 
     Minimises Σ_i KL(δ(greedy a_i given greedy a_<i) ‖ π_i(·|τ_i)), the cross-entropy of the teacher's greedy action. The
     greedy teacher is essential: the best product policy for a stochastic joint one is the product of its marginals.
+
+    For continuous actions δ is a point, whose divergence from a density is infinite and whose likelihood is highest at a
+    deviation of zero. The student is a Gaussian of a fixed deviation instead, for which KL is the squared error of its mean
+    (`imitation_loss` of the head), and only the mean is trained. As its deviation means nothing, it plays its mean where a
+    discrete student draws.
     """
     vector = VectorEnv(env, config.num_envs)
     head, length = student.head, config.sequence_length
@@ -177,9 +174,12 @@ def make_distillation(config: TADConfig, env: Environment, teacher: JointPolicy,
             seen = env_state.timestep
             label, teacher_carry = teacher.greedy(state.teacher, carry.teacher, seen, teacher_key)
             sampled, _, _ = teacher.select(state.teacher, carry.teacher, seen, teacher_key)
-            own, _, student_carry = student.select(state.student.params, carry.student, seen, student_key)
-            action = jnp.where((teacher_alone | taught)[:, None], sampled, own)
-            env_state = vector.step(step_key, env_state, action, ctx.env_params)
+            own, _, student_carry = student.select(
+                state.student.params, carry.student, seen, student_key, greedy=not env.spec.is_discrete
+            )
+            by_teacher = jnp.expand_dims(teacher_alone | taught, tuple(range(1, own.ndim)))
+            action = jnp.where(by_teacher, sampled, own)
+            env_state = vector.step(step_key, env_state, head.to_env(action), ctx.env_params)
             demonstration = Demonstration(seen, label, carry.student, env_state.timestep)
             return (env_state, TADCarry(teacher_carry, student_carry)), demonstration
 
@@ -189,9 +189,12 @@ def make_distillation(config: TADConfig, env: Environment, teacher: JointPolicy,
 
     def loss_fn(params: Any, batch: dict) -> tuple[jax.Array, dict[str, jax.Array]]:
         output, _ = student.network.unroll(params, batch["carry"][0], batch["x"], batch["extra"], batch["start"])
-        loss = -head.log_prob(output, batch["mask"], batch["label"]).mean()
-        agreement = (head.mode(output, batch["mask"]) == batch["label"]).astype(jnp.float32).mean()
-        return loss, {"distill_loss": loss, "agreement": agreement}
+        loss = head.imitation_loss(output, batch["mask"], batch["label"]).mean()
+        own = head.mode(output, batch["mask"])
+        if env.spec.is_discrete:
+            return loss, {"distill_loss": loss, "agreement": (own == batch["label"]).astype(jnp.float32).mean()}
+        distance = jnp.abs(head.embed(own) - head.embed(batch["label"])).mean()  # in units of half the range
+        return loss, {"distill_loss": loss, "distance": distance}
 
     def update(state: DistillState, ctx: Context) -> tuple[DistillState, Metrics]:
         rollout_key, fit_key, key = jax.random.split(state.key, 3)
@@ -217,13 +220,13 @@ def make_distillation(config: TADConfig, env: Environment, teacher: JointPolicy,
         policy: TADPolicy, carry: TADCarry, timestep: TimeStep, key: jax.Array, ctx: Context
     ) -> tuple[jax.Array, TADCarry]:
         action, memory = student.greedy(policy.student, carry.student, timestep, key)
-        return action, dataclasses.replace(carry, student=memory)
+        return head.to_env(action), dataclasses.replace(carry, student=memory)
 
     def act_teacher(
         policy: TADPolicy, carry: TADCarry, timestep: TimeStep, key: jax.Array, ctx: Context
     ) -> tuple[jax.Array, TADCarry]:
         action, memory = teacher.greedy(policy.teacher, carry.teacher, timestep, key)
-        return action, dataclasses.replace(carry, teacher=memory)
+        return head.to_env(action), dataclasses.replace(carry, teacher=memory)
 
     return Algorithm(
         init=init,
@@ -236,4 +239,6 @@ def make_distillation(config: TADConfig, env: Environment, teacher: JointPolicy,
     )
 
 
-SPEC = AlgorithmSpec("tad-ppo", TADConfig, make, "PPO on the sequential transformation, distilled to local students")
+SPEC = AlgorithmSpec(
+    "tad-ppo", TADConfig, make, "PPO on the sequential transformation, distilled to local students", actions=KINDS
+)

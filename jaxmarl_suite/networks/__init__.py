@@ -9,12 +9,13 @@ from jaxmarl_suite.networks._mixers import (
     monotonic_mixer,
     sum_mixer,
 )
-from jaxmarl_suite.networks._network import Network, make_network, per_agent
+from jaxmarl_suite.networks._network import Network, append_parameters, make_network, per_agent
 
 __all__ = [
     "Mixer",
     "Network",
     "ValueNetwork",
+    "append_parameters",
     "central_mixer",
     "duplex_mixer",
     "independent_mixer",

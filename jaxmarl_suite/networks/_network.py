@@ -173,3 +173,22 @@ def per_agent(network: Network, n_agents: int) -> Network:
     # Time and environments come first in every array, agents last but one; `start` is shared by the agents.
     unroll = jax.vmap(network.unroll, in_axes=(0, -2, -2, -2, None), out_axes=(-2, -2))
     return Network(init, network.initial_carry, unroll)
+
+
+def append_parameters(network: Network, size: int) -> Network:
+    """`network` whose outputs are followed by `size` learnt numbers that do not depend on the input, zero at first.
+
+    Parameters are `{"network": ..., "appended": [size]}`.
+    """
+
+    def init(key: jax.Array) -> Params:
+        return {"network": network.init(key), "appended": jnp.zeros((size,))}
+
+    def unroll(
+        params: Params, carry: jax.Array, x: jax.Array, extra: jax.Array, start: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        y, carries = network.unroll(params["network"], carry, x, extra, start)
+        appended = jnp.broadcast_to(params["appended"], (*y.shape[:-1], size))
+        return jnp.concatenate([y, appended], axis=-1), carries
+
+    return Network(init, network.initial_carry, unroll)

@@ -13,6 +13,9 @@ import numpy as np
 
 def forward(params, h, x, extra):
     """One step of one agent's network, batched over environments: `(output [E, out], memory [E, H])`."""
+    if "appended" in params:
+        y, h = forward(params["network"], h, x, extra)
+        return np.concatenate([y, np.tile(params["appended"], (len(y), 1))], axis=1), h
     if "cell" in params:
         cell = params["cell"]["params"]
 
@@ -42,7 +45,75 @@ def unroll(params, h, xs, extras, starts):
     return np.stack(outputs), np.stack(memories)
 
 
-# Views: what agent k's network sees, from obs [E, N, D], state [E, G] and actions [E, N].
+# Heads: outputs [..., O], masks [..., A] and actions [..., *action_shape].
+
+
+class Categorical:
+    def __init__(self, num_actions):
+        self.size = num_actions
+
+    def has_choice(self, mask):
+        return mask.sum(-1) > 1
+
+    def log_prob(self, output, mask, action):
+        return np.take_along_axis(log_softmax(output, mask), action[..., None], axis=-1)[..., 0]
+
+    def entropy(self, output, mask):
+        log_p = log_softmax(output, mask)
+        return -np.where(mask, np.exp(log_p) * np.where(np.isfinite(log_p), log_p, 0.0), 0.0).sum(-1)
+
+    def embed(self, action):
+        return np.eye(self.size)[action]
+
+
+class Gaussian:
+    """Means and deviations in units of half the range; the latter on a logarithmic scale between 1e-3 and 10."""
+
+    def __init__(self, size, low, high, initial_std):
+        self.size, self.middle, self.half = size, (low + high) / 2, (high - low) / 2
+        self.share = np.log(initial_std / 1e-3) / np.log(1e4)
+
+    def parameters(self, output):
+        mean, raw = output[..., : self.size], output[..., self.size :]
+        slope = np.log(1e4) * self.share * (1 - self.share)
+        logit = np.log(self.share / (1 - self.share)) + raw / slope
+        return mean, 1e-3 * 1e4 ** (1 / (1 + np.exp(-logit)))
+
+    def has_choice(self, mask):
+        return np.ones(mask.shape[:-1], bool)
+
+    def log_prob(self, output, mask, action):
+        mean, std = self.parameters(output)
+        z = ((action - self.middle) / self.half - mean) / std
+        return (-(z**2) / 2 - np.log(std * self.half * np.sqrt(2 * np.pi))).sum(-1)
+
+    def entropy(self, output, mask):
+        return np.log(self.parameters(output)[1] * self.half * np.sqrt(2 * np.pi * np.e)).sum(-1)
+
+    def embed(self, action):
+        return np.clip((action - self.middle) / self.half, -1, 1)
+
+
+class TanhNormal(Gaussian):
+    """Actions are u, of which the environment gets middle + half tanh(u)."""
+
+    def log_prob(self, output, mask, action):
+        mean, std = self.parameters(output)
+        density = np.exp(-(((action - mean) / std) ** 2) / 2) / (std * np.sqrt(2 * np.pi))
+        return np.log(density * np.cosh(action) ** 2 / self.half).sum(-1)
+
+    def entropy(self, output, mask):
+        mean, std = self.parameters(output)
+        z, dz = np.linspace(-9, 9, 400, retstep=True)
+        at = mean[..., None] + std[..., None] * z
+        spread = (-2 * np.log(np.cosh(at)) * np.exp(-(z**2) / 2) * dz / np.sqrt(2 * np.pi)).sum(-1)
+        return (np.log(std * self.half * np.sqrt(2 * np.pi * np.e)) + spread).sum(-1)
+
+    def embed(self, action):
+        return np.tanh(action)
+
+
+# Views: what agent k's network sees, from obs [E, N, D], state [E, G] and actions [E, N, ...].
 
 
 def local(with_id):
@@ -62,14 +133,14 @@ def central(obs, state, action, k):
     return context(obs, state), np.zeros((obs.shape[0], 0))
 
 
-def sequential(num_actions, own_obs):
+def sequential(head, own_obs):
     def view(obs, state, action, k):
         envs, n, _ = obs.shape
-        extra = np.zeros((envs, n + n * num_actions))
+        extra = np.zeros((envs, n + n * head.size))
         extra[:, k] = 1
         for e in range(envs):
             for j in range(k):
-                extra[e, n + j * num_actions + action[e, j]] = 1
+                extra[e, n + j * head.size : n + (j + 1) * head.size] = head.embed(action[e, j])
         return (obs[:, k] if own_obs else context(obs, state)), extra
 
     return view
@@ -79,6 +150,7 @@ def sequential(num_actions, own_obs):
 class Method:
     """What the methods differ by."""
 
+    head: Any
     actor_view: Callable
     actor_shared: bool
     actor_rows: int
@@ -185,7 +257,7 @@ def advantages(reward, value, next_value, terminated, truncated, gamma, lambda_,
 
 def update(method: Method, config: Any, hp: Any, start: dict, data: dict, progress: float) -> dict:
     """One PPO update from the parameters, memories and value normalisation in `start` and the rollout in `data`."""
-    steps, envs, n = data["action"].shape
+    steps, envs, n = data["action"].shape[:3]
     chunk = config.sequence_length
 
     def inputs(view, k, obs, state, action):
@@ -232,7 +304,7 @@ def update(method: Method, config: Any, hp: Any, start: dict, data: dict, progre
     raw_target = (target - mu) / sigma
 
     # Advantages over the entries where there was a choice.
-    chosen_freely = (data["mask"].sum(-1) > 1).astype(float)
+    chosen_freely = method.head.has_choice(data["mask"]).astype(float)
     if advantage.shape[-1] == 1:
         advantage = np.repeat(advantage, n, axis=-1)
     valid = advantage[chosen_freely > 0]
@@ -252,26 +324,25 @@ def update(method: Method, config: Any, hp: Any, start: dict, data: dict, progre
         parts = [unroll(params, h_before[c.start], x[c], extra[c], data["start"][c])[0] for c in cuts]
         return np.concatenate(parts)
 
-    def log_policy(params, k):
-        return log_softmax(in_chunks(params, actor_before[k], *actor_inputs[k]), data["mask"][:, :, k])
+    def outputs_of(params, k):
+        return in_chunks(params, actor_before[k], *actor_inputs[k])
 
-    def taken(log_p, k):
-        return np.take_along_axis(log_p, data["action"][:, :, k, None], axis=-1)[..., 0]
+    def taken(output, k):
+        return method.head.log_prob(output, data["mask"][:, :, k], data["action"][:, :, k])
 
-    old = np.stack([taken(log_policy(actor_of(start["actor"], k), k), k) for k in range(n)], axis=-1)
+    old = np.stack([taken(outputs_of(actor_of(start["actor"], k), k), k) for k in range(n)], axis=-1)
     bonus = hp.entropy + (hp.entropy_end - hp.entropy) * progress
 
     def actor_loss(agents, weighted_advantage, params):
         sums = dict.fromkeys(("policy_loss", "entropy", "approx_kl", "clip_fraction"), 0.0)
         for k in agents:
-            log_p = log_policy(params, k)
+            output = outputs_of(params, k)
             w, a = chosen_freely[:, :, k], weighted_advantage[:, :, k]
-            log_ratio = taken(log_p, k) - old[:, :, k]
+            log_ratio = taken(output, k) - old[:, :, k]
             ratio = np.exp(log_ratio)
             clipped = np.clip(ratio, 1 - hp.clip, 1 + hp.clip)
-            p_log_p = np.where(data["mask"][:, :, k], np.exp(log_p) * np.where(np.isfinite(log_p), log_p, 0.0), 0.0)
             sums["policy_loss"] -= (w * np.minimum(ratio * a, clipped * a)).sum()
-            sums["entropy"] -= (w * p_log_p.sum(-1)).sum()
+            sums["entropy"] += (w * method.head.entropy(output, data["mask"][:, :, k])).sum()
             sums["approx_kl"] += (w * (ratio - 1 - log_ratio)).sum()
             sums["clip_fraction"] += (w * (np.abs(ratio - 1) > hp.clip)).sum()
         total = max(sum(chosen_freely[:, :, k].sum() for k in agents), 1.0)
@@ -293,7 +364,7 @@ def update(method: Method, config: Any, hp: Any, start: dict, data: dict, progre
         for k in method.order or range(n):
             parts[k], rows[k] = fit_actor([k], advantage * factor, of_agent(start["actor"], k))
             if method.order is not None:
-                factor = factor * np.exp(taken(log_policy(parts[k], k), k) - old[:, :, k])[..., None]
+                factor = factor * np.exp(taken(outputs_of(parts[k], k), k) - old[:, :, k])[..., None]
         actor = stack(parts)
         actor_metrics = {name: np.mean([row[name] for row in rows]) for name in rows[0]}
 

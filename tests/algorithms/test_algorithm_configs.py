@@ -25,6 +25,8 @@ def test_sizes_must_be_positive(field, value):
     "settings, message",
     [
         ({"hidden": (8, 0)}, r"hidden must hold positive widths, got \(8, 0\)"),
+        ({"distribution": "beta"}, "distribution must be 'gaussian' or 'tanh-normal', got 'beta'"),
+        ({"initial_std": 0.0}, "initial_std must lie between 0.01 and 5, got 0.0"),
         ({"value_loss": "l1"}, "value_loss must be 'mse' or 'huber', got 'l1'"),
         ({"minibatches": 3, "num_envs": 4, "rollout_length": 4}, "must divide the 16 steps of a rollout, got 3"),
         (
@@ -64,16 +66,36 @@ def test_happo_refuses_shared_parameters():
 
 
 @pytest.mark.parametrize("name", ["ippo", "mappo", "happo", "tad-ppo"])
-def test_continuous_actions_are_refused_by_name(name):
+def test_both_kinds_of_actions_are_taken_and_their_distributions_not_mixed_up(name):
     spec = algorithms.get(name)
-    with pytest.raises(ValueError, match=f"{name} supports discrete actions, but 'test/continuous' has continuous"):
-        spec.build(spec.defaults or spec.config(), Continuous())
+    config = spec.defaults or spec.config()
+    squashed = dataclasses.replace(config, distribution="tanh-normal")
+    assert spec.build(config, Noisy()) and spec.build(config, Continuous()) and spec.build(squashed, Continuous())
+    with pytest.raises(ValueError, match="'tanh-normal' is for continuous actions, but 'test/noisy' has discrete ones"):
+        spec.build(squashed, Noisy())
+
+    class Unbounded(Continuous):
+        @property
+        def spec(self):
+            return super().spec.replace(action_bounds=(-float("inf"), float("inf")))
+
+    assert spec.build(config, Unbounded())
+    with pytest.raises(ValueError, match=r"needs finite bounds, but 'test/continuous' has action_bounds \(-inf, inf\)"):
+        spec.build(squashed, Unbounded())
+
+
+def test_a_method_for_discrete_actions_refuses_others_by_name():
+    spec = AlgorithmSpec("only-discrete", PPOConfig, lambda config, env: ())
+    with pytest.raises(
+        ValueError, match="only-discrete supports discrete actions, but 'test/continuous' has continuous"
+    ):
+        spec.build(PPOConfig(), Continuous())
 
 
 def test_traced_and_static_fields():
     traced = set(traced_fields(TADConfig))
     assert {"learning_rate", "gamma", "clip", "entropy", "distill_learning_rate", "teacher_rounds"} <= traced
-    assert not {"distill_fraction", "num_envs", "hidden", "recurrent", "value_loss"} & traced
+    assert not {"distill_fraction", "num_envs", "initial_std", "hidden", "recurrent", "value_loss"} & traced
 
     @hyperparameters
     class Own:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import jaxmarl_envs
 import numpy as np
 import pytest
-from toy_envs import ThreeSteps, ThreeStepsParams, context
+from toy_envs import Quadratic, QuadraticParams, ThreeSteps, ThreeStepsParams, context
 
 from jaxmarl_suite import algorithms
 
@@ -96,3 +96,41 @@ def test_a_time_limit_is_not_an_end(name):
     env_params = ThreeStepsParams(terminates=jnp.array([False, True]))
     _, _, metrics = train(phases, config, env, env_params, (100,))
     np.testing.assert_allclose(metrics["value"], [2.0, (7 / 4 + 3 / 2 + 1) / 3], atol=0.03)
+
+
+@pytest.mark.parametrize(
+    "name, more",
+    [
+        ("ippo", {"distribution": "tanh-normal", "std_from_network": True}),
+        ("mappo", {}),
+        ("happo", {}),
+        ("tad-ppo", {"distill_learning_rate": 1e-2, "distill_epochs": 8}),
+    ],
+)
+def test_a_quadratic_game_of_real_numbers(name, more):
+    """The optimum of `Quadratic` pays 0, silence (0, 0) pays -0.495, uniform play -1.5 on average. A second lane wants
+    a sum of -1, whose optimum (-0.15, -0.85) is nearer to a bound.
+    """
+    spec = algorithms.get(name)
+    config = dataclasses.replace(
+        spec.defaults or spec.config(), num_envs=64, rollout_length=1, epochs=4, hidden=(8,), learning_rate=1e-2,
+        critic_learning_rate=1e-2, entropy=0.0, **more,
+    )  # fmt: skip
+    env, totals = Quadratic(), jnp.array([0.5, -1.0])
+    algorithm, state, metrics = train(spec.build(config, env), config, env, QuadraticParams(totals), (100, 30))
+
+    def play(state, params):
+        timestep = jax.tree.map(lambda a: a[None], env.reset(jax.random.key(0), params)[1])
+        ctx = context(config, env, env_params=params)
+        acts = {"own": algorithm.act, **algorithm.extra_acts}
+        args = algorithm.policy(state), algorithm.init_carry(1), timestep, jax.random.key(0), ctx
+        return {name: act(*args)[0][0, :, 0] for name, act in acts.items()}
+
+    played = jax.jit(jax.vmap(play))(state, QuadraticParams(totals))
+    for policy, actions in played.items():
+        first, second = np.asarray(actions).T
+        pay = -((first + second - totals) ** 2) - (first - second - 0.7) ** 2 / 2
+        assert (pay > -0.01).all(), (policy, actions)
+    if name == "tad-ppo":  # the student plays what the teacher would, first agent and second
+        np.testing.assert_allclose(played["own"], played["teacher"], atol=0.02)
+        assert (metrics["distance"] < 0.02).all()

@@ -10,20 +10,27 @@ import numpy as np
 import pytest
 import reference_ppo as reference
 from jaxmarl_envs import VectorEnv
-from toy_envs import Noisy, ThreeSteps, context
+from toy_envs import Continuous, Noisy, ThreeSteps, context
 
 from jaxmarl_suite import algorithms
 from jaxmarl_suite.algorithms import _ppo
 from jaxmarl_suite.ops import ValueNorm
 
 ENV = Noisy()
-N, A = ENV.spec.n_agents, ENV.spec.num_actions
+N = ENV.spec.n_agents
 PROGRESS = 0.3
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 CASES = [
     *itertools.product(("ippo", "mappo", "tad-ppo"), ("forward", "recurrent"), (True, False)),
     ("happo", "forward", False),
     ("happo", "recurrent", False),
+]
+REALS = Continuous()
+CONTINUOUS_CASES = [
+    ("ippo", "recurrent", False, "tanh-normal", True),
+    ("mappo", "forward", True, "gaussian", False),
+    ("happo", "forward", False, "gaussian", False),
+    ("tad-ppo", "forward", True, "gaussian", True),
 ]
 
 
@@ -104,21 +111,29 @@ def update_and_rollout(algorithm):
 _collect = _ppo.collect
 
 
-def reference_method(name, config):
-    shared = config.share_parameters
+def reference_head(config, spec):
+    if spec.is_discrete:
+        return reference.Categorical(spec.num_actions)
+    kind = reference.Gaussian if config.distribution == "gaussian" else reference.TanhNormal
+    return kind(spec.action_dim, *spec.action_bounds, config.initial_std)
+
+
+def reference_method(name, config, env):
+    shared, head = config.share_parameters, reference_head(config, env.spec)
     local, both = reference.local(shared), {"actor_rows": N}
     if name == "ippo":
-        return reference.Method(local, shared, critic_view=local, critic_shared=shared, critic_rows=N,
+        return reference.Method(head, local, shared, critic_view=local, critic_shared=shared, critic_rows=N,
                                 critic_outputs=N, **both)  # fmt: skip
     if name in ("mappo", "happo"):
-        return reference.Method(local, shared, critic_view=reference.central, critic_shared=True, critic_rows=1,
+        return reference.Method(head, local, shared, critic_view=reference.central, critic_shared=True, critic_rows=1,
                                 critic_outputs=1, **both)  # fmt: skip
     own_obs = config.teacher_context == "local"
     return reference.Method(
-        reference.sequential(A, own_obs),
+        head,
+        reference.sequential(head, own_obs),
         True,
         actor_rows=N if own_obs else 1,
-        critic_view=reference.sequential(A, False),
+        critic_view=reference.sequential(head, False),
         critic_shared=True,
         critic_rows=1,
         critic_outputs=N,
@@ -139,12 +154,13 @@ def run():
     """Results of one compiled update by case; compiled with few optimisations, which is quicker here."""
     made = {}
 
-    def get(case):
+    def get(case, env):
         if case not in made:
-            config = config_of(*case)
-            (phase, *_) = algorithms.get(case[0]).build(config, ENV)
-            ctx = context(config, ENV, clock=3, horizon=10)
-            state = random_state(phase.algorithm, config, ctx)
+            more = dict(zip(("distribution", "std_from_network"), case[3:]))
+            config = config_of(*case[:3], **more)
+            (phase, *_) = algorithms.get(case[0]).build(config, env)
+            ctx = context(config, env, clock=3, horizon=10)
+            state = random_state(phase.algorithm, config, ctx, env)
             fn = jax.jit(update_and_rollout(phase.algorithm), compiler_options=QUICK)
             made[case] = (config, state, *fn(state, ctx))
         return made[case]
@@ -152,9 +168,10 @@ def run():
     return get
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case)))
+@pytest.mark.parametrize("case", [*CASES, *CONTINUOUS_CASES], ids=lambda case: "-".join(map(str, case)))
 def test_update(run, case):
-    config, before, (after, metrics), rollout = run(case)
+    env = REALS if case in CONTINUOUS_CASES else ENV
+    config, before, (after, metrics), rollout = run(case, env)
     if case[0] == "tad-ppo":
         assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), before.student, after.student))
         before, after = before.ppo, after.ppo
@@ -173,8 +190,12 @@ def test_update(run, case):
     data = {name: np.asarray(a) for name, a in data.items()}
     # The rollout has everything that can go wrong in it, in the middle of chunks too.
     assert data["terminated"][:-1].any() and data["truncated"][:-1].any() and data["start"][[1, 2, 4, 5]].any()
-    assert (data["mask"].sum(-1) == 1).any() and (data["mask"].sum(-1) > 1).any()
-    assert np.take_along_axis(data["mask"], data["action"][..., None], axis=-1).all(), "an illegal action"
+    if env is ENV:
+        assert (data["mask"].sum(-1) == 1).any() and (data["mask"].sum(-1) > 1).any()
+        assert np.take_along_axis(data["mask"], data["action"][..., None], axis=-1).all(), "an illegal action"
+    else:
+        low, high = env.spec.action_bounds
+        assert data["action"].shape == (6, 3, N, 2) and ((data["action"] < low) | (data["action"] > high)).any()
     norm = before.value_norm
     start = {
         "actor": to_numpy(before.actor.params),
@@ -183,7 +204,7 @@ def test_update(run, case):
         "critic_carry": to_numpy(before.critic_carry),
         "value_norm": (float(norm.mean), float(norm.mean_square), float(norm.weight)),
     }
-    method = reference_method(case[0], config)
+    method = reference_method(case[0], config, env)
     orders = list(itertools.permutations(range(N))) if case[0] == "happo" else [None]
     fits = []
     for order in orders:

@@ -60,6 +60,9 @@ class Noisy:
         mask = mask.at[1:2, 0].set(False)
         return 4 * obs.reshape(n, 2) - 2, 4 * view - 2 if self.has_state else None, mask, 4 * rest[0] - 2, rest[1]
 
+    def _is_legal(self, mask, action):
+        return (mask & jax.nn.one_hot(action, 3, dtype=bool)).any(-1)
+
     def reset(self, key, params):
         obs, view, mask, _, _ = self._draw(key)
         zero = jnp.zeros(())
@@ -68,7 +71,7 @@ class Noisy:
         )
 
     def step(self, key, state, action, params):
-        legal = (state.mask & jax.nn.one_hot(action, 3, dtype=bool)).any(-1)
+        legal = self._is_legal(state.mask, action)
         illegal = state.illegal + (~legal).sum().astype(jnp.float32)
         obs, view, mask, reward, end = self._draw(key)
         return NoisyState(mask, illegal), transition(
@@ -126,8 +129,48 @@ class ThreeSteps:
 
 @dataclasses.dataclass(frozen=True)
 class Continuous(Noisy):
-    """A spec only."""
+    """`Noisy` with two real numbers an action, between bounds of which 0 is not the middle; beyond them is forbidden."""
 
     @property
     def spec(self) -> EnvSpec:
-        return EnvSpec(id="test/continuous", n_agents=2, obs_shape=(2,), action_dim=1)
+        return dataclasses.replace(
+            super().spec, id="test/continuous", num_actions=0, action_dim=2, action_bounds=(-1.0, 3.0)
+        )
+
+    def _draw(self, key):
+        obs, view, _, reward, end = super()._draw(key)
+        return obs, view, jnp.ones((self.n_agents, 2), bool), reward, end
+
+    def _is_legal(self, mask, action):
+        return ((action >= -1.0) & (action <= 3.0)).all(-1)
+
+
+@pytree_dataclass
+class QuadraticParams:
+    total: jax.Array  # [] float32, what the actions should add up to
+
+
+@dataclasses.dataclass(frozen=True)
+class Quadratic:
+    """Two agents, one number each, one step: pays -(a₁ + a₂ - c)² - (a₁ - a₂ - 0.7)² / 2, at most 0 where c is 0.5 and
+
+    a = (0.6, -0.1). The first term couples the agents, the second tells them apart. Bounds of ±1.
+    """
+
+    default_params: Any = dataclasses.field(
+        default_factory=lambda: QuadraticParams(jnp.float32(0.5)), compare=False, repr=False
+    )
+    spec = EnvSpec(
+        id="test/quadratic", n_agents=2, obs_shape=(1,), action_dim=1, state_size=1, episode_limit=1,
+        metrics=("pay",),
+    )  # fmt: skip
+
+    def reset(self, key, params):
+        return (), restart(self.spec, obs=jnp.ones((2, 1)), state=jnp.ones(1))
+
+    def step(self, key, state, action, params):
+        first, second = action[0, 0], action[1, 0]
+        pay = -jnp.square(first + second - params.total) - 0.5 * jnp.square(first - second - 0.7)
+        return (), transition(
+            self.spec, obs=jnp.ones((2, 1)), state=jnp.ones(1), reward=pay, terminated=True, metrics={"pay": pay}
+        )

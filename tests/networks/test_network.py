@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmarl_suite.networks import Network, make_network, per_agent
+from jaxmarl_suite.networks import Network, append_parameters, make_network, per_agent
 
 L, E, N, D, X, OUT, H = 8, 3, 2, 4, 3, 5, 6
 
@@ -137,3 +137,17 @@ def test_initial_memory_is_zero_and_the_output_scale_is_kept():
         "kernel"
     ]
     np.testing.assert_allclose(kernel @ kernel.T, 1e-4 * np.eye(D), atol=1e-7)
+
+
+def test_appended_parameters_follow_the_outputs_whatever_is_seen():
+    plain = make_network(D, OUT, extra_size=X, hidden=(7,))
+    network = per_agent(append_parameters(plain, 2), N)
+    params = random_params(network)
+    assert params["appended"].shape == (N, 2)
+    carry, x, extra, start = random_inputs(0)
+    y, carries = jax.jit(network.unroll)(params, carry, x, extra, start)
+    expected, same_carries = jax.jit(per_agent(plain, N).unroll)(params["network"], carry, x, extra, start)
+    np.testing.assert_array_equal(y[..., :OUT], expected)
+    np.testing.assert_array_equal(y[..., OUT:], np.broadcast_to(params["appended"], (L, E, N, 2)))
+    assert carries.shape == same_carries.shape
+    assert (append_parameters(plain, 2).init(jax.random.key(0))["appended"] == 0).all()
