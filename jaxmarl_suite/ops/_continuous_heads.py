@@ -1,0 +1,252 @@
+"""Action heads for continuous actions: a diagonal Gaussian, and one squashed into the bounds by tanh.
+
+An output is [*B, 2 D]: D entries for the mean, then D for the standard deviation, all in units of half the range of the
+bounds and 0 at the middle of them. Both are what a network with outputs near zero starts well with. Where the deviation is to
+be a parameter of its own, instead of a function of what the agent sees, `networks.append_parameters` adds it to the outputs of
+a network for the means.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmarl_suite.ops._heads import ActionHead
+
+Bound = float | Sequence[float] | np.ndarray
+
+_QUADRATURE = 24
+"""Points of the Gauss-Hermite rule for the entropy of a squashed Gaussian."""
+_HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
+
+
+def diagonal_gaussian(
+    dim: int,
+    low: Bound = -1.0,
+    high: Bound = 1.0,
+    *,
+    initial_std: float = 1.0,
+    std_range: tuple[float, float] = (1e-3, 10.0),
+) -> ActionHead:
+    """Independent normal distributions, one an entry; actions in the units of the environment.
+
+    Nothing keeps a normal distribution within bounds: the environment is given the action clipped to them (`to_env`), and
+    `log_prob` is that of the action before it was clipped, which makes the policy gradient unbiased, as in MAPPO's and
+    HAPPO's published code. `mode` is the mean. `imitation_loss` is the squared distance of the mean from the clipped
+    action, in units of half the range, summed over entries: up to a factor the KL divergence of two Gaussians of one fixed
+    deviation. The likelihood of a single point would be maximised by a deviation of zero.
+
+    Args:
+      dim: D, entries of an action.
+      low: lower bound of every entry, or D of them; -inf for none.
+      high: upper bound of every entry, or D of them; inf wherever `low` is -inf: mean and deviation are in the
+        environment's own units there.
+      initial_std: standard deviation where its output is 0, in units of half the range.
+      std_range: what the standard deviation stays between, in the same unit. It approaches both ends smoothly, so that it
+        can always be led back.
+
+    Raises:
+      ValueError: for sizes, bounds or deviations that cannot be.
+    """
+    scale = _Scale.between("diagonal_gaussian", dim, low, high)
+    log_std_of = _bounded_log_std("diagonal_gaussian", initial_std, std_range)
+
+    def parameters(output: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Mean and logarithm of the deviation, [*B, D] each, in the units of the environment."""
+        mean, raw = jnp.split(output, 2, axis=-1)
+        return scale.up(mean), log_std_of(raw) + scale.log_half(raw)
+
+    def mode(output: jax.Array, mask: jax.Array) -> jax.Array:
+        return parameters(output)[0]
+
+    def sample(key: jax.Array, output: jax.Array, mask: jax.Array) -> jax.Array:
+        mean, log_std = parameters(output)
+        return mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape, mean.dtype)
+
+    def log_prob(output: jax.Array, mask: jax.Array, action: jax.Array) -> jax.Array:
+        return _log_density(action, *parameters(output)).sum(-1)
+
+    def sample_and_log_prob(key: jax.Array, output: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+        action = sample(key, output, mask)
+        return action, log_prob(output, mask, action)
+
+    def entropy(output: jax.Array, mask: jax.Array) -> jax.Array:
+        return (parameters(output)[1] + _HALF_LOG_TAU + 0.5).sum(-1)
+
+    def imitation_loss(output: jax.Array, mask: jax.Array, action: jax.Array) -> jax.Array:
+        mean, _ = jnp.split(output, 2, axis=-1)
+        # The mean is not clipped: it would have no gradient out there.
+        return jnp.square(mean - scale.down(scale.clip(action))).sum(-1)
+
+    return ActionHead(
+        num_outputs=2 * dim,
+        embed_size=dim,
+        action_shape=(dim,),
+        dtype=jnp.float32,
+        sample=sample,
+        sample_and_log_prob=sample_and_log_prob,
+        mode=mode,
+        log_prob=log_prob,
+        entropy=entropy,
+        imitation_loss=imitation_loss,
+        embed=lambda action: jnp.clip(scale.down(action), -1.0, 1.0),
+        to_env=scale.clip,
+        from_env=lambda action: action,
+    )
+
+
+def tanh_normal(
+    dim: int,
+    low: Bound = -1.0,
+    high: Bound = 1.0,
+    *,
+    initial_std: float = 1.0,
+    std_range: tuple[float, float] = (1e-3, 10.0),
+) -> ActionHead:
+    """Independent normal distributions squashed into the bounds by tanh (Haarnoja et al. 2018, appendix C).
+
+    An action of this head is u, the draw before it is squashed; the environment is given `to_env(u)` = c + h tanh(u), where
+    c is the middle of the bounds and h half their distance. Storing u instead of the squashed action keeps `log_prob` exact
+    however far in the tails: tanh(u) is 1 in float32 from u = 9 on, and u cannot be had back from it (`from_env` gives the
+    largest u that float32 can tell from infinity). `log_prob` is nevertheless the log-density of the environment's action,
+
+        log π(c + h tanh u) = log N(u; μ, σ²) - log(1 - tanh²u) - log h,    log(1 - tanh²u) = 2 (log 2 - u - softplus(-2u)),
+
+    summed over entries, so that the density integrates to 1 over the bounds. `mode` is u = μ, the median of every
+    entry; a wide distribution is densest near the bounds instead. The entropy has no closed form: it is that of the
+    Gaussian plus E[log(1 - tanh²u)] + log h, the expectation by a Gauss-Hermite rule (24 points; off by less than 0.001 up to
+    σ = 1, by less than 0.1 up to 10), a deterministic number with a gradient where a sample would add noise.
+    `imitation_loss` is the squared distance of tanh(μ) from tanh(u), summed over entries.
+
+    Args and errors as for `diagonal_gaussian`, but bounds are finite and deviations those of u, before the squashing.
+    """
+    scale = _Scale.between("tanh_normal", dim, low, high)
+    if not np.isfinite(scale.low).all():
+        raise ValueError(f"tanh_normal squashes into bounds, which must be finite, got low={low}, high={high}")
+    log_std_of = _bounded_log_std("tanh_normal", initial_std, std_range)
+    points, weights = np.polynomial.hermite_e.hermegauss(_QUADRATURE)
+    points, weights = points.astype(np.float32), (weights / weights.sum()).astype(np.float32)
+
+    def parameters(output: jax.Array) -> tuple[jax.Array, jax.Array]:
+        mean, raw = jnp.split(output, 2, axis=-1)
+        return mean, log_std_of(raw)
+
+    def mode(output: jax.Array, mask: jax.Array) -> jax.Array:
+        return parameters(output)[0]
+
+    def sample(key: jax.Array, output: jax.Array, mask: jax.Array) -> jax.Array:
+        mean, log_std = parameters(output)
+        return mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape, mean.dtype)
+
+    def log_prob(output: jax.Array, mask: jax.Array, action: jax.Array) -> jax.Array:
+        return (_log_density(action, *parameters(output)) - _log_slope(action) - scale.log_half(action)).sum(-1)
+
+    def sample_and_log_prob(key: jax.Array, output: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+        action = sample(key, output, mask)
+        return action, log_prob(output, mask, action)
+
+    def entropy(output: jax.Array, mask: jax.Array) -> jax.Array:
+        mean, log_std = parameters(output)
+        spread = jnp.exp(log_std)[..., None]
+        at = mean[..., None] + spread * jnp.broadcast_to(points, (*spread.shape[:-1], _QUADRATURE))
+        squashing = (_log_slope(at) * jnp.broadcast_to(weights, at.shape)).sum(-1)
+        return (log_std + _HALF_LOG_TAU + 0.5 + squashing + scale.log_half(mean)).sum(-1)
+
+    def imitation_loss(output: jax.Array, mask: jax.Array, action: jax.Array) -> jax.Array:
+        return jnp.square(jnp.tanh(mode(output, mask)) - jnp.tanh(action)).sum(-1)
+
+    def from_env(action: jax.Array) -> jax.Array:
+        largest = 1.0 - float(jnp.finfo(action.dtype).epsneg)  # the float below 1
+        return jnp.arctanh(jnp.clip(scale.down(action), -largest, largest))
+
+    return ActionHead(
+        num_outputs=2 * dim,
+        embed_size=dim,
+        action_shape=(dim,),
+        dtype=jnp.float32,
+        sample=sample,
+        sample_and_log_prob=sample_and_log_prob,
+        mode=mode,
+        log_prob=log_prob,
+        entropy=entropy,
+        imitation_loss=imitation_loss,
+        embed=jnp.tanh,
+        # Rounding may lead past a bound by a last digit.
+        to_env=lambda action: scale.clip(scale.up(jnp.tanh(action))),
+        from_env=from_env,
+    )
+
+
+def _log_density(x: jax.Array, mean: jax.Array, log_std: jax.Array) -> jax.Array:
+    """log N(x; mean, std²), elementwise."""
+    return -0.5 * jnp.square((x - mean) * jnp.exp(-log_std)) - log_std - _HALF_LOG_TAU
+
+
+def _log_slope(u: jax.Array) -> jax.Array:
+    """log(1 - tanh²u), elementwise; about 2 log 2 - 2|u| far out, where 1 - tanh²u itself is 0 in float32."""
+    return 2.0 * (math.log(2.0) - u - jax.nn.softplus(-2.0 * u))
+
+
+class _Scale(NamedTuple):
+    """Between the units of an environment and those where bounds are -1 and 1; unbounded entries are left as they are."""
+
+    low: np.ndarray  # [D] float32
+    high: np.ndarray  # [D] float32
+    middle: np.ndarray  # [D] float32
+    half: np.ndarray  # [D] float32
+
+    @classmethod
+    def between(cls, owner: str, dim: int, low: Bound, high: Bound) -> "_Scale":
+        if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
+            raise ValueError(f"{owner}: dim must be a whole number of at least 1, got {dim!r}")
+        ends = []
+        for name, bound in (("low", low), ("high", high)):
+            end = np.asarray(bound, np.float64)
+            if end.shape not in ((), (dim,)):
+                raise ValueError(f"{owner}: {name} must be one number or {dim}, one an entry, got {bound}")
+            ends.append(np.broadcast_to(end, (dim,)))
+        lowest, highest = ends
+        is_free = np.isneginf(lowest) & np.isposinf(highest)
+        if not (is_free | (np.isfinite(lowest) & np.isfinite(highest) & (lowest < highest))).all():
+            raise ValueError(
+                f"{owner}: every entry needs low < high, both finite or neither, got low={low}, high={high}"
+            )
+        finite = [np.where(is_free, free, end) for free, end in zip((-1.0, 1.0), ends)]
+        middle, half = (finite[0] + finite[1]) / 2, (finite[1] - finite[0]) / 2
+        return cls(*(a.astype(np.float32) for a in (lowest, highest, middle, half)))
+
+    def up(self, x: jax.Array) -> jax.Array:
+        """From [-1, 1] to the bounds; [*B, D]."""
+        return jnp.broadcast_to(self.middle, x.shape) + jnp.broadcast_to(self.half, x.shape) * x
+
+    def down(self, x: jax.Array) -> jax.Array:
+        """From the bounds to [-1, 1]; [*B, D]."""
+        return (x - jnp.broadcast_to(self.middle, x.shape)) / jnp.broadcast_to(self.half, x.shape)
+
+    def clip(self, x: jax.Array) -> jax.Array:
+        return jnp.clip(x, jnp.broadcast_to(self.low, x.shape), jnp.broadcast_to(self.high, x.shape))
+
+    def log_half(self, like: jax.Array) -> jax.Array:
+        return jnp.broadcast_to(np.log(self.half), like.shape)
+
+
+def _bounded_log_std(
+    owner: str, initial: float, std_range: tuple[float, float]
+) -> Callable[[jax.Array], jax.Array]:
+    """Elementwise from an output to the logarithm of a deviation: log `initial` at 0, slope 1 there, never out of range.
+
+    lo + (hi - lo) sigmoid(x / s + x0). HAPPO's published code bounds the deviation by a sigmoid too; a logarithm clipped to
+    a range, as often in SAC, would have no gradient by which to come back.
+    """
+    lowest, highest = std_range
+    if not 0 < lowest < highest < math.inf:
+        raise ValueError(f"{owner}: std_range must be two numbers 0 < a < b, got {std_range}")
+    if not lowest < initial < highest:
+        raise ValueError(f"{owner}: initial_std must lie between {lowest} and {highest}, got {initial}")
+    low, width = math.log(lowest), math.log(highest / lowest)
+    part = (math.log(initial) - low) / width
+    start, steepness = math.log(part / (1 - part)), width * part * (1 - part)
+    return lambda raw: low + width * jax.nn.sigmoid(raw / steepness + start)

@@ -1,0 +1,197 @@
+"""Continuous heads against scipy, numerical integration and Monte Carlo."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import integrate, stats
+
+from jaxmarl_suite.ops import diagonal_gaussian, tanh_normal
+
+LOW, HIGH = np.array([-1.0, 0.5, -3.0]), np.array([1.0, 4.5, -2.5])
+MIDDLE, HALF = (LOW + HIGH) / 2, (HIGH - LOW) / 2
+INITIAL = 0.5
+GAUSSIAN = diagonal_gaussian(3, LOW, HIGH, initial_std=INITIAL)
+SQUASHED = tanh_normal(3, LOW, HIGH, initial_std=INITIAL)
+MASK = jnp.ones((5, 3), bool)
+
+
+def deviation(raw, lowest=1e-3, highest=10.0):
+    """The bounded deviation once more: log-linear between the ends by a sigmoid with slope 1 at its start."""
+    share = np.log(INITIAL / lowest) / np.log(highest / lowest)
+    logit = np.log(share / (1 - share)) + raw / (np.log(highest / lowest) * share * (1 - share))
+    return lowest * (highest / lowest) ** (1 / (1 + np.exp(-logit)))
+
+
+def outputs(seed=0, rows=5):
+    """An output [rows, 6], with its means and deviations in float64."""
+    output = np.random.default_rng(seed).normal(size=(rows, 6)).astype(np.float32)
+    return jnp.asarray(output), output[:, :3].astype(np.float64), deviation(output[:, 3:].astype(np.float64))
+
+
+def test_initial_deviation_its_slope_and_its_ends():
+    zero = jnp.zeros((6,))
+    normal = diagonal_gaussian(3, initial_std=INITIAL)
+    log_std = lambda output: normal.entropy(output, MASK) / 3 - 0.5 * np.log(2 * np.pi * np.e)  # noqa: E731
+    assert log_std(zero) == pytest.approx(np.log(INITIAL), abs=1e-6)
+    np.testing.assert_allclose(jax.grad(log_std)(zero), [0, 0, 0, 1 / 3, 1 / 3, 1 / 3], atol=1e-6)
+    for far, end in ((-1e4, 1e-3), (1e4, 10.0)):
+        assert log_std(jnp.full((6,), far)) == pytest.approx(np.log(end), abs=1e-5)
+    assert jax.grad(log_std)(jnp.full((6,), 6.0))[-1] > 1e-3, "far from the start there is still a way back"
+
+
+def test_gaussian_log_prob_and_entropy_are_scipys():
+    output, mean, std = outputs()
+    exact = stats.norm(MIDDLE + HALF * mean, HALF * std)
+    action = exact.ppf(np.random.default_rng(1).random((5, 3)))
+    assert (action < LOW).any() and (action > HIGH).any(), "unclipped actions are scored"
+    found = GAUSSIAN.log_prob(output, MASK, jnp.asarray(action, jnp.float32))
+    np.testing.assert_allclose(found, exact.logpdf(action).sum(-1), rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(GAUSSIAN.entropy(output, MASK), exact.entropy().sum(-1), rtol=1e-5)
+    np.testing.assert_allclose(GAUSSIAN.mode(output, MASK), MIDDLE + HALF * mean, rtol=1e-5)
+
+
+def test_squashed_log_prob_is_the_density_of_the_environments_action():
+    """Change of variables with a numerical derivative of what the environment gets."""
+    output, mean, std = outputs()
+    u = mean + std * np.clip(np.random.default_rng(2).normal(size=(5, 3)), -2, 2)
+    bounded = lambda u: MIDDLE + HALF * np.tanh(u)  # noqa: E731
+    np.testing.assert_allclose(SQUASHED.to_env(jnp.asarray(u, jnp.float32)), bounded(u), rtol=1e-5)
+    slope = (bounded(u + 1e-6) - bounded(u - 1e-6)) / 2e-6
+    expected = (stats.norm(mean, std).logpdf(u) - np.log(slope)).sum(-1)
+    np.testing.assert_allclose(SQUASHED.log_prob(output, MASK, jnp.asarray(u, jnp.float32)), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("mean, raw", [(0.0, 0.0), (0.7, 1.0), (-2.0, -1.0)])
+@pytest.mark.parametrize("low, high", [(-1.0, 1.0), (0.5, 4.5)])
+def test_squashed_density_integrates_to_one_over_the_bounds(mean, raw, low, high):
+    head = tanh_normal(1, low, high, initial_std=INITIAL)
+    # Gauss-Legendre points in the bounds themselves, and through `from_env`.
+    points, weights = np.polynomial.legendre.leggauss(2000)
+    action = jnp.asarray((low + high) / 2 + (high - low) / 2 * points, jnp.float32)[:, None]
+    output = jnp.broadcast_to(jnp.array([mean, raw]), (2000, 2))
+    density = np.exp(head.log_prob(output, jnp.ones((2000, 1), bool), head.from_env(action)))
+    assert (density * weights).sum() * (high - low) / 2 == pytest.approx(1.0, abs=2e-3)
+
+
+@pytest.mark.parametrize("head", [GAUSSIAN, SQUASHED], ids=["gaussian", "squashed"])
+def test_samples_have_the_distribution_and_the_log_prob_that_is_returned(head):
+    output, mean, std = outputs(3, rows=1)
+    draws = 20_000
+    many = jnp.broadcast_to(output, (draws, 6))
+    mask = jnp.ones((draws, 3), bool)
+    action, log_prob = jax.jit(head.sample_and_log_prob)(jax.random.key(0), many, mask)
+    assert action.shape == (draws, 3) and action.dtype == jnp.float32
+    np.testing.assert_array_equal(head.sample(jax.random.key(0), many, mask)[0], action[0])
+    np.testing.assert_allclose(head.log_prob(many, mask, action), log_prob, rtol=1e-5, atol=1e-5)
+    z = ((np.asarray(action) - MIDDLE) / HALF if head is GAUSSIAN else np.asarray(action)) - mean
+    assert all(stats.kstest(z[:, i] / std[0, i], "norm").pvalue > 1e-3 for i in range(3))
+    # Entropy is the mean of -log p.
+    error = 5 * np.asarray(log_prob).std() / np.sqrt(draws)
+    assert head.entropy(output, mask[:1])[0] == pytest.approx(-float(log_prob.mean()), abs=error)
+
+
+@pytest.mark.parametrize("std, tolerance", [(0.1, 1e-3), (1.0, 1e-3), (3.0, 0.02), (9.0, 0.1)])
+@pytest.mark.parametrize("mean", [0.0, 1.5, -6.0])
+def test_squashed_entropy_is_as_exact_as_it_is_said_to_be(std, tolerance, mean):
+    head = tanh_normal(1, initial_std=std)
+
+    def integrand(u):
+        log_slope = 2 * (np.log(2) - u - np.logaddexp(0, -2 * u))
+        return stats.norm.pdf(u, mean, std) * (log_slope - stats.norm.logpdf(u, mean, std))
+
+    grid = np.linspace(mean - 12 * std, mean + 12 * std, 200_001)
+    exact = integrate.simpson(integrand(grid), x=grid)
+    assert head.entropy(jnp.array([mean, 0.0]), MASK[0, :1]) == pytest.approx(exact, abs=tolerance)
+
+
+@pytest.mark.parametrize("head", [GAUSSIAN, SQUASHED], ids=["gaussian", "squashed"])
+@pytest.mark.parametrize("far", [0.0, 12.0, -60.0, 3e3])
+def test_values_and_gradients_are_finite_in_the_tails(head, far):
+    """Actions and means far beyond where tanh is 1 in float32, narrow and wide."""
+    for raw in (-1e3, 0.0, 1e3):
+        output = jnp.concatenate([jnp.full((3,), far), jnp.full((3,), raw)])
+        for action in (jnp.full((3,), far), jnp.zeros((3,)), jnp.full((3,), -far)):
+
+            def total(output, action):
+                return head.log_prob(output, MASK[0], action) + head.entropy(output, MASK[0])
+
+            value, gradient = jax.value_and_grad(total, (0, 1))(output, action)
+            assert np.isfinite(value) and all(np.isfinite(g).all() for g in gradient)
+        value, gradient = jax.value_and_grad(lambda o: head.sample_and_log_prob(jax.random.key(0), o, MASK[0])[1])(output)
+        assert np.isfinite(value) and np.isfinite(gradient).all()
+
+
+def test_log_prob_far_in_the_tail_is_exact():
+    """log N(u; 0, 1) - log(1 - tanh²u) at u = 40, where 1 - tanh²u is 1e-34: straight from its expansion."""
+    head = tanh_normal(1)
+    expected = stats.norm.logpdf(40.0) - (2 * np.log(2) - 2 * 40.0)
+    assert head.log_prob(jnp.zeros(2), MASK[0, :1], jnp.array([40.0])) == pytest.approx(expected, rel=1e-6)
+
+
+def test_samples_are_differentiable():
+    """Reparametrised: a = m + s ε, so da/dm is half the range, and d tanh(u) / dμ the slope of tanh."""
+    key, output = jax.random.key(4), outputs(5, rows=1)[0][0]
+    jacobian = jax.jacobian(lambda o: GAUSSIAN.sample(key, o, MASK[0]))(output)
+    np.testing.assert_allclose(jacobian[:, :3], np.diag(HALF), rtol=1e-5)
+    u = np.asarray(SQUASHED.sample(key, output, MASK[0]))
+    jacobian = jax.jacobian(lambda o: SQUASHED.to_env(SQUASHED.sample(key, o, MASK[0])))(output)
+    np.testing.assert_allclose(jacobian[:, :3], np.diag(HALF * (1 - np.tanh(u) ** 2)), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("head", [GAUSSIAN, SQUASHED], ids=["gaussian", "squashed"])
+def test_what_the_environment_and_other_networks_get(head):
+    far = jnp.asarray(np.random.default_rng(6).normal(size=(200, 3)) * 20, jnp.float32)
+    given, embedded = np.asarray(head.to_env(far)), np.asarray(head.embed(far))
+    assert (given >= LOW.astype(np.float32)).all() and (given <= HIGH.astype(np.float32)).all()
+    assert (given == LOW).any() and (given == HIGH).any()
+    np.testing.assert_allclose(MIDDLE + HALF * embedded, given, rtol=1e-5, atol=1e-5)  # -1 and 1 at the bounds
+    np.testing.assert_allclose(head.to_env(head.from_env(jnp.asarray(given))), given, rtol=1e-5)
+    inside = jnp.asarray(MIDDLE + HALF * np.linspace(-0.9, 0.9, 7)[:, None], jnp.float32)
+    np.testing.assert_allclose(head.to_env(head.from_env(inside)), inside, rtol=1e-5)
+    assert np.isfinite(head.from_env(jnp.asarray(HIGH, jnp.float32))).all()
+    assert head.no_action(4, 2).shape == (4, 2, 3) and (head.num_outputs, head.embed_size) == (6, 3)
+
+
+@pytest.mark.parametrize("head", [GAUSSIAN, SQUASHED], ids=["gaussian", "squashed"])
+def test_imitation_is_a_squared_distance_in_units_of_half_the_range(head):
+    output, mean, _ = outputs(7)
+    target = jnp.asarray(MIDDLE + HALF * np.array([0.3, -0.2, 0.9]), jnp.float32)
+    target = jnp.broadcast_to(target, (5, 3))
+    own = mean if head is GAUSSIAN else np.tanh(mean)
+    expected = ((own - [0.3, -0.2, 0.9]) ** 2).sum(-1)
+    np.testing.assert_allclose(head.imitation_loss(output, MASK, head.from_env(target)), expected, rtol=1e-4)
+    np.testing.assert_allclose(head.imitation_loss(output, MASK, head.mode(output, MASK) * 0 + head.from_env(target)),
+                               expected, rtol=1e-4)  # fmt: skip
+
+
+def test_entries_without_bounds_are_in_their_own_units():
+    head = diagonal_gaussian(2, (-np.inf, -2.0), (np.inf, 2.0), initial_std=0.5)
+    output = jnp.array([3.0, 0.5, 0.0, 0.0])
+    mask = MASK[0, :2]
+    np.testing.assert_allclose(head.mode(output, mask), [3.0, 1.0])
+    np.testing.assert_allclose(head.to_env(jnp.array([1e6, 1e6])), [1e6, 2.0])
+    expected = stats.norm([3.0, 1.0], [0.5, 1.0]).logpdf([2.0, 2.0]).sum()
+    assert head.log_prob(output, mask, jnp.array([2.0, 2.0])) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("make", [diagonal_gaussian, tanh_normal])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"dim": 0}, "dim must be a whole number of at least 1, got 0"),
+        ({"dim": 2, "low": 1.0}, "needs low < high, both finite or neither, got low=1.0, high=1.0"),
+        ({"dim": 1, "low": -np.inf}, "both finite or neither, got low=-inf, high=1.0"),
+        ({"dim": 2, "high": (1.0, 2.0, 3.0)}, r"high must be one number or 2, one an entry, got \(1.0, 2.0, 3.0\)"),
+        ({"dim": 2, "initial_std": 0.0}, "initial_std must lie between 0.001 and 10.0, got 0.0"),
+        ({"dim": 2, "std_range": (1.0, 0.5)}, r"std_range must be two numbers 0 < a < b, got \(1.0, 0.5\)"),
+    ],
+)
+def test_what_cannot_be(make, arguments, message):
+    with pytest.raises(ValueError, match=f"{make.__name__}.*{message}"):
+        make(**arguments)
+
+
+def test_squashing_needs_bounds():
+    with pytest.raises(ValueError, match="tanh_normal squashes into bounds, which must be finite, got low=-inf"):
+        tanh_normal(1, -np.inf, np.inf)
