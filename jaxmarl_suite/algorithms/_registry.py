@@ -22,6 +22,8 @@ _BUILT_IN = {
     "td3": "jaxmarl_suite.algorithms.td3:SPEC",
     "td3-star": "jaxmarl_suite.algorithms.td3:STAR_SPEC",
     "matd3": "jaxmarl_suite.algorithms.matd3:SPEC",
+    "sac": "jaxmarl_suite.algorithms.sac:SPEC",
+    "masac": "jaxmarl_suite.algorithms.masac:SPEC",
 }
 _registered: dict[str, AlgorithmSpec] = {}
 
