@@ -62,7 +62,7 @@ def draw_batch(ring: StepState, prepared: Any, draw: Draw, *, n_step: int, gamma
       gamma: discount of one step.
     """
     steps: Step = ring.experience
-    at = draw.position + jnp.arange(n_step)[:, None] if n_step > 1 else draw.position[None]
+    at = draw.position[None] + jnp.arange(n_step)[:, None]
     slots = slot_of(ring, at)  # [n, B]
     along = read_steps((steps.reward, steps.terminated, steps.truncated), draw.env[None], slots)
     is_newest = at >= num_stored(ring) - 1

@@ -14,7 +14,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxmarl_envs import Environment
 
 from jaxmarl_suite.algorithms._base import Context, hyperparameters
@@ -57,11 +56,15 @@ def temperature(actor: Any, ctx: Context) -> jax.Array:
     return ctx.hp.temperature * jnp.exp(actor["log_temperature"])
 
 
+def _no_mask() -> jax.Array:
+    """Continuous heads ignore masks."""
+    return jnp.zeros(0)
+
+
 def sac_method(team: Team) -> Method:
     """SAC of a team: the joint policy is the product of the agents', its entropy the sum of theirs; n = 1 is SAC."""
     config: Any = team.config
     head = tanh_normal(team.spec.action_dim)
-    no_mask = np.zeros(0)  # continuous heads ignore masks
 
     def init(key: jax.Array) -> Networks:
         actor_key, critic_key = jax.random.split(key)
@@ -71,14 +74,14 @@ def sac_method(team: Team) -> Method:
     def draw(actor: Any, obs: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Actions [B, N, A] in [-1, 1] and the joint action's log-density [B]."""
         output = team.output(actor["policy"], obs)
-        unsquashed, log_prob = head.sample_and_log_prob(key, output, no_mask)
+        unsquashed, log_prob = head.sample_and_log_prob(key, output, _no_mask())
         return head.to_env(unsquashed), log_prob.sum(-1)
 
     def explore(actor: Any, obs: jax.Array, key: jax.Array, ctx: Context) -> jax.Array:
         return draw(actor, obs, key)[0]
 
     def greedy(actor: Any, obs: jax.Array) -> jax.Array:
-        return head.to_env(head.mode(team.output(actor["policy"], obs), no_mask))
+        return head.to_env(head.mode(team.output(actor["policy"], obs), _no_mask()))
 
     def critic_loss(
         critic: Any, actor: Any, targets: Networks, batch: Batch, key: jax.Array, ctx: Context

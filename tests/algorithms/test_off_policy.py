@@ -1,6 +1,7 @@
 """Off-policy actor-critics: what is stored and drawn, losses in plain NumPy, blocks, delays, targets, who may use what."""
 
 import dataclasses
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -181,7 +182,7 @@ CASES = [
 
 @pytest.mark.parametrize("name, n_agents, changes", CASES)
 def test_losses_are_their_formulas(name, n_agents, changes):
-    config, team, method = parts_of(name, n_agents, **changes)
+    config, _, method = parts_of(name, n_agents, **changes)
     rng = np.random.default_rng(3)
     shapes = jax.eval_shape(method.init, jax.random.key(0))
 
@@ -323,7 +324,7 @@ def delayed():
 
 def test_learning_starts_after_the_warm_up(delayed):
     _, states, metrics = delayed
-    for k, (before, after) in enumerate(zip(states, states[1:])):
+    for k, (before, after) in enumerate(pairwise(states)):
         is_learning = k >= 2  # 30 steps stored
         assert count_of(after.learnt.critic) == 2 * max(k - 1, 0)
         assert metrics[k]["critic_loss"].weight == is_learning
@@ -337,8 +338,8 @@ def test_actors_and_targets_wait_for_their_turn(delayed):
     """Gradient steps 1..12 of the run's clock; 4 are not taken, and steps 6, 9 and 12 improve the actors."""
     _, states, metrics = delayed
     due = [0, 0, 1, 0, 1, 1]
-    assert [count_of(b.learnt.actor) - count_of(a.learnt.actor) for a, b in zip(states, states[1:])] == due
-    for k, (before, after) in enumerate(zip(states, states[1:])):
+    assert [count_of(b.learnt.actor) - count_of(a.learnt.actor) for a, b in pairwise(states)] == due
+    for k, (before, after) in enumerate(pairwise(states)):
         assert metrics[k]["actor_loss"].weight == due[k]
         if not due[k]:
             jax.tree.map(np.testing.assert_array_equal, before.learnt.targets, after.learnt.targets)
@@ -390,7 +391,7 @@ def test_warm_up_is_uniform_and_ends_are_kept_apart():
 
 
 def test_exploration_noise_is_added_and_clipped():
-    config, team, method = parts_of("td3")
+    config, _, method = parts_of("td3")
     actor = method.init(jax.random.key(0))["actor"]
     obs, key = jnp.linspace(-2, 2, 8).reshape(8, 1, 1), jax.random.key(3)
     for noise in (0.1, 3.0):
@@ -414,7 +415,7 @@ def test_a_method_prepares_each_block_and_decides_when_targets_follow():
 
     learner.with_method(prepare=prepare, critic_loss=critic_loss, follow=lambda targets, params, ctx: targets)
     states, metrics = learner.course(3)
-    for before, after, found in zip(states, states[1:], metrics):
+    for (before, after), found in zip(pairwise(states), metrics):
         assert found["gap"].total == 0 and found["some"].total > 0
         jax.tree.map(np.testing.assert_array_equal, after.learnt.targets, before.learnt.params)
         assert_unequal(after.learnt.targets, after.learnt.params)
