@@ -1,5 +1,6 @@
 """Networks and mixers as tuples of pure functions, one type for feed-forward and recurrent ones."""
 
+from jaxmarl_suite.networks._critics import Critics, make_critics
 from jaxmarl_suite.networks._joint_value import ValueNetwork, joint_value, state_value
 from jaxmarl_suite.networks._mixers import (
     Mixer,
@@ -12,6 +13,7 @@ from jaxmarl_suite.networks._mixers import (
 from jaxmarl_suite.networks._network import Network, append_parameters, make_network, per_agent
 
 __all__ = [
+    "Critics",
     "Mixer",
     "Network",
     "ValueNetwork",
@@ -20,6 +22,7 @@ __all__ = [
     "duplex_mixer",
     "independent_mixer",
     "joint_value",
+    "make_critics",
     "make_network",
     "monotonic_mixer",
     "per_agent",

@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxmarl_suite.networks._critics import LAYER_NORM_EPS
 from jaxmarl_suite.networks._dense import torch_bound, torch_dense, uniform_between
 from jaxmarl_suite.networks._linear import dense_product
 
@@ -49,12 +50,14 @@ class _Layers(nn.Module):
     initializer: Literal["orthogonal", "torch"]
     out_size: int | None = None
     out_scale: float = 1.0
+    layer_norm: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         activate = nn.tanh if self.activation == "tanh" else nn.relu
         for width in self.hidden:
-            x = activate(self.dense(x, width, 2**0.5))
+            x = self.dense(x, width, 2**0.5)
+            x = activate(nn.LayerNorm(epsilon=LAYER_NORM_EPS)(x) if self.layer_norm else x)
         return x if self.out_size is None else self.dense(x, self.out_size, self.out_scale)
 
     def dense(self, x: jax.Array, width: int, scale: float) -> jax.Array:
@@ -86,6 +89,7 @@ def make_network(
     encoder: Sequence[int] = (),
     activation: Literal["tanh", "relu"] = "tanh",
     initializer: Literal["orthogonal", "torch"] = "orthogonal",
+    layer_norm: bool = False,
 ) -> Network:
     """A feed-forward network, or a GRU of `memory_size` units followed by one.
 
@@ -103,6 +107,7 @@ def make_network(
       activation: of the layers `hidden`.
       initializer: "orthogonal", with biases of zero and gain sqrt(2) in `hidden`, for PPO; "torch" for PyTorch's
         uniform default in layers and memory, as the published Q-learning settings are.
+      layer_norm: normalise before each activation of the layers `hidden`.
 
     Raises:
       ValueError: for an unknown activation or initializer, or an `out_scale` that the initializer does not read.
@@ -115,7 +120,7 @@ def make_network(
         raise ValueError(
             f"out_scale is the gain of initializer 'orthogonal'; with 'torch' it must be 1.0, got {out_scale}"
         )
-    head = _Layers(tuple(hidden), activation, initializer, out_size, out_scale)
+    head = _Layers(tuple(hidden), activation, initializer, out_size, out_scale, layer_norm)
     encode = _Layers(tuple(encoder), "relu", initializer) if encoder else None
     cell = _gru_cell(memory_size, initializer) if memory_size else None
     encoded_size = encoder[-1] if encoder else in_size

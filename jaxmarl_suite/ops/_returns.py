@@ -1,7 +1,46 @@
-"""Advantage estimators. All work on [T, ...] with time first; trailing axes are batch."""
+"""Returns and advantage estimators. All work on [T, ...] with time first; trailing axes are batch."""
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+
+class NStepReturn(NamedTuple):
+    """What is collected along up to n steps, and what a value estimate after them is worth."""
+
+    rewards: jax.Array  # [...] discounted sum
+    discount: jax.Array  # [...] of the value of what step `last` led to; 0 where nothing follows
+    last: jax.Array  # [...] int32 in 0..n-1, the step at which the sum stops
+
+
+def n_step_return(
+    reward: jax.Array, terminated: jax.Array, is_last: jax.Array, *, gamma: jax.Array | float
+) -> NStepReturn:
+    """Rewards of the first n steps of a stretch, stopping early where an episode does (Sutton 1988; Watkins 1989).
+
+        h = the first step with is_last, n - 1 if there is none
+        R = Σ_{i ≤ h} γ^i r_i,    discount = γ^{h+1} (1 - terminated_h),    target = R + discount · V(what step h led to)
+
+    Args:
+      reward: [n, ...] float32.
+      terminated: [n, ...] bool: nothing follows.
+      is_last: [n, ...] bool: what is stored after this step is not what followed it (a time limit, the end of what is
+        stored). A terminated step is a last one, whatever is said here.
+      gamma: discount of one step.
+    """
+    n = reward.shape[0]
+    over = (terminated | is_last).astype(jnp.int32)
+    counts = (jnp.cumsum(over, axis=0) - over == 0).astype(reward.dtype)  # no end before this step
+    powers = jnp.power(jnp.asarray(gamma, reward.dtype), jnp.arange(n + 1, dtype=reward.dtype))
+    by_time = (n,) + (1,) * (reward.ndim - 1)
+    last = jnp.sum(counts, axis=0).astype(jnp.int32) - 1
+    ended = jnp.any(terminated & (counts > 0), axis=0)
+    return NStepReturn(
+        rewards=jnp.sum(powers[:n].reshape(by_time) * counts * reward, axis=0),
+        discount=powers[last + 1] * (1.0 - ended.astype(reward.dtype)),
+        last=last,
+    )
 
 
 def generalized_advantage(

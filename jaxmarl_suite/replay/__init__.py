@@ -1,6 +1,32 @@
 """Replay inside compiled programs, and replay stored on disk."""
 
 from jaxmarl_suite.replay._replay import Replay, Sample, make_replay
+from jaxmarl_suite.replay._steps import (
+    Draw,
+    StepReplay,
+    StepState,
+    capacity_of,
+    make_step_replay,
+    num_stored,
+    read_steps,
+    slot_of,
+)
 from jaxmarl_suite.replay._vault import SCHEMA, Dataset, read_vault, write_vault
 
-__all__ = ["SCHEMA", "Dataset", "Replay", "Sample", "make_replay", "read_vault", "write_vault"]
+__all__ = [
+    "SCHEMA",
+    "Dataset",
+    "Draw",
+    "Replay",
+    "Sample",
+    "StepReplay",
+    "StepState",
+    "capacity_of",
+    "make_replay",
+    "make_step_replay",
+    "num_stored",
+    "read_steps",
+    "read_vault",
+    "slot_of",
+    "write_vault",
+]

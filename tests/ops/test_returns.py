@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmarl_suite.ops import generalized_advantage, sequential_advantage
+from jaxmarl_suite.ops import generalized_advantage, n_step_return, sequential_advantage
 
 GAMMA, LAMBDA = 0.9, 0.7
 
@@ -157,3 +157,20 @@ def test_with_exact_values_the_mean_micro_advantage_is_q_minus_v(lambda_):
     ).reshape(3, 3, 2)
     np.testing.assert_allclose((second * found[..., 0]).sum(axis=1), q1 - v1, atol=1e-5)
     np.testing.assert_allclose(found[..., 1], q2 - q1[:, None], atol=1e-5)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_n_step_returns_stop_with_the_episode(n):
+    rng = np.random.default_rng(n)
+    reward = rng.normal(size=(n, 64)).astype(np.float32)
+    terminated, cut = rng.random((2, n, 64)) < 0.2
+    found = n_step_return(*map(jnp.asarray, (reward, terminated, cut)), gamma=GAMMA)
+    for b in range(64):
+        total, discount = 0.0, 1.0
+        for k in range(n):
+            total, discount = total + discount * reward[k, b], discount * GAMMA
+            if terminated[k, b] or cut[k, b]:
+                break
+        np.testing.assert_allclose(found.rewards[b], total, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(found.discount[b], 0.0 if terminated[k, b] else discount, rtol=1e-5)
+        assert found.last[b] == k

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import line_env
 import pytest
 import runner_toy
 from runner_tools import optimised, tiny
@@ -28,6 +29,13 @@ class Compilations:
 def compilations() -> Compilations:
     """Everything compiled from now on."""
     return Compilations()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def lines() -> Iterator[None]:
+    """The environments of `tiny` for continuous actions have names."""
+    with line_env.registered():
+        yield
 
 
 @pytest.fixture(autouse=True)

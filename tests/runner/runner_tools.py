@@ -34,6 +34,15 @@ _Q_SMALL: dict[str, Any] = {
     "central_hidden": 4,
     "joint_hidden": 4,
 }
+_OFF_POLICY_SMALL: dict[str, Any] = {
+    "num_envs": 8,
+    "rollout_length": 4,
+    "capacity": 128,
+    "batch_size": 8,
+    "gradient_steps": 2,
+    "warmup_steps": 64,
+    "hidden": (4,),
+}
 _OWN: dict[str, dict[str, Any]] = {
     "ippo": {"recurrent": True, "memory_size": 8, "chunk_length": 2},
     "iql": {"recurrent": True},
@@ -46,12 +55,22 @@ def tiny_config(name: str, **changes: Any) -> Any:
     spec = algorithms.get(name)
     base = spec.config() if spec.defaults is None else spec.defaults
     fields = {field.name for field in dataclasses.fields(base)}
-    small = {k: v for k, v in {**_SMALL, **(_Q_SMALL if "capacity" in fields else {})}.items() if k in fields}
+    if "warmup_steps" in fields:
+        sizes = _OFF_POLICY_SMALL
+    else:
+        sizes = {**_SMALL, **(_Q_SMALL if "capacity" in fields else {})}
+    small = {k: v for k, v in sizes.items() if k in fields}
     return dataclasses.replace(base, **{**small, **_OWN.get(name, {}), **changes})
 
 
 def tiny(name: str, *, changes: dict[str, Any] | None = None, grid: Any = None, **options: Any) -> Experiment:
-    """Twelve updates of algorithm `name` on episodes of three steps, which end within its rollouts of four."""
+    """Twelve updates of algorithm `name` on episodes of three steps, which end within its rollouts of four.
+
+    On `matrix/climbing`, or on a line (`line_env.registered`) for methods that need continuous actions.
+    """
+    env, env_options = "matrix/climbing", {"horizon": 3}
+    if "discrete" not in algorithms.get(name).actions:
+        env, env_options = ("line/2" if name.startswith("ma") else "line/1"), {"limit": 3}
     chosen: dict[str, Any] = {
         "total_steps": UPDATES * UPDATE_STEPS,
         "evaluations": 4,
@@ -62,9 +81,9 @@ def tiny(name: str, *, changes: dict[str, Any] | None = None, grid: Any = None, 
     }
     return Experiment(
         name,
-        "matrix/climbing",
+        env,
         tiny_config(name, **(changes or {})),
-        {"horizon": 3},
+        env_options,
         grid or {},
         TrainOptions(**{**chosen, **options}),
     )

@@ -26,7 +26,7 @@ from jaxmarl_suite.runner import Diverged, Interrupted, _wave, resume, run
 Trained = Callable[[str, str], Path]
 FIRST_UPDATES = 3
 # Methods that differ from others by a loss only are spared what compiles or runs for long.
-THOROUGH = [n for n in algorithms.names() if n not in ("iql", "qmix", "qtran", "cw-qmix")]
+THOROUGH = [n for n in algorithms.names() if n not in ("iql", "qmix", "qtran", "cw-qmix", "td3-star", "matd3", "sac")]
 thoroughly = pytest.mark.parametrize("name", THOROUGH, indirect=True, scope="module")
 
 

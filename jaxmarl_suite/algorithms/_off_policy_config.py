@@ -1,0 +1,108 @@
+"""What the off-policy actor-critic methods are configured by."""
+
+import dataclasses
+from typing import Literal
+
+from jaxmarl_suite.algorithms._base import hyperparameters
+
+
+@hyperparameters
+class OffPolicyConfig:
+    """What every off-policy actor-critic method is configured by. Floats may differ between the lanes of a sweep."""
+
+    num_envs: int = 1
+    """Environments stepped in parallel."""
+    rollout_length: int = 50
+    """Steps of each environment between two blocks of gradient steps."""
+    gradient_steps: int = 50
+    """Gradient steps of the critics in a block."""
+    capacity: int = 100_000
+    """Steps in the replay, of all environments together."""
+    batch_size: int = 256
+    """Steps a gradient step learns from."""
+    warmup_steps: int = 10_000
+    """Environment steps played uniformly at random before the first gradient step."""
+    learning_rate: float = 3e-4
+    """Step size of Adam, for critics, actors and the temperature."""
+    gamma: float = 0.99
+    """Discount of one environment step."""
+    target_rate: float = 0.005
+    """Share of the networks that enters their averaged targets each time."""
+    policy_delay: int = 1
+    """Gradient steps of the critics for each one of the actors; the averaged targets move with the actors."""
+    n_step: int = 1
+    """Rewards summed before the critics' estimate follows; uncorrected for what the policy would do now."""
+    reward_scale: float = 1.0
+    """What rewards are multiplied by before they are stored."""
+    hidden: tuple[int, ...] = (256, 256)
+    """Widths of the layers of actors and critics."""
+    layer_norm: bool = False
+    """Layers are normalised before their ReLU."""
+    action_twice: bool = False
+    """Critics are shown the action a second time, after their first layer."""
+    num_critics: int = 2
+    """Critics that are trained."""
+    critic_groups: int = 1
+    """Groups that critics form in order; each group learns from the smallest of its own target critics."""
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot work."""
+        for field in dataclasses.fields(self):
+            least = 0 if field.name == "warmup_steps" else 1
+            if field.type is int and getattr(self, field.name) < least:
+                raise ValueError(f"{field.name} must be at least {least}, got {getattr(self, field.name)}")
+        if any(width < 1 for width in self.hidden):
+            raise ValueError(f"hidden must hold positive widths, got {self.hidden}")
+        if self.action_twice and not self.hidden:
+            raise ValueError("action_twice needs a first layer for the action to join, got hidden ()")
+        self._check_range(0.0, 1.0, "gamma", "target_rate")
+        self._check_range(0.0, float("inf"), "learning_rate")
+        if self.num_critics % self.critic_groups:
+            raise ValueError(
+                f"critic_groups must divide the {self.num_critics} critics (num_critics), got {self.critic_groups}"
+            )
+        if self.capacity < self.num_envs * self.rollout_length:
+            raise ValueError(
+                f"capacity must hold the {self.num_envs * self.rollout_length} steps of one update "
+                f"(num_envs {self.num_envs} x rollout_length {self.rollout_length}), got {self.capacity}"
+            )
+        if self.capacity % self.num_envs:
+            raise ValueError(
+                f"capacity must be a multiple of num_envs, whose replay it is divided into, got {self.capacity} and "
+                f"{self.num_envs}"
+            )
+        if self.capacity // self.num_envs < self.n_step:
+            raise ValueError(
+                f"n_step must not exceed the {self.capacity // self.num_envs} steps kept of each environment "
+                f"(capacity / num_envs), got {self.n_step}"
+            )
+
+    def _check_range(self, low: float, high: float, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if isinstance(value, int | float) and (
+                value < low or value > high
+            ):  # not while traced; NaN is noticed later
+                accepted = f"lie between {low:g} and {high:g}" if high < float("inf") else f"be at least {low:g}"
+                raise ValueError(f"{name} must {accepted}, got {value}")
+
+
+@hyperparameters
+class TeamConfig(OffPolicyConfig):
+    """What the methods for teams have beside."""
+
+    share_parameters: bool = True
+    """One actor for all agents, told which agent it acts for; otherwise one actor each."""
+    context: Literal["auto", "state", "observations"] = "auto"
+    """What critics are shown: the global state, all observations, or the state where there is one."""
+    others: Literal["replay", "policy"] = "policy"
+    """What the other agents do where an actor is improved: what they did in the replay (one joint action an agent), or
+    what their own actors would do now (one joint action for all)."""
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot work."""
+        super().__post_init__()
+        for name, accepted in (("context", ("auto", "state", "observations")), ("others", ("replay", "policy"))):
+            value = getattr(self, name)
+            if value not in accepted:
+                raise ValueError(f"{name} must be {' or '.join(map(repr, accepted))}, got {value!r}")

@@ -1,0 +1,37 @@
+"""From a method's parts to a registered algorithm of continuous actions."""
+
+from collections.abc import Callable
+from typing import Any
+
+from jaxmarl_envs import Environment
+
+from jaxmarl_suite.algorithms._base import AlgorithmSpec, Phase
+from jaxmarl_suite.algorithms._off_policy import make_off_policy
+from jaxmarl_suite.algorithms._off_policy_parts import Method, Team
+
+Parts = Callable[[Any, Environment], tuple[Team, Method]]
+
+
+def off_policy_spec(
+    name: str, config: type, parts: Parts, summary: str, *, for_teams: str = "", defaults: Any = None
+) -> AlgorithmSpec:
+    """The algorithm called `name`.
+
+    Args:
+      name: as it is registered.
+      config: its config type.
+      parts: `(config, env) -> (team, method)`.
+      summary: one line for the listing.
+      for_teams: what to use for several agents, where the method takes one only.
+      defaults: the config a run starts from; `config()` if None.
+    """
+
+    def make(config: Any, env: Environment) -> tuple[Phase, ...]:
+        if for_teams and env.spec.n_agents > 1:
+            raise ValueError(
+                f"{name} is for a single agent, but {env.spec.id!r} has {env.spec.n_agents}; use {for_teams}"
+            )
+        team, method = parts(config, env)
+        return make_off_policy(team, env, method)
+
+    return AlgorithmSpec(name, config, make, summary, actions=("continuous",), defaults=defaults)

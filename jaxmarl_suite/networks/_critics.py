@@ -1,0 +1,77 @@
+"""Action-value networks of continuous actions: several of one shape, each with parameters of its own."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxmarl_suite.networks._dense import check_sizes, torch_dense
+
+LAYER_NORM_EPS = 1e-5  # PyTorch's
+
+
+class Critics(NamedTuple):
+    """C independent estimates of the value of an action; every leaf of the parameters has a leading [C]."""
+
+    init: Callable[[jax.Array], Any]
+    values: Callable[[Any, jax.Array, jax.Array], jax.Array]
+    """`(params, context [*B, D], action [*B, X]) -> [C, *B]`."""
+
+
+class _Critic(nn.Module):
+    """Layers with ReLU (after a normalisation, where asked for), then one number."""
+
+    hidden: Sequence[int]
+    layer_norm: bool
+    action_twice: bool
+
+    @nn.compact
+    def __call__(self, context: jax.Array, action: jax.Array) -> jax.Array:
+        x = jnp.concatenate([context, action], axis=-1)
+        for layer, width in enumerate(self.hidden):
+            x = torch_dense(x, width)
+            if layer == 0 and self.action_twice:
+                x = jnp.concatenate([x, action], axis=-1)
+            if self.layer_norm:
+                x = nn.LayerNorm(epsilon=LAYER_NORM_EPS)(x)
+            x = nn.relu(x)
+        return torch_dense(x, 1)[..., 0]
+
+
+def make_critics(
+    context_size: int,
+    action_size: int,
+    *,
+    num: int,
+    hidden: Sequence[int],
+    layer_norm: bool = False,
+    action_twice: bool = False,
+) -> Critics:
+    """C critics of a context and an action, which start as PyTorch's layers do, each from draws of its own.
+
+    Args:
+      context_size: D.
+      action_size: X.
+      num: C.
+      hidden: widths of the ReLU layers.
+      layer_norm: normalise before each ReLU.
+      action_twice: the action joins the first layer's output once more.
+
+    Raises:
+      ValueError: for sizes below 1.
+    """
+    check_sizes("make_critics", context_size=context_size, action_size=action_size, num=num)
+    check_sizes("make_critics", **{f"hidden[{i}]": width for i, width in enumerate(hidden)})
+    critic = _Critic(tuple(hidden), layer_norm, action_twice)
+
+    def init(key: jax.Array) -> Any:
+        context, action = jnp.zeros((1, context_size)), jnp.zeros((1, action_size))
+        return jax.vmap(lambda key: critic.init(key, context, action))(jax.random.split(key, num))
+
+    def values(params: Any, context: jax.Array, action: jax.Array) -> jax.Array:
+        found: Any = jax.vmap(critic.apply, (0, None, None))(params, context, action)
+        return found
+
+    return Critics(init, values)
