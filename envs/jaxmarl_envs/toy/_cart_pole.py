@@ -63,9 +63,7 @@ class CartPole:
     @cached_property
     def spec(self) -> EnvSpec:
         """Static description. Metric: `success`, 1 while the pole is up."""
-        return EnvSpec(
-            id=self.id, n_agents=1, obs_shape=(4,), action_dim=1, state_size=4, metrics=("success",)
-        )
+        return EnvSpec(id=self.id, n_agents=1, obs_shape=(4,), action_dim=1, state_size=4, metrics=("success",))
 
     def optimal_return(self, horizon: int) -> float:
         """1 a step: from every start the pole can be kept up."""

@@ -95,7 +95,7 @@ def _linear_team() -> _Task:
     numbers = {
         "interaction": Option(0.0),
         "noise": not_negative(0.1),
-        "start": not_negative(0.5),
+        "start": not_negative(0.3),
         "action_cost": not_negative(1.0),
     }
     sizes = {"n_agents": count(3), "state_size": count(4), "action_size": count(1)}

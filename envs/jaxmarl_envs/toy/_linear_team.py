@@ -104,9 +104,7 @@ class LinearTeam:
             + params.interaction * together
             + params.noise * jax.random.normal(key, (self.state_size,))
         )
-        return LinearTeamState(x), transition(
-            self.spec, obs=self._to_all(x), state=x, reward=-cost, terminated=False
-        )
+        return LinearTeamState(x), transition(self.spec, obs=self._to_all(x), state=x, reward=-cost, terminated=False)
 
     def draw(self, ax: Any, frame: Frame) -> Verdict | None:
         """Draws `frame` into matplotlib axes."""

@@ -56,7 +56,9 @@ def draw_cart_pole(ax: "Axes", frame: Frame, track: float) -> Verdict | None:
     shown = 1.1 * min(max(length, 0.4), 1.4)  # a pole of any length stays in the picture
     tip = (x + shown * np.sin(angle), 0.14 + shown * np.cos(angle))
     ax.plot([x, x], [0.14, 0.14 + 1.06 * shown], color=RULE, linewidth=1.2, linestyle=(0, (2, 3)), zorder=2)
-    ax.plot([x, tip[0]], [0.14, tip[1]], color=BAD if fallen else AGENTS[1], linewidth=7, solid_capstyle="round", zorder=4)
+    ax.plot(
+        [x, tip[0]], [0.14, tip[1]], color=BAD if fallen else AGENTS[1], linewidth=7, solid_capstyle="round", zorder=4
+    )
     ax.plot(x, 0.14, marker="o", markersize=6, color=INK, zorder=5)
     ax.set_xlim(-track - 0.25, track + 0.25)
     ax.set_ylim(-0.45, 2.0)
@@ -177,7 +179,9 @@ def draw_chain(ax: "Axes", frame: Frame, length: int) -> Verdict | None:
         ax.plot(*at(before), marker="x", markersize=size, color=BAD, markeredgewidth=2.5, zorder=5)
     if stands is not None and stands < length:
         colour = GOOD if won else (BAD if cell == length else AGENTS[0])
-        ax.plot(*at(stands), marker="o", markersize=size, color=colour, markeredgecolor=WHITE, markeredgewidth=1.5, zorder=6)
+        ax.plot(
+            *at(stands), marker="o", markersize=size, color=colour, markeredgecolor=WHITE, markeredgewidth=1.5, zorder=6
+        )
         if length <= 200:
             x, y = at(stands)
             ax.text(x, y, str(stands), color=WHITE, fontsize=8, fontweight="bold", ha="center", va="center", zorder=7)
@@ -213,13 +217,22 @@ def _arrow(ax: "Axes", start: np.ndarray, force: np.ndarray, colour: str) -> Non
     if np.abs(force).max() < 0.02:
         return
     end = start + 0.3 * force
-    style: Any = {"arrowstyle": "-|>", "color": colour, "linewidth": 2.2, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 12}
+    style: Any = {
+        "arrowstyle": "-|>",
+        "color": colour,
+        "linewidth": 2.2,
+        "shrinkA": 0,
+        "shrinkB": 0,
+        "mutation_scale": 12,
+    }
     ax.annotate("", xy=end, xytext=start, arrowprops=style, zorder=6, annotation_clip=False)
 
 
 def _legend(ax: "Axes", labels: list[str]) -> None:
     for i, label in enumerate(labels):
-        ax.figure.text(0.95, 0.80 - 0.055 * i, label, fontsize=10, color=AGENTS[i % len(AGENTS)], ha="right", va="center")
+        ax.figure.text(
+            0.95, 0.80 - 0.055 * i, label, fontsize=10, color=AGENTS[i % len(AGENTS)], ha="right", va="center"
+        )
 
 
 def _lines(ax: "Axes", lines: list[str], right: bool = False) -> None:
