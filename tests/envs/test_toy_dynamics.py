@@ -23,8 +23,7 @@ def played(env, actions, key=KEY):
         return env.step(key, state, action, params), carry
 
     last, before = jax.lax.scan(step, start, jnp.asarray(actions))
-    whole = jax.tree.map(lambda rows, row: jnp.concatenate([rows, row[None]]), before, last)
-    return jax.tree.map(np.asarray, whole)
+    return jax.tree.map(lambda rows, row: jnp.concatenate([rows, row[None]]), before, last)
 
 
 def run(env_id, actions, **options):

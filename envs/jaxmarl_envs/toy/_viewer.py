@@ -242,8 +242,9 @@ def _lines(ax: "Axes", lines: list[str], right: bool = False) -> None:
 
 
 def _bars(ax: "Axes", action: np.ndarray, title: str, per_agent: int = 1) -> None:
-    """Numbers in [-1, 1] as horizontal bars in the agents' colours, on the right below the lines."""
-    inset = ax.figure.add_axes((0.70, 0.20, 0.25, min(0.06 * len(action) + 0.02, 0.45)))
+    """Numbers in [-1, 1] as horizontal bars in the agents' colours, on the right below the line of text there."""
+    height = min(0.05 * len(action), 0.45)
+    inset = ax.figure.add_axes((0.70, 0.70 - height, 0.25, height))
     inset.set_axis_off()
     for i, value in enumerate(action):
         colour = AGENTS[(i // per_agent) % len(AGENTS)]
