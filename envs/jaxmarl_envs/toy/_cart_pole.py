@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxmarl_envs.core import EnvSpec, Frame, TimeStep, Verdict, pytree_dataclass, restart, transition
 from jaxmarl_envs.toy._control import bounded
@@ -15,6 +16,16 @@ TRACK = 2.4
 """Largest distance of the cart from the middle, in metres."""
 LEAN = 12 * 3.141592653589793 / 180
 """Largest angle of the pole, in radians."""
+
+STANDARD = {
+    "gravity": 9.8,
+    "cart_mass": 1.0,
+    "pole_mass": 0.1,
+    "pole_length": 1.0,
+    "dt": 0.02,
+    "max_force": 10.0,
+}
+"""Numbers of `CartPoleParams` for which the optimum is known."""
 
 
 @pytree_dataclass
@@ -54,7 +65,7 @@ class CartPole:
       terminates, and that step pays nothing. (Gym pays it too.)
 
     Observation [4]: x, ẋ, θ, θ̇. It is also the global state. The family adds the time limit of 200 steps; the
-    optimum is that limit.
+    optimum is that limit, as far as is known: with the standard numbers.
     """
 
     id: str = dataclasses.field(compare=False)
@@ -65,9 +76,10 @@ class CartPole:
         """Static description. Metric: `success`, 1 while the pole is up."""
         return EnvSpec(id=self.id, n_agents=1, obs_shape=(4,), action_dim=1, state_size=4, metrics=("success",))
 
-    def optimal_return(self, horizon: int) -> float:
-        """1 a step: from every start the pole can be kept up."""
-        return float(horizon)
+    def optimal_return(self, horizon: int) -> float | None:
+        """1 a step, as the pole can be kept up from every start; None with other numbers than the standard ones."""
+        numbers = {name: np.float32(value) for name, value in STANDARD.items()}
+        return float(horizon) if vars(self.default_params) == numbers else None
 
     def reset(self, key: jax.Array, params: CartPoleParams) -> tuple[CartPoleState, TimeStep]:
         """A pole almost upright. Consumes `key`."""

@@ -45,8 +45,8 @@ class Chain:
     share one program. Observation [L], the same for every agent: the cell one-hot, all zeros once the episode is over. It
     is also the global state. The family adds the time limit, by default 2 L steps.
 
-    Without slips the optimum is 1, after L steps, whatever the discount of the first L - 1 rewards: a return γ^(L - 1) at
-    the start. With slips it is the probability of passing all cells in time, by dynamic programming.
+    Without slips the optimum is 1, after L steps; discounted, γ^(L - 1) at the start. With slips it is the probability of
+    passing all cells in time, by dynamic programming.
     """
 
     id: str = dataclasses.field(compare=False)

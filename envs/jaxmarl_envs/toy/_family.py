@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxmarl_envs.core import DelayReward, Environment, Family, TimeLimit, UnknownVariant
-from jaxmarl_envs.toy._cart_pole import CartPole, CartPoleParams
+from jaxmarl_envs.toy._cart_pole import STANDARD, CartPole, CartPoleParams
 from jaxmarl_envs.toy._chain import Chain, ChainParams
 from jaxmarl_envs.toy._linear_team import LinearTeam, LinearTeamParams, draw_system
 from jaxmarl_envs.toy._options import Option, count, not_negative, positive, read_options, steps
@@ -50,12 +50,12 @@ def _cart_pole() -> _Task:
         return CartPole(env_id, CartPoleParams(**numbers))
 
     numbers = {
-        "gravity": Option(9.8),
-        "cart_mass": positive(1.0),
-        "pole_mass": positive(0.1),
-        "pole_length": positive(1.0),
-        "dt": positive(0.02),
-        "max_force": not_negative(10.0),
+        "gravity": Option(STANDARD["gravity"]),
+        "cart_mass": positive(STANDARD["cart_mass"]),
+        "pole_mass": positive(STANDARD["pole_mass"]),
+        "pole_length": positive(STANDARD["pole_length"]),
+        "dt": positive(STANDARD["dt"]),
+        "max_force": not_negative(STANDARD["max_force"]),
     }
     return _Task(make, 200, numbers, {})
 
@@ -98,7 +98,7 @@ def _linear_team() -> _Task:
         "start": not_negative(0.3),
         "action_cost": not_negative(1.0),
     }
-    sizes = {"n_agents": count(3), "state_size": count(4), "action_size": count(1)}
+    sizes = {"n_agents": count(3, 100), "state_size": count(4, 100), "action_size": count(1, 100)}
     return _Task(make, 50, numbers, {**sizes, "radius": Option(0.9, 0.0, 0.999), "seed": _SEED})
 
 

@@ -13,6 +13,7 @@ from jaxmarl_envs.toy._control import bounded
 from jaxmarl_envs.toy._viewer import draw_linear_team
 
 _MARGIN = 4.0  # standard deviations that optimal actions have to stay inside their bounds for an optimum to be stated
+_MAX_ENTRIES = 1_000_000  # of all matrices of a regulator that an optimum is computed from
 
 
 @pytree_dataclass
@@ -77,9 +78,13 @@ class LinearTeam:
         )
 
     def optimal_return(self, horizon: int) -> float | None:
-        """The regulator's expected return in `horizon` steps, or None where bounds or interaction would change it."""
+        """The regulator's expected return in `horizon` steps, or None where bounds or interaction would change it.
+
+        None as well where actions are free, or the regulator is too large to be computed for a listing.
+        """
         params = self.default_params
-        if float(params.interaction) != 0.0:
+        entries = horizon * self.state_size * (self.state_size + self.n_agents * self.action_size)
+        if float(params.interaction) != 0.0 or not float(params.action_cost) > 0 or entries > _MAX_ENTRIES:
             return None
         solution = lqr(params, horizon)
         spread = _action_spread(params, solution)

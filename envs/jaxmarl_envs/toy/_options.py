@@ -55,7 +55,7 @@ def count(default: int, highest: float = 1000, lowest: int = 1) -> Option:
 
 def steps(default: int) -> Option:
     """A number of steps."""
-    return Option(default, 1, 10**9)
+    return Option(default, 1, 100_000)
 
 
 def read_options(env_id: str, given: Mapping[str, Any], accepted: Mapping[str, Option]) -> dict[str, Any]:

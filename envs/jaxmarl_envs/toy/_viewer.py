@@ -85,7 +85,7 @@ def draw_point_mass(ax: "Axes", frame: Frame, near: float) -> Verdict | None:
         else:  # each agent's own part
             for i in range(2):
                 _arrow(ax, position, force * (np.arange(2) == i), AGENTS[i])
-    ax.plot(*position, marker="o", markersize=13, color=AGENTS[2], markeredgecolor=WHITE, markeredgewidth=1.5, zorder=5)
+    ax.plot(*position, marker="o", markersize=13, color=AGENTS[2], markeredgecolor=WHITE, markeredgewidth=1.5, zorder=7)
     away = float(np.linalg.norm(position - goal))
     labels = ["force"] if frame.action is None or len(frame.action) == 1 else ["agent 0 (x)", "agent 1 (y)"]
     _legend(ax, labels)
@@ -131,7 +131,7 @@ def draw_linear_team(ax: "Axes", frame: Frame) -> Verdict | None:
         ax.bar(places, np.asarray(frame.previous.x), width=0.78, color=RULE, zorder=2)
     ax.bar(places, x, width=0.5, color=AGENTS[2], zorder=3)
     ax.axhline(0, color=MUTED, linewidth=1, zorder=4)
-    top = max(2.0, 1.1 * float(np.abs(x).max()))
+    top = max(1.0, 1.1 * float(np.abs(x).max()))
     ax.set_ylim(-top, top)
     ax.set_xlim(-0.6, max(len(x), 4) - 0.4)
     ax.set_xticks(places if len(x) <= 20 else [])
@@ -140,7 +140,7 @@ def draw_linear_team(ax: "Axes", frame: Frame) -> Verdict | None:
     if frame.action is not None:
         action = np.clip(np.nan_to_num(np.asarray(frame.action)), -1, 1)
         _bars(ax, action.ravel(), "actions", per_agent=action.shape[1])
-    return None
+    return Verdict("time limit", good=True) if frame.truncated else None  # noise decides how one episode compares
 
 
 def draw_chain(ax: "Axes", frame: Frame, length: int) -> Verdict | None:
