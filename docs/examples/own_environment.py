@@ -23,7 +23,7 @@ class Meet:
 
     @property
     def spec(self):
-        return EnvSpec(id="toy/meet", n_agents=2, obs_shape=(2, self.size), num_actions=3)
+        return EnvSpec(id="line/meet", n_agents=2, obs_shape=(2, self.size), num_actions=3)
 
     def reset(self, key, params):
         x = jax.random.randint(key, (2,), 0, self.size)  # the state: a cell for each agent
@@ -45,10 +45,10 @@ def make(variant, size=5):
     return TimeLimit(Meet(size), 10)
 
 
-jaxmarl_envs.register(Family("toy", make, variants=("meet",)))
+jaxmarl_envs.register(Family("line", make, variants=("meet",)))
 
 if __name__ == "__main__":
     options = jaxmarl_suite.TrainOptions(total_steps=40_960, seeds=4)
-    run = jaxmarl_suite.train("mappo", "toy/meet", options=options)
+    run = jaxmarl_suite.train("mappo", "line/meet", options=options)
     print(analysis.table(jaxmarl_suite.load_run(run)))
-    print(jaxmarl_envs.check_environment(jaxmarl_envs.make("toy/meet")))
+    print(jaxmarl_envs.check_environment(jaxmarl_envs.make("line/meet")))

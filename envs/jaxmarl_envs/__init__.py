@@ -10,6 +10,7 @@
 from jaxmarl_envs.core import (
     AgentId,
     Clock,
+    DelayReward,
     Environment,
     EnvSpec,
     Episode,
@@ -48,6 +49,7 @@ from jaxmarl_envs.core import (
 __all__ = [
     "AgentId",
     "Clock",
+    "DelayReward",
     "EnvSpec",
     "Environment",
     "Episode",

@@ -37,7 +37,7 @@ def final_returns(tmp_path_factory):
 
 def test_own_environment_keeps_the_protocol_and_is_learned(final_returns):
     text, returns = final_returns("own_environment")
-    assert "toy/meet: ok" in text
+    assert "line/meet: ok" in text
     # The best is 1 less 0.1 for each step before the last; random play gets 0.35.
     assert returns.shape == (4,) and np.all(returns > 0.9) and np.all(returns <= 1)
 

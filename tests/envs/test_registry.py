@@ -7,13 +7,16 @@ import pytest
 from jaxmarl_envs import EnvSpec, Family
 from jaxmarl_envs.core import _registry
 
+WITHOUT_OPTIMUM = {f"toy/{name}" for name in ("pendulum", "pendulum-2", "point-mass", "point-mass-2", "puck")}
+"""Tasks of this project whose best return is not known."""
+
 
 @pytest.fixture
 def clean(monkeypatch):
     monkeypatch.setattr(_registry, "_registered", {})
 
 
-def family(name="toy"):
+def family(name="tiny"):
     return Family(name=name, make=lambda variant, **options: jaxmarl_envs.make("matrix/xor"), variants=("a",))
 
 
@@ -24,7 +27,8 @@ def test_every_listed_id_can_be_made_and_says_its_id():
     assert set(own) < set(ids)
     for env_id in own:
         env = jaxmarl_envs.make(env_id)
-        assert env.spec.id == env_id and env.spec.optimum is not None
+        assert env.spec.id == env_id
+        assert (env.spec.optimum is None) == (env_id in WITHOUT_OPTIMUM)
         assert isinstance(env, jaxmarl_envs.Environment)
         hash(env.spec)
 
@@ -49,8 +53,8 @@ def test_unknown_ids(env_id, words):
 
 def test_register_adds_a_family_and_refuses_to_replace_one(clean):
     jaxmarl_envs.register(family())
-    assert "toy/a" in jaxmarl_envs.available() and jaxmarl_envs.make("toy/a").spec.num_actions == 2
-    for name in ("toy", "matrix"):
+    assert "tiny/a" in jaxmarl_envs.available() and jaxmarl_envs.make("tiny/a").spec.num_actions == 2
+    for name in ("tiny", "matrix"):
         with pytest.raises(ValueError, match=f"{name!r} is registered already"):
             jaxmarl_envs.register(family(name))
     for name in ("", "a/b"):

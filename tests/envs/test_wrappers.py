@@ -8,7 +8,17 @@ import jax.numpy as jnp
 import jaxmarl_envs
 import numpy as np
 import pytest
-from jaxmarl_envs import AgentId, Clock, EnvSpec, EpisodeStatistics, LastAction, PadAgents, TimeLimit, VectorEnv
+from jaxmarl_envs import (
+    AgentId,
+    Clock,
+    DelayReward,
+    EnvSpec,
+    EpisodeStatistics,
+    LastAction,
+    PadAgents,
+    TimeLimit,
+    VectorEnv,
+)
 from jaxmarl_envs.core import pytree_dataclass, restart, transition
 
 KEY = jax.random.key(1)
@@ -114,6 +124,60 @@ def test_episode_statistics_count_the_episode():
         state, timestep = env.step(KEY, state, act(*action), env.default_params)
         assert timestep.metrics["episode_return"] == total
     assert timestep.metrics["episode_length"] == 3 and timestep.terminated
+
+
+@pytest.mark.parametrize("every", [1, 4, 100])
+def test_delayed_rewards_are_paid_in_sums_and_at_both_kinds_of_ends(every):
+    """Through restarts, against a loop over the rewards of the same episodes without delay."""
+    base = TimeLimit(Counter(default_params={"goal": jnp.int32(13)}), 6)
+    num_envs, num_steps = 5, 40
+
+    def play(env, key):
+        vector = VectorEnv(EpisodeStatistics(env), num_envs)
+        reset_key, key = jax.random.split(key)
+
+        def step(state, key):
+            action = jaxmarl_envs.random_action(env.spec, key, state.timestep.action_mask)
+            state = vector.step(key, state, action, env.default_params)
+            return state, state.timestep
+
+        start = vector.reset(reset_key, env.default_params)
+        return jax.lax.scan(step, start, jax.random.split(key, num_steps))[1]
+
+    plain, delayed = (
+        jax.tree.map(np.asarray, jax.jit(lambda key, env=env: play(env, key))(KEY))
+        for env in (base, DelayReward(base, every))
+    )
+    assert plain.terminated.sum() > 5 and plain.truncated.sum() > 5
+    for name in ("obs", "state", "terminated", "truncated", "final_obs", "final_state"):
+        np.testing.assert_array_equal(getattr(plain, name), getattr(delayed, name))
+    for e in range(num_envs):
+        owed, steps = 0.0, 0
+        for t in range(num_steps):
+            owed, steps = owed + plain.reward[t, e, 0], steps + 1
+            over = plain.terminated[t, e] or plain.truncated[t, e]
+            expected = 0.0
+            if over or steps % every == 0:
+                expected, owed = owed, 0.0
+            assert delayed.reward[t, e].tolist() == [expected, expected]
+            if over:
+                assert delayed.metrics["episode_return"][t, e] == plain.metrics["episode_return"][t, e]
+                steps = 0
+
+
+def test_delay_reward_pays_nothing_after_the_end_and_says_what_it_needs():
+    env = DelayReward(Counter(), 3)
+    assert env.spec == Counter().spec and env.unwrapped == Counter()
+    state, _ = start_at(env, 1)
+    for action, paid in (((1, 0), 0), ((0, 1), 0), ((0, 0), 2), ((2, 2), 4), ((0, 0), 0)):
+        state, timestep = env.step(KEY, state, act(*action), env.default_params)
+        assert timestep.reward.tolist() == [paid, paid]
+    assert timestep.terminated and state.owed.tolist() == [0, 0]
+    for every in (0, -2, 1.5, True, "20"):
+        with pytest.raises(ValueError, match="a number of steps of at least 1, got"):
+            DelayReward(Counter(), every)
+    with pytest.raises(ValueError, match="'test/counter' still owes"):
+        TimeLimit(AgentId(env), 5)
 
 
 def test_vector_env_restarts_and_keeps_what_the_episode_ended_in():

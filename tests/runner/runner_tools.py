@@ -102,7 +102,7 @@ def toy(
         "checkpoint_seconds": 1e6,
     }
     config = dataclasses.replace(algorithms.get("toy").config(), **(changes or {}))
-    return Experiment("toy", f"toy/{env}", config, {}, grid or {}, TrainOptions(**{**chosen, **options}))
+    return Experiment("toy", f"counting/{env}", config, {}, grid or {}, TrainOptions(**{**chosen, **options}))
 
 
 def rows(run_dir: Path, kind: str | None = None, lane: int | None = None) -> dict[tuple[Any, ...], dict[str, Any]]:

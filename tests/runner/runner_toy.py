@@ -43,7 +43,7 @@ class Countdown:
     def spec(self) -> EnvSpec:
         """Static description."""
         limit = LIMIT if self.limited else None
-        return EnvSpec("toy/countdown", 2, (1,), num_actions=3, episode_limit=limit, metrics=("left",))
+        return EnvSpec("counting/countdown", 2, (1,), num_actions=3, episode_limit=limit, metrics=("left",))
 
     def _obs(self, left: jax.Array) -> jax.Array:
         return jnp.full((2, 1), left, jnp.float32)
@@ -191,13 +191,16 @@ def make_without_floats(config: ToyConfigWithoutFloats, env: Any) -> tuple[Phase
 
 @contextlib.contextmanager
 def registered() -> Iterator[None]:
-    """The toys by name (`toy`, `toy-without-floats`, `toy/countdown`, `toy/endless`), as a third party would add them."""
+    """The toys by name, as a third party would add them.
+
+    Algorithms `toy` and `toy-without-floats`, environments `counting/countdown` and `counting/endless`.
+    """
     import jaxmarl_envs
     from jaxmarl_envs.core import _registry as environments
 
     from jaxmarl_suite.algorithms import _registry as algorithms
 
-    jaxmarl_envs.register(jaxmarl_envs.Family("toy", make_env, ("countdown", "endless")))
+    jaxmarl_envs.register(jaxmarl_envs.Family("counting", make_env, ("countdown", "endless")))
     for spec in (
         AlgorithmSpec("toy", ToyConfig, make),
         AlgorithmSpec("toy-without-floats", ToyConfigWithoutFloats, make_without_floats),
@@ -206,6 +209,6 @@ def registered() -> Iterator[None]:
     try:
         yield
     finally:
-        del environments._registered["toy"]
+        del environments._registered["counting"]
         for name in ("toy", "toy-without-floats"):
             del algorithms._registered[name]

@@ -139,7 +139,7 @@ def test_a_differing_configuration_is_refused_field_by_field(tmp_path: Path, few
         resume(run_dir, experiment=other)
     message = str(refused.value)
     for difference in (
-        "env is 'toy/countdown' in the run, got 'toy/endless'",
+        "env is 'counting/countdown' in the run, got 'counting/endless'",
         "config.best_at is -1.0 in the run, got 3.0",
         "config.num_envs is 4 in the run, got 8",
         "grid.step is [0.5, 1.0] in the run, got [0.5, 2.0]",

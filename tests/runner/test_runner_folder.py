@@ -20,7 +20,12 @@ def test_a_run_folder_is_what_the_analysis_reads(tmp_path: Path) -> None:
         *("checkpoints", "config.json", "metrics.jsonl", "summary.json", "versions.json"),
     ]
     loaded = load_run(run_dir)
-    assert (loaded.algorithm, loaded.env, loaded.total_steps, loaded.status) == ("toy", "toy/countdown", 48, "finished")
+    assert (loaded.algorithm, loaded.env, loaded.total_steps, loaded.status) == (
+        "toy",
+        "counting/countdown",
+        48,
+        "finished",
+    )
     assert loaded.config["num_envs"] == 4 and loaded.train["seeds"] == 2
     assert [(lane.point, lane.seed, dict(lane.overrides)) for lane in loaded.lanes] == [
         (point, seed, {"step": step, "env.bonus": 0.25}) for point, step in enumerate((0.5, 1.0)) for seed in (0, 1)

@@ -103,7 +103,7 @@ def test_little_memory_splits_the_lanes_and_too_little_is_refused(tmp_path: Path
 
 def test_an_algorithm_with_nothing_to_tune_and_nothing_learnt(tmp_path: Path) -> None:
     options = TrainOptions(total_steps=48, seeds=3, evaluations=2, eval_episodes=4, absolute_episodes=4)
-    run_dir = run(Experiment("toy-without-floats", "toy/countdown", options=options), run_dir=tmp_path / "run")
+    run_dir = run(Experiment("toy-without-floats", "counting/countdown", options=options), run_dir=tmp_path / "run")
     assert {row["lane"] for row in rows(run_dir, "absolute").values()} == {0, 1, 2}
 
 

@@ -11,6 +11,7 @@ from jaxmarl_envs.core._viewer import Frame, Verdict, render, render_frames
 from jaxmarl_envs.core._wrappers import (
     AgentId,
     Clock,
+    DelayReward,
     EpisodeStatistics,
     LastAction,
     ObserveState,
@@ -21,6 +22,7 @@ from jaxmarl_envs.core._wrappers import (
 __all__ = [
     "AgentId",
     "Clock",
+    "DelayReward",
     "EnvSpec",
     "Environment",
     "Episode",

@@ -13,6 +13,7 @@ ENTRY_POINT_GROUP = "jaxmarl_envs.families"
 _BUILT_IN = {
     "matrix": "jaxmarl_envs.matrix:FAMILY",
     "hallway": "jaxmarl_envs.hallway:FAMILY",
+    "toy": "jaxmarl_envs.toy:FAMILY",
     "smax": "jaxmarl_envs.smax:FAMILY",
     "mpe": "jaxmarl_envs.mpe:FAMILY",
     "hanabi": "jaxmarl_envs.hanabi:FAMILY",

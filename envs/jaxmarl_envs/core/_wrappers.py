@@ -1,6 +1,6 @@
 """Wrappers over one instance. The suite's order, innermost first:
 
-task -> PadAgents -> TimeLimit -> Clock -> ObserveState -> LastAction -> AgentId -> EpisodeStatistics
+task -> PadAgents -> TimeLimit -> DelayReward -> Clock -> ObserveState -> LastAction -> AgentId -> EpisodeStatistics
 -> VectorEnv (auto-reset).
 """
 
@@ -30,9 +30,17 @@ class TimeLimit(Wrapper):
     limit: int = 0
 
     def __post_init__(self) -> None:
-        """Refuses a limit below one step."""
+        """Refuses a limit below one step, and one around `DelayReward`, which would not see it."""
         if self.limit < 1:
             raise ValueError(f"time limit of {self.env.spec.id!r} must be at least 1 step, got {self.limit}")
+        inner: Any = self.env
+        while isinstance(inner, Wrapper):
+            if isinstance(inner, DelayReward):
+                raise ValueError(
+                    f"TimeLimit around DelayReward would lose what {self.env.spec.id!r} still owes when it cuts an "
+                    "episode: wrap in TimeLimit first"
+                )
+            inner = inner.env
 
     @cached_property
     def spec(self) -> EnvSpec:
@@ -59,6 +67,53 @@ class TimeLimit(Wrapper):
         t = state.t + 1
         truncated = timestep.truncated | ((t >= self.limit) & ~timestep.terminated)
         return TimeLimitState(inner, t), timestep.replace(truncated=truncated)
+
+
+@pytree_dataclass
+class DelayRewardState:
+    """State of `DelayReward`."""
+
+    inner: Any
+    t: jax.Array  # [] int32, steps taken
+    owed: jax.Array  # [N] float32, rewards not paid yet
+
+
+@dataclasses.dataclass(frozen=True)
+class DelayReward(Wrapper):
+    """Pays rewards in sums: after every `every` steps, and at the episode's end all that is left; in between nothing.
+
+    Undiscounted returns, and so the optimum, stay what they are. Observations do not show how long it is until the next
+    payment, so rewards are no longer a function of what is observed. It belongs outside of `TimeLimit`, whose ends it has
+    to see.
+    """
+
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuses anything but a number of steps."""
+        if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
+            raise ValueError(
+                f"rewards of {self.env.spec.id!r} can be delayed by a number of steps of at least 1, got {self.every!r}"
+            )
+
+    def inner_state(self, state: DelayRewardState) -> Any:
+        """Without what this wrapper counts."""
+        return state.inner
+
+    def reset(self, key: jax.Array, params: Params) -> tuple[DelayRewardState, TimeStep]:
+        """A fresh episode with nothing owed."""
+        inner, timestep = self.env.reset(key, params)
+        return DelayRewardState(inner, jnp.zeros((), jnp.int32), jnp.zeros_like(timestep.reward)), timestep
+
+    def step(
+        self, key: jax.Array, state: DelayRewardState, action: jax.Array, params: Params
+    ) -> tuple[DelayRewardState, TimeStep]:
+        """One step on."""
+        inner, timestep = self.env.step(key, state.inner, action, params)
+        t, owed = state.t + 1, state.owed + timestep.reward
+        is_due = (t % self.every == 0) | timestep.done
+        timestep = timestep.replace(reward=jnp.where(is_due, owed, 0.0))
+        return DelayRewardState(inner, t, jnp.where(is_due, 0.0, owed)), timestep
 
 
 class _AppendToObs(Wrapper):
