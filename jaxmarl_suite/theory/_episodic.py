@@ -298,10 +298,10 @@ def _run_tabular(
 def propagate(
     length: int, *, gamma: float = 0.99, num_refreshes: int = 60, max_steps: int | None = None
 ) -> NDArray[np.float32]:
-    """[num_refreshes] the target of a chain's first step after each refresh of its only stored trajectory.
+    """[num_refreshes, length] a chain's targets after each refresh of its only stored trajectory.
 
     `length` steps, of which the last one pays 1 and ends the episode; the critics know nothing at first and fit the last
-    refresh's targets perfectly. The first step is worth γ^(length - 1).
+    refresh's targets perfectly. Step t is worth γ^(length - 1 - t).
 
     Args:
       length: steps of the chain.
@@ -319,7 +319,7 @@ def propagate(
             value = episodic_targets(reward, bootstrap, terminated, no, gamma=gamma, method="scan")
         else:
             value = capped_episodic_targets(reward, bootstrap, terminated, no, gamma=gamma, max_steps=max_steps)
-        return value, value[0].min()
+        return value, value.min(axis=-1)
 
-    _, first = jax.lax.scan(refresh, jnp.zeros((length, 2)), None, length=num_refreshes)
-    return np.asarray(first)
+    _, targets = jax.lax.scan(refresh, jnp.zeros((length, 2)), None, length=num_refreshes)
+    return np.asarray(targets)
