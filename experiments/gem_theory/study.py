@@ -23,7 +23,7 @@ GAPS = (0.1, 0.5, 2.0)
 NUM_SLOPED = 10  # places of the sloped problems
 KINDS = ("single", "double", "floor", "evaluator_floor")
 SLIPS = (0.0, 0.05, 0.2)
-GAMMA, EPISODES, HORIZON = 0.9, 400, 50
+GAMMA, EPISODES, HORIZON = 0.9, 800, 50
 LENGTH, CHAIN_GAMMA = 50, 0.99
 CAPS = (None, 20, 5, 1)  # most rewards taken from the trajectory
 

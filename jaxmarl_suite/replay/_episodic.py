@@ -33,7 +33,7 @@ class Transition:
 class EpisodicState:
     """Rings of E environments that are written together. C steps each, K targets a step."""
 
-    experience: Transition  # [C, E, ...]
+    experience: Any  # Transition [C, E, ...]; () where it was left behind
     target: jax.Array  # [C, E, K] float32
     head: jax.Array  # [] int32, where the next step goes; the oldest lies there once the rings are full
     filled: jax.Array  # [] int32, steps that an environment has stored, at most C
@@ -62,9 +62,9 @@ class EpisodicRing(NamedTuple):
     add: Callable[[EpisodicState, Transition], EpisodicState]
     """`(state, transitions [T, E, ...])`: T more steps of every environment; the oldest go where there is no room."""
     refresh: Callable[..., EpisodicState]
-    """`(state, bootstrap_fn, targets_fn, key, num_steps=None)`: every stored target anew. Consumes `key`.
+    """`(state, bootstrap_fn, targets_fn, key, num_stored=None)`: every stored target anew. Consumes `key`.
 
-    `num_steps` [] int32, at least `filled`: bootstraps are computed for as many steps of each environment only. It saves
+    `num_stored` [] int32, at least `filled`: bootstraps are computed for as many steps of each environment only. It saves
     work while the rings are not full, and should come from a counter that lanes share, since the number of chunks hangs on
     it: on a batched one every lane computes as long as the longest, and copies its bootstraps in every chunk.
     """
@@ -151,9 +151,9 @@ def make_episodic_ring(
         bootstrap_fn: BootstrapFn,
         targets_fn: TargetsFn,
         key: jax.Array,
-        num_steps_stored: jax.Array | int | None = None,
+        num_stored: jax.Array | int | None = None,
     ) -> EpisodicState:
-        steps = num_steps if num_steps_stored is None else jnp.minimum(num_steps_stored, num_steps)
+        steps = num_steps if num_stored is None else jnp.minimum(num_stored, num_steps)
         bootstrap = bootstraps(state, bootstrap_fn, key, steps)
         experience = state.experience
         # Turned so that the oldest step comes first and the newest last: the write head is then the end of the arrays.

@@ -140,9 +140,9 @@ def _tail_integral(y: Floats, x: Floats) -> Floats:
 def random_deterministic_mdp(
     seed: int, *, num_states: int = 12, num_actions: int = 3, gamma: float = 0.9, slip: float = 0.0
 ) -> FiniteMDP:
-    """An MDP with rewards r(s, a) uniform in 0..1 and a successor drawn for each pair.
+    """An MDP with rewards r(s, a) uniform in 0..1, in which every action is a random permutation of the states.
 
-    With probability `slip` the successor is that of an action drawn uniformly instead; the reward stays that of the
+    Each state is then the successor of equally many pairs, and random play visits all alike. With probability `slip` the successor is that of an action drawn uniformly instead; the reward stays that of the
     action chosen. Nothing ends.
 
     Raises:
@@ -151,7 +151,7 @@ def random_deterministic_mdp(
     if not 0.0 <= slip <= 1.0:
         raise ValueError(f"slip must lie in 0..1, got {slip}")
     rng = np.random.default_rng(seed)
-    successor = np.eye(num_states)[rng.integers(0, num_states, (num_states, num_actions))]
+    successor = np.eye(num_states)[np.stack([rng.permutation(num_states) for _ in range(num_actions)], axis=1)]
     return FiniteMDP(
         transition=(1.0 - slip) * successor + slip * successor.mean(axis=1, keepdims=True),
         reward=rng.random((num_states, num_actions)),
@@ -205,8 +205,9 @@ class TabularMemory:
     horizon: int = 50
     estimators: int = 2
     """2, or 1 for the plain maximum."""
-    exponent: float = 0.6
-    """ω; the steps fulfil the conditions of Robbins and Monro for 1/2 < ω <= 1."""
+    exponent: float = 0.51
+    """ω; the steps fulfil the conditions of Robbins and Monro for 1/2 < ω <= 1. Errors of bootstraps fade with the sum of the
+    steps, so that a small exponent is fast."""
     floor: bool = True
 
     def __post_init__(self) -> None:

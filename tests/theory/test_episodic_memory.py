@@ -65,7 +65,7 @@ MDPS = [random_deterministic_mdp(seed, slip=slip) for slip in (0.0, 0.05, 0.2) f
 @pytest.fixture(scope="module")
 def learned():
     """Tables [9, episodes, 2, 12, 3] on three MDPs, without slip and with two."""
-    return TabularMemory(num_episodes=160).run(MDPS, jax.random.split(jax.random.key(0), len(MDPS)))
+    return TabularMemory(num_episodes=600).run(MDPS, jax.random.split(jax.random.key(0), len(MDPS)))
 
 
 def test_on_deterministic_mdps_tables_rise_to_the_optimum(learned):
