@@ -1,6 +1,15 @@
 """Building blocks of algorithms, each checked against an oracle: distributions, returns, normalisation."""
 
 from jaxmarl_suite.ops._continuous_heads import diagonal_gaussian, tanh_normal
+from jaxmarl_suite.ops._episodic import (
+    asymmetric_loss,
+    capped_episodic_targets,
+    critic_targets,
+    episodic_targets,
+    group_minimum,
+    mean_episodic_targets,
+    target_jump,
+)
 from jaxmarl_suite.ops._heads import ActionHead, categorical
 from jaxmarl_suite.ops._returns import NStepReturn, generalized_advantage, n_step_return, sequential_advantage
 from jaxmarl_suite.ops._values import ValueNorm, value_loss
@@ -9,11 +18,18 @@ __all__ = [
     "ActionHead",
     "NStepReturn",
     "ValueNorm",
+    "asymmetric_loss",
+    "capped_episodic_targets",
     "categorical",
+    "critic_targets",
     "diagonal_gaussian",
+    "episodic_targets",
     "generalized_advantage",
+    "group_minimum",
+    "mean_episodic_targets",
     "n_step_return",
     "sequential_advantage",
     "tanh_normal",
+    "target_jump",
     "value_loss",
 ]

@@ -1,12 +1,23 @@
-"""Exact tabular laboratories: policy gradients on matrix games, the sequential transformation of finite MMDPs, and value
-factorization: best fits, fitted Q-iteration and gradient descent on the tables.
+"""Exact tabular laboratories: policy gradients on matrix games, the sequential transformation of finite MMDPs, value
+factorization (best fits, fitted Q-iteration and gradient descent on the tables), and the targets of episodic memory.
 
-Nothing here samples. Expected returns, advantages, gradients and values are computed from the whole payoff or
-transition table, so what goes wrong in these runs is a property of the method and not of its estimators.
+But for the last, which are about noise, nothing here samples. Expected returns, advantages, gradients and values are
+computed from the whole payoff or transition table, so what goes wrong in these runs is a property of the method and not
+of its estimators.
 """
 
 from jaxmarl_suite.theory._ascent import Ascent, AscentResult, init_logits
 from jaxmarl_suite.theory._descent import DescentResult, FactorizedDescent
+from jaxmarl_suite.theory._episodic import (
+    StoppingValues,
+    TabularMemory,
+    TabularResult,
+    best_case_values,
+    expected_stopping,
+    propagate,
+    random_deterministic_mdp,
+    sample_stopping,
+)
 from jaxmarl_suite.theory._exact import advantages, expected_return, factorise, joint_distribution, policy_gradient
 from jaxmarl_suite.theory._factorization import (
     Factorization,
@@ -33,11 +44,16 @@ __all__ = [
     "FittedQ",
     "SequentialMDP",
     "Solution",
+    "StoppingValues",
+    "TabularMemory",
+    "TabularResult",
     "advantages",
+    "best_case_values",
     "counterfactual_credit",
     "evaluate",
     "expected_gae",
     "expected_return",
+    "expected_stopping",
     "factorise",
     "fitted_q_iteration",
     "greedy",
@@ -49,6 +65,9 @@ __all__ = [
     "monotone_least_squares",
     "policy_gradient",
     "product_data",
+    "propagate",
+    "random_deterministic_mdp",
+    "sample_stopping",
     "sequentialize",
     "value_iteration",
 ]

@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "search": ("networks", "ops"),
     "worldmodels": ("networks", "replay", "ops"),
     "ops": (),
-    "theory": (),
+    "theory": ("ops",),
     "analysis": (),
 }
 FAMILIES = tuple(p.name for p in ENVS.iterdir() if p.is_dir() and p.name not in ("core", "adapters", "__pycache__"))
