@@ -20,7 +20,7 @@ class OffPolicyConfig:
     """Steps in the replay, of all environments together."""
     batch_size: int = 256
     """Steps a gradient step learns from."""
-    warmup_steps: int = 10_000
+    warmup_steps: int = dataclasses.field(default=10_000, metadata={"least": 0})
     """Environment steps played uniformly at random before the first gradient step."""
     learning_rate: float = 3e-4
     """Step size of Adam, for critics, actors and the temperature."""
@@ -48,7 +48,7 @@ class OffPolicyConfig:
     def __post_init__(self) -> None:
         """Refuses what cannot work."""
         for field in dataclasses.fields(self):
-            least = 0 if field.name == "warmup_steps" else 1
+            least = field.metadata.get("least", 1)
             if field.type is int and getattr(self, field.name) < least:
                 raise ValueError(f"{field.name} must be at least {least}, got {getattr(self, field.name)}")
         if any(width < 1 for width in self.hidden):

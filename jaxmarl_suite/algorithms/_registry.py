@@ -19,6 +19,7 @@ _BUILT_IN = {
     "cw-qmix": "jaxmarl_suite.algorithms.weighted_qmix:CW_SPEC",
     "ow-qmix": "jaxmarl_suite.algorithms.weighted_qmix:OW_SPEC",
     "qplex": "jaxmarl_suite.algorithms.qplex:SPEC",
+    "gem": "jaxmarl_suite.algorithms.gem:SPEC",
     "td3": "jaxmarl_suite.algorithms.td3:SPEC",
     "td3-star": "jaxmarl_suite.algorithms.td3:STAR_SPEC",
     "matd3": "jaxmarl_suite.algorithms.matd3:SPEC",

@@ -16,6 +16,7 @@ from jaxmarl_suite.replay._steps import (
     make_step_replay,
     num_stored,
     read_steps,
+    refresh_targets,
     slot_of,
 )
 from jaxmarl_suite.replay._vault import SCHEMA, Dataset, read_vault, write_vault
@@ -39,6 +40,7 @@ __all__ = [
     "num_stored",
     "read_steps",
     "read_vault",
+    "refresh_targets",
     "slot_of",
     "write_vault",
 ]
