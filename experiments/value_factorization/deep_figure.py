@@ -36,7 +36,7 @@ def draw(path: Path, curves: Mapping[str, NDArray[np.float64]], label: Callable[
         left, right = (figure.add_subplot(grid[i]) for i in range(2))
         uniform = {name: values for name, values in curves.items() if name != "vdn-on-policy"}
         _title(left, "Seven methods", f"uniform data, γ = {GAMMA}")
-        end = min(values.shape[1] for values in uniform.values())
+        end = max(values.shape[1] for values in uniform.values())
         exact = _exact_linear(end)
         left.plot(np.arange(1, end + 1), exact, color=style.INK, lw=1.1, ls=(0, (4, 2)), zorder=4)
         for name, values in uniform.items():

@@ -251,8 +251,9 @@ def eval_keys(seeds: jax.Array, index: jax.Array) -> jax.Array:
 
 @functools.partial(jax.jit, donate_argnums=2)
 def keep_best(policy: Any, score: jax.Array, best: Best, env_steps: jax.Array) -> Best:
-    """`best`, or the new policy in every lane [L] where its score is higher."""
-    better = score > best.score
+    """`best`, or the new policy in every lane [L] where its score is at least as high."""
+    # Of equals the latest, so that the luck of an untrained policy does not count.
+    better = score >= best.score
 
     def select(new: jax.Array, old: jax.Array) -> jax.Array:
         return jnp.where(better.reshape(better.shape + (1,) * (new.ndim - 1)), new, old)
