@@ -109,12 +109,13 @@ def test_a_time_limit_is_not_an_end(name):
 )
 def test_a_quadratic_game_of_real_numbers(name, more):
     """The optimum of `Quadratic` pays 0, silence (0, 0) pays -0.495, uniform play -1.5 on average. A second lane wants
-    a sum of -1, whose optimum (-0.15, -0.85) is nearer to a bound.
+    a sum of -1, whose optimum (-0.15, -0.85) is nearer to a bound. Step sizes are annealed as deviations shrink: at a
+    constant one the deviation that a network gives becomes so small that updates overshoot the optimum (-0.02 to -0.1).
     """
     spec = algorithms.get(name)
     config = dataclasses.replace(
         spec.defaults or spec.config(), num_envs=64, rollout_length=1, epochs=4, hidden=(8,), learning_rate=1e-2,
-        critic_learning_rate=1e-2, entropy=0.0, **more,
+        critic_learning_rate=1e-2, entropy=0.0, anneal_learning_rate=True, **more,
     )  # fmt: skip
     env, totals = Quadratic(), jnp.array([0.5, -1.0])
     algorithm, state, metrics = train(spec.build(config, env), config, env, QuadraticParams(totals), (100, 30))
@@ -132,5 +133,5 @@ def test_a_quadratic_game_of_real_numbers(name, more):
         pay = -((first + second - totals) ** 2) - (first - second - 0.7) ** 2 / 2
         assert (pay > -0.01).all(), (policy, actions)
     if name == "tad-ppo":  # the student plays what the teacher would, first agent and second
-        np.testing.assert_allclose(played["own"], played["teacher"], atol=0.02)
-        assert (metrics["distance"] < 0.02).all()
+        np.testing.assert_allclose(played["own"], played["teacher"], atol=1e-3)
+        assert (metrics["distance"] < 1e-3).all()
