@@ -172,7 +172,7 @@ def critic_values(params, context, action):
 CASES = [
     ("td3", 1, {}),
     ("td3", 1, {"num_critics": 4, "critic_groups": 2, "climb": "mean"}),
-    ("matd3", 2, {}),
+    ("matd3", 3, {}),
     ("matd3", 2, {"share_parameters": False, "others": "policy", "context": "observations"}),
     ("sac", 1, {}),
     ("masac", 2, {"share_parameters": False, "context": "observations"}),
