@@ -147,7 +147,7 @@ def test_the_regulator_is_the_minimum_over_all_action_sequences():
     """Without noise the cost of T actions is a quadratic function of all of them: its minimum, by least squares."""
     horizon, discount = 6, 0.9
     params = jaxmarl_envs.make("toy/linear-team", n_agents=2, action_size=2, noise=0.0, action_cost=0.4).default_params
-    solution = lqr(params, horizon, discount)
+    solution, action_cost = lqr(params, horizon, discount), float(params.action_cost)
     drift = np.asarray(params.drift, float)
     control = np.concatenate(list(np.asarray(params.control, float)), axis=1)  # [M, N D]
     first = np.array([1.0, -2.0, 0.5, 3.0])
@@ -160,7 +160,7 @@ def test_the_regulator_is_the_minimum_over_all_action_sequences():
         rows.append(weight / 2 * moved.reshape(4, -1))
         values.append(-weight / 2 * np.linalg.matrix_power(drift, t) @ first)
         own = np.zeros((4, horizon, 4))
-        own[:, t] = np.eye(4) * np.sqrt(0.4 / 4)
+        own[:, t] = np.eye(4) * np.sqrt(action_cost / 4)
         rows.append(weight * own.reshape(4, -1))
         values.append(np.zeros(4))
     matrix, target = np.concatenate(rows), np.concatenate(values)

@@ -116,6 +116,6 @@ class Chain:
         """Draws `frame` into matplotlib axes."""
         return draw_chain(ax, frame, self.length)
 
-    def _views(self, state: ChainState) -> dict[str, jax.Array]:
+    def _views(self, state: ChainState) -> dict[str, Any]:
         view = one_hot(state.cell, self.length)
         return {"obs": jnp.broadcast_to(view, (self.n_agents, self.length)), "state": view}

@@ -96,7 +96,7 @@ class PointMass:
         """Draws `frame` into matplotlib axes."""
         return draw_point_mass(ax, frame, NEAR)
 
-    def _views(self, state: PointMassState) -> dict[str, jax.Array]:
+    def _views(self, state: PointMassState) -> dict[str, Any]:
         obs = jnp.concatenate([state.position, state.velocity, state.goal - state.position])
         view = jnp.concatenate([state.position, state.velocity, state.goal])
         return {"obs": jnp.broadcast_to(obs, (self.n_agents, 6)), "state": view}

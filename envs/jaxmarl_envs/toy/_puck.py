@@ -133,7 +133,7 @@ class Puck:
         overlap = jnp.maximum(jnp.asarray(reach) - apart, 0.0)
         return ((overlap / apart)[..., None] * offset).sum(axis=1)
 
-    def _views(self, state: PuckState) -> dict[str, jax.Array]:
+    def _views(self, state: PuckState) -> dict[str, Any]:
         agents, puck = state.position[:-1], state.position[-1:]
         moving, sliding = state.velocity[:-1], state.velocity[-1:]
         n = self.n_agents

@@ -107,7 +107,9 @@ def draw_puck(ax: "Axes", frame: Frame, radii: tuple[float, float], near: float)
     for i, centre in enumerate(position[:-1]):
         colour = AGENTS[i % len(AGENTS)]
         ax.add_patch(Circle(centre, radii[0], facecolor=colour, edgecolor=WHITE, linewidth=1.2, alpha=0.92, zorder=4))
-        ax.text(*centre, str(i), color=WHITE, fontsize=9, fontweight="bold", ha="center", va="center", zorder=7)
+        ax.text(
+            centre[0], centre[1], str(i), color=WHITE, fontsize=9, fontweight="bold", ha="center", va="center", zorder=7
+        )
         if frame.action is not None:
             _arrow(ax, centre, np.clip(np.nan_to_num(np.asarray(frame.action[i])), -1, 1), colour)
     away = float(np.linalg.norm(position[-1] - goal))
@@ -206,7 +208,7 @@ def _arena(ax: "Axes", goal: np.ndarray, near: float) -> None:
     from matplotlib.patches import Circle, Rectangle
 
     ax.add_patch(Rectangle((-1, -1), 2, 2, facecolor=WHITE, edgecolor=RULE, linewidth=1.5, zorder=0))
-    ax.add_patch(Circle(goal, near, facecolor="#fbf0d6", edgecolor=GOLD, linewidth=1.8, zorder=1))
+    ax.add_patch(Circle((goal[0], goal[1]), near, facecolor="#fbf0d6", edgecolor=GOLD, linewidth=1.8, zorder=1))
     ax.plot(*goal, marker="*", markersize=9, color=GOLD, zorder=1)
     ax.set_xlim(-1.9, 1.9)
     ax.set_ylim(-1.06, 1.06)
@@ -225,7 +227,7 @@ def _arrow(ax: "Axes", start: np.ndarray, force: np.ndarray, colour: str) -> Non
         "shrinkB": 0,
         "mutation_scale": 12,
     }
-    ax.annotate("", xy=end, xytext=start, arrowprops=style, zorder=6, annotation_clip=False)
+    ax.annotate("", xy=tuple(end), xytext=tuple(start), arrowprops=style, zorder=6, annotation_clip=False)
 
 
 def _legend(ax: "Axes", labels: list[str]) -> None:
