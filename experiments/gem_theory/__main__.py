@@ -120,8 +120,11 @@ def _tabular_table(rows: list[study.TabularRow]) -> str:
             f"{r.slip:g}",
             str(r.estimators),
             str(r.least_updates),
-            *(f"{x:+.4f}" for x in (r.highest_excess, r.last_error, r.last_excess, r.above_ceiling)),
-            *(f"{x:.4f}" for x in (r.value_loss, r.worst_loss)),
+            _signed(r.highest_excess, 4),
+            f"{r.last_error:.4f}",
+            _signed(r.last_excess, 4),
+            _signed(r.above_ceiling, 4),
+            *(f"{abs(x):.4f}" for x in (r.value_loss, r.worst_loss)),  # never negative but by rounding
             f"{r.bound:.1f}",
         ]
         for r in rows

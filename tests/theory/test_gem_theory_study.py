@@ -37,7 +37,7 @@ def test_the_page_holds_the_stored_results():
         if row["reference"] is not None:
             assert abs(row["sampled"] - row["reference"]) < 0.02 and abs(row["exact"] - row["reference"]) < 0.02
     for row in results["tabular"]:
-        assert f"{row['last_excess']:+.4f}" in text
+        assert f"{row['last_excess']:+.4f} | " in text
 
 
 def test_sizes_that_cannot_be_are_refused(tmp_path):
