@@ -23,7 +23,7 @@ GAPS = (0.1, 0.5, 2.0)
 NUM_SLOPED = 10  # places of the sloped problems
 KINDS = ("single", "double", "floor", "evaluator_floor")
 SLIPS = (0.0, 0.05, 0.2)
-GAMMA, EPISODES, HORIZON = 0.9, 800, 50
+GAMMA, HORIZON = 0.9, 50
 LENGTH, CHAIN_GAMMA = 50, 0.99
 CAPS = (None, 20, 5, 1)  # most rewards taken from the trajectory
 
@@ -106,7 +106,9 @@ def bias_curves() -> tuple[NDArray[np.int64], dict[tuple[str, int], NDArray[np.f
     return places, curves
 
 
-def tabular(num_mdps: int, seed: int) -> tuple[list[TabularRow], dict[tuple[float, int], NDArray[np.float64]]]:
+def tabular(
+    num_mdps: int, num_episodes: int, seed: int
+) -> tuple[list[TabularRow], dict[tuple[float, int], NDArray[np.float64]]]:
     """Rows, and mean(Q - Q*) over entries and MDPs after each episode by slip and number of estimators."""
     rows, curves = [], {}
     mdps = [[random_deterministic_mdp(i, gamma=GAMMA, slip=slip) for i in range(num_mdps)] for slip in SLIPS]
@@ -116,7 +118,7 @@ def tabular(num_mdps: int, seed: int) -> tuple[list[TabularRow], dict[tuple[floa
     optimal = np.stack([s.action_value for s in solutions])
     ceiling = np.stack([best_case_values(mdp) for mdp in flat])
     for estimators in (2, 1):
-        result = TabularMemory(EPISODES, HORIZON, estimators).run(flat, keys)
+        result = TabularMemory(num_episodes, HORIZON, estimators).run(flat, keys)
         excess = result.action_value - optimal[:, None, None]
         above = result.action_value - ceiling[:, None, None]
         policies = [greedy(m, q.mean(axis=0)) for m, q in zip(flat, result.action_value[:, -1])]

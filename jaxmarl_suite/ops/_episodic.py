@@ -158,7 +158,7 @@ def mean_episodic_targets(
         return (mean, 1.0 + weight), mean
 
     start = (jnp.zeros_like(one_step[0]), jnp.zeros_like(reward[0]))
-    mean = jax.lax.scan(backward, start, (reward, one_step, cut, zero), reverse=True)[1]
+    mean: jax.Array = jax.lax.scan(backward, start, (reward, one_step, cut, zero), reverse=True)[1]
     return _finish(mean, mean[..., ::-1], one_step, valid, floor=floor, own=own)
 
 

@@ -142,8 +142,9 @@ def random_deterministic_mdp(
 ) -> FiniteMDP:
     """An MDP with rewards r(s, a) uniform in 0..1, in which every action is a random permutation of the states.
 
-    Each state is then the successor of equally many pairs, and random play visits all alike. With probability `slip` the successor is that of an action drawn uniformly instead; the reward stays that of the
-    action chosen. Nothing ends.
+    Each state is then the successor of equally many pairs, and random play visits all alike. With probability `slip`
+    the successor is that of an action drawn uniformly instead; the reward stays that of the action chosen. Nothing
+    ends.
 
     Raises:
       ValueError: for a slip or a discount that is no probability.
@@ -206,8 +207,8 @@ class TabularMemory:
     estimators: int = 2
     """2, or 1 for the plain maximum."""
     exponent: float = 0.51
-    """ω; the steps fulfil the conditions of Robbins and Monro for 1/2 < ω <= 1. Errors of bootstraps fade with the sum of the
-    steps, so that a small exponent is fast."""
+    """ω; the steps fulfil the conditions of Robbins and Monro for 1/2 < ω <= 1. Errors of bootstraps fade with the sum of
+    the steps, so that a small exponent is fast."""
     floor: bool = True
 
     def __post_init__(self) -> None:

@@ -17,7 +17,7 @@ def run(folder, *options):
 
 def test_command_rewrites_tables_and_figure(tmp_path):
     shutil.copy(STUDY / "README.md", tmp_path)
-    done = run(tmp_path, "--num-draws", "40", "--num-mdps", "1")
+    done = run(tmp_path, "--num-draws", "40", "--num-mdps", "1", "--num-episodes", "2")
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert text.count("40 trajectories a cell") == 2 and text.count("1 MDPs a row") == 1
@@ -37,7 +37,7 @@ def test_the_page_holds_the_stored_results():
         if row["reference"] is not None:
             assert abs(row["sampled"] - row["reference"]) < 0.02 and abs(row["exact"] - row["reference"]) < 0.02
     for row in results["tabular"]:
-        assert f"{row['last_excess']:+.4f}" in text
+        assert f"{row['last_excess']:+.4f} | " in text
 
 
 def test_sizes_that_cannot_be_are_refused(tmp_path):
