@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxmarl_envs import pytree_dataclass
 
 from benchmarks import _common, _processes
 from benchmarks._tables import Column, Row, Table, number, plain
@@ -24,9 +25,20 @@ METHODS = ("scan", "associative")
 NUM_CRITICS = 4
 
 
+@pytree_dataclass
+class Stored:
+    """What a refresh reads of a step."""
+
+    action: jax.Array  # [A]
+    reward: jax.Array  # []
+    next_obs: jax.Array  # [D]
+    terminated: jax.Array  # [] bool
+    truncated: jax.Array  # [] bool
+
+
 @dataclasses.dataclass(frozen=True)
 class Args(_common.Options):
-    """Measures refreshes of the episodic ring."""
+    """Measures refreshes of episodic targets."""
 
     transitions: int = 100_000
     """Stored in all environments together."""
@@ -78,30 +90,32 @@ def widths_of(critics: str) -> tuple[int, ...]:
 def refresh_of(
     critics: str, method: str, num_envs: int, transitions: int, obs_size: int, action_size: int, chunk_size: int
 ) -> tuple[Callable[..., Any], tuple[Any, ...], int]:
-    """A refresh, its arguments (the state, which it gives back, first), and multiply-adds of the critics in it."""
+    """A refresh, its arguments, and multiply-adds of the critics in it."""
     from jaxmarl_suite.ops import episodic_targets, group_minimum
-    from jaxmarl_suite.replay import EpisodicState, Transition, make_episodic_ring
+    from jaxmarl_suite.replay import make_step_replay, refresh_targets
 
     steps = transitions // num_envs
-    ring = make_episodic_ring(steps, num_envs, 1, chunk_size=chunk_size)
     keys = jax.random.split(jax.random.key(0), 6)
-    shape = (steps, num_envs)
-    experience = Transition(
-        obs=jnp.zeros((*shape, 1)),
+    shape = (num_envs, steps)
+    experience = Stored(
         action=jax.random.uniform(keys[0], (*shape, action_size), minval=-1.0),
         reward=jax.random.normal(keys[1], shape),
         next_obs=jax.random.normal(keys[2], (*shape, obs_size)),
         terminated=jax.random.uniform(keys[3], shape) < 0.001,
         truncated=jax.random.uniform(keys[4], shape) < 0.001,
     )
-    zero = jnp.zeros((), jnp.int32)
-    state = EpisodicState(experience, jnp.zeros((*shape, 2)), zero + steps // 3, zero + steps)
+    replay = make_step_replay(num_envs, steps)
+    state = replay.init(jax.tree.map(lambda x: x[0, 0], experience))
+    third = steps // 3  # so that the newest step lies inside the arrays
+    for part in (slice(0, third), slice(0, third), slice(third, None)):
+        if experience.reward[0, part].size:
+            state = replay.add(state, jax.tree.map(lambda x, part=part: x[:, part], experience))
     widths, size, layers = widths_of(critics), obs_size + action_size, []
     for key, width in zip(jax.random.split(keys[5], 9), (*widths, 1) if widths else ()):
         layers.append(jax.random.normal(key, (NUM_CRITICS, size, width)) * size**-0.5)
         size = width
 
-    def bootstrap(layers: list[jax.Array], batch: Transition, key: jax.Array) -> jax.Array:
+    def bootstrap(layers: list[jax.Array], batch: Stored, key: jax.Array) -> jax.Array:
         if not layers:
             return batch.next_obs[:, :2] if obs_size > 1 else jnp.repeat(batch.next_obs, 2, axis=1)
         x = jnp.concatenate([batch.next_obs, batch.action], axis=1)  # the action stands in for the target policy's
@@ -116,8 +130,8 @@ def refresh_of(
 
     targets = functools.partial(episodic_targets, gamma=0.99, method=method)
 
-    def refresh(state: EpisodicState, layers: list[jax.Array], key: jax.Array) -> EpisodicState:
-        return ring.refresh(state, functools.partial(bootstrap, layers), targets, key)
+    def refresh(state: Any, layers: list[jax.Array], key: jax.Array) -> jax.Array:
+        return refresh_targets(state, functools.partial(bootstrap, layers), targets, key, chunk_size=chunk_size)
 
     return refresh, (state, layers, keys[0]), transitions * sum(x.size for x in layers)
 
@@ -137,10 +151,10 @@ def measure(
         programs = []
         for widths in critics:
             for method in METHODS:
-                refresh, (state, *rest), products = refresh_of(
+                refresh, arguments, products = refresh_of(
                     widths, method, envs, transitions, obs_size, action_size, chunk_size
                 )
-                compiled = jax.jit(refresh, donate_argnums=0).lower(state, *rest).compile()
+                compiled = jax.jit(refresh).lower(*arguments).compile()
                 memory = compiled.memory_analysis()
                 row: Row = {
                     "critics": widths,
@@ -150,16 +164,15 @@ def measure(
                     "flop": 2 * products,
                     "temporary_bytes": getattr(memory, "temp_size_in_bytes", None),
                 }
-                programs.append([row, compiled, state, rest, []])
+                programs.append((row, compiled, arguments, list[float]()))
         for repetition in range(repetitions + 1):
-            for program in programs:
-                _, compiled, state, rest, times = program
+            for _, compiled, arguments, times in programs:
                 began = time.perf_counter()
-                program[2] = jax.block_until_ready(compiled(state, *rest))
+                jax.block_until_ready(compiled(*arguments))
                 if repetition:
                     times.append(time.perf_counter() - began)
-        first = {p[0]["critics"]: p[4] for p in programs if p[0]["method"] == METHODS[0]}
-        for row, _, _, _, times in programs:
+        first = {row["critics"]: times for row, _, _, times in programs if row["method"] == METHODS[0]}
+        for row, _, _, times in programs:
             seconds = statistics.median(times)
             ratio = statistics.median(a / b for a, b in zip(times, first[row["critics"]]))
             speed = row["flop"] / seconds if row["flop"] else None

@@ -1,12 +1,5 @@
 """Replay inside compiled programs, and replay stored on disk."""
 
-from jaxmarl_suite.replay._episodic import (
-    EpisodicRing,
-    EpisodicSample,
-    EpisodicState,
-    Transition,
-    make_episodic_ring,
-)
 from jaxmarl_suite.replay._replay import Replay, Sample, make_replay
 from jaxmarl_suite.replay._steps import (
     Draw,
@@ -25,16 +18,11 @@ __all__ = [
     "SCHEMA",
     "Dataset",
     "Draw",
-    "EpisodicRing",
-    "EpisodicSample",
-    "EpisodicState",
     "Replay",
     "Sample",
     "StepReplay",
     "StepState",
-    "Transition",
     "capacity_of",
-    "make_episodic_ring",
     "make_replay",
     "make_step_replay",
     "num_stored",
