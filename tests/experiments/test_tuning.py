@@ -49,7 +49,7 @@ def test_first_of_the_best_points_is_chosen(study):
     assert tuned(path, "games", "mappo") == {"learning_rate": 0.1, "entropy": 0.0}
     points = json.loads(path.read_text())["games"]["methods"]["mappo"]["points"]
     assert [point["score"] for point in points] == [[0.75], [0.75], [0.5], [0.5]]
-    assert "| games, mappo | 0.1 | 0 | 0.75 | 4 | 4 | 100,000 |" in tuned_table(path)
+    assert "| mappo | 0.1 | 0 | 0.75 | 4 | 4 | 100,000 |" in tuned_table(path)
 
 
 def test_sweeps_are_one_a_task_with_all_games(study):
