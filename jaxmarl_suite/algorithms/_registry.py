@@ -19,12 +19,12 @@ _BUILT_IN = {
     "cw-qmix": "jaxmarl_suite.algorithms.weighted_qmix:CW_SPEC",
     "ow-qmix": "jaxmarl_suite.algorithms.weighted_qmix:OW_SPEC",
     "qplex": "jaxmarl_suite.algorithms.qplex:SPEC",
-    "gem": "jaxmarl_suite.algorithms.gem:SPEC",
     "td3": "jaxmarl_suite.algorithms.td3:SPEC",
     "td3-star": "jaxmarl_suite.algorithms.td3:STAR_SPEC",
     "matd3": "jaxmarl_suite.algorithms.matd3:SPEC",
     "sac": "jaxmarl_suite.algorithms.sac:SPEC",
     "masac": "jaxmarl_suite.algorithms.masac:SPEC",
+    "gem": "jaxmarl_suite.algorithms.gem:SPEC",
 }
 _registered: dict[str, AlgorithmSpec] = {}
 

@@ -31,7 +31,7 @@ def compilations() -> Compilations:
     return Compilations()
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def lines() -> Iterator[None]:
     """The environments of `tiny` for continuous actions have names."""
     with line_env.registered():

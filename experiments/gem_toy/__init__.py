@@ -1,0 +1,1 @@
+"""GEM beside TD3 on cheap continuous tasks."""

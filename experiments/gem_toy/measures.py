@@ -1,0 +1,108 @@
+"""What is measured of a run: its area over random play, ratios of such areas, and the bias of its critics."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jaxmarl_envs
+import numpy as np
+from jaxmarl_envs import VectorEnv
+from numpy.typing import NDArray
+
+from jaxmarl_suite.algorithms import gem, td3
+from jaxmarl_suite.analysis import Run
+from jaxmarl_suite.runner import Trained, restore_policies
+
+LONG, SHOWN = 1_000, 200
+"""Steps of an episode in which critics are judged, and how many of its first states count: behind the last of them are 800
+more, whose discount is 0.0003 at the end."""
+
+
+@functools.cache
+def random_return(env_id: str, episodes: int = 1_000) -> float:
+    """Mean return of uniform actions."""
+    env = jaxmarl_envs.make(env_id)
+    low, high = env.spec.action_bounds
+    vector, limit = VectorEnv(env, episodes), env.spec.episode_limit or LONG
+
+    @jax.jit
+    def play(key: jax.Array) -> jax.Array:
+        start, run = jax.random.split(key)
+
+        def step(carried: Any, key: jax.Array) -> tuple[Any, None]:
+            state, total, is_over = carried
+            act, move = jax.random.split(key)
+            shape = (episodes, env.spec.n_agents, env.spec.action_dim)
+            state = vector.step(
+                move, state, jax.random.uniform(act, shape, minval=low, maxval=high), env.default_params
+            )
+            total = total + jnp.where(is_over, 0.0, state.timestep.reward.mean(-1))
+            return (state, total, is_over | state.timestep.done), None
+
+        begun = (vector.reset(start, env.default_params), jnp.zeros(episodes), jnp.zeros(episodes, bool))
+        return jax.lax.scan(step, begun, jax.random.split(run, limit))[0][1].mean()
+
+    return float(play(jax.random.key(0)))
+
+
+def area(run: Run) -> NDArray[np.float64]:
+    """[L] mean return over all evaluations, above that of uniform actions."""
+    return run.curve().values.mean(axis=1) - random_return(run.env)
+
+
+def ratio(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Ratio of means with its 90 % bootstrap interval over seeds."""
+    rng = np.random.default_rng(0)
+    draws = [
+        ours[rng.integers(len(ours), size=len(ours))].mean()
+        / theirs[rng.integers(len(theirs), size=len(theirs))].mean()
+        for _ in range(10_000)
+    ]
+    low, high = np.quantile(draws, [0.05, 0.95])
+    return float(ours.mean() / theirs.mean()), float(low), float(high)
+
+
+def bias(path: Path, episodes: int = 20) -> NDArray[np.float64]:
+    """[L] mean of Q - G over states and noise-free episodes, divided by the mean of |G|; Q the mean of all critics.
+
+    G is the discounted return of the run's final actors in episodes that go on for LONG steps.
+    """
+    found = []
+    for trained in restore_policies(path):
+        one = _judge(trained, episodes)
+        for i, key in enumerate(jax.random.split(jax.random.key(0), len(trained.lanes))):
+            found.append(float(one(jax.tree.map(lambda x, i=i: jnp.asarray(x[i]), trained.state.learnt), key)))
+    return np.array(found)
+
+
+def _judge(trained: Trained, episodes: int) -> Callable[[Any, jax.Array], jax.Array]:
+    """A compiled `(learnt, key) -> bias []`."""
+    config = trained.group.config
+    env = jaxmarl_envs.make(trained.group.env.spec.id, limit=LONG)
+    team, method = {"gem": gem, "td3-star": td3}[trained.group.spec.name].parts(config, env)
+    vector = VectorEnv(env, episodes)
+    low, high = env.spec.action_bounds
+
+    def backwards(after: jax.Array, reward: jax.Array) -> tuple[jax.Array, jax.Array]:
+        value = reward + config.gamma * after
+        return value, value
+
+    @jax.jit
+    def one(learnt: Any, key: jax.Array) -> jax.Array:
+        def step(state: Any, key: jax.Array) -> tuple[Any, tuple[jax.Array, jax.Array]]:
+            seen = state.timestep
+            action = method.greedy(learnt.actor.params, seen.obs)
+            value = team.values(learnt.critic.params, seen.obs, seen.state[:, : team.spec.state_size], action).mean(0)
+            state = vector.step(key, state, low + (action + 1) * (0.5 * (high - low)), env.default_params)
+            return state, (value, state.timestep.reward.mean(-1))
+
+        start, run = jax.random.split(key)
+        state = vector.reset(start, env.default_params)
+        _, (value, reward) = jax.lax.scan(step, state, jax.random.split(run, LONG))
+        following = jax.lax.scan(backwards, jnp.zeros(episodes), reward, reverse=True)[1]
+        return (value - following)[:SHOWN].mean() / jnp.abs(following)[:SHOWN].mean()
+
+    return one
