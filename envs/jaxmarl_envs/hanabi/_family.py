@@ -20,7 +20,7 @@ _GAMES: dict[str, dict[str, Any]] = {
 _MAX_CARDS = 1000
 
 
-def make(variant: str, **options: Any) -> Environment:
+def make(variant: str, /, **options: Any) -> Environment:
     """JaxMARL's Hanabi: `full-2p` to `full-5p`, `small-2p` .. , `very-small-2p` .. (games of the learning environment).
 
     Terminated: out of lives, all cards played, or after the last round; there is no time limit. The reward is the team's;

@@ -27,7 +27,7 @@ _VARIANTS = (
 )
 
 
-def make(variant: str, **options: Any) -> Environment:
+def make(variant: str, /, **options: Any) -> Environment:
     """Jumanji's environment `variant`.
 
     - `rware-SIZE-Nag[-easy|-hard]`: RobotWarehouse. A collision terminates.

@@ -18,7 +18,7 @@ _CLASSES = {
 _FIXED = ("action_type", "dim_c", "dim_p")
 
 
-def make(variant: str, **options: Any) -> Environment:
+def make(variant: str, /, **options: Any) -> Environment:
     """JaxMARL's particle environment `variant`.
 
     Every episode is truncated, after `max_steps + 1` steps (JaxMARL compares before counting); nothing terminates. There

@@ -14,7 +14,7 @@ from jaxmarl_envs.core import Environment, Family, UnknownVariant
 _VARIANTS = ("cramped_room", "asymm_advantages", "coord_ring", "forced_coord", "counter_circuit")
 
 
-def make(variant: str, **options: Any) -> Environment:
+def make(variant: str, /, **options: Any) -> Environment:
     """JaxMARL's first Overcooked with the layout `variant`: two cooks, who both see the whole kitchen.
 
     Observations are JaxMARL's [width, height, 26], as float32. The reward is the team's; the shaped rewards that JaxMARL

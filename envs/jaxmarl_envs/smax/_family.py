@@ -31,7 +31,7 @@ _VARIANTS = (
 _FIXED = ("num_allies", "num_enemies", "smacv2_position_generation", "smacv2_unit_type_generation")
 
 
-def make(variant: str, **options: Any) -> Environment:
+def make(variant: str, /, **options: Any) -> Environment:
     """JaxMARL's scenario `variant`: the allies are the agents, the enemies follow JaxMARL's heuristic.
 
     - Observation, reward, rules: as in `HeuristicEnemySMAX`. Global state: its `world_state`, 12 numbers a unit.
