@@ -67,7 +67,7 @@ def test_happo_refuses_shared_parameters():
 def test_continuous_actions_are_refused_by_name(name):
     spec = algorithms.get(name)
     with pytest.raises(ValueError, match=f"{name} supports discrete actions, but 'test/continuous' has continuous"):
-        spec.build(spec.defaults or spec.config(), Continuous())
+        spec.build(spec.default_config, Continuous())
 
 
 def test_traced_and_static_fields():

@@ -44,7 +44,7 @@ _OWN: dict[str, dict[str, Any]] = {
 def tiny_config(name: str, **changes: Any) -> Any:
     """A config of algorithm `name` that compiles and runs in little time."""
     spec = algorithms.get(name)
-    base = spec.config() if spec.defaults is None else spec.defaults
+    base = spec.default_config
     fields = {field.name for field in dataclasses.fields(base)}
     small = {k: v for k, v in {**_SMALL, **(_Q_SMALL if "capacity" in fields else {})}.items() if k in fields}
     return dataclasses.replace(base, **{**small, **_OWN.get(name, {}), **changes})
