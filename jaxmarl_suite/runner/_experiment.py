@@ -5,8 +5,10 @@ import difflib
 import functools
 import itertools
 import math
+import numbers
 import typing
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -23,6 +25,8 @@ MAX_LANES = 100_000
 """Most lanes of an experiment: more is taken for a slip of the keyboard."""
 MAX_STEPS = 2**31 - 1
 """Most environment steps of a lane: they are counted in 32 bits."""
+MACHINE_OPTIONS = ("checkpoint_seconds", "keep_checkpoints", "devices", "memory_gib")
+"""Fields of `TrainOptions` that may differ when a run is resumed: they change no result."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +64,8 @@ class TrainOptions:
     """Folder of stored replay to learn from instead of playing; "jaxmarl-suite record RUN FOLDER" makes one. Environment
     steps are then counted as if the updates had played."""
     memory_gib: float | None = None
-    """Memory that a run may use, in GiB; None for 80 % of what is there."""
+    """Memory that training may use, in GiB; None for 80 % of what is there. Evaluations, and copies for checkpoints, come
+    on top."""
 
     def __post_init__(self) -> None:
         """Refuses sizes that cannot work."""
@@ -76,14 +81,18 @@ class TrainOptions:
             raise ValueError(f"total_steps must be at most {MAX_STEPS:,}, got {self.total_steps:,}")
         if self.first_seed + self.seeds > 2**31:
             raise ValueError(f"seeds must stay below 2**31, got {self.first_seed + self.seeds - 1}")
-        if self.memory_gib is not None and self.memory_gib <= 0:
-            raise ValueError(f"memory_gib must be positive, got {self.memory_gib}")
+        if not 0 <= self.checkpoint_seconds < math.inf:
+            raise ValueError(f"checkpoint_seconds must be finite and not negative, got {self.checkpoint_seconds}")
+        if self.memory_gib is not None and not 0 < self.memory_gib < math.inf:
+            raise ValueError(f"memory_gib must be finite and positive, got {self.memory_gib}")
         if self.lane_mode not in ("auto", "map", "vmap", "envs"):
             raise ValueError(f"lane_mode must be one of auto, map, vmap, envs, got {self.lane_mode!r}")
 
 
-def _at_least(name: str, value: float, least: int) -> None:
-    if value < least:
+def _at_least(name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise ValueError(f"{name} must be an integer, got {value!r}")
+    if int(value) < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
 
 
@@ -248,7 +257,8 @@ class Experiment:
         return json_values({**self.env_options, **_env_overrides(overrides)})
 
     def to_json(self) -> dict[str, Any]:
-        """Everything needed to make the experiment again, as plain values."""
+        """Everything needed to make the experiment again, from any folder, as plain values."""
+        data = None if self.options.data is None else str(Path(self.options.data).absolute())
         return json_values(
             {
                 "algorithm": self.algorithm,
@@ -256,7 +266,7 @@ class Experiment:
                 "env_options": self.env_options,
                 "config": plain(self.base_config),
                 "grid": self.grid,
-                "train": plain(self.options),
+                "train": plain(self.options) | {"data": data},
             }
         )
 

@@ -59,10 +59,15 @@ def test_items_are_whole_and_in_order(recorded: tuple[Path, Path]) -> None:
     assert len({item.tobytes() for item in np.concatenate([dataset.items["action"], first[..., 0]], -1)}) > 5
 
 
-def test_others_learn_from_it_and_never_play(recorded: tuple[Path, Path], tmp_path: Path) -> None:
-    path = run(
-        experiment("qmix", changes={"embed": 4, "hyper_hidden": 4}, data=str(recorded[1])), run_dir=tmp_path / "r"
-    )
+def test_others_learn_from_it_and_never_play(
+    recorded: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(recorded[1].parent)
+    path = run(experiment("qmix", changes={"embed": 4, "hyper_hidden": 4}, data="data"), run_dir=tmp_path / "r")
+    monkeypatch.chdir(tmp_path)  # the run remembers where the data is
+    assert json.loads((path / "config.json").read_text())["train"]["data"] == str(recorded[1])
+    with pytest.raises(ValueError, match="learnt from stored replay and has none of its own"):
+        record(path, tmp_path / "new")
     train = rows(path, "train")
     assert {"loss", "td_error"} <= set(train[-1]["metrics"])
     assert not {"episode_return", "epsilon"} & set(train[-1]["metrics"])  # nobody played
