@@ -122,6 +122,11 @@ class AlgorithmSpec:
     record: Callable[[State], dict[str, Any]] | None = None
     """One lane's last state as items [M, ...] by name that `make_stored` of such methods can read; None for none."""
 
+    @property
+    def default_config(self) -> Any:
+        """The config a run starts from."""
+        return self.config() if self.defaults is None else self.defaults
+
     def build(self, config: Any, env: Environment) -> tuple[Phase, ...]:
         """The phases for `env`, after checking that the pairing is supported.
 
@@ -141,7 +146,12 @@ class AlgorithmSpec:
         Raises:
           ValueError: where the method learns from its own play only, or the data is not of `env`.
         """
+        self.check_stored()
+        self.build(config, env)  # refuses what is not supported either way
+        assert self.make_stored is not None
+        return self.make_stored(config, env, dataset)
+
+    def check_stored(self) -> None:
+        """Refuses a method that cannot learn from stored replay."""
         if self.make_stored is None:
             raise ValueError(f"{self.name} learns from its own play only, not from stored replay")
-        self.build(config, env)  # refuses what is not supported either way
-        return self.make_stored(config, env, dataset)

@@ -5,6 +5,7 @@ Schulman et al. 2017 (PPO); Yu et al. 2022 (MAPPO: value normalisation, clipping
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
@@ -94,10 +95,16 @@ class PPOConfig:
             value = getattr(self, name)
             if isinstance(value, int | float) and not 0 <= value <= 1:  # not while traced
                 raise ValueError(f"{name} must lie between 0 and 1, got {value}")
-        for name in ("learning_rate", "critic_learning_rate", "clip", "max_grad_norm", "entropy", "entropy_end"):
+        for name in ("clip", "max_grad_norm"):  # infinity is no clipping
             value = getattr(self, name)
-            if isinstance(value, int | float) and value < 0:
+            if isinstance(value, int | float) and not value >= 0:
                 raise ValueError(f"{name} must not be negative, got {value}")
+        for name in ("learning_rate", "critic_learning_rate", "adam_eps", "entropy", "entropy_end"):
+            value = getattr(self, name)
+            if isinstance(value, int | float) and not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be finite and not negative, got {value}")
+        if isinstance(self.huber_delta, int | float) and not 0 < self.huber_delta < math.inf:
+            raise ValueError(f"huber_delta must be finite and positive, got {self.huber_delta}")
         if any(width < 1 for width in self.hidden):
             raise ValueError(f"hidden must hold positive widths, got {self.hidden}")
         if self.value_loss not in ("mse", "huber"):

@@ -17,6 +17,7 @@ from jaxmarl_suite.analysis.run import Run, normalise
 
 Layout = Literal["marl-eval", "rliable"]
 Array = NDArray[np.float64]
+_OWN_FILES = ("config.json", "versions.json", "metrics.jsonl", "summary.json", "checkpoints")
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,11 @@ def export(
         elapsed_time: as for `marl_eval_data`.
 
     Raises:
-        ValueError: an unknown suffix or layout, or runs that the tool could not compare.
+        ValueError: an unknown suffix or layout, a path that is one of a run's own files, or runs that the tool could
+            not compare.
     """
     target = Path(path)
+    _refuse_own_files(target)
     suffix = target.suffix.lower()
     chosen = layout or {".json": "marl-eval", ".npz": "rliable"}.get(suffix)
     if (chosen, suffix) not in {("marl-eval", ".json"), ("rliable", ".json"), ("rliable", ".npz")}:
@@ -77,6 +80,16 @@ def export(
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     return target
+
+
+def _refuse_own_files(target: Path) -> None:
+    """Refuses what a run itself writes: `config.json` and its like in a folder that holds a run."""
+    whole = target.resolve()
+    for folder in whole.parents:
+        if (folder / "config.json").is_file() and (folder / "metrics.jsonl").is_file():
+            name = whole.relative_to(folder).parts[0].lower()
+            if name in _OWN_FILES:
+                raise ValueError(f"{target}: {name} of the run {folder} is its own; choose another name or folder")
 
 
 def marl_eval_data(

@@ -204,7 +204,8 @@ def _describe(run: Run, index: int, pool: Sequence[str]) -> _Described:
         env += " (" + ", ".join(f"{name}={format_setting(value)}" for name, value in options.items()) + ")"
     given = {f"env.{name}": value for name, value in run.env_options.items()} | dict(lane.overrides)
     overrides = {name: value for name, value in lane.overrides.items() if name not in pool}
-    settings = _flatten(run.config) | {"total_steps": run.total_steps} | overrides
+    beside = {"total_steps": run.total_steps, "data": run.train.get("data")}
+    settings = _flatten(run.config) | beside | overrides
     # 1 and 1.0 are the same setting, and should not become two.
     settings = {name: int(v) if isinstance(v, float) and v.is_integer() else v for name, v in settings.items()}
     instance = _canonical({name: given[name] for name in pool if name in given})

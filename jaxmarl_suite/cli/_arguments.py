@@ -92,6 +92,6 @@ def _arguments(algorithm: str | None, command: str) -> type:
     )
     if algorithm is not None:
         spec = algorithms.get(algorithm)
-        default = spec.defaults if spec.defaults is not None else spec.config()
+        default = spec.default_config
         fields.append((_field(algorithm), spec.config, dataclasses.field(default=default)))
     return dataclasses.make_dataclass("Arguments", fields, frozen=True)

@@ -145,7 +145,7 @@ def algos(argv: list[str], session: Session) -> Result:
         print_table(console, rows)
         return {"algorithms": rows}
     spec = algorithms.get(given.name)
-    default = spec.defaults if spec.defaults is not None else spec.config()
+    default = spec.default_config
     help_texts, traced = field_help(spec.config), algorithms.traced_fields(spec.config)
     settings = [
         {

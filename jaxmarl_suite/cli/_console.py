@@ -84,9 +84,9 @@ class TrainingConsole:
         """Begins where the run in `folder` stopped."""
         from jaxmarl_suite.analysis import load_run
 
-        rows = load_run(folder).rows
-        point = {lane.lane: lane.point for lane in load_run(folder).lanes}
-        for row in rows:
+        run = load_run(folder)
+        point = {lane.lane: lane.point for lane in run.lanes}
+        for row in run.rows:
             if row.kind != "absolute":
                 self._steps[row.lane] = max(self._steps.get(row.lane, 0), row.env_steps)
             if row.kind == "eval":
@@ -208,16 +208,19 @@ def print_summary(session: Session, path: Path, summary: dict[str, Any]) -> None
     print_table(console, cells, title=f"{run.algorithm} on {run.env}")
     optima = {lane.optimum for lane in run.lanes}
     optimum = f"optimum {format_score(optima.pop())}; " if len(optima) == 1 and None not in optima else ""  # type: ignore[arg-type]
-    seconds = f"{summary['seconds']:.1f} s, {summary.get('compile_seconds', 0.0):.1f} s of them compiling"
+    seconds = f"{summary.get('seconds', 0.0):.1f} s, {summary.get('compile_seconds', 0.0):.1f} s of them compiling"
     console.print(f"[dim]{optimum}interquartile means with 95 % intervals; took {seconds}[/]")
 
 
 def print_table(console: Console, rows: list[dict[str, Any]], title: str | None = None) -> None:
     """A plain table of `rows`, columns that are empty throughout left out."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 3, 0, 0), pad_edge=False)
+    heading = None if title is None else Text(title)
+    table = Table(
+        title=heading, title_justify="left", title_style="bold", box=None, padding=(0, 3, 0, 0), pad_edge=False
+    )
     shown = [name for name in rows[0] if any(str(row[name]) for row in rows)] if rows else []
     for name in shown:
-        table.add_column(name, header_style="dim", overflow="fold")
+        table.add_column(Text(name), header_style="dim", overflow="fold")
     for row in rows:
         table.add_row(*(row[name] if isinstance(row[name], Text) else Text(str(row[name])) for name in shown))
     console.print(table)

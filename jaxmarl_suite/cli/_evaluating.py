@@ -1,6 +1,8 @@
 """`eval`: what the policies of a run achieve, and what they look like."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,16 +32,17 @@ def eval(argv: list[str], session: Session) -> Result:
     given = parse(EvalArguments, argv, "eval", "Evaluates the final and the best policy of every lane of a run.")
     if given.render is not None and given.render.suffix not in (".gif", ".png", ".html"):
         raise ValueError(f"--render {given.render}: the suffix must be .gif or .png, or .html for robots")
-    if given.episodes is not None and given.episodes < 1:
-        raise ValueError(f"episodes must be at least 1, got {given.episodes}")
     from jaxmarl_envs.core import check_drawable
 
-    from jaxmarl_suite.runner import evaluate_trained, restore_policies
+    from jaxmarl_suite.runner import check_episodes, evaluate_trained, restore_policies
 
+    check_episodes(given.episodes)
     waves = restore_policies(given.run, warn=session.note)
-    if given.render is not None:
+    if given.render is not None:  # found out before the evaluation, not after it
         for trained in waves:
             check_drawable(trained.group.env, given.render)
+        with _writing(given.render):
+            given.render.parent.mkdir(parents=True, exist_ok=True)
     found = list(evaluate_trained(waves, episodes=given.episodes, lane=given.lane))
     extra = sorted({name for one in found for name in one.metrics if name.endswith("/return")})
     rows: dict[int, dict[str, Any]] = {}
@@ -62,6 +65,14 @@ def eval(argv: list[str], session: Session) -> Result:
     return result
 
 
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(f"--render {str(path)!r} cannot be written: {error.strerror or error}") from None
+
+
 def _render(waves: list[Any], lane: int, path: Path) -> Path:
     import jax
     from jaxmarl_envs import record_episode, render
@@ -75,8 +86,7 @@ def _render(waves: list[Any], lane: int, path: Path) -> Path:
                 limit = trained.options.eval_max_steps
                 act = make_act(trained, lane)
                 episode = record_episode(env, jax.random.key(one.seed), act, params=one.env_params, max_steps=limit)
-                try:
-                    return render(env, episode, path, params=one.env_params if one.overrides else None)
-                except OSError as error:
-                    raise ValueError(f"--render {str(path)!r} cannot be written: {error.strerror or error}") from None
+                params = None if one.env_params is env.default_params else one.env_params
+                with _writing(path):
+                    return render(env, episode, path, params=params)
     raise ValueError(f"no lane {lane} with a checkpoint")

@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import errno
 import importlib
 import json
 import math
@@ -13,6 +14,11 @@ from typing import Any
 
 PROG = "jaxmarl-suite"
 USER_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
+_PATH_ERRORS = tuple(
+    getattr(errno, name)
+    for name in ("EACCES", "EPERM", "ENOENT", "ENOTDIR", "EISDIR", "EEXIST", "ENAMETOOLONG", "ELOOP", "EROFS")
+)
+"""What is wrong with a path, and not with the machine."""
 
 COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
     "Train": {
@@ -93,12 +99,18 @@ def _guarded(run: Callable[[], dict[str, Any]], debug: bool) -> tuple[int, dict[
     except SystemExit as error:  # the help text of a command
         return (error.code if isinstance(error.code, int) else 0), None
     except KeyboardInterrupt:
-        return INTERRUPTED, _report("interrupted", "interrupted before anything could be saved", debug)
+        return INTERRUPTED, _report(
+            "interrupted", "stopped at once; nothing was saved since the last checkpoint", debug
+        )
     except BrokenPipeError:  # `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141, None
     except ValueError as error:
         return USER_ERROR, _report("error", str(error), debug)
+    except OSError as error:
+        if error.filename is None or error.errno not in _PATH_ERRORS:
+            return FAILURE, _report("error", f"{type(error).__name__}: {error}", debug)
+        return USER_ERROR, _report("error", f"{str(error.filename)!r}: {error.strerror}", debug)
     except Exception as error:
         kinds = {kind.__name__ for kind in type(error).__mro__ if kind.__module__.startswith("jaxmarl_suite.")}
         if "Interrupted" in kinds:

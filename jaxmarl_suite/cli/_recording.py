@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from rich.text import Text
 
 from jaxmarl_suite.cli._parse import PROG, parse
 from jaxmarl_suite.cli._session import Result, Session
@@ -30,5 +31,6 @@ def record(argv: list[str], session: Session) -> Result:
     size = runner.record(given.run, given.folder, lane=given.lane, warn=session.note)
     session.console().print(f"{size:,} sequences in {given.folder}", markup=False)
     if not session.quiet:
-        session.console().print(f"[dim]{PROG} train ALGO --env ID --data {given.folder}[/]  learns from them alone")
+        command = f"{PROG} train ALGO --env ID --data {given.folder}"
+        session.console().print(Text.assemble((command, "dim"), "  learns from them alone"))
     return {"run_dir": str(given.run), "folder": str(given.folder), "sequences": size}

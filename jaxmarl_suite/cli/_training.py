@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+from rich.text import Text
 
 from jaxmarl_suite import runner
 from jaxmarl_suite.cli._arguments import parse_experiment
@@ -30,12 +31,22 @@ class ResumeArguments:
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The run folder."""
+    memory_gib: float | None = None
+    """Memory that training may use from here on, in GiB; None for what the run began with."""
 
 
 def resume(argv: list[str], session: Session) -> Result:
     """An interrupted or killed run, to its end."""
     given = parse(ResumeArguments, argv, "resume", "Continues a run from its newest whole checkpoint.")
-    return _resume(given.run, None, session)
+    folder = runner.RunFolder.open(given.run)
+    experiment = Experiment.from_json(folder.read_config())
+    if folder.summary().get("status") == "finished":
+        session.note(f"{given.run} is finished already")
+        return _finish(folder.path, session)
+    if given.memory_gib is not None:
+        options = dataclasses.replace(experiment.options, memory_gib=given.memory_gib)
+        experiment = dataclasses.replace(experiment, options=options)
+    return _resume(folder.path, experiment, (), session)
 
 
 def _train(argv: list[str], command: str, summary: str, session: Session) -> Result:
@@ -44,7 +55,7 @@ def _train(argv: list[str], command: str, summary: str, session: Session) -> Res
     if request.resume:
         if request.run_dir is None:
             raise ValueError("--resume needs --run-dir, the run to continue")
-        return _resume(request.run_dir, experiment, session)
+        return _resume(request.run_dir, experiment, request.sinks, session)
     runner.configure()
     total = runner.total_env_steps(experiment)
     folder = request.run_dir or runner.default_run_dir(experiment.algorithm, experiment.env)
@@ -53,26 +64,19 @@ def _train(argv: list[str], command: str, summary: str, session: Session) -> Res
     return _finish(path, session)
 
 
-def _resume(run_dir: Path, given: Experiment | None, session: Session) -> Result:
-    folder = runner.RunFolder.open(run_dir)
-    stored = folder.read("config.json")
-    if folder.path.joinpath("summary.json").is_file() and given is None:
-        status = folder.read("summary.json").get("status")
-        if status == "finished":
-            session.note(f"{run_dir} is finished already")
-            return _finish(folder.path, session)
+def _resume(run_dir: Path, experiment: Experiment, sinks: tuple[str, ...], session: Session) -> Result:
+    runner.RunFolder.open(run_dir)
     runner.configure()
-    experiment = given or Experiment.from_json(stored)
     total = runner.total_env_steps(experiment)
-    with TrainingConsole(session, experiment, folder.path, total) as listener:
-        listener.take_up(folder.path)
-        path = runner.resume(run_dir, experiment=given, listener=listener)
+    with TrainingConsole(session, experiment, run_dir, total) as listener:
+        listener.take_up(run_dir)
+        path = runner.resume(run_dir, experiment=experiment, sinks=sinks or None, listener=listener)
     return _finish(path, session)
 
 
 def _finish(path: Path, session: Session) -> Result:
-    summary: dict[str, Any] = runner.RunFolder(path).read("summary.json")
+    summary: dict[str, Any] = runner.RunFolder(path).summary()
     print_summary(session, path, summary)
     if not session.quiet:
-        session.console().print(f"[dim]{PROG} plot {path}[/]  draws the curves")
+        session.console().print(Text.assemble((f"{PROG} plot {path}", "dim"), "  draws the curves"))
     return {"run_dir": str(path), **summary}

@@ -1,7 +1,15 @@
 """The one runner: seeds, sweeps, evaluation, logging, checkpoints, devices. Algorithms know nothing of it."""
 
 from jaxmarl_suite.runner._devices import configure
-from jaxmarl_suite.runner._evaluate import Evaluation, Trained, evaluate, evaluate_trained, make_act, restore_policies
+from jaxmarl_suite.runner._evaluate import (  # fmt: skip
+    Evaluation,
+    Trained,
+    check_episodes,
+    evaluate,
+    evaluate_trained,
+    make_act,
+    restore_policies,
+)
 from jaxmarl_suite.runner._experiment import ENV_PREFIX, Experiment, Group, Lane, TrainOptions, coerce
 from jaxmarl_suite.runner._folder import RunFolder, default_run_dir
 from jaxmarl_suite.runner._record import record
@@ -20,6 +28,7 @@ __all__ = [
     "RunFolder",
     "TrainOptions",
     "Trained",
+    "check_episodes",
     "choose_wave",
     "coerce",
     "configure",

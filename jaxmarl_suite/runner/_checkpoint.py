@@ -73,10 +73,11 @@ class Checkpoints:
         meta["digest"] = _digest(arrays, meta)
         self._manager.save(step, args=args.Composite(state=args.StandardSave(tree), meta=args.JsonSave(meta)))
 
-    def restore(self) -> tuple[list[np.ndarray] | None, dict[str, Any], list[str]]:
+    def restore(self, *, move_aside: bool = False) -> tuple[list[np.ndarray] | None, dict[str, Any], list[str]]:
         """The newest checkpoint that is whole (None if there is none), its meta data, what was wrong with newer ones.
 
-        Checkpoints that cannot be read are moved aside (their folder gets the ending `.corrupt`), not deleted.
+        Args:
+          move_aside: give folders that cannot be read the ending `.corrupt`, so that their steps can be written again.
         """
         problems: list[str] = []
         args = self._ocp.args
@@ -96,7 +97,8 @@ class Checkpoints:
             except Exception as error:  # orbax raises many kinds for a damaged folder
                 reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
                 problems.append(f"checkpoint {self._directory / str(step)} cannot be read ({reason})")
-                self._move_aside(step)
+                if move_aside:
+                    self._move_aside(step)
         return None, {}, problems
 
     def _move_aside(self, step: int) -> None:

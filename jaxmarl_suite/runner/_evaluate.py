@@ -23,6 +23,7 @@ from jaxmarl_suite.runner._wave import lane_context, pad_lanes
 
 _FIRST_EVALUATION = 2_000_000
 """Numbers the evaluations here, far from those of training."""
+MAX_EPISODES = 10**7
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,17 +73,24 @@ def restore_policies(run_dir: str | Path, *, warn: Callable[[str], None] = lambd
     """
     configure()
     folder = RunFolder.open(run_dir)
-    experiment = Experiment.from_json(folder.read("config.json"))
-    found = []
+    experiment = Experiment.from_json(folder.read_config())
+    found, problems = [], []
+
+    def note(problem: str) -> None:
+        problems.append(problem)
+        warn(problem)
+
     for number, group in enumerate(experiment.groups()):
         directories = sorted(folder.checkpoints.glob(f"{number:03d}-*")) if folder.checkpoints.is_dir() else []
         for directory in directories:
             first = int(directory.name.partition("-")[2])
-            trained = _restore(group, experiment.options, first, directory, warn)
+            trained = _restore(group, experiment.options, first, directory, note)
             if trained is not None:
                 found.append(trained)
     if not found:
-        raise ValueError(f'run {str(run_dir)!r} has no checkpoint yet; "jaxmarl-suite resume {run_dir}" continues it')
+        lack = "no checkpoint that can be read" if problems else "no checkpoint yet"
+        remedy = "starts it over" if problems else "continues it"
+        raise ValueError(f'run {str(run_dir)!r} has {lack}; "jaxmarl-suite resume {run_dir}" {remedy}')
     return found
 
 
@@ -95,7 +103,7 @@ def _restore(
     finally:
         checkpoints.close()
     for problem in problems:
-        warn(f"{problem}; the one before is used")
+        warn(problem)
     if arrays is None:
         return None
     progress, stored = meta["progress"], arrays[0].shape[0]  # lanes of the wave
@@ -165,8 +173,7 @@ def evaluate(
     Raises:
       ValueError: for a folder without checkpoints, or a lane that the run does not have.
     """
-    if episodes is not None and not 1 <= episodes <= 10**7:
-        raise ValueError(f"episodes must be in 1..{10**7:,}, got {episodes:,}")
+    check_episodes(episodes)
     return list(evaluate_trained(restore_policies(run_dir, warn=warn), episodes=episodes, lane=lane))
 
 
@@ -180,6 +187,12 @@ def evaluate_trained(
         chosen = [i for i, one in enumerate(trained.lanes) if lane is None or one.index == lane]
         if chosen:
             yield from _evaluate(trained, chosen, episodes)
+
+
+def check_episodes(episodes: int | None) -> None:
+    """Refuses a number of episodes that is none, or a slip of the keyboard."""
+    if episodes is not None and not 1 <= episodes <= MAX_EPISODES:
+        raise ValueError(f"episodes must be in 1..{MAX_EPISODES:,}, got {episodes:,}")
 
 
 def check_lane(lane: int | None, known: list[int]) -> None:

@@ -2,26 +2,31 @@
 
 import dataclasses
 import difflib
+import functools
 import itertools
 import math
+import numbers
 import typing
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jaxmarl_envs
-from jaxmarl_envs import Environment, EpisodeStatistics
+from jaxmarl_envs import Environment
 
 from jaxmarl_suite import algorithms
 from jaxmarl_suite.algorithms import AlgorithmSpec, Phase, field_types
-from jaxmarl_suite.replay import read_vault
+from jaxmarl_suite.replay import Dataset, read_vault
+from jaxmarl_suite.runner._environments import Environments, Instance, same_instance
 
 ENV_PREFIX = "env."
 MAX_LANES = 100_000
 """Most lanes of an experiment: more is taken for a slip of the keyboard."""
 MAX_STEPS = 2**31 - 1
 """Most environment steps of a lane: they are counted in 32 bits."""
+MACHINE_OPTIONS = ("checkpoint_seconds", "keep_checkpoints", "devices", "memory_gib")
+"""Fields of `TrainOptions` that may differ when a run is resumed: they change no result."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +64,8 @@ class TrainOptions:
     """Folder of stored replay to learn from instead of playing; "jaxmarl-suite record RUN FOLDER" makes one. Environment
     steps are then counted as if the updates had played."""
     memory_gib: float | None = None
-    """Memory that a run may use, in GiB; None for 80 % of what is there."""
+    """Memory that training may use, in GiB; None for 80 % of what is there. Evaluations, and copies for checkpoints, come
+    on top."""
 
     def __post_init__(self) -> None:
         """Refuses sizes that cannot work."""
@@ -75,14 +81,18 @@ class TrainOptions:
             raise ValueError(f"total_steps must be at most {MAX_STEPS:,}, got {self.total_steps:,}")
         if self.first_seed + self.seeds > 2**31:
             raise ValueError(f"seeds must stay below 2**31, got {self.first_seed + self.seeds - 1}")
-        if self.memory_gib is not None and self.memory_gib <= 0:
-            raise ValueError(f"memory_gib must be positive, got {self.memory_gib}")
+        if not 0 <= self.checkpoint_seconds < math.inf:
+            raise ValueError(f"checkpoint_seconds must be finite and not negative, got {self.checkpoint_seconds}")
+        if self.memory_gib is not None and not 0 < self.memory_gib < math.inf:
+            raise ValueError(f"memory_gib must be finite and positive, got {self.memory_gib}")
         if self.lane_mode not in ("auto", "map", "vmap", "envs"):
             raise ValueError(f"lane_mode must be one of auto, map, vmap, envs, got {self.lane_mode!r}")
 
 
-def _at_least(name: str, value: float, least: int) -> None:
-    if value < least:
+def _at_least(name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise ValueError(f"{name} must be an integer, got {value!r}")
+    if int(value) < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
 
 
@@ -121,7 +131,7 @@ class Experiment:
     config: Any = None
     """The algorithm's config; None for its defaults."""
     env_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """Passed to `jaxmarl_envs.make`."""
+    """Passed to `jaxmarl_envs.make`; or scalar fields of the environment's parameters, where it has no such option."""
     grid: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
     """Values by field of the config, or by `env.OPTION`; every combination is a point."""
     options: TrainOptions = dataclasses.field(default_factory=TrainOptions)
@@ -135,7 +145,7 @@ class Experiment:
     def base_config(self) -> Any:
         """The config before the grid."""
         if self.config is None:
-            return self.spec.defaults if self.spec.defaults is not None else self.spec.config()
+            return self.spec.default_config
         if not isinstance(self.config, self.spec.config):
             raise ValueError(
                 f"{self.algorithm} needs a {self.spec.config.__name__}, got a {type(self.config).__name__}"
@@ -165,26 +175,32 @@ class Experiment:
         return [dict(zip(self.grid, values)) for values in itertools.product(*self.grid.values())]
 
     def groups(self) -> list[Group]:
-        """Lanes sorted by the program that serves them, in order of first appearance.
+        """Lanes sorted by the program that serves them, in order of first appearance. Made once.
 
         Raises:
           ValueError: for anything about the experiment that cannot work; nothing has been compiled or written yet.
         """
-        base, environments = self.base_config, _EnvironmentCache(self.env, self.env_options)
+        return list(self._groups)
+
+    @functools.cached_property
+    def _groups(self) -> list[Group]:
+        base, environments = self.base_config, Environments(self.env, self.env_options)
+        if self.options.data is not None:
+            self.spec.check_stored()
         kept: list[tuple[Any, Environment, list[Lane]]] = []
+        instances: list[tuple[Instance, Mapping[str, Any]]] = []
         for point, overrides in enumerate(self.points()):
             settings = {k: v for k, v in overrides.items() if not k.startswith(ENV_PREFIX)}
             config = dataclasses.replace(base, **coerce(base, settings))
-            env, params = environments.get(
-                {k.removeprefix(ENV_PREFIX): v for k, v in overrides.items() if k.startswith(ENV_PREFIX)}
-            )
+            instance = environments.get(_env_overrides(overrides))
+            instances.append((instance, overrides))
+            env, params, optimum = instance
             for config_, env_, lanes in kept:
                 if _same_program(config_, config, env_, env, lanes[0].env_params, params):
                     break
             else:
                 lanes = []
                 kept.append((config, env, lanes))
-            optimum = env.spec.optimum
             for repetition in range(self.options.seeds):
                 lanes.append(
                     Lane(
@@ -197,14 +213,13 @@ class Experiment:
                         optimum=optimum,
                     )
                 )
-        dataset = read_vault(self.options.data) if self.options.data is not None else None
-        if dataset is not None and dataset.about.get("env") == self.env:
-            for lane in (lane for _, _, lanes in kept for lane in lanes):
-                given, stored = self.env_settings(lane.overrides), dataset.about.get("env_options")
-                if given != stored:
-                    raise ValueError(
-                        f"stored replay {str(dataset.path)!r} is of {self.env!r} with options {stored}, got {given}"
-                    )
+        dataset = None
+        if self.options.data is not None:
+            dataset = read_vault(self.options.data)
+            self._check_environments(dataset, instances)
+            # On the device once: the groups' phases share these arrays.
+            items: Any = {name: jnp.asarray(array) for name, array in dataset.items.items()}
+            dataset = dataclasses.replace(dataset, items=items)
         groups = []
         for config, env, lanes in kept:
             data = None
@@ -221,13 +236,29 @@ class Experiment:
             groups.append(Group(self.spec, config, env, tuple(lanes), phases, data))
         return groups
 
+    def _check_environments(self, dataset: Dataset, instances: Sequence[tuple[Instance, Mapping[str, Any]]]) -> None:
+        """Refuses stored replay of the same id with other options, unless they make the same environment."""
+        if dataset.about.get("env") != self.env:
+            return  # the algorithm says so
+        options = dataset.about["env_options"]
+        try:
+            stored = Environments(self.env, options).get({})
+        except ValueError:  # options of another version
+            stored = None
+        for instance, overrides in instances:
+            if stored is None or not same_instance(instance, stored):
+                raise ValueError(
+                    f"stored replay {str(dataset.path)!r} is of {self.env!r} with options {options}, "
+                    f"got {self.env_settings(overrides)}"
+                )
+
     def env_settings(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """The environment's options at a point of the grid, as JSON values."""
-        own = {k.removeprefix(ENV_PREFIX): v for k, v in overrides.items() if k.startswith(ENV_PREFIX)}
-        return {name: json_values(value) for name, value in {**self.env_options, **own}.items()}
+        return json_values({**self.env_options, **_env_overrides(overrides)})
 
     def to_json(self) -> dict[str, Any]:
-        """Everything needed to make the experiment again, as plain values."""
+        """Everything needed to make the experiment again, from any folder, as plain values."""
+        data = None if self.options.data is None else str(Path(self.options.data).absolute())
         return json_values(
             {
                 "algorithm": self.algorithm,
@@ -235,7 +266,7 @@ class Experiment:
                 "env_options": self.env_options,
                 "config": plain(self.base_config),
                 "grid": self.grid,
-                "train": plain(self.options),
+                "train": plain(self.options) | {"data": data},
             }
         )
 
@@ -248,34 +279,8 @@ class Experiment:
         return cls(data["algorithm"], data["env"], config, data["env_options"], data["grid"], options)
 
 
-class _EnvironmentCache:
-    """Environments by their options, so that lanes of equal options share one object."""
-
-    def __init__(self, env_id: str, options: Mapping[str, Any]) -> None:
-        self._id, self._options = env_id, dict(options)
-        self._made: dict[str, tuple[Environment, Any]] = {}
-
-    def get(self, overrides: Mapping[str, Any]) -> tuple[Environment, Any]:
-        """The environment, with episode statistics, and its parameters after `overrides`."""
-        name = repr(sorted(overrides.items()))
-        if name not in self._made:
-            base = EpisodeStatistics(jaxmarl_envs.make(self._id, **self._options)) if overrides else None
-            traced = _scalar_fields(base.default_params) if base is not None else {}
-            rest = {k: v for k, v in overrides.items() if k not in traced}
-            env = EpisodeStatistics(jaxmarl_envs.make(self._id, **(self._options | rest)))
-            params = env.default_params
-            replaced = {k: jnp.asarray(v, traced[k]) for k, v in overrides.items() if k in traced}
-            if replaced:
-                params = dataclasses.replace(params, **replaced)
-            self._made[name] = env, params
-        return self._made[name]
-
-
-def _scalar_fields(params: Any) -> dict[str, Any]:
-    if not dataclasses.is_dataclass(params):
-        return {}
-    values = {f.name: getattr(params, f.name) for f in dataclasses.fields(params)}
-    return {k: jnp.asarray(v).dtype for k, v in values.items() if jnp.ndim(v) == 0}
+def _env_overrides(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    return {k.removeprefix(ENV_PREFIX): v for k, v in overrides.items() if k.startswith(ENV_PREFIX)}
 
 
 def _same_program(
@@ -337,7 +342,7 @@ def _as_type(name: str, value: Any, expected: Any) -> Any:
         if type(None) in arguments:  # Optional
             kind = next(a for a in arguments if a is not type(None))
             return None if value in (None, "none", "None") else _as_type(name, value, kind)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         shown = (
             " or ".join(map(repr, arguments)) if origin is typing.Literal else getattr(expected, "__name__", expected)
         )

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 
 SCHEMA = 1
+_CONFIG = {"algorithm": str, "env": str, "env_options": dict, "config": dict, "grid": dict, "train": dict}
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "jaxmarl-suite")
 
 
@@ -54,14 +55,14 @@ class RunFolder:
           ValueError: where the path holds anything already, or cannot be written.
         """
         folder = cls(Path(path))
-        if (folder.path / "config.json").exists():
-            raise ValueError(
-                f"run folder {str(path)!r} already holds a run; continue it with "
-                f'"jaxmarl-suite resume {path}", or choose another --run-dir'
-            )
-        if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
-            raise ValueError(f"run folder {str(path)!r} is not an empty folder; choose another --run-dir")
         try:
+            if (folder.path / "config.json").exists():
+                raise ValueError(
+                    f"run folder {str(path)!r} already holds a run; continue it with "
+                    f'"jaxmarl-suite resume {path}", or choose another --run-dir'
+                )
+            if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
+                raise ValueError(f"run folder {str(path)!r} is not an empty folder; choose another --run-dir")
             folder.path.mkdir(parents=True, exist_ok=True)
             (folder.path / "metrics.jsonl").touch()
         except OSError as error:
@@ -81,11 +82,34 @@ class RunFolder:
         return folder
 
     def read(self, name: str) -> dict[str, Any]:
-        """A JSON file of the folder."""
+        """A JSON file of the folder, which holds an object."""
         try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
+            content = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except ValueError as error:
             raise ValueError(f"{self.path / name} is not valid JSON: {error}") from None
+        if not isinstance(content, dict):
+            raise ValueError(f"{self.path / name} must hold a JSON object, found {type(content).__name__}")
+        return content
+
+    def read_config(self) -> dict[str, Any]:
+        """config.json, of this version and with all its parts.
+
+        Raises:
+          ValueError: naming the file and what is wrong with it.
+        """
+        config = self.read("config.json")
+        if config.get("schema") != SCHEMA:
+            raise ValueError(f"{str(self.path)!r} has schema {config.get('schema')!r}; this version reads {SCHEMA}")
+        for name, kind in _CONFIG.items():
+            if not isinstance(config.get(name), kind):
+                raise ValueError(
+                    f"{self.path / 'config.json'}: {name!r} must be a {kind.__name__}, got {config.get(name)!r}"
+                )
+        return config
+
+    def summary(self) -> dict[str, Any]:
+        """summary.json; empty where there is none yet."""
+        return self.read("summary.json") if (self.path / "summary.json").is_file() else {}
 
     def write(self, name: str, data: Mapping[str, Any]) -> None:
         """Replaces a JSON file of the folder, whole or not at all."""

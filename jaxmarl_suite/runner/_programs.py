@@ -220,7 +220,11 @@ class Programs:
 
     @property
     def memory(self) -> dict[str, int]:
-        """Bytes that the chunk needs: arguments, outputs that are not arguments, temporaries."""
+        """Bytes that the chunk needs on each device: arguments, outputs that are not arguments, temporaries.
+
+        Not counted: evaluations (which run while the state is held), the best policies, the programs themselves, and the
+        host's copy of everything while a checkpoint is written.
+        """
         analysis = self.chunk.memory_analysis()
         aliased = analysis.alias_size_in_bytes
         return {
@@ -266,7 +270,6 @@ def keep_best(policy: Any, score: jax.Array, best: Best, env_steps: jax.Array) -
 
 
 def compile_phase(
-    index: int,
     phase: Phase,
     env: Environment,
     placement: Placement,

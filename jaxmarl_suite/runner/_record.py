@@ -28,8 +28,10 @@ def record(
     """
     if Path(path).exists():
         raise ValueError(f"{str(path)!r} exists; name a folder that does not")
+    experiment = Experiment.from_json(RunFolder.open(run_dir).read_config())
+    if experiment.options.data is not None:
+        raise ValueError(f"run {str(run_dir)!r} learnt from stored replay and has none of its own")
     waves = restore_policies(run_dir, warn=warn)
-    experiment = Experiment.from_json(RunFolder.open(run_dir).read("config.json"))
     check_lane(lane, [one.index for trained in waves for one in trained.lanes])
     for trained in waves:
         for position, one in enumerate(trained.lanes):
@@ -38,8 +40,6 @@ def record(
             spec = trained.group.spec
             if spec.record is None:
                 raise ValueError(f"{spec.name} keeps no replay that could be stored")
-            if trained.options.data is not None:
-                raise ValueError(f"run {str(run_dir)!r} learnt from stored replay and has none of its own")
             items = spec.record(jax.tree.map(lambda x, at=position: x[at], trained.state))
             size = len(next(iter(items.values())))
             about = {

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from jaxmarl_suite.runner._devices import configure
-from jaxmarl_suite.runner._experiment import Experiment, Group, TrainOptions, json_values
+from jaxmarl_suite.runner._experiment import MACHINE_OPTIONS, Experiment, Group, TrainOptions, json_values
 from jaxmarl_suite.runner._folder import SCHEMA, RunFolder, default_run_dir, versions
 from jaxmarl_suite.runner._sinks import make_sinks
 from jaxmarl_suite.runner._wave import Diverged, Interrupted, Wave, choose_wave, plan_phases
@@ -88,35 +88,43 @@ def run(
     folder.write("versions.json", versions())
     try:
         return _run(experiment, groups, folder, tuple(sinks), listener or Silent())
-    except ValueError:  # refused while its programs were made
+    except Exception:  # refused while its programs were made
         folder.discard()
         raise
 
 
-def resume(run_dir: str | Path, *, experiment: Experiment | None = None, listener: Listener | None = None) -> Path:
+def resume(
+    run_dir: str | Path,
+    *,
+    experiment: Experiment | None = None,
+    sinks: Sequence[str] | None = None,
+    listener: Listener | None = None,
+) -> Path:
     """Continues a run from its newest whole checkpoint (or from the start where there is none); returns its folder.
 
     Args:
       run_dir: the run folder.
-      experiment: what the caller believes the run to be; None for whatever it is.
+      experiment: what the caller believes the run to be; None for whatever it is. Options that belong to the machine
+        (`checkpoint_seconds`, `keep_checkpoints`, `devices`, `memory_gib`) may be others than the run began with.
+      sinks: what the caller believes its sinks to be; None for whatever they are.
       listener: is told what happens.
 
     Raises:
-      ValueError: where `experiment` differs from the run's, with every differing field.
+      ValueError: where `experiment` or `sinks` differ from the run's, with every differing field.
     """
     configure()
     folder = RunFolder.open(run_dir)
-    stored = folder.read("config.json")
-    if stored.get("schema") != SCHEMA:
-        raise ValueError(f"{str(run_dir)!r} has schema {stored.get('schema')!r}; this version reads {SCHEMA}")
-    if experiment is not None and (differences := diff(stored, experiment.to_json())):
+    stored = folder.read_config()
+    given = ({} if experiment is None else experiment.to_json()) | ({} if sinks is None else {"sinks": list(sinks)})
+    if differences := [d for d in diff(stored, given) if d[0].removeprefix("train.") not in MACHINE_OPTIONS]:
         raise ValueError(
             f"cannot resume {str(run_dir)!r} with another configuration: "
             + "; ".join(f"{name} is {ours!r} in the run, got {theirs!r}" for name, ours, theirs in differences)
         )
-    experiment = Experiment.from_json(stored)
+    experiment = experiment or Experiment.from_json(stored)
+    groups = experiment.groups()
     folder.cut_torn_line()
-    return _run(experiment, experiment.groups(), folder, tuple(stored.get("sinks", ())), listener or Silent())
+    return _run(experiment, groups, folder, tuple(stored.get("sinks", ())), listener or Silent(), is_resumed=True)
 
 
 def describe(experiment: Experiment, groups: Sequence[Group]) -> dict[str, Any]:
@@ -155,7 +163,7 @@ def diff(stored: Mapping[str, Any], given: Mapping[str, Any], prefix: str = "") 
 
 @contextmanager
 def _stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """A function that says whether SIGINT or SIGTERM came; a second signal is raised as usual."""
+    """A function that says whether SIGINT or SIGTERM came; a second signal is raised as usual, without saving."""
     stopped = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stopped.is_set
@@ -177,17 +185,26 @@ def _stop_on_signals() -> Iterator[Callable[[], bool]]:
 
 
 def _run(
-    experiment: Experiment, groups: list[Group], folder: RunFolder, sink_names: tuple[str, ...], listener: Listener
+    experiment: Experiment,
+    groups: list[Group],
+    folder: RunFolder,
+    sink_names: tuple[str, ...],
+    listener: Listener,
+    is_resumed: bool = False,
 ) -> Path:
-    options = experiment.options
+    options, before = experiment.options, folder.summary()
+    steps = sorted({_env_steps(group, options) for group in groups})
     lanes = sum(len(group.lanes) for group in groups)
     listener.announce(
         f"{experiment.algorithm} on {experiment.env}: {_count(lanes, 'lane')} "
         f"({_count(len(experiment.points()), 'point')} x {_count(options.seeds, 'seed')}) in "
-        f"{_count(len(groups), 'compiled program')}, {options.total_steps:,} environment steps each"
+        f"{_count(len(groups), 'compiled program')}, {f'{steps[0]:,} to ' if len(steps) > 1 else ''}"
+        f"{steps[-1]:,} environment steps each"
     )
     started = time.perf_counter()
-    timings: dict[str, float] = {"compile_seconds": 0.0}
+    # Seconds are those of all processes; what a killed one took is not known.
+    timings: dict[str, float] = {"compile_seconds": 0.0} | {k: before[k] for k in _TIMINGS if k in before}
+    has_trained = False
     sinks = make_sinks(sink_names, folder.path, experiment.to_json())
     finished: dict[int, dict[str, Any]] = {}
 
@@ -206,7 +223,7 @@ def _run(
             "summary.json",
             {
                 "status": status,
-                "seconds": round(time.perf_counter() - started, 3),
+                "seconds": round(before.get("seconds", 0.0) + time.perf_counter() - started, 3),
                 **{k: round(v, 3) for k, v in timings.items()},
                 **more,
                 "lanes": [finished[index] for index in sorted(finished)],
@@ -221,9 +238,10 @@ def _run(
                     listener.announce(
                         f"program {number + 1} of {len(groups)}: {len(group.lanes)} lanes like {settings}"
                     )
+                began = time.perf_counter()
                 size, programs, placement = choose_wave(group, options, folder.wave_sizes().get(str(number)))
+                timings["compile_seconds"] += time.perf_counter() - began  # nearly none where the process has them
                 folder.set_wave_size(number, size)
-                timings["compile_seconds"] += sum(p.compile_seconds for p in programs)
                 if size < len(group.lanes):
                     listener.announce(f"{size} lanes run at once, {len(group.lanes)} in all")
                 for first in range(0, len(group.lanes), size):
@@ -237,11 +255,14 @@ def _run(
                         listener.announce(f"continuing at {_where(wave)}")
                     elif wave.warnings:
                         listener.announce("no whole checkpoint is left; starting over")
+                    elif is_resumed and number == first == 0:
+                        listener.announce("no checkpoint; starting from the beginning")
                     seen = _steps_so_far(wave)
                     try:
                         for rows in wave.run():
                             for sink in sinks:
                                 sink.write(rows)
+                            has_trained = True
                             timings.setdefault("first_row_seconds", time.perf_counter() - started)
                             now = _steps_so_far(wave)
                             listener.rows(rows, (now - seen) * len(wave_lanes))
@@ -258,8 +279,12 @@ def _run(
     finally:
         for sink in sinks:
             sink.close()
-    summary("finished")
+    if has_trained or before.get("status") != "finished":
+        summary("finished")
     return folder.path
+
+
+_TIMINGS = ("compile_seconds", "first_row_seconds")
 
 
 def _count(number: int, name: str) -> str:
@@ -275,9 +300,12 @@ def _where(wave: Wave) -> str:
     return f"update {wave.progress.update} of {plan.updates} of phase {plan.name!r} ({_steps_so_far(wave):,} steps)"
 
 
+def _env_steps(group: Group, options: TrainOptions) -> int:
+    """Environment steps that a lane of the group will take: whole updates, and so fewer than asked for."""
+    last = plan_phases(group, options)[-1]
+    return last.env_steps(last.updates)
+
+
 def total_env_steps(experiment: Experiment) -> int:
     """Environment steps that the experiment will take, all lanes together."""
-    return sum(
-        (plan := plan_phases(group, experiment.options)[-1]).env_steps(plan.updates) * len(group.lanes)
-        for group in experiment.groups()
-    )
+    return sum(_env_steps(group, experiment.options) * len(group.lanes) for group in experiment.groups())

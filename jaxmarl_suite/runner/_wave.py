@@ -99,10 +99,9 @@ def compile_group(group: Group, lanes: list[Lane], placement: Placement, options
 
 def _compile(group: Group, ctx: Context, lanes: int, placement: Placement, options: TrainOptions) -> list[Programs]:
     programs: list[Programs] = []
-    for index, phase in enumerate(group.phases):
+    for phase in group.phases:
         programs.append(
             compile_phase(
-                index,
                 phase,
                 group.env,
                 placement,
@@ -141,9 +140,9 @@ def choose_wave(group: Group, options: TrainOptions, size: int | None = None) ->
                 return count, programs, placement
         if count == 1 or size:
             lanes_need = "one lane needs" if count == 1 else f"the {count} lanes that the run has at once need"
+            remedy = "raise memory_gib" if size else "lower num_envs or rollout_length, or raise memory_gib"
             raise ValueError(
-                f"{lanes_need} {needed / 2**30:.2g} GiB, and {budget / 2**30:.2g} GiB may be used; "
-                f"lower num_envs or rollout_length, or raise memory_gib"
+                f"{lanes_need} {needed / 2**30:.2g} GiB, and {budget / 2**30:.2g} GiB may be used; {remedy}"
             )
         count = max(1, min(count - 1, int(count * budget / needed)))
 
@@ -211,7 +210,7 @@ class Wave:
 
     def restore(self) -> bool:
         """Takes up the newest checkpoint that can be read; False if there is none."""
-        arrays, meta, self.warnings = self.checkpoints.restore()
+        arrays, meta, self.warnings = self.checkpoints.restore(move_aside=True)
         if arrays is None:
             return False
         self.progress = Progress(**meta["progress"])

@@ -68,7 +68,7 @@ def test_happo_refuses_shared_parameters():
 @pytest.mark.parametrize("name", ["ippo", "mappo", "happo", "tad-ppo"])
 def test_both_kinds_of_actions_are_taken_and_their_distributions_not_mixed_up(name):
     spec = algorithms.get(name)
-    config = spec.defaults or spec.config()
+    config = spec.default_config
     squashed = dataclasses.replace(config, distribution="tanh-normal")
     assert spec.build(config, Noisy()) and spec.build(config, Continuous()) and spec.build(squashed, Continuous())
     with pytest.raises(ValueError, match="'tanh-normal' is for continuous actions, but 'test/noisy' has discrete ones"):

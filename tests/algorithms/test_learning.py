@@ -70,7 +70,7 @@ def test_climbing_and_xor(name, climbing):
     """
     spec = algorithms.get(name)
     config = dataclasses.replace(
-        spec.defaults or spec.config(), num_envs=64, rollout_length=1, epochs=4, hidden=(16,), learning_rate=4e-3,
+        spec.default_config, num_envs=64, rollout_length=1, epochs=4, hidden=(16,), learning_rate=4e-3,
         critic_learning_rate=1e-2, entropy=1.0,
     )  # fmt: skip
     if name == "tad-ppo":

@@ -20,6 +20,7 @@ def write_run(
     points: Sequence[Mapping[str, Any]] = ({},),
     optimum: float | None = 11.0,
     config: Mapping[str, Any] | None = None,
+    train: Mapping[str, Any] | None = None,
     evaluations: int = 6,
     total_steps: int = 64000,
     score: Callable[[int, int, float], float] = lambda point, seed, progress: 10.0 * progress + 0.1 * seed,
@@ -41,7 +42,7 @@ def write_run(
         "env_options": dict(env_options or {}),
         "total_steps": total_steps,
         "config": {"learning_rate": 1e-3, **(config or {})},
-        "train": {"num_envs": 8},
+        "train": {"num_envs": 8, **(train or {})},
         "lanes": lanes,
     }
     (folder / "config.json").write_text(json.dumps(content))

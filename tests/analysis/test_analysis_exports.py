@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxmarl_suite.analysis import export, marl_eval_data, rliable_scores
+from jaxmarl_suite.analysis import export, load_run, marl_eval_data, rliable_scores
 
 ENVS = {"matrix/climbing": 11.0, "matrix/penalty": 10.0}
 
@@ -109,3 +109,15 @@ def test_rliable_refuses_what_is_not_a_matrix(runs, make_run):
 def test_unknown_formats_are_refused(runs, tmp_path, name, layout):
     with pytest.raises(ValueError, match=r"accepted: 'marl-eval' to \.json, 'rliable' to \.npz or \.json"):
         export(runs, tmp_path / name, layout=layout)
+
+
+def test_a_runs_own_files_are_not_written_over(write_run):
+    folder = write_run()
+    before = {path: path.read_bytes() for path in folder.rglob("*")}
+    run = load_run(folder)
+    for name in ("config.json", "summary.json", "versions.json", "Config.json", "checkpoints/waves.json"):
+        with pytest.raises(ValueError, match="is its own; choose another name or folder"):
+            export(run, folder / name)
+    assert {path: path.read_bytes() for path in folder.rglob("*")} == before
+    assert export(run, folder / "results.json").is_file()
+    assert export(run, folder.parent / "config.json").is_file()

@@ -50,6 +50,12 @@ def test_an_override_equals_the_same_value_in_another_runs_configuration(make_ru
     ]
 
 
+def test_learning_from_stored_replay_is_another_setting(make_run):
+    runs = [make_run(algorithm="vdn"), make_run(algorithm="vdn", train={"data": "/data/xor"})]
+    assert labels(runs) == ["vdn data=/data/xor", "vdn data=default"]
+    assert labels(runs[1]) == ["vdn"]
+
+
 def test_settings_are_compared_within_an_environment_only(make_run):
     runs = [make_run(env="matrix/a", config={"clip": 0.1}), make_run(env="matrix/b", config={"clip": 0.2})]
     assert labels(runs) == ["tad-ppo", "tad-ppo"]

@@ -1,5 +1,7 @@
 """Mistakes: exit code 2, one line that names the thing, what was received, what is accepted; nothing is written."""
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +42,15 @@ SWEEP = "sweep mappo --env matrix/random-2x3"
         (f"{XOR} --lane-mode foo", ["'foo'", "--lane-mode", "'auto', 'map', 'vmap', 'envs'"]),
         (f"{XOR} --sinks tensorbord", ["'tensorbord'", "--sinks", "'tensorboard', 'wandb'"]),
         (f"{XOR} --mappo.num-envs -3", ["num_envs must be at least 1, got -3"]),
+        (f"{XOR} --mappo.learning-rate nan", ["learning_rate must be finite and not negative, got nan"]),
+        (f"{XOR} --mappo.critic-learning-rate inf", ["critic_learning_rate must be finite and not negative, got inf"]),
+        (f"{XOR} --mappo.adam-eps -1", ["adam_eps must be finite and not negative, got -1"]),
+        (f"{XOR} --mappo.huber-delta -1", ["huber_delta must be finite and positive, got -1"]),
+        (f"{XOR} --mappo.clip nan", ["clip must not be negative, got nan"]),
+        (f"{XOR} --checkpoint-seconds nan", ["checkpoint_seconds must be finite and not negative, got nan"]),
+        (f"{XOR} --checkpoint-seconds -1", ["checkpoint_seconds must be finite and not negative, got -1"]),
+        (f"{XOR} --memory-gib inf", ["memory_gib must be finite and positive, got inf"]),
+        (f"{XOR} --memory-gib nan", ["memory_gib must be finite and positive, got nan"]),
         (f"{XOR} --mappo.learning-rate abc", ["--mappo.learning-rate", "'abc'"]),
         (f"{XOR} --mappo.value-loss hubr", ["'hubr'", "'mse', 'huber'"]),
         (f"{XOR} --mappo.minibatches 7", ["minibatches must divide", "got 7"]),
@@ -50,6 +61,14 @@ SWEEP = "sweep mappo --env matrix/random-2x3"
         ("train td3 --env matrix/xor", ["td3 supports continuous actions, but 'matrix/xor' has discrete ones"]),
         ("train sac --env matrix/xor --sac.capacity 3", ["capacity must hold the 50 steps of one update", "got 3"]),
         ("train masca --env matrix/xor", ["unknown algorithm 'masca'", "did you mean 'masac'?"]),
+        (f"{XOR} --env.variant xor", ["matrix/xor: unknown option 'variant'"]),
+        (f"{XOR} --env.env-id x", ["matrix/xor: unknown option 'env_id'"]),
+        (f"{XOR} --run-dir {'x' * 300}", ["xxx' cannot be written: File name too long"]),
+        ("train mappo --env matrix", ["names a family only", "matrix/climbing"]),
+        (f"table {'x' * 300}", ["xxx': File name too long"]),
+        (f"eval {'x' * 300}", ["xxx/config.json': File name too long"]),
+        (f"record a {'x' * 300}", ["xxx': File name too long"]),
+        (f"resume {'x' * 300}", ["xxx/config.json': File name too long"]),
         (f"{XOR} --resume", ["--resume needs --run-dir"]),
         (SWEEP, ["missing --grid"]),
         (f"{SWEEP} --grid learning-rte=1,2", ["no field 'learning_rte'", "did you mean 'learning_rate'?", "env.NAME"]),
@@ -60,6 +79,8 @@ SWEEP = "sweep mappo --env matrix/random-2x3"
         (f"{SWEEP} --grid clip=a,b", ["clip must be float, got 'a'"]),
         (f"{SWEEP} --grid clip=1,1.0", ["'clip=1,1.0'", "twice"]),
         (f"{SWEEP} --grid clip=0.1 --grid clip=0.2", ["'clip' is given twice"]),
+        (f"{SWEEP} --grid num-envs=inf", ["num_envs must be int, got 'inf'"]),
+        (f"{SWEEP} --grid num-envs=1e400", ["num_envs must be int, got '1e400'"]),
         (f"{SWEEP} --grid num-envs=-1,4", ["num_envs must be at least 1, got -1"]),
         (f"{SWEEP} --grid env.sed=0:5", ["matrix/random-2x3: unknown option 'sed'", "seed"]),
         (f"{SWEEP} --grid env.seed=5:5", ["range 5:5 is empty"]),
@@ -67,7 +88,8 @@ SWEEP = "sweep mappo --env matrix/random-2x3"
         (f"{SWEEP} --grid env.seed=0:5000 --seeds 50", ["5,000 points x 50 seeds are 250,000 lanes"]),
         ("resume nowhere", ["'nowhere' is not a run folder"]),
         ("eval nowhere", ["'nowhere' is not a run folder"]),
-        ("eval nowhere --episodes 0", ["episodes must be at least 1, got 0"]),
+        ("eval nowhere --episodes 0", ["episodes must be in 1..10,000,000, got 0"]),
+        ("eval nowhere --episodes 1e9", ["episodes must be in 1..10,000,000, got 1,000,000,000"]),
         ("eval nowhere --render x.jpg", ["x.jpg", ".gif or .png"]),
         ("table nowhere", ["nowhere", "no such run folder"]),
         ("plot", ["missing RUN"]),
@@ -111,6 +133,44 @@ def test_debug_adds_the_traceback(cli: Cli) -> None:
     assert outcome.code == 2 and "Traceback" in outcome.err
 
 
+@pytest.mark.parametrize("command", ["resume run", "eval run", "record run new"])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("[]", "run/config.json must hold a JSON object, found list"),
+        ("{}", "'run' has schema None; this version reads 1"),
+        ('{"schema": 2}', "'run' has schema 2; this version reads 1"),
+        ('{"schema": 1}', "run/config.json: 'algorithm' must be a str, got None"),
+    ],
+)
+def test_a_config_that_is_none(cli: Cli, in_tmp: Path, command: str, content: str, words: str) -> None:
+    (in_tmp / "run").mkdir()
+    (in_tmp / "run" / "config.json").write_text(content)
+    assert words in cli(command).error
+
+
+def test_an_interrupt_says_what_is_kept(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jaxmarl_suite.cli._main._run", interrupted)
+    outcome = cli(XOR)
+    assert outcome.code == 130
+    assert outcome.err == "interrupted: stopped at once; nothing was saved since the last checkpoint\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.EACCES, 2), (errno.ENOSPC, 1)])
+def test_paths_are_the_users_a_full_disk_is_not(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, number: int, code: int
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(number, os.strerror(number), "priv/x")
+
+    monkeypatch.setattr("jaxmarl_suite.cli._main._run", fails)
+    outcome = cli(XOR)
+    assert outcome.code == code and "'priv/x'" in outcome.err and os.strerror(number) in outcome.err
+
+
 def _contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
@@ -140,6 +200,8 @@ def test_another_configuration_is_refused_field_by_field(cli: Cli, finished_run:
     error = cli(f"{XOR} --run-dir {finished_run} --resume --seeds 2 {TINY_MAPPO} --mappo.clip 0.3").error
     assert "config.clip is 0.2 in the run, got 0.3" in error
     assert "seeds" not in error
+    error = cli(f"{XOR} --run-dir {finished_run} --resume --seeds 2 {TINY_MAPPO} --sinks tensorboard").error
+    assert "sinks is [] in the run, got ['tensorboard']" in error
     assert _contents(finished_run) == before
 
 

@@ -37,6 +37,15 @@ def test_quiet_keeps_results_only(cli: Cli, in_tmp: Path) -> None:
     assert outcome.err == "" and "final return" in outcome.out and "100%" not in outcome.out
 
 
+def test_paths_are_no_markup(cli: Cli, in_tmp: Path) -> None:
+    outcome = cli(f"train mappo --env matrix/xor --run-dir 'm[/red]x' {TINY_MAPPO}")
+    assert outcome.code == 0, outcome.err
+    assert "jaxmarl-suite plot m[/red]x  draws the curves" in outcome.out
+    # 256 steps are eight updates of 32; 250 are seven.
+    outcome = cli(f"train mappo --env matrix/xor --run-dir shorter {TINY_MAPPO.replace('256', '250')}")
+    assert "in 1 compiled program, 224 environment steps each" in outcome.out
+
+
 def test_sweep_over_settings_and_instances(cli: Cli, in_tmp: Path) -> None:
     grid = "--grid learning-rate=1e-4,3e-4 --grid env.seed=0:2"
     outcome = cli(f"--json sweep mappo --env matrix/random-2x2 --seeds 2 --run-dir mine {grid} {TINY_MAPPO}")
@@ -47,18 +56,22 @@ def test_sweep_over_settings_and_instances(cli: Cli, in_tmp: Path) -> None:
 
 
 def test_resume_of_a_finished_run_says_so(cli: Cli, finished_run: Path) -> None:
+    before = (finished_run / "summary.json").read_bytes()
     outcome = cli(f"resume {finished_run} --json")
     assert outcome.json["status"] == "finished"
     assert "finished already" in outcome.err
+    again = f"train mappo --env matrix/xor --seeds 2 --run-dir {finished_run} --resume --memory-gib 1 {TINY_MAPPO}"
+    assert cli(again).code == 0
+    assert (finished_run / "summary.json").read_bytes() == before
 
 
 def test_eval_prints_every_lane_and_draws(cli: Cli, finished_run: Path, in_tmp: Path) -> None:
-    outcome = cli(f"eval {finished_run} --episodes 8 --render episode.png --json")
+    outcome = cli(f"eval {finished_run} --episodes 8 --render new/episode.png --json")
     assert outcome.code == 0, outcome.err
     found = outcome.json["evaluations"]
     assert [(one["lane"], one["policy"]) for one in found] == [(0, "final"), (1, "final"), (0, "best"), (1, "best")]
     assert all(one["episodes"] == 8 and 0 <= one["metrics"]["return"] <= 1 for one in found)
-    assert (in_tmp / "episode.png").read_bytes().startswith(b"\x89PNG")
+    assert (in_tmp / "new/episode.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_evaluating_agrees_with_the_run(finished_run: Path) -> None:
@@ -126,7 +139,7 @@ def test_help_and_the_package_import_no_jax() -> None:
 def test_numbers_and_grids() -> None:
     from jaxmarl_suite.algorithms import get
 
-    config = get("mappo").defaults or get("mappo").config()
+    config = get("mappo").default_config
     grid = parse_grid(["learning-rate=1e-4,1", "hidden=(8,8),(16,)", "recurrent=true,false", "env.seed=0:2,7"], config)
     assert grid == {
         "learning_rate": [1e-4, 1.0],
@@ -159,9 +172,18 @@ def test_an_interrupt_saves_says_how_to_resume_and_resumes(cli: Cli, in_tmp: Pat
     assert json.loads((in_tmp / "mine/summary.json").read_text())["status"] == "interrupted"
     found = cli("eval mine --episodes 4 --json").json["evaluations"]
     assert {one["policy"] for one in found} == {"final"}  # nothing was evaluated before the interrupt
+    (checkpoint,) = (path for path in (in_tmp / "mine/checkpoints/000-00000").iterdir() if path.name.isdigit())
+    for path in checkpoint.rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    for _ in range(2):  # looking changes nothing
+        outcome = cli("eval mine --episodes 4")
+        assert "cannot be read" in outcome.err and "before" not in outcome.err
+        assert 'no checkpoint that can be read; "jaxmarl-suite resume mine" starts it over' in outcome.error
+    assert checkpoint.is_dir()
 
 
 def test_divergence_is_a_failure_not_a_mistake(cli: Cli, in_tmp: Path) -> None:
-    outcome = cli(f"train mappo --env matrix/xor --run-dir mine --mappo.learning-rate nan {TINY_MAPPO}")
+    outcome = cli(f"train mappo --env matrix/xor --run-dir mine --mappo.learning-rate 1e38 {TINY_MAPPO}")
     assert outcome.code == 1
     assert "not finite" in outcome.err and "Traceback" not in outcome.err

@@ -1,5 +1,7 @@
 """From and to JaxMARL: the same episodes as `step_env` plays, and back again."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import jaxmarl_envs
@@ -211,3 +213,36 @@ def test_to_jaxmarl_works_with_its_wrappers_and_its_restart():
         actions = {agent: manager.batch_sample(KEY, agent) for agent in env.agents}
         assert manager.batch_step(KEY, state, actions)[2]["__all__"].shape == (2,)
         assert_same(env.get_avail_actions(env.reset(KEY)[1])["agent_0"], np.ones(3, bool))
+
+
+def test_an_error_in_a_foreign_mask_is_not_taken_for_its_absence():
+    spread = load("jaxmarl.environments.mpe", "tests").SimpleSpreadMPE
+
+    class Mistaken(spread):
+        def get_avail_actions(self, state):
+            return self.no_such_attribute
+
+    class Maskless(spread):
+        def get_avail_actions(self, state):
+            raise NotImplementedError
+
+    with pytest.raises(AttributeError, match="no_such_attribute"):
+        adapters.from_jaxmarl(Mistaken()).reset(KEY, ())
+    assert adapters.from_jaxmarl(Maskless()).reset(KEY, ())[1].action_mask.all()
+
+
+def test_importing_leaves_the_streams_as_they_were(tmp_path, monkeypatch, capsys):
+    (tmp_path / "takes_streams.py").write_text(
+        "import io, sys\nprint('a banner')\nsys.stdout = sys.__stdout__ = sys.stderr = sys.__stderr__ = io.StringIO()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    names = ("stdout", "__stdout__", "stderr", "__stderr__")
+    before = [getattr(sys, name) for name in names]
+    try:
+        load("takes_streams", "a test")
+        after = [getattr(sys, name) for name in names]
+    finally:
+        for name, stream in zip(names, before):
+            setattr(sys, name, stream)
+    assert all(one is other for one, other in zip(before, after))
+    assert capsys.readouterr().out == ""

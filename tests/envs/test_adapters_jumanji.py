@@ -119,6 +119,14 @@ def test_wrong_options(env_id, options, words):
         jaxmarl_envs.make(env_id, **options)
 
 
+def test_options_are_checked_before_environments_are_remembered():
+    env = jaxmarl_envs.make("jumanji/cleaner-4x4-2ag", time_limit=1, penalty_per_timestep=1)
+    assert env is jaxmarl_envs.make("jumanji/cleaner-4x4-2ag", penalty_per_timestep=1.0, time_limit=1)
+    for value in (True, [1], 1.0):
+        with pytest.raises(ValueError, match="time_limit must be a int"):
+            jaxmarl_envs.make("jumanji/cleaner-4x4-2ag", time_limit=value, penalty_per_timestep=1)
+
+
 def test_the_family_keeps_the_protocol():
     check_environment(jaxmarl_envs.make("jumanji/cleaner-4x4-2ag", time_limit=10))
 

@@ -213,9 +213,13 @@ class WrongSpec(Good):
     spec = {"n_agents": 2}  # noqa: RUF012
 
 
-@broken("spec is missing or raises when read", "step is missing or raises when read")
+@broken("spec raised AttributeError: 'Nothing' object has no attribute 'size' when read", "step is missing")
 class Nothing:
     default_params = ()
+
+    @property
+    def spec(self):
+        return self.size
 
     def reset(self, key, params):
         return None

@@ -39,7 +39,7 @@ def test_every_listed_id_can_be_made_and_says_its_id():
         ("matrix/climb", ["unknown environment 'matrix/climb'", "did you mean 'matrix/climbing'?"]),
         ("climbing", ["unknown environment 'climbing'", "did you mean 'matrix/climbing'?"]),
         ("matrx/climbing", ["did you mean 'matrix/climbing'?"]),
-        ("matrix", ["names a family only"]),
+        ("matrix", ["names a family only", "e.g. matrix/climbing", "envs --family matrix"]),
         ("hallway/4_4", ["did you mean 'hallway/4-4'?", "L1-L2-"]),
         ("nothing/like-this", ["unknown environment 'nothing/like-this'", "jaxmarl-suite envs"]),
     ],
@@ -60,6 +60,33 @@ def test_register_adds_a_family_and_refuses_to_replace_one(clean):
     for name in ("", "a/b"):
         with pytest.raises(ValueError, match="without '/'"):
             jaxmarl_envs.register(family(name))
+
+
+@pytest.mark.parametrize(
+    ("env_id", "option", "words"),
+    [
+        ("matrix/xor", "variant", "matrix/xor: unknown option 'variant'; accepted: horizon"),
+        ("matrix/xor", "env_id", "matrix/xor: unknown option 'env_id'; accepted: horizon"),
+        ("hallway/4-4", "variant", "hallway/4-4: unknown option 'variant'"),
+        ("named/a", "sise", "named/a: unknown option 'sise'; did you mean 'size'\\? accepted: size, speed"),
+        ("named/a", "variant", "named/a: unknown option 'variant'; accepted: size, speed"),
+        ("any/a", "variant", "any/a: unknown option 'variant'; accepted: no options"),
+        ("needs/a", "speed", "needs/a: missing option 'size'"),
+        ("none/a", "size", "none/a: unknown option 'size'; accepted: no options"),
+    ],
+)
+def test_unknown_options(clean, env_id, option, words):
+    xor = jaxmarl_envs.make("matrix/xor")
+    for name, make in (
+        ("named", lambda variant, size=5, *, speed=1: xor),
+        ("any", lambda variant, **options: xor),
+        ("none", lambda variant: xor),
+        ("needs", lambda variant, size: xor),
+    ):
+        jaxmarl_envs.register(Family(name, make, ("a",)))
+    with pytest.raises(ValueError, match=words):
+        jaxmarl_envs.make(env_id, **{option: 2})
+    assert jaxmarl_envs.make("named/a", size=2, speed=3) is jaxmarl_envs.make("any/a", whatever=1) is xor
 
 
 def test_families_of_installed_packages(clean, monkeypatch):

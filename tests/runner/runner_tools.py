@@ -53,7 +53,7 @@ _OWN: dict[str, dict[str, Any]] = {
 def tiny_config(name: str, **changes: Any) -> Any:
     """A config of algorithm `name` that compiles and runs in little time."""
     spec = algorithms.get(name)
-    base = spec.config() if spec.defaults is None else spec.defaults
+    base = spec.default_config
     fields = {field.name for field in dataclasses.fields(base)}
     if "warmup_steps" in fields:
         sizes = _OFF_POLICY_SMALL

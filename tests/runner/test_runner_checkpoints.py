@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -147,7 +148,24 @@ def test_a_differing_configuration_is_refused_field_by_field(tmp_path: Path, few
     ):
         assert difference in message
     assert "longest" not in message and "total_steps" not in message, "equal fields are not named"
-    resume(run_dir, experiment=toy(grid=grid))
+    with pytest.raises(ValueError, match=r"sinks is \[\] in the run, got \['tensorboard'\]"):
+        resume(run_dir, sinks=("tensorboard",))
+    recorder = Recorder()
+    machine: dict[str, Any] = {"memory_gib": 1.0, "devices": 1, "checkpoint_seconds": 5.0, "keep_checkpoints": 1}
+    resume(run_dir, experiment=toy(grid=grid, **machine), sinks=(), listener=recorder)
+    assert any(line.startswith("continuing at") for line in recorder.said)
+    assert len(steps(run_dir)) == 1, "what is given for the machine holds"
+
+
+def test_a_resumed_run_is_told_what_it_lacks(tmp_path: Path) -> None:
+    given = toy(seeds=2)
+    run_dir = run(given, run_dir=tmp_path / "run")
+    with pytest.raises(ValueError, match=r"the 2 lanes .* GiB may be used; raise memory_gib$"):
+        resume(run_dir, experiment=toy(seeds=2, memory_gib=1e-7))
+    shutil.rmtree(run_dir / WAVE)
+    recorder = Recorder()
+    resume(run_dir, listener=recorder)
+    assert "no checkpoint; starting from the beginning" in recorder.said
 
 
 def test_tuples_and_numpy_numbers_are_no_difference(tmp_path: Path, few_at_a_time: None) -> None:
@@ -165,7 +183,10 @@ def test_the_summary_of_a_resumed_run_knows_what_was_finished_before(tmp_path: P
     experiment = toy(seeds=4, lanes_at_once=2)
     whole = run(experiment, run_dir=tmp_path / "whole")
     run_dir = interrupted(experiment, tmp_path / "run", after=UPDATES + 4)  # in the second wave
+    interrupted_after = json.loads((run_dir / "summary.json").read_text())["seconds"]
     resume(run_dir)
     summaries = [json.loads((folder / "summary.json").read_text()) for folder in (run_dir, whole)]
     assert [lane["lane"] for lane in summaries[0]["lanes"]] == [0, 1, 2, 3]
+    assert summaries[0]["seconds"] > interrupted_after > 0
+    assert all(0 < one["compile_seconds"] <= one["seconds"] for one in summaries)
     assert summaries[0]["lanes"] == summaries[1]["lanes"]

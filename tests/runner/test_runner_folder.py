@@ -131,8 +131,33 @@ def test_resume_needs_a_run_of_this_schema(tmp_path: Path) -> None:
 
 def test_a_finished_run_stays_as_it_is(tmp_path: Path) -> None:
     run_dir = run(toy(seeds=2), run_dir=tmp_path / "run")
-    before = (run_dir / "metrics.jsonl").read_bytes(), json.loads((run_dir / "summary.json").read_text())["lanes"]
+    before = (run_dir / "metrics.jsonl").read_bytes(), (run_dir / "summary.json").read_bytes()
     recorder = Recorder()
     resume(run_dir, listener=recorder)
-    after = (run_dir / "metrics.jsonl").read_bytes(), json.loads((run_dir / "summary.json").read_text())["lanes"]
+    after = (run_dir / "metrics.jsonl").read_bytes(), (run_dir / "summary.json").read_bytes()
     assert after == before and recorder.env_steps == 0
+
+
+def test_only_programs_that_are_compiled_count_as_compiling(tmp_path: Path) -> None:
+    """The second run of a process takes the first one's programs."""
+    for name in ("first", "second"):
+        run_dir = run(toy(seeds=2, changes={"action": 0}), run_dir=tmp_path / name)
+        summary = json.loads((run_dir / "summary.json").read_text())
+        assert 0 < summary["compile_seconds"] <= summary["seconds"]
+
+
+def test_sizes_and_seconds_that_cannot_be_are_refused() -> None:
+    for name in ("total_steps", "seeds", "lanes_at_once", "keep_checkpoints"):
+        for value in (1000.5, True, "10"):
+            with pytest.raises(ValueError, match=f"{name} must be an integer, got {value!r}"):
+                toy(**{name: value})
+
+
+def test_a_failure_before_the_first_row_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise OverflowError
+
+    monkeypatch.setattr("jaxmarl_suite.runner._train.choose_wave", fails)
+    with pytest.raises(OverflowError):
+        run(toy(), run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -59,10 +59,15 @@ def test_items_are_whole_and_in_order(recorded: tuple[Path, Path]) -> None:
     assert len({item.tobytes() for item in np.concatenate([dataset.items["action"], first[..., 0]], -1)}) > 5
 
 
-def test_others_learn_from_it_and_never_play(recorded: tuple[Path, Path], tmp_path: Path) -> None:
-    path = run(
-        experiment("qmix", changes={"embed": 4, "hyper_hidden": 4}, data=str(recorded[1])), run_dir=tmp_path / "r"
-    )
+def test_others_learn_from_it_and_never_play(
+    recorded: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(recorded[1].parent)
+    path = run(experiment("qmix", changes={"embed": 4, "hyper_hidden": 4}, data="data"), run_dir=tmp_path / "r")
+    monkeypatch.chdir(tmp_path)  # the run remembers where the data is
+    assert json.loads((path / "config.json").read_text())["train"]["data"] == str(recorded[1])
+    with pytest.raises(ValueError, match="learnt from stored replay and has none of its own"):
+        record(path, tmp_path / "new")
     train = rows(path, "train")
     assert {"loss", "td_error"} <= set(train[-1]["metrics"])
     assert not {"episode_return", "epsilon"} & set(train[-1]["metrics"])  # nobody played
@@ -107,6 +112,7 @@ def test_a_zero_capacity_error_names_the_sizes() -> None:
         ("train vdn --env matrix/xor --data {data}", ["is of 'matrix/two-step'", "got environment 'matrix/xor'"]),
         ("train vdn --env matrix/two-step --data {data}", ["holds sequences of 3 steps", "rollout_length 32"]),
         ("train mappo --env matrix/two-step --data {data}", ["mappo learns from its own play only"]),
+        ("train mappo --env matrix/two-step --data nowhere", ["mappo learns from its own play only"]),
         ("train vdn --env matrix/two-step --data {data}x", ["no stored replay", "record RUN"]),
         ("record {run} {data}", ["exists; name a folder that does not"]),
         ("record {run} {new} --lane 7", ["no lane 7", "0..1"]),
@@ -142,6 +148,25 @@ def test_data_of_other_options_is_refused(recorded: tuple[Path, Path], tmp_path:
     write_vault(tmp_path / "other", dataset.items, {**dataset.about, "env_options": {"seed": 3}})
     with pytest.raises(ValueError, match=r"is of 'matrix/two-step' with options {'seed': 3}, got {}"):
         experiment("vdn", data=str(tmp_path / "other")).groups()
+
+
+def test_data_of_the_same_environment_is_taken_however_its_options_are_spelled(tmp_path: Path) -> None:
+    path = run(experiment("vdn", env="matrix/random-2x3"), run_dir=tmp_path / "run")
+    record(path, tmp_path / "data")
+
+    def given(**settings: Any) -> Experiment:
+        return dataclasses.replace(experiment("vdn", env="matrix/random-2x3", data=str(tmp_path / "data")), **settings)
+
+    for settings in ({"env_options": {"seed": 0}}, {"env_options": {"horizon": 1}}, {"grid": {"env.seed": [0]}}):
+        assert len(given(**settings).groups()) == 1
+    with pytest.raises(ValueError, match=r"with options {}, got {'seed': 1}"):
+        given(grid={"env.seed": [0, 1]}).groups()  # another payoff table of the same program
+
+
+def test_groups_share_one_copy_of_the_data(recorded: tuple[Path, Path]) -> None:
+    one = experiment("vdn", data=str(recorded[1]))
+    first, second = dataclasses.replace(one, grid={"batch_size": [2, 4]}).groups()
+    assert first.data.steps.obs is second.data.steps.obs
 
 
 def test_data_is_not_drawn_by_priority(recorded: tuple[Path, Path]) -> None:

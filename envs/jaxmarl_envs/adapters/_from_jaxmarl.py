@@ -144,9 +144,10 @@ class FromJaxMARL:
         return jnp.stack([jnp.asarray(values[agent], jnp.float32) for agent in self._agents])
 
     def _legal(self, inner: Any) -> Mapping[str, Array] | None:
+        read = self.reading.legal or (_avail_actions if hasattr(self.env, "get_avail_actions") else None)
         try:
-            return (self.reading.legal or _avail_actions)(self.env, inner)
-        except (NotImplementedError, AttributeError):
+            return None if read is None else read(self.env, inner)
+        except NotImplementedError:  # what JaxMARL's base class has for a mask
             return None
 
     def _reset(self, key: Array) -> tuple[Mapping[str, Array], Any, Array]:

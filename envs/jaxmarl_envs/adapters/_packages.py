@@ -14,6 +14,7 @@ import jax
 
 EXTRAS = {"jaxmarl": "jaxmarl", "pettingzoo": "pettingzoo"}
 """Packages that come with an extra of this project, and its name."""
+_STREAMS = ("stdout", "__stdout__", "stderr", "__stderr__")
 
 
 def is_installed(package: str) -> bool:
@@ -44,15 +45,16 @@ def load(module: str, needed_by: str) -> ModuleType:
         raise ValueError(f"{needed_by} needs the package {package!r}, which is not installed: {installation(package)}")
     if module in sys.modules:
         return sys.modules[module]
-    # JaxMARL prints while it is imported, and leaves sys.stdout as sys.__stdout__, whatever it was.
-    kept, silent = (sys.stdout, sys.__stdout__), io.StringIO()
+    # JaxMARL prints while it is imported, and leaves both streams as sys.__stdout__ and sys.__stderr__, or others.
+    kept, silent = {name: getattr(sys, name) for name in _STREAMS}, io.StringIO()
     sys.stdout = silent
     sys.__stdout__ = silent  # type: ignore[misc, assignment]
     try:
         with foreign():
             return importlib.import_module(module)
     finally:
-        sys.stdout, sys.__stdout__ = kept  # type: ignore[misc]
+        for name, stream in kept.items():
+            setattr(sys, name, stream)
 
 
 @contextlib.contextmanager
@@ -72,12 +74,14 @@ def scalar_options(*makers: Callable[..., Any], without: tuple[str, ...] = ()) -
     return found
 
 
-def check_options(env_id: str, options: Mapping[str, Any], accepted: Mapping[str, Any]) -> None:
-    """Refuses options that do not exist, or are of another type than their default in `accepted`.
+def check_options(env_id: str, options: Mapping[str, Any], accepted: Mapping[str, Any]) -> dict[str, Any]:
+    """`options` in the types of their defaults in `accepted`, so that 1 and 1.0 give one environment.
 
     Raises:
-      ValueError: naming the environment, what came and what is accepted.
+      ValueError: for an option that does not exist or is of another type, naming the environment, what came and what
+        is accepted.
     """
+    chosen = {}
     for name, value in options.items():
         if name not in accepted:
             raise ValueError(
@@ -89,3 +93,5 @@ def check_options(env_id: str, options: Mapping[str, Any], accepted: Mapping[str
             raise ValueError(
                 f"{env_id}: {name} must be a {type(default).__name__} (default {default!r}), got {value!r}"
             )
+        chosen[name] = type(default)(value)
+    return chosen

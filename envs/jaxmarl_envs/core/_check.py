@@ -77,9 +77,9 @@ def check_environment(
       ProtocolError: listing everything that is wrong, what came and what was expected.
     """
     name = f"{type(env).__name__}"
-    missing = [part for part in ("spec", "default_params", "reset", "step") if not _has(env, part)]
-    if missing:
-        raise ProtocolError(name, [f"{part} is missing or raises when read" for part in missing])
+    lacks = [lack for part in ("spec", "default_params", "reset", "step") if (lack := _lack(env, part))]
+    if lacks:
+        raise ProtocolError(name, lacks)
     spec = env.spec
     if not isinstance(spec, EnvSpec):
         raise ProtocolError(name, [f"spec is {_describe(spec)}, expected an EnvSpec"])
@@ -133,12 +133,14 @@ def check_environment(
     return Report(spec.id, _NUM_ENVS, num_steps, len(returns), mean)
 
 
-def _has(env: Any, part: str) -> bool:
+def _lack(env: Any, part: str) -> str:
+    """What is wrong with an attribute before anything is called; empty if it can be read."""
     try:
         getattr(env, part)
-    except Exception:
-        return False
-    return True
+    except Exception as error:
+        is_missing = isinstance(error, AttributeError) and not hasattr(type(env), part)
+        return f"{part} is missing" if is_missing else f"{part} raised {_short(error)} when read"
+    return ""
 
 
 def _short(error: Exception) -> str:

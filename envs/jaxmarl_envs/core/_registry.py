@@ -4,7 +4,8 @@ import dataclasses
 import difflib
 import importlib
 import importlib.metadata
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxmarl_envs.core._environment import Environment
@@ -29,7 +30,8 @@ class Family:
 
     name: str
     make: Callable[..., Environment]
-    """`(variant, **options) -> Environment`; raises ValueError for a variant or option it does not know."""
+    """`(variant, **options) -> Environment`; raises ValueError for a variant or option it does not know. Without `**`
+    in its signature the registry refuses what it does not name."""
     variants: tuple[str, ...]
     """The variants worth listing; `make` may accept more."""
     summary: str = ""
@@ -85,7 +87,7 @@ def available() -> list[str]:
     return [f"{family.name}/{variant}" for family in families() for variant in family.variants]
 
 
-def make(env_id: str, **options: Any) -> Environment:
+def make(env_id: str, /, **options: Any) -> Environment:
     """The environment called `env_id`, e.g. `"matrix/climbing"`; `options` go to its family.
 
     Raises:
@@ -96,11 +98,32 @@ def make(env_id: str, **options: Any) -> Environment:
         raise ValueError(_unknown(env_id))
     family = _load(name)
     if not variant:
-        raise ValueError(f"environment id {env_id!r} names a family only; {_hint(env_id)}")
+        raise ValueError(
+            f"environment id {env_id!r} names a family only; its environments are e.g. "
+            f'{name}/{(family.variants or ("VARIANT",))[0]}: run "jaxmarl-suite envs --family {name}" for the list'
+        )
+    _check_options(env_id, family, options)
     try:
         return family.make(variant, **options)
     except UnknownVariant as error:
         raise ValueError(_unknown(env_id, family) + (f": {error}" if str(error) else "")) from None
+
+
+def _check_options(env_id: str, family: Family, options: Mapping[str, Any]) -> None:
+    """Refuses options that the signature of the family's `make` excludes; with `**` there, it checks itself."""
+    first, *others = inspect.signature(family.make).parameters.values()
+    accepted = [p.name for p in others if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in others)
+    for parameter in others:
+        if parameter.name in accepted and parameter.default is parameter.empty and parameter.name not in options:
+            raise ValueError(f"{env_id}: missing option {parameter.name!r}")
+    for name in options:
+        if name not in accepted and not (takes_all and (name != first.name or first.kind is first.POSITIONAL_ONLY)):
+            near = difflib.get_close_matches(name, accepted, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(
+                f"{env_id}: unknown option {name!r}; {hint}accepted: {', '.join(accepted) or 'no options'}"
+            )
 
 
 class UnknownVariant(ValueError):

@@ -10,7 +10,7 @@ MAX_CELLS = 10_000_000
 """Most entries of the global state, N * (max(L) + 1)."""
 
 
-def make(variant: str, **options: Any) -> Environment:
+def make(variant: str, /, **options: Any) -> Environment:
     """The hallway with corridor lengths `variant`, e.g. `2-6-10`, with its time limit of max(L) + 10 steps.
 
     Args:

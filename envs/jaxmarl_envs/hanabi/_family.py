@@ -17,10 +17,9 @@ _GAMES: dict[str, dict[str, Any]] = {
     "small": {"num_colors": 2, "hand_size": 2, "max_info_tokens": 3, "max_life_tokens": 1},
     "very-small": {"num_colors": 1, "hand_size": 2, "max_info_tokens": 3, "max_life_tokens": 1},
 }
-_MAX_CARDS = 1000
 
 
-def make(variant: str, **options: Any) -> Environment:
+def make(variant: str, /, **options: Any) -> Environment:
     """JaxMARL's Hanabi: `full-2p` to `full-5p`, `small-2p` .. , `very-small-2p` .. (games of the learning environment).
 
     Terminated: out of lives, all cards played, or after the last round; there is no time limit. The reward is the team's;
@@ -43,8 +42,7 @@ def make(variant: str, **options: Any) -> Environment:
     hanabi = load("jaxmarl.environments.hanabi", env_id).Hanabi
     # Five ranks: another number would need a table of how many cards there are of each.
     accepted = scalar_options(hanabi, without=("num_agents", "num_ranks")) | {"hand_size": 5 if players < 4 else 4}
-    check_options(env_id, options, accepted)
-    chosen = accepted | _GAMES[match[1]] | options
+    chosen = accepted | _GAMES[match[1]] | check_options(env_id, options, accepted)
     for name in ("num_colors", "hand_size", "max_info_tokens", "max_life_tokens"):
         if chosen[name] < 1:
             raise ValueError(f"{env_id}: {name} must be at least 1, got {chosen[name]}")
@@ -55,7 +53,7 @@ def make(variant: str, **options: Any) -> Environment:
     return _make(env_id, players, tuple(sorted(chosen.items())))
 
 
-@functools.lru_cache(typed=True)  # equal options give one object of JaxMARL, and so equal environments and one program
+@functools.lru_cache  # equal options give one object of JaxMARL, and so equal environments and one program
 def _make(env_id: str, players: int, options: tuple[tuple[str, Any], ...]) -> Environment:
     chosen = dict(options)
     with foreign():

@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from jaxmarl_envs.adapters._from_jumanji import from_jumanji
@@ -27,7 +27,7 @@ _VARIANTS = (
 )
 
 
-def make(variant: str, **options: Any) -> Environment:
+def make(variant: str, /, **options: Any) -> Environment:
     """Jumanji's environment `variant`.
 
     - `rware-SIZE-Nag[-easy|-hard]`: RobotWarehouse. A collision terminates.
@@ -49,14 +49,20 @@ def make(variant: str, **options: Any) -> Environment:
       ValueError: for an option that does not exist or does not fit.
       UnknownVariant: for anything else.
     """
-    for pattern, build in _BUILDERS.items():
+    env_id = f"jumanji/{variant}"
+    for pattern, (build, options_of) in _BUILDERS.items():
         match = re.fullmatch(pattern, variant)
         if match:
-            return _make(build, f"jumanji/{variant}", match.groups(), tuple(sorted(options.items())))
+            accepted = options_of(*match.groups())
+            given = check_options(env_id, options, accepted)
+            for name, value in given.items():
+                if type(value) is int and value < 1:
+                    raise ValueError(f"{env_id}: {name} must be at least 1, got {value}")
+            return _make(build, env_id, match.groups(), tuple(sorted((accepted | given).items())))
     raise UnknownVariant
 
 
-@functools.lru_cache(typed=True)  # equal options give one object of jumanji, and so equal environments and one program
+@functools.lru_cache  # equal options give one object of jumanji, and so equal environments and one program
 def _make(build: Callable, env_id: str, sizes: tuple[str, ...], options: tuple[tuple[str, Any], ...]) -> Environment:
     with foreign():
         try:
@@ -66,23 +72,13 @@ def _make(build: Callable, env_id: str, sizes: tuple[str, ...], options: tuple[t
     return from_jumanji(env, reading, id=env_id)
 
 
-def _take(env_id: str, options: Mapping[str, Any], accepted: dict[str, Any]) -> dict[str, Any]:
-    check_options(env_id, options, accepted)
-    chosen = accepted | dict(options)
-    for name, value in chosen.items():
-        if type(value) is int and value < 1:
-            raise ValueError(f"{env_id}: {name} must be at least 1, got {value}")
-    return chosen
-
-
 def _at_least(env_id: str, what: str, value: int, least: int) -> int:
     if value < least:
         raise ValueError(f"{env_id}: needs {what} of at least {least}, got {value}")
     return value
 
 
-def _rware(env_id: str, sizes: tuple[str, ...], options: dict[str, Any]) -> Any:
-    chosen = _take(env_id, options, {"time_limit": 500, "sensor_range": 1})
+def _rware(env_id: str, sizes: tuple[str, ...], chosen: dict[str, Any]) -> Any:
     rows, columns = _WAREHOUSES[sizes[0]]
     agents = _at_least(env_id, "a number of robots", int(sizes[1]), 1)
     module = load(f"{_ROUTING}.robot_warehouse", env_id)
@@ -98,12 +94,10 @@ def _rware(env_id: str, sizes: tuple[str, ...], options: dict[str, Any]) -> Any:
     return env, _readings.rware(chosen["time_limit"])
 
 
-def _lbf(env_id: str, sizes: tuple[str, ...], options: dict[str, Any]) -> Any:
-    size, players, food = int(sizes[0]), int(sizes[2]), int(sizes[3])
+def _lbf(env_id: str, sizes: tuple[str, ...], chosen: dict[str, Any]) -> Any:
+    size, players, food = _at_least(env_id, "a size", int(sizes[0]), 1), int(sizes[2]), int(sizes[3])
     if sizes[0] != sizes[1]:
         raise ValueError(f"{env_id}: the grid has to be square")
-    accepted = {"time_limit": 100, "fov": size, "max_agent_level": 2, "penalty": 0.0, "normalize_reward": True}
-    chosen = _take(env_id, options, accepted)
     generator = load(f"{_ROUTING}.lbf.generator", env_id).RandomGenerator(
         grid_size=size,
         num_agents=players,
@@ -116,8 +110,7 @@ def _lbf(env_id: str, sizes: tuple[str, ...], options: dict[str, Any]) -> Any:
     return env, _readings.lbf(chosen["time_limit"])
 
 
-def _connector(env_id: str, sizes: tuple[str, ...], options: dict[str, Any]) -> Any:
-    chosen = _take(env_id, options, {"time_limit": 50})
+def _connector(env_id: str, sizes: tuple[str, ...], chosen: dict[str, Any]) -> Any:
     size, agents = int(sizes[0]), _at_least(env_id, "a number of agents", int(sizes[2]), 1)
     if sizes[0] != sizes[1]:
         raise ValueError(f"{env_id}: the grid has to be square")
@@ -128,19 +121,29 @@ def _connector(env_id: str, sizes: tuple[str, ...], options: dict[str, Any]) -> 
     return env, _readings.connector(chosen["time_limit"])
 
 
-def _cleaner(env_id: str, sizes: tuple[str, ...], options: dict[str, Any]) -> Any:
+def _cleaner(env_id: str, sizes: tuple[str, ...], chosen: dict[str, Any]) -> Any:
     rows, columns, agents = (_at_least(env_id, "sizes", int(size), 1) for size in sizes)
-    chosen = _take(env_id, options, {"time_limit": rows * columns, "penalty_per_timestep": 0.5})
     generator = load(f"{_ROUTING}.cleaner.generator", env_id).RandomGenerator(rows, columns, agents)
     env = load(f"{_ROUTING}.cleaner", env_id).Cleaner(generator, **chosen)
     return env, _readings.cleaner(chosen["time_limit"])
 
 
-_BUILDERS = {
-    rf"rware-({'|'.join(_WAREHOUSES)})-(\d+)ag(?:-(easy|hard))?": _rware,
-    r"lbf-(\d+)x(\d+)-(\d+)p-(\d+)f(-coop)?": _lbf,
-    r"connector-(\d+)x(\d+)-(\d+)ag": _connector,
-    r"cleaner-(\d+)x(\d+)-(\d+)ag": _cleaner,
+def _lbf_options(size: str, *rest: str) -> dict[str, Any]:
+    return {"time_limit": 100, "fov": int(size), "max_agent_level": 2, "penalty": 0.0, "normalize_reward": True}
+
+
+# By the pattern of their variants: what makes them, and their options with defaults, both from the pattern's groups.
+_BUILDERS: dict[str, tuple[Callable, Callable[..., dict[str, Any]]]] = {
+    rf"rware-({'|'.join(_WAREHOUSES)})-(\d+)ag(?:-(easy|hard))?": (
+        _rware,
+        lambda *sizes: {"time_limit": 500, "sensor_range": 1},
+    ),
+    r"lbf-(\d+)x(\d+)-(\d+)p-(\d+)f(-coop)?": (_lbf, _lbf_options),
+    r"connector-(\d+)x(\d+)-(\d+)ag": (_connector, lambda *sizes: {"time_limit": 50}),
+    r"cleaner-(\d+)x(\d+)-(\d+)ag": (
+        _cleaner,
+        lambda rows, columns, agents: {"time_limit": int(rows) * int(columns), "penalty_per_timestep": 0.5},
+    ),
 }
 
 FAMILY = Family(

@@ -47,7 +47,7 @@ _VARIANTS = (
 )
 
 
-def make(variant: str, **options: Any) -> Environment:
+def make(variant: str, /, **options: Any) -> Environment:
     """The game called `variant`.
 
     Args:

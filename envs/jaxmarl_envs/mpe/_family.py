@@ -18,7 +18,7 @@ _CLASSES = {
 _FIXED = ("action_type", "dim_c", "dim_p")
 
 
-def make(variant: str, **options: Any) -> Environment:
+def make(variant: str, /, **options: Any) -> Environment:
     """JaxMARL's particle environment `variant`.
 
     Every episode is truncated, after `max_steps + 1` steps (JaxMARL compares before counting); nothing terminates. There
@@ -40,13 +40,13 @@ def make(variant: str, **options: Any) -> Environment:
     env_id = f"mpe/{variant}"
     mpe = load("jaxmarl.environments.mpe", env_id)
     accepted = scalar_options(mpe.SimpleMPE, getattr(mpe, _CLASSES[variant]), without=_FIXED) | {"continuous": False}
-    check_options(env_id, options, accepted)
+    options = check_options(env_id, options, accepted)
     if options.get("max_steps", 1) < 1:
         raise ValueError(f"{env_id}: max_steps must be at least 1, got {options['max_steps']}")
     return _make(env_id, options.get("max_steps", accepted["max_steps"]), tuple(sorted(options.items())))
 
 
-@functools.lru_cache(typed=True)  # equal options give one object of JaxMARL, and so equal environments and one program
+@functools.lru_cache  # equal options give one object of JaxMARL, and so equal environments and one program
 def _make(env_id: str, max_steps: int, options: tuple[tuple[str, Any], ...]) -> Environment:
     mpe, chosen = load("jaxmarl.environments.mpe", env_id), dict(options)
     if chosen.pop("continuous", False):

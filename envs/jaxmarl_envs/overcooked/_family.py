@@ -14,7 +14,7 @@ from jaxmarl_envs.core import Environment, Family, UnknownVariant
 _VARIANTS = ("cramped_room", "asymm_advantages", "coord_ring", "forced_coord", "counter_circuit")
 
 
-def make(variant: str, **options: Any) -> Environment:
+def make(variant: str, /, **options: Any) -> Environment:
     """JaxMARL's first Overcooked with the layout `variant`: two cooks, who both see the whole kitchen.
 
     Observations are JaxMARL's [width, height, 26], as float32. The reward is the team's; the shaped rewards that JaxMARL
@@ -35,14 +35,13 @@ def make(variant: str, **options: Any) -> Environment:
     env_id = f"overcooked/{variant}"
     overcooked = load("jaxmarl.environments.overcooked", env_id)
     accepted = scalar_options(overcooked.Overcooked) | {"shaped": 0.0}
-    check_options(env_id, options, accepted)
-    chosen = accepted | options
+    chosen = accepted | check_options(env_id, options, accepted)
     if chosen["max_steps"] < 1:
         raise ValueError(f"{env_id}: max_steps must be at least 1, got {chosen['max_steps']}")
-    return _make(env_id, float(chosen.pop("shaped")), tuple(sorted(chosen.items())))
+    return _make(env_id, chosen.pop("shaped"), tuple(sorted(chosen.items())))
 
 
-@functools.lru_cache(typed=True)  # equal options give one object of JaxMARL, and so equal environments and one program
+@functools.lru_cache  # equal options give one object of JaxMARL, and so equal environments and one program
 def _make(env_id: str, shaped: float, options: tuple[tuple[str, Any], ...]) -> Environment:
     chosen, overcooked = dict(options), load("jaxmarl.environments.overcooked", env_id)
     layout = overcooked.overcooked_layouts[env_id.partition("/")[2]]

@@ -31,7 +31,7 @@ _VARIANTS = (
 _FIXED = ("num_allies", "num_enemies", "smacv2_position_generation", "smacv2_unit_type_generation")
 
 
-def make(variant: str, **options: Any) -> Environment:
+def make(variant: str, /, **options: Any) -> Environment:
     """JaxMARL's scenario `variant`: the allies are the agents, the enemies follow JaxMARL's heuristic.
 
     - Observation, reward, rules: as in `HeuristicEnemySMAX`. Global state: its `world_state`, 12 numbers a unit.
@@ -55,7 +55,7 @@ def make(variant: str, **options: Any) -> Environment:
     env_id = f"smax/{variant}"
     smax = load("jaxmarl.environments.smax", env_id)
     accepted = scalar_options(smax.SMAX, smax.HeuristicEnemySMAX, without=_FIXED) | {"two_teams": False}
-    check_options(env_id, options, accepted)
+    options = check_options(env_id, options, accepted)
     for name in ("max_steps", "world_steps_per_env_step"):
         if options.get(name, 1) < 1:
             raise ValueError(f"{env_id}: {name} must be at least 1, got {options[name]}")
@@ -63,7 +63,7 @@ def make(variant: str, **options: Any) -> Environment:
 
 
 # Equal ids and options give one object of JaxMARL, and so equal environments and one program.
-@functools.lru_cache(typed=True)
+@functools.lru_cache
 def _make(env_id: str, max_steps: int, options: tuple[tuple[str, Any], ...]) -> Environment:
     smax, chosen = load("jaxmarl.environments.smax", env_id), dict(options)
     variant = env_id.partition("/")[2]

@@ -1,0 +1,111 @@
+"""Environments by their options, traced and static ones."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jaxmarl_envs
+import numpy as np
+from jaxmarl_envs import Environment, EpisodeStatistics
+
+
+class Instance(NamedTuple):
+    """An environment with its numbers."""
+
+    env: Environment
+    """With episode statistics."""
+    params: Any
+    """Its traced parameters."""
+    optimum: float | None
+    """That of its spec; None where a parameter is not the one that the environment was made with."""
+
+
+class Environments:
+    """The environments of an experiment; those of equal static options are one object."""
+
+    def __init__(self, env_id: str, options: Mapping[str, Any]) -> None:
+        """`options`: of the family or, where the family has none of the name, scalar fields of the parameters."""
+        self._id, self._options = env_id, dict(options)
+        self._made: dict[str, Environment] = {}
+
+    def get(self, overrides: Mapping[str, Any]) -> Instance:
+        """The environment after `overrides`: scalar fields of the parameters where there are any of the name, else
+        options of the family.
+
+        Raises:
+          ValueError: for an unknown environment or option, or a value that does not fit.
+        """
+        env, traced = self._base
+        fields = _scalar_fields(env.default_params)
+        traced = traced | {name: value for name, value in overrides.items() if name in fields}
+        if rest := {name: value for name, value in overrides.items() if name not in fields}:
+            env = self._make({name: value for name, value in self._options.items() if name not in traced} | rest)
+        defaults = _scalar_fields(env.default_params)
+        given = {name: _parameter(name, value, defaults[name]) for name, value in traced.items()}
+        if all(value == defaults[name] for name, value in given.items()):
+            return Instance(env, env.default_params, env.spec.optimum)
+        return Instance(env, dataclasses.replace(env.default_params, **given), None)
+
+    @functools.cached_property
+    def _base(self) -> tuple[Environment, dict[str, Any]]:
+        """The environment without overrides, and those of its options that are parameters."""
+        try:
+            return self._make(self._options), {}
+        except ValueError:
+            try:
+                fields = _scalar_fields(self._make({}).default_params)
+            except ValueError:
+                fields = {}
+            traced = {name: value for name, value in self._options.items() if name in fields}
+            if not traced:
+                raise
+        return self._make({name: value for name, value in self._options.items() if name not in traced}), traced
+
+    def _make(self, options: Mapping[str, Any]) -> Environment:
+        name = repr(sorted(options.items()))
+        if name not in self._made:
+            self._made[name] = EpisodeStatistics(jaxmarl_envs.make(self._id, **options))
+        return self._made[name]
+
+
+def same_instance(a: Instance, b: Instance) -> bool:
+    """Whether two environments are the same, their numbers included."""
+    ours, theirs = (jax.tree_util.tree_leaves_with_path(one.params) for one in (a, b))
+    return (
+        a.env == b.env
+        and [path for path, _ in ours] == [path for path, _ in theirs]
+        and all(np.array_equal(x, y) for (_, x), (_, y) in zip(ours, theirs))
+    )
+
+
+def _scalar_fields(params: Any) -> dict[str, np.ndarray]:
+    """The scalar fields of a parameters' dataclass, in the dtypes that they have when traced."""
+    if not dataclasses.is_dataclass(params):
+        return {}
+    values = {field.name: getattr(params, field.name) for field in dataclasses.fields(params)}
+    return {name: np.asarray(jnp.asarray(value)) for name, value in values.items() if _is_number(value)}
+
+
+def _is_number(value: Any) -> bool:
+    if hasattr(value, "dtype"):
+        return value.ndim == 0 and value.dtype.kind in "biuf"
+    return isinstance(value, bool | int | float)
+
+
+def _parameter(name: str, value: Any, default: np.ndarray) -> jax.Array:
+    """`value` for a parameter, as a scalar [] of the dtype of its default."""
+    kind, number = default.dtype.kind, value.item() if hasattr(value, "dtype") and np.ndim(value) == 0 else value
+    if kind == "b":
+        fits = isinstance(number, bool)
+    else:
+        limits: Any = np.finfo(default.dtype) if kind == "f" else np.iinfo(default.dtype)
+        fits = isinstance(number, int | float) and not isinstance(number, bool)
+        fits = fits and float(limits.min) <= number <= float(limits.max)  # not NaN either
+        fits = fits and (kind == "f" or number == int(number))
+    if not fits:
+        wanted = {"b": "True or False", "f": "a finite number"}.get(kind, "an integer")
+        raise ValueError(f"env.{name} must be {wanted}, got {value!r}")
+    return jnp.asarray(int(number) if kind in "iu" else number, default.dtype)
