@@ -1,6 +1,7 @@
 """What studies share: presets that are trained once, and README sections that are made from their run folders."""
 
 import dataclasses
+import functools
 import json
 import platform
 import re
@@ -9,6 +10,11 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jaxmarl_envs
+from jaxmarl_envs import VectorEnv
 
 from jaxmarl_suite import analysis, runner
 from jaxmarl_suite.algorithms import get
@@ -119,3 +125,30 @@ def fraction(count: int, total: int) -> str:
     """`k/n [low, high]` with an exact (Clopper-Pearson) 95 % interval."""
     estimate = analysis.fraction_estimate(count, total)
     return f"{count}/{total} [{estimate.low:.2f}, {estimate.high:.2f}]"
+
+
+@functools.cache
+def random_return(env_id: str, episodes: int = 1_000) -> float:
+    """Mean return of uniform actions from a continuous task, of one episode an environment."""
+    env = jaxmarl_envs.make(env_id)
+    low, high = env.spec.action_bounds
+    vector, limit = VectorEnv(env, episodes), env.spec.episode_limit or 1_000
+
+    @jax.jit
+    def play(key: jax.Array) -> jax.Array:
+        start, run = jax.random.split(key)
+
+        def step(carried: Any, key: jax.Array) -> tuple[Any, None]:
+            state, total, is_over = carried
+            act, move = jax.random.split(key)
+            shape = (episodes, env.spec.n_agents, env.spec.action_dim)
+            state = vector.step(
+                move, state, jax.random.uniform(act, shape, minval=low, maxval=high), env.default_params
+            )
+            total = total + jnp.where(is_over, 0.0, state.timestep.reward.mean(-1))
+            return (state, total, is_over | state.timestep.done), None
+
+        begun = (vector.reset(start, env.default_params), jnp.zeros(episodes), jnp.zeros(episodes, bool))
+        return jax.lax.scan(step, begun, jax.random.split(run, limit))[0][1].mean()
+
+    return float(play(jax.random.key(0)))

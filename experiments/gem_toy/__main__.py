@@ -8,7 +8,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from experiments._study import markdown_table, provenance, train_all
+from experiments._study import markdown_table, provenance, random_return, train_all
 from experiments.gem_toy import measures, presets
 from jaxmarl_suite import analysis
 from jaxmarl_suite.analysis import Run
@@ -45,7 +45,7 @@ def returns_table(runs: Mapping[str, Run], tasks: Mapping[str, str], suffix: str
             value, low, high = measures.ratio(area, base)
             compared = "" if method == "TD3*" else f"{value:.2f} [{low:.2f}, {high:.2f}]"
             final = interval(run.curve().values[:, -1])
-            rows.append([f"{task} ({measures.random_return(env):.0f}), {method}", final, interval(area), compared])
+            rows.append([f"{task} ({random_return(env):.0f}), {method}", final, interval(area), compared])
     return markdown_table(["task (uniform actions), method", "final return", "area", "ratio to TD3* [90 %]"], rows)
 
 

@@ -1,6 +1,5 @@
 """What is measured of a run: its area over random play, ratios of such areas, and the bias of its critics."""
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from jaxmarl_envs import VectorEnv
 from numpy.typing import NDArray
 
+from experiments._study import random_return
 from jaxmarl_suite.algorithms import gem, td3
 from jaxmarl_suite.analysis import Run
 from jaxmarl_suite.runner import Trained, restore_policies
@@ -19,33 +19,6 @@ from jaxmarl_suite.runner import Trained, restore_policies
 LONG, SHOWN = 1_000, 200
 """Steps of an episode in which critics are judged, and how many of its first states count: behind the last of them are 800
 more, whose discount is 0.0003 at the end."""
-
-
-@functools.cache
-def random_return(env_id: str, episodes: int = 1_000) -> float:
-    """Mean return of uniform actions."""
-    env = jaxmarl_envs.make(env_id)
-    low, high = env.spec.action_bounds
-    vector, limit = VectorEnv(env, episodes), env.spec.episode_limit or LONG
-
-    @jax.jit
-    def play(key: jax.Array) -> jax.Array:
-        start, run = jax.random.split(key)
-
-        def step(carried: Any, key: jax.Array) -> tuple[Any, None]:
-            state, total, is_over = carried
-            act, move = jax.random.split(key)
-            shape = (episodes, env.spec.n_agents, env.spec.action_dim)
-            state = vector.step(
-                move, state, jax.random.uniform(act, shape, minval=low, maxval=high), env.default_params
-            )
-            total = total + jnp.where(is_over, 0.0, state.timestep.reward.mean(-1))
-            return (state, total, is_over | state.timestep.done), None
-
-        begun = (vector.reset(start, env.default_params), jnp.zeros(episodes), jnp.zeros(episodes, bool))
-        return jax.lax.scan(step, begun, jax.random.split(run, limit))[0][1].mean()
-
-    return float(play(jax.random.key(0)))
 
 
 def area(run: Run) -> NDArray[np.float64]:

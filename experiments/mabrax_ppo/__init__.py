@@ -1,0 +1,1 @@
+"""PPO methods on brax's robots, divided among agents."""
