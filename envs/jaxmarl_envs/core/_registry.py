@@ -18,6 +18,7 @@ _BUILT_IN = {
     "hanabi": "jaxmarl_envs.hanabi:FAMILY",
     "overcooked": "jaxmarl_envs.overcooked:FAMILY",
     "jumanji": "jaxmarl_envs.jumanji:FAMILY",
+    "mabrax": "jaxmarl_envs.mabrax:FAMILY",
 }
 
 

@@ -1,0 +1,188 @@
+"""A brax robot moved by a team."""
+
+import dataclasses
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmarl_envs.adapters._packages import foreign, load
+from jaxmarl_envs.core import EnvSpec, Episode, TimeStep, pytree_dataclass, restart, transition
+from jaxmarl_envs.mabrax._joints import local_entries, tree_of
+from jaxmarl_envs.mabrax._robots import Part, Partition
+
+Array = jax.Array
+
+MAX_MAGNITUDE = 1e6
+"""Larger positions, velocities, observations and rewards (in brax's units) count as a failure of the physics."""
+_MEASURES = {
+    "distance": ("distance", "forward_velocity"),
+    "target_distance": ("target_distance",),
+    "height": ("height",),
+}
+
+
+@pytree_dataclass
+class MultiAgentBraxState:
+    """State of `MultiAgentBrax`."""
+
+    pipeline: Any  # brax's state of the physics
+    t: Array  # [] int32, steps taken
+    measure: Array  # [] float32: metres travelled along x, from the target, or above the ground
+    is_over: Array  # [] bool, the episode has terminated
+
+
+@dataclasses.dataclass(frozen=True)
+class MultiAgentBrax:
+    """N agents, each with some of the actuators of one robot in brax; all get brax's reward.
+
+    - Action [N, D] float32 in [-1, 1], one entry an actuator in the order of the agent's part; entries outside are
+      clipped. D is the largest part: the last entries of an agent with fewer actuators are not used (`agent_action_sizes`).
+      The mask is all true, as for all continuous actions.
+    - Global state [G]: brax's own observation.
+    - Observation, by `obs`: `full`: the global state. `dima`: the global state and the agent's index one-hot, minus the mean
+      of these entries, over their (population) standard deviation: what DIMA's code feeds its agents. `local-K`: what
+      belongs to no joint (the root, the task), the agent's own joints, and those within K steps on the tree of bodies,
+      nearest first; `mabrax/_joints.py` derives the entries from brax's tree. Shorter rows are padded with zeros.
+    - Reward and dynamics are those of brax, without its wrappers. Terminated: brax's `done` (a fall); many robots have
+      none. The family adds the time limit, which truncates.
+    - Start: brax's `reset` with a fresh key in every episode: its distribution, not a stored state.
+    - Where position, velocity, observation or reward is not finite or exceeds `MAX_MAGNITUDE`, the physics has failed: the
+      episode terminates, shows zeros and pays nothing, and the metric `physics_failures` is 1.
+    - Metrics of the episode so far: `distance` (m along x) and `forward_velocity` (m/s, its mean), or
+      `target_distance` (m) of reacher (fingertip to target) and pusher (object to goal), or `height` (m) of the torso of
+      humanoidstandup.
+
+    Names and divisions of the robots after Multi-Agent MuJoCo (Peng et al., "FACMAC", 2021). Deviation: two joints are
+    neighbours where they meet at a body, which puts a step between any two of ant's hips; Multi-Agent MuJoCo links them in
+    a ring.
+    """
+
+    brax_env: Any
+    """A `brax.envs.Env` without wrappers; equality is identity."""
+    layout: tuple[Part, ...]
+    partition: Partition
+    measure: str
+    """One of the metrics above: `distance`, `target_distance` or `height`."""
+    obs: str = "local-1"
+    id: str = dataclasses.field(default="mabrax/unnamed", compare=False)
+    default_params: tuple[()] = ()
+
+    @cached_property
+    def spec(self) -> EnvSpec:
+        """Static description. Traces brax's `reset` once, for the size of its observation."""
+        with foreign():
+            size = jax.eval_shape(self.brax_env.reset, jax.random.key(0)).obs.shape[-1]
+        sizes = {"full": size, "dima": size + len(self.partition)}
+        rows = () if self._entries is None else tuple(len(row) for row in self._entries)
+        return EnvSpec(
+            id=self.id,
+            n_agents=len(self.partition),
+            obs_shape=(max(rows) if rows else sizes[self.obs],),
+            action_dim=max(self.agent_action_sizes),
+            state_size=size,
+            action_bounds=(-1.0, 1.0),
+            agent_obs_sizes=rows if len(set(rows)) > 1 else (),
+            metrics=(*_MEASURES[self.measure], "physics_failures"),
+            reset_is_costly=True,
+        )
+
+    @property
+    def agent_action_sizes(self) -> tuple[int, ...]:
+        """Entries of its action that each agent's actuators use."""
+        return tuple(len(part) for part in self.partition)
+
+    def reset(self, key: Array, params: tuple[()]) -> tuple[MultiAgentBraxState, TimeStep]:
+        """The robot at brax's random start. Consumes `key`."""
+        del params
+        with foreign():
+            start = self.brax_env.reset(key)
+        zero, false = jnp.zeros(()), jnp.zeros((), bool)
+        state = MultiAgentBraxState(start.pipeline_state, jnp.zeros((), jnp.int32), zero, false)
+        return state, restart(self.spec, obs=self._observe(start.obs), state=start.obs)
+
+    def step(
+        self, key: Array, state: MultiAgentBraxState, action: Array, params: tuple[()]
+    ) -> tuple[MultiAgentBraxState, TimeStep]:
+        """One step of brax's environment. `action`: [N, D] float32. Does not use `key`.
+
+        A terminated episode pays nothing more, and stays terminated.
+        """
+        del key, params
+        control = jnp.clip(action, -1.0, 1.0).ravel()[self._slots]
+        zero = jnp.zeros(())
+        before = load("brax.envs.base", self.id).State(state.pipeline, None, zero, zero, {})
+        with foreign():
+            after = self.brax_env.step(before, control)
+        pipeline = after.pipeline_state
+        watched = (after.obs, pipeline.q, pipeline.qd, after.reward[None])
+        has_failed = ~(jnp.abs(jnp.concatenate(watched)) <= MAX_MAGNITUDE).all()  # also false for NaN
+        is_over = state.is_over | has_failed | (after.done > 0)
+        t = state.t + 1
+        measure = jnp.where(has_failed, state.measure, self._measured(state, after.metrics))
+        metrics = {self.measure: measure, "physics_failures": has_failed}
+        if self.measure == "distance":
+            metrics["forward_velocity"] = measure / (t.astype(jnp.float32) * self._seconds)
+        raw = jnp.where(has_failed, 0.0, after.obs)
+        return MultiAgentBraxState(pipeline, t, measure, is_over), transition(
+            self.spec,
+            obs=self._observe(raw),
+            state=raw,
+            reward=jnp.where(state.is_over | has_failed, 0.0, after.reward),
+            terminated=is_over,
+            metrics=metrics,
+        )
+
+    def to_html(self, episode: Episode) -> str:
+        """brax's interactive page of an episode, up to where the physics failed. It loads its viewer from the network."""
+        pipeline = episode.states.pipeline
+        is_finite = np.isfinite(pipeline.x.pos).all((1, 2)) & np.isfinite(pipeline.x.rot).all((1, 2))
+        count = len(is_finite) if is_finite.all() else int(is_finite.argmin())
+        frames = [jax.tree.map(lambda x, t=t: x[t], pipeline) for t in range(count)]
+        system = self.brax_env.sys.tree_replace({"opt.timestep": self.brax_env.dt})
+        return load("brax.io.html", self.id).render(system, frames)
+
+    @cached_property
+    def _seconds(self) -> float:
+        """Of one step."""
+        return float(self.brax_env.dt)
+
+    @cached_property
+    def _slots(self) -> np.ndarray:
+        """[A]: where in the flat joint action each actuator's entry is."""
+        width = max(self.agent_action_sizes)
+        slots = {a: i * width + d for i, part in enumerate(self.partition) for d, a in enumerate(part)}
+        return np.array([slots[a] for a in range(len(slots))])
+
+    @cached_property
+    def _entries(self) -> Partition | None:
+        """The entries of the global state that each agent observes; None where it observes all."""
+        if not self.obs.startswith("local-"):
+            return None
+        reach = int(self.obs.removeprefix("local-"))
+        return local_entries(tree_of(self.brax_env.sys), self.layout, self.partition, reach)
+
+    def _observe(self, raw: Array) -> Array:
+        """[N, *obs_shape] of brax's observation [G]."""
+        n = len(self.partition)
+        if self._entries is not None:
+            width = max(len(row) for row in self._entries)
+            nothing = raw.shape[0]  # past the end
+            table = np.array([row + (nothing,) * (width - len(row)) for row in self._entries])
+            return jnp.append(raw, 0.0)[table]
+        everything = jnp.broadcast_to(raw, (n, raw.shape[0]))
+        if self.obs == "full":
+            return everything
+        named = jnp.concatenate([everything, jnp.eye(n)], axis=1)
+        spread = jnp.maximum(named.std(axis=1, keepdims=True), 1e-6)  # zero for one agent whose state is all ones
+        return (named - named.mean(axis=1, keepdims=True)) / spread
+
+    def _measured(self, state: MultiAgentBraxState, metrics: dict[str, Array]) -> Array:
+        """[] what `measure` names after the step with these metrics of brax."""
+        if self.measure == "distance":
+            return state.measure + metrics["x_velocity"] * self._seconds
+        if self.measure == "target_distance":
+            return -metrics["reward_dist"]
+        return metrics["reward_linup"] * self._seconds
