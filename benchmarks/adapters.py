@@ -9,7 +9,6 @@ observations, world state, masks, rewards, ends.
 """
 
 import dataclasses
-import os
 import statistics
 import sys
 from collections.abc import Callable
@@ -144,18 +143,28 @@ def compiled(env_id: str, start: Callable, step: Callable, num_envs: int) -> Cal
 
 def _start_worker(task: dict[str, Any]) -> Callable[[dict[str, Any]], Row]:
     """Pins this process to a core and compiles; each request is one timed call of every loop."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # before JAX counts cores and starts threads
-    from jaxmarl_suite.runner import configure
-
-    configure(1)
-    import jax
-
-    num_envs, cpu = task["num_envs"], jax.default_backend() == "cpu"
+    start_pinned()
+    num_envs = task["num_envs"]
     loops = {
         name: compiled(task["id"], *make_loops(task["id"], num_envs)[name], num_envs)
         for name in task.get("loops", LOOPS)
     }
+    return in_turns(loops, task["seconds"])
+
+
+def start_pinned() -> None:
+    """Keeps this process on one core and configures JAX as the runner does."""
+    _processes.pin()
+    from jaxmarl_suite.runner import configure
+
+    configure(1)
+
+
+def in_turns(loops: dict[str, Callable], seconds: float) -> Callable[[dict[str, Any]], Row]:
+    """What answers `{"repetition": i}` with the seconds of a call of each of the `compiled` loops, `seconds` long or so."""
+    import jax
+
+    cpu = jax.default_backend() == "cpu"
 
     def timed(loop: Callable, seed: int, steps: int) -> float:
         with _common.stopwatch() as spent:
@@ -164,15 +173,15 @@ def _start_worker(task: dict[str, Any]) -> Callable[[dict[str, Any]], Row]:
         return spent.cpu if cpu else spent.wall
 
     steps = 8
-    while (spent := min(timed(loop, 0, steps) for loop in loops.values())) < task["seconds"] / 4:
+    while (spent := min(timed(loop, 0, steps) for loop in loops.values())) < seconds / 4:
         steps *= 2
-    steps = max(8, int(steps * task["seconds"] / spent))
+    steps = max(8, int(steps * seconds / spent))
 
     def answer(request: dict[str, Any]) -> Row:
         names = list(loops)
         turn = request["repetition"] % len(names)  # whoever comes first does not do so always
-        seconds = {n: timed(loops[n], request["repetition"], steps) for n in names[turn:] + names[:turn]}
-        return {"seconds": seconds, "steps": steps, "platform": jax.default_backend()}
+        found = {n: timed(loops[n], request["repetition"], steps) for n in names[turn:] + names[:turn]}
+        return {"seconds": found, "steps": steps, "platform": jax.default_backend()}
 
     return answer
 
@@ -180,19 +189,34 @@ def _start_worker(task: dict[str, Any]) -> Callable[[dict[str, Any]], Row]:
 def measure(env_id: str, num_envs: int, seconds: float, repetitions: int, loops: tuple[str, ...] = LOOPS) -> Row:
     """Medians of microseconds a step for every loop, and of the ratios of neighbouring calls."""
     task = {"id": env_id, "num_envs": num_envs, "seconds": seconds, "loops": loops}
+    ratios = {"bare_ratio": ("adapter", "step_env"), "restart_ratio": ("VectorEnv", "step")}
+    row = medians("benchmarks.adapters", task, repetitions, ratios)
+    row["steps_per_s"] = 1e6 / row["VectorEnv_us"] if "VectorEnv" in loops else None
+    return row
+
+
+def medians(module: str, task: dict[str, Any], repetitions: int, ratios: dict[str, tuple[str, str]]) -> Row:
+    """Medians over the answers of `in_turns` in a worker of `module`: microseconds a step of every loop, and ratios.
+
+    Args:
+      module: with the worker.
+      task: `id`, `num_envs`, `loops`, and what else the worker wants.
+      repetitions: timed calls of each loop; one more goes before them.
+      ratios: name to the loops above and below the line; those that were not measured are left out.
+    """
     environment = _processes.child_environment(XLA_FLAGS="")
     environment.pop("JAX_NUM_CPU_DEVICES", None)
-    with _processes.Worker("benchmarks.adapters", task, environment) as worker:
+    with _processes.Worker(module, task, environment) as worker:
         found = [worker.ask({"repetition": repetition}) for repetition in range(repetitions + 1)][1:]
-    scale = 1e6 / (found[0]["steps"] * num_envs)
-    row: Row = {"id": env_id, "num_envs": num_envs, "steps": found[0]["steps"], "platform": found[0]["platform"]}
-    for name in loops:
+    scale = 1e6 / (found[0]["steps"] * task["num_envs"])
+    row: Row = {"id": task["id"], "num_envs": task["num_envs"]}
+    row |= {"steps": found[0]["steps"], "platform": found[0]["platform"]}
+    for name in task["loops"]:
         spent = [answer["seconds"][name] for answer in found]
         row |= {f"{name}_us": scale * statistics.median(spent), f"{name}_best_us": scale * min(spent)}
-    for name, ours, theirs in (("bare_ratio", "adapter", "step_env"), ("restart_ratio", "VectorEnv", "step")):
-        if ours in loops and theirs in loops:
+    for name, (ours, theirs) in ratios.items():
+        if {ours, theirs} <= set(task["loops"]):
             row[name] = statistics.median(a["seconds"][ours] / a["seconds"][theirs] for a in found)
-    row["steps_per_s"] = 1e6 / row["VectorEnv_us"] if "VectorEnv" in loops else None
     return row
 
 

@@ -22,19 +22,24 @@ class EvalArguments:
     lane: int | None = None
     """This lane only; with --render the one to draw (default 0)."""
     render: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Draw one episode of the best policy: .gif for an animation, .png for a sheet."""
+    """Draw one episode of the best policy: .gif for an animation, .png for a sheet, .html for a page of a robot."""
 
 
 def eval(argv: list[str], session: Session) -> Result:
     """Evaluates the final and the best policy of every lane."""
     given = parse(EvalArguments, argv, "eval", "Evaluates the final and the best policy of every lane of a run.")
-    if given.render is not None and given.render.suffix not in (".gif", ".png"):
-        raise ValueError(f"--render {given.render}: the suffix must be .gif or .png")
+    if given.render is not None and given.render.suffix not in (".gif", ".png", ".html"):
+        raise ValueError(f"--render {given.render}: the suffix must be .gif or .png, or .html for robots")
     if given.episodes is not None and given.episodes < 1:
         raise ValueError(f"episodes must be at least 1, got {given.episodes}")
+    from jaxmarl_envs.core import check_drawable
+
     from jaxmarl_suite.runner import evaluate_trained, restore_policies
 
     waves = restore_policies(given.run, warn=session.note)
+    if given.render is not None:
+        for trained in waves:
+            check_drawable(trained.group.env, given.render)
     found = list(evaluate_trained(waves, episodes=given.episodes, lane=given.lane))
     extra = sorted({name for one in found for name in one.metrics if name.endswith("/return")})
     rows: dict[int, dict[str, Any]] = {}

@@ -7,7 +7,7 @@ from jaxmarl_envs.core._episode import Episode, load_episode, random_action, rec
 from jaxmarl_envs.core._registry import Family, UnknownVariant, available, families, make, register
 from jaxmarl_envs.core._types import EnvSpec, TimeStep, pytree_dataclass, restart, transition
 from jaxmarl_envs.core._vector import VectorEnv, VectorState
-from jaxmarl_envs.core._viewer import Frame, Verdict, render, render_frames
+from jaxmarl_envs.core._viewer import Frame, Verdict, check_drawable, render, render_frames
 from jaxmarl_envs.core._wrappers import (
     AgentId,
     Clock,
@@ -40,6 +40,7 @@ __all__ = [
     "Verdict",
     "Wrapper",
     "available",
+    "check_drawable",
     "check_environment",
     "families",
     "load_episode",

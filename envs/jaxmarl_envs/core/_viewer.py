@@ -1,7 +1,8 @@
 """Pictures of recorded episodes, drawn without a display.
 
 An environment is drawn by its own method `draw(ax, frame)` (a matplotlib axes and a `Frame`), which may return a
-`Verdict`; heading and numbers are the same for all. matplotlib and pillow are imported when something is drawn.
+`Verdict`; heading and numbers are the same for all. matplotlib and pillow are imported when something is drawn. Where a
+picture says too little, as with robots in space, a method `to_html(episode)` gives an interactive page instead or besides.
 """
 
 import dataclasses
@@ -100,7 +101,8 @@ def render(
     Args:
       env: the environment that the episode was recorded in, wrapped or not.
       episode: what to draw.
-      path: `.gif` for an animation; `.png` for a sheet of up to 12 frames, or of one.
+      path: `.gif` for an animation; `.png` for a sheet of up to 12 frames, or of one; `.html` for a page, where the
+        environment has one.
       params: traced parameters; `env.default_params` if None.
       frame: the only frame to draw into a `.png`, counted as a Python index: 0 the start, -1 the end.
       seconds_per_frame: of the animation; the last frame stays three times as long.
@@ -108,11 +110,13 @@ def render(
     Raises:
       ValueError: for another suffix, or an environment that cannot be drawn.
     """
+    path = Path(path)
+    check_drawable(env, path)
+    if path.suffix == ".html":
+        path.write_text(getattr(env, "unwrapped", env).to_html(episode), encoding="utf-8")  # type: ignore[attr-defined]
+        return path
     from PIL import Image
 
-    path = Path(path)
-    if path.suffix not in (".gif", ".png"):
-        raise ValueError(f"cannot draw into {str(path)!r}: the suffix must be .gif or .png")
     frames = render_frames(env, episode, params=params)
     if path.suffix == ".gif":
         images = [Image.fromarray(picture).quantize(128, dither=Image.Dither.NONE) for picture in frames]
@@ -122,6 +126,23 @@ def render(
     else:
         Image.fromarray(_sheet(frames) if frame is None else frames[frame]).save(path)
     return path
+
+
+def check_drawable(env: Environment, path: str | Path) -> None:
+    """Refuses a file that `render` could not write for `env`, before there is an episode.
+
+    Raises:
+      ValueError: if the innermost environment has no method for the suffix of `path`, naming those it has.
+    """
+    innermost = getattr(env, "unwrapped", env)
+    kinds = {"draw": (".gif", ".png"), "to_html": (".html",)}
+    accepted = [suffix for name, found in kinds.items() if callable(getattr(innermost, name, None)) for suffix in found]
+    if not accepted:
+        raise ValueError(
+            f"cannot draw {env.spec.id!r}: {type(innermost).__name__} has no method draw(ax, frame) or to_html(episode)"
+        )
+    if Path(path).suffix not in accepted:
+        raise ValueError(f"cannot draw {env.spec.id!r} into {str(path)!r}: the suffix must be {' or '.join(accepted)}")
 
 
 def number(value: float) -> str:

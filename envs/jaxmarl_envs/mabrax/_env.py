@@ -144,10 +144,10 @@ class MultiAgentBrax:
         system = self.brax_env.sys.tree_replace({"opt.timestep": self.brax_env.dt})
         return load("brax.io.html", self.id).render(system, frames)
 
-    @cached_property
-    def _seconds(self) -> float:
-        """Of one step."""
-        return float(self.brax_env.dt)
+    @property
+    def _seconds(self) -> Array:
+        """[] float32, of one step."""
+        return jnp.asarray(self.brax_env.dt, jnp.float32)
 
     @cached_property
     def _slots(self) -> np.ndarray:
