@@ -70,7 +70,9 @@ class Args(_common.Options):
             raise ValueError(f"robots must be among {', '.join(ROBOTS)}, got {unknown[0]!r}")
 
 
-def make_loops(env_id: str, num_envs: int, backend: str, names: tuple[str, ...]) -> dict[str, tuple[Callable, Callable]]:
+def make_loops(
+    env_id: str, num_envs: int, backend: str, names: tuple[str, ...]
+) -> dict[str, tuple[Callable, Callable]]:
     """`(start, step)` of the loops called `names`: `start(key) -> carry`, `step(key, carry, actions) -> carry`.
 
     A carry is `(state, shown)` with a mask [E, N, D] last in `shown`.

@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks import _common, _processes, _tables, adapters, env_stepping, kernels, replay, startup, training
+from benchmarks import _common, _processes, _tables, adapters, env_stepping, kernels, mabrax, replay, startup, training
 from benchmarks._tables import Column, Table, number, plain
 from jaxmarl_suite.cli import main as cli
 from tests.envs.adapter_tools import needs
@@ -119,6 +119,28 @@ def test_adapters_are_measured_beside_the_original():
         adapters.Args(ids=("matrix/xor",))
 
 
+def test_robots_are_measured_beside_brax():
+    row = mabrax.measure("mabrax/hopper-3x1", 2, "spring", 0.01, 2, ("brax", "ours"))
+    assert row["brax_us"] > 0 and row["ours_us"] >= row["ours_best_us"] > 0 and row["backend"] == "spring"
+    assert row["bare_ratio"] == pytest.approx(row["ours_us"] / row["brax_us"], rel=1)
+    assert "| mabrax/hopper-3x1" in _tables.render(mabrax.stepping_table([row]))
+    assert [t["is_met"] for t in mabrax.targets_of([row | {"bare_ratio": ratio} for ratio in (1.0, 2.0)])] == [
+        True,
+        False,
+    ]
+    with pytest.raises(ValueError, match="ids must be mabrax"):
+        mabrax.Args(ids=("matrix/xor",))
+    with pytest.raises(ValueError, match="robots must be among"):
+        mabrax.Args(robots=("cat",))
+
+
+@pytest.mark.slow
+def test_compilation_is_measured():
+    row = mabrax.measure_compilation("reacher", "spring", 2)
+    assert min(row[name] for name in ("making_seconds", "brax_seconds", "ours_seconds")) > 0
+    assert "| reacher" in _tables.render(mabrax.compilation_table([row]))
+
+
 @pytest.mark.parametrize("is_time", [False, True])
 def test_compare_tells_slower_from_faster(is_time):
     old = table(100.0, 100.0, 100.0, is_time=is_time)
@@ -172,13 +194,13 @@ def test_mistakes_are_told_before_measuring(tmp_path):
 
 def test_page_has_a_place_for_every_table():
     text = _common.README.read_text(encoding="utf-8")
-    cpu = ("training", "kernels", "replay", "startup", "stepping", "cores", "adapters")
+    cpu = ("training", "kernels", "replay", "startup", "stepping", "cores", "adapters", "mabrax", "mabrax-compile")
     for name in (*cpu, "training-gpu", "startup-gpu", "stepping-gpu"):
         for end in ("begin", "end"):
             assert text.splitlines().count(f"<!-- table:{name} {end} -->") == 1
 
 
-@pytest.mark.parametrize("name", ["training", "kernels", "replay", "startup", "env-stepping", "adapters"])
+@pytest.mark.parametrize("name", ["training", "kernels", "replay", "startup", "env-stepping", "adapters", "mabrax"])
 def test_command_line_knows_the_scripts(name, capsys):
     assert cli(["bench", name, "--help"]) == 0
     assert "--compare" in capsys.readouterr().out

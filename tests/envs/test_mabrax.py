@@ -86,7 +86,6 @@ def test_humanoids_are_divided_into_arms_and_legs():
     model = robot_of(jaxmarl_envs.make("mabrax/humanoid-9-8")).sys.mj_model
     joints = [model.joint(model.actuator_trnid[i, 0]).name for i in range(model.nu)]
     upper, lower = ROBOTS["humanoid"].partitions["9|8"]
-    assert all(word in joints[a] for a in lower for word in [joints[a].split("_")[0]] if word in ("left", "right"))
     assert all("hip" in joints[a] or "knee" in joints[a] for a in lower)
     assert all(any(w in joints[a] for w in ("abdomen", "shoulder", "elbow")) for a in upper)
 
@@ -113,7 +112,10 @@ def test_what_cheetahs_see():
 
     assert seen("6x1", 1) == [CHEETAH_ROOT + row for row in CHEETAH_6X1]
     assert seen("6x1", 0) == [CHEETAH_ROOT + row[:2] for row in CHEETAH_6X1]
-    assert seen("2x3", 1) == [CHEETAH_ROOT + (2, 11, 3, 12, 4, 13, 5, 14), CHEETAH_ROOT + (5, 14, 6, 15, 7, 16, 2, 11)]
+    assert seen("2x3", 1) == [
+        (*CHEETAH_ROOT, 2, 11, 3, 12, 4, 13, 5, 14),
+        (*CHEETAH_ROOT, 5, 14, 6, 15, 7, 16, 2, 11),
+    ]
     # From foot to foot there are five steps.
     assert [len(row) for row in seen("6x1", 4)] == [17, 17, 15, 17, 17, 15]
     assert all(sorted(row) == list(range(17)) for row in seen("6x1", 5))
@@ -133,7 +135,8 @@ def test_what_ants_see():
     ]
     single = local_entries(tree, layout, parts["8x1"], 1)
     assert single[1] == root + ankle[4] + hip[4]
-    assert all(sorted(row) == list(range(27)) for row in local_entries(tree, layout, parts["2x4d"], 1)) is False
+    # Two legs and the hips of the others; with two steps everything.
+    assert [len(row) for row in local_entries(tree, layout, parts["2x4d"], 1)] == [11 + 8 + 4] * 2
     assert all(sorted(row) == list(range(27)) for row in local_entries(tree, layout, parts["2x4d"], 2))
 
 
@@ -234,7 +237,9 @@ def test_actions_reach_their_actuators():
     expected = np.zeros(8, np.float32)
     expected[[5, 0, 7]], expected[2], expected[[6, 1, 3, 4]] = action[0, :3], action[1, 0], action[2]
     np.testing.assert_allclose(recorder.control, expected)
-    assert timestep.action_mask.all() and timestep.metrics["distance"] == 2 and timestep.metrics["forward_velocity"] == 4
+    assert (
+        timestep.action_mask.all() and timestep.metrics["distance"] == 2 and timestep.metrics["forward_velocity"] == 4
+    )
     env.step(KEY, state, action * 10, ())
     assert recorder.control.min() == -1 and recorder.control.max() == 1
 
@@ -251,12 +256,17 @@ def test_hopper_keeps_the_protocol_and_time_truncates(hopper):
     assert timestep.reward.any()
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, 1e9])
-def test_failed_physics_ends_the_episode(hopper, value):
+@pytest.fixture(scope="module")
+def pair(hopper):
+    """Two hoppers after a step, and their compiled step."""
     vector, action = VectorEnv(hopper, 2), jnp.zeros((2, 3, 1))
-    step = jax.jit(vector.step)
-    state = jax.jit(vector.reset)(KEY, ())
-    state = step(KEY, state, action, ())
+    step = jax.jit(lambda state: vector.step(KEY, state, action, ()))
+    return step(jax.jit(vector.reset)(KEY, ())), step
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e9])
+def test_failed_physics_ends_the_episode(pair, value):
+    state, step = pair
     inner = state.inner.inner
     pipeline = inner.pipeline
     broken = pipeline.replace(
@@ -266,7 +276,7 @@ def test_failed_physics_ends_the_episode(hopper, value):
         }
     )
     timelimit = type(state.inner)(type(inner)(broken, inner.t, inner.measure, inner.is_over), state.inner.t)
-    after = step(KEY, type(state)(timelimit, state.timestep), action, ())
+    after = step(type(state)(timelimit, state.timestep))
     timestep = jax.tree.map(np.asarray, after.timestep)
     assert timestep.terminated.tolist() == [True, False] and not timestep.truncated.any()
     assert timestep.metrics["physics_failures"].tolist() == [1, 0]
@@ -274,8 +284,10 @@ def test_failed_physics_ends_the_episode(hopper, value):
     assert not timestep.reward[0].any() and timestep.reward[1].any()
     assert not timestep.final_obs[0].any() and not timestep.final_state[0].any() and timestep.final_obs[1].any()
     assert timestep.obs[0].any()
-    jax.tree.map(lambda x: np.testing.assert_array_equal(np.isfinite(x), True), (timestep, after.inner.inner.pipeline.q))
-    again = step(KEY, after, action, ()).timestep
+    jax.tree.map(
+        lambda x: np.testing.assert_array_equal(np.isfinite(x), True), (timestep, after.inner.inner.pipeline.q)
+    )
+    again = step(after).timestep
     assert not again.terminated.any() and not again.metrics["physics_failures"].any()
 
 

@@ -76,7 +76,7 @@ def make(variant: str, **options: Any) -> Environment:
 
 @functools.cache  # one object of brax for a robot and backend, and so equal environments and one program
 def _simulation(name: str, backend: str) -> Any:
-    """brax's environment. Parses the model and puts its numbers on the default device."""
+    """The environment of brax. Parses the model and puts its numbers on the default device."""
     envs = load("brax.envs", f"mabrax/{name}")
     with foreign(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that brax is not developed further
