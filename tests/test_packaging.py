@@ -56,7 +56,7 @@ for family in jaxmarl_envs.families():
     for variant in family.variants if not family.package else ():
         jaxmarl_envs.make(f"{family.name}/{variant}").spec
 """
-FOREIGN = ("jaxmarl", "jumanji", "pettingzoo")
+FOREIGN = ("jaxmarl", "jumanji", "pettingzoo", "brax", "mujoco")
 
 
 @pytest.mark.parametrize(

@@ -224,9 +224,6 @@ def test_actions_reach_their_actuators():
                 pipeline_state=ones, obs=jnp.ones(27), reward=jnp.ones(()), done=jnp.zeros(()), metrics=metrics
             )
 
-        def reset(self, key):
-            return types.SimpleNamespace(pipeline_state=None, obs=jnp.ones(27))
-
     env = jaxmarl_envs.make("mabrax/ant", partition="5,0,7|2|6,1,3,4").unwrapped
     assert env.agent_action_sizes == (3, 1, 4) and env.spec.action_dim == 4
     recorder = Recorder()

@@ -113,7 +113,8 @@ def render(
     path = Path(path)
     check_drawable(env, path)
     if path.suffix == ".html":
-        path.write_text(getattr(env, "unwrapped", env).to_html(episode), encoding="utf-8")  # type: ignore[attr-defined]
+        innermost: Any = getattr(env, "unwrapped", env)
+        path.write_text(innermost.to_html(episode), encoding="utf-8")
         return path
     from PIL import Image
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxmarl_envs.adapters._packages import foreign, load
 from jaxmarl_envs.core import EnvSpec, Episode, TimeStep, pytree_dataclass, restart, transition
-from jaxmarl_envs.mabrax._joints import local_entries, tree_of
+from jaxmarl_envs.mabrax._joints import entry_owners, local_entries, tree_of
 from jaxmarl_envs.mabrax._robots import Part, Partition
 
 Array = jax.Array
@@ -72,9 +72,8 @@ class MultiAgentBrax:
 
     @cached_property
     def spec(self) -> EnvSpec:
-        """Static description. Traces brax's `reset` once, for the size of its observation."""
-        with foreign():
-            size = jax.eval_shape(self.brax_env.reset, jax.random.key(0)).obs.shape[-1]
+        """Static description."""
+        size = len(entry_owners(tree_of(self.brax_env.sys), self.layout))
         sizes = {"full": size, "dima": size + len(self.partition)}
         rows = () if self._entries is None else tuple(len(row) for row in self._entries)
         return EnvSpec(

@@ -6,6 +6,8 @@ import warnings
 from collections import Counter
 from typing import Any
 
+import jax
+
 from jaxmarl_envs.adapters._packages import check_options, foreign, load
 from jaxmarl_envs.core import Environment, Family, TimeLimit, UnknownVariant
 from jaxmarl_envs.mabrax._env import MultiAgentBrax
@@ -38,7 +40,7 @@ def make(variant: str, **options: Any) -> Environment:
         raise UnknownVariant(f"{name} is divided as {', '.join(robot.partitions)}, or not at all ({name!r})")
     options = dict(options)
     own = options.pop("partition", None)
-    accepted = {"obs": "local-1", "backend": robot.backends[0], "time_limit": 1000}
+    accepted: dict[str, Any] = {"obs": "local-1", "backend": robot.backends[0], "time_limit": 1000}
     unknown = sorted(set(options) - set(accepted))
     if unknown:
         raise ValueError(f"{env_id}: unknown option {unknown[0]!r}; accepted: {_OPTIONS}")
@@ -81,9 +83,7 @@ def _simulation(name: str, backend: str) -> Any:
     with foreign(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that brax is not developed further
         env = envs.get_environment(name, backend=backend)
-        import jax
-
-        size = jax.eval_shape(env.reset, jax.random.key(0)).obs.shape[-1]
+        size = jax.eval_shape(env.reset, jax.eval_shape(jax.random.key, 0)).obs.shape[-1]
     expected = len(entry_owners(tree_of(env.sys), ROBOTS[name].layout))
     if size != expected:
         raise ValueError(f"mabrax/{name}: this version of brax observes {size} numbers, expected {expected}")
