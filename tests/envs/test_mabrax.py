@@ -16,7 +16,8 @@ from jaxmarl_envs.mabrax._robots import ROBOTS
 from tests.envs.adapter_tools import assert_same, play
 
 KEY = jax.random.key(3)
-LIMIT = 60
+NUM_STEPS = 250
+LIMIT = 260
 NUM_ACTUATORS = {
     "halfcheetah": 6,
     "ant": 8,
@@ -53,8 +54,8 @@ def hopper():
 
 @pytest.fixture(scope="module")
 def played(hopper):
-    """Hops at random until it falls, and beyond."""
-    return play(hopper, KEY, 40)
+    """Random play until it falls, and beyond."""
+    return play(hopper, KEY, NUM_STEPS)
 
 
 def test_every_partition_covers_every_actuator_once():
@@ -184,8 +185,8 @@ def test_brax_plays_the_same_episode(hopper, played):
     assert_same(start.state, first.obs)
     assert_same(shown.state, states.obs)
     assert_same(shown.terminated, over)
-    assert_same(shown.reward, np.broadcast_to(np.where(before, 0.0, states.reward)[:, None], (40, 3)))
-    seconds = np.arange(1, 41) * float(env.dt)
+    assert_same(shown.reward, np.broadcast_to(np.where(before, 0.0, states.reward)[:, None], (NUM_STEPS, 3)))
+    seconds = np.arange(1, NUM_STEPS + 1) * float(env.dt)
     np.testing.assert_allclose(
         shown.metrics["distance"], states.metrics["x_position"] - first.pipeline_state.x.pos[0, 0], atol=1e-5
     )
@@ -195,7 +196,7 @@ def test_brax_plays_the_same_episode(hopper, played):
 
 def test_entries_of_the_observations(hopper, played):
     # 0 z, 1 pitch, 2-4 thigh, leg, foot, 5-7 root, 8-10 rates of the joints
-    raw = np.concatenate([played[2].state, np.zeros((40, 1), np.float32)], 1)
+    raw = np.concatenate([played[2].state, np.zeros((NUM_STEPS, 1), np.float32)], 1)
     root = [0, 1, 5, 6, 7]
     rows = [[*root, 2, 8, 3, 9, -1, -1], [*root, 3, 9, 2, 8, 4, 10], [*root, 4, 10, 3, 9, -1, -1]]
     assert_same(played[2].obs, raw[:, np.array(rows)])

@@ -1,12 +1,15 @@
 """The robots and their divisions by name."""
 
 import functools
+import inspect
 import re
+import types
 import warnings
 from collections import Counter
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jaxmarl_envs.adapters._packages import check_options, foreign, load
 from jaxmarl_envs.core import Environment, Family, TimeLimit, UnknownVariant
@@ -82,12 +85,31 @@ def _simulation(name: str, backend: str) -> Any:
     envs = load("brax.envs", f"mabrax/{name}")
     with foreign(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that brax is not developed further
+        _repair_fluids(load("brax.fluid", f"mabrax/{name}"))
         env = envs.get_environment(name, backend=backend)
         size = jax.eval_shape(env.reset, jax.eval_shape(jax.random.key, 0)).obs.shape[-1]
     expected = len(entry_owners(tree_of(env.sys), ROBOTS[name].layout))
     if size != expected:
         raise ValueError(f"mabrax/{name}: this version of brax observes {size} numbers, expected {expected}")
     return env
+
+
+class _Numpy(types.ModuleType):
+    """`jax.numpy` as brax knew it: `clip` still has `a_min` and `a_max`."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(jnp, name)
+
+    @staticmethod
+    def clip(x: jax.Array, a_min: Any = None, a_max: Any = None) -> jax.Array:
+        """`x` between the two."""
+        return jnp.clip(x, a_min, a_max)
+
+
+def _repair_fluids(module: Any) -> None:
+    """Lets `brax.fluid`, which moves the swimmer, run on a JAX whose `clip` has no `a_min` any more (brax 0.14.2)."""
+    if module.jp is jnp and "a_min" not in inspect.signature(jnp.clip).parameters:
+        module.jp = _Numpy("jax.numpy")
 
 
 def _actuator_names(system: Any) -> list[str]:
