@@ -135,7 +135,7 @@ class MultiAgentBrax:
         )
 
     def to_html(self, episode: Episode) -> str:
-        """An interactive page of an episode, up to where the physics failed; opened, it loads its viewer from the network."""
+        """An interactive page of an episode, up to where the physics failed. It loads its viewer from the network."""
         pipeline = episode.states.pipeline
         is_finite = np.isfinite(pipeline.x.pos).all((1, 2)) & np.isfinite(pipeline.x.rot).all((1, 2))
         count = len(is_finite) if is_finite.all() else int(is_finite.argmin())
