@@ -113,7 +113,8 @@ def make_loops(
     wrapped: Any = training.wrap(robot, spec.episode_limit)
 
     def wrapped_start(key: jax.Array) -> Any:
-        state = wrapped.reset(environment_keys(key, num_envs))
+        # Its wrappers take the number of environments from the shape of raw keys.
+        state = wrapped.reset(jax.random.key_data(environment_keys(key, num_envs)))
         return state, (state.obs, state.reward, state.done, mask)
 
     def wrapped_step(key: jax.Array, carry: Any, action: jax.Array) -> Any:
