@@ -137,15 +137,23 @@ def test_what_ants_see():
     ]
     single = local_entries(tree, layout, parts["8x1"], 1)
     assert single[1] == root + ankle[4] + hip[4]
+    assert local_entries(tree, layout, ((0, 7), (1, 2, 3, 4, 5, 6)), 0)[0] == root + hip[4] + ankle[3]
     # Two legs and the hips of the others; with two steps everything.
     assert [len(row) for row in local_entries(tree, layout, parts["2x4d"], 1)] == [11 + 8 + 4] * 2
     assert all(sorted(row) == list(range(27)) for row in local_entries(tree, layout, parts["2x4d"], 2))
 
 
 def test_joints_that_share_a_body_are_neighbours_and_the_world_is_none():
-    # torso (free), waist with two hinges, thigh; a second tree of one slide.
-    tree = Tree("f2111", (-1, 0, 1, 0, -1), (6, 7, 8, 9, 10))
-    expected = [[0, 1, 1, 1, 5], [1, 0, 1, 1, 5], [1, 1, 0, 2, 5], [1, 1, 2, 0, 5], [5, 5, 5, 5, 0]]
+    # torso (free), waist with two hinges, thigh, arm; two slides of their own.
+    tree = Tree("f21111", (-1, 0, 1, 0, -1, -1), (6, 7, 8, 9, 10, 11))
+    expected = [
+        [0, 1, 1, 1, 6, 6],
+        [1, 0, 1, 1, 6, 6],
+        [1, 1, 0, 2, 6, 6],
+        [1, 1, 2, 0, 6, 6],
+        [6, 6, 6, 6, 0, 6],
+        [6, 6, 6, 6, 6, 0],
+    ]
     assert joint_distances(tree).tolist() == expected
 
 
@@ -340,6 +348,15 @@ def test_mistakes(env_id, options, words):
         jaxmarl_envs.make(f"mabrax/{env_id}", **options)
     for word in words:
         assert word in str(error.value)
+
+
+def test_making_a_robot_leaves_nothing_behind(tmp_path, monkeypatch, capfd):
+    # MuJoCo remarks on the model of the cheetah, aloud and into a file of the working directory.
+    from jaxmarl_envs.mabrax._family import _simulation
+
+    monkeypatch.chdir(tmp_path)
+    _simulation.__wrapped__("halfcheetah", "spring")
+    assert not list(tmp_path.iterdir()) and capfd.readouterr() == ("", "")
 
 
 def test_names_and_equality():

@@ -1,11 +1,13 @@
 """The robots and their divisions by name."""
 
+import contextlib
 import functools
 import inspect
 import re
 import types
 import warnings
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -83,8 +85,7 @@ def make(variant: str, **options: Any) -> Environment:
 def _simulation(name: str, backend: str) -> Any:
     """The environment of brax. Parses the model and puts its numbers on the default device."""
     envs = load("brax.envs", f"mabrax/{name}")
-    with foreign(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that brax is not developed further
+    with foreign(), _silent(load("mujoco", f"mabrax/{name}")):
         _repair_fluids(load("brax.fluid", f"mabrax/{name}"))
         env = envs.get_environment(name, backend=backend)
         size = jax.eval_shape(env.reset, jax.eval_shape(jax.random.key, 0)).obs.shape[-1]
@@ -92,6 +93,22 @@ def _simulation(name: str, backend: str) -> Any:
     if size != expected:
         raise ValueError(f"mabrax/{name}: this version of brax observes {size} numbers, expected {expected}")
     return env
+
+
+@contextlib.contextmanager
+def _silent(mujoco: Any) -> Iterator[None]:
+    """Keeps back that brax is not developed further, and MuJoCo's remarks on brax's models.
+
+    MuJoCo would print these and append them to a file in the working directory.
+    """
+    handler = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(lambda message: None)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        mujoco.set_mju_user_warning(handler)
 
 
 class _Numpy(types.ModuleType):
