@@ -117,7 +117,7 @@ SPEC: AlgorithmSpec = off_policy_spec(
     "gem",
     GEMConfig,
     parts,
-    "critics regress on the best returns along stored trajectories, continuous actions",
+    "critics regress on the best returns along stored trajectories",
     for_teams="matd3",
     defaults=GEMConfig(**{f.name: getattr(_SHARED, f.name) for f in dataclasses.fields(_SHARED)}),
 )

@@ -122,6 +122,4 @@ def parts(config: SACConfig, env: Environment) -> tuple[Team, Method]:
     return team, sac_method(team)
 
 
-SPEC = off_policy_spec(
-    "sac", SACConfig, parts, "maximum-entropy actor-critic, tuned temperature, continuous actions", for_teams="masac"
-)
+SPEC = off_policy_spec("sac", SACConfig, parts, "maximum-entropy actor-critic, tuned temperature", for_teams="masac")

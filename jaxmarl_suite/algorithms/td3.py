@@ -117,7 +117,7 @@ def parts(config: TD3Config, env: Environment) -> tuple[Team, Method]:
 
 
 SPEC: AlgorithmSpec = off_policy_spec(
-    "td3", TD3Config, parts, "deterministic actor, clipped twin critics, continuous actions", for_teams="matd3"
+    "td3", TD3Config, parts, "deterministic actor, clipped twin critics", for_teams="matd3"
 )
 STAR_SPEC: AlgorithmSpec = off_policy_spec(
     "td3-star",
