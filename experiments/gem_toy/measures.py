@@ -26,16 +26,14 @@ def area(run: Run) -> NDArray[np.float64]:
     return run.curve().values.mean(axis=1) - random_return(run.env)
 
 
-def ratio(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Ratio of means with its 90 % bootstrap interval over seeds."""
+def ratio(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> str:
+    """Ratio of means with its 90 % bootstrap interval over seeds; none where theirs may be at or below zero."""
     rng = np.random.default_rng(0)
-    draws = [
-        ours[rng.integers(len(ours), size=len(ours))].mean()
-        / theirs[rng.integers(len(theirs), size=len(theirs))].mean()
-        for _ in range(10_000)
-    ]
-    low, high = np.quantile(draws, [0.05, 0.95])
-    return float(ours.mean() / theirs.mean()), float(low), float(high)
+    above, below = (x[rng.integers(len(x), size=(10_000, len(x)))].mean(axis=1) for x in (ours, theirs))
+    if np.quantile(below, 0.05) <= 0:
+        return "–"
+    low, high = np.quantile(above / below, [0.05, 0.95])
+    return f"{ours.mean() / theirs.mean():.2f} [{low:.2f}, {high:.2f}]"
 
 
 def bias(path: Path, episodes: int = 20) -> NDArray[np.float64]:
