@@ -2,7 +2,7 @@
 
 from jaxmarl_envs import EnvSpec
 
-from jaxmarl_suite.algorithms._ppo import PPOConfig
+from jaxmarl_suite.algorithms._ppo_config import PPOConfig
 from jaxmarl_suite.algorithms._views import View
 from jaxmarl_suite.networks import Network, append_parameters, make_network
 from jaxmarl_suite.ops import ActionHead, categorical, diagonal_gaussian, tanh_normal

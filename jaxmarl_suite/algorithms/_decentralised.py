@@ -4,7 +4,7 @@ from jaxmarl_envs import Environment
 
 from jaxmarl_suite.algorithms._actors import policy_head, policy_network
 from jaxmarl_suite.algorithms._policies import JointPolicy, independent_policy
-from jaxmarl_suite.algorithms._ppo import PPOConfig
+from jaxmarl_suite.algorithms._ppo_config import PPOConfig
 from jaxmarl_suite.algorithms._views import local_view
 
 

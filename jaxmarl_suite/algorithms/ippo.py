@@ -5,7 +5,8 @@ from jaxmarl_envs import Environment
 from jaxmarl_suite.algorithms._actors import KINDS
 from jaxmarl_suite.algorithms._base import AlgorithmSpec, Phase
 from jaxmarl_suite.algorithms._decentralised import local_policy
-from jaxmarl_suite.algorithms._ppo import PPOConfig, make_ppo
+from jaxmarl_suite.algorithms._ppo import make_ppo
+from jaxmarl_suite.algorithms._ppo_config import PPOConfig
 from jaxmarl_suite.algorithms._views import local_view
 
 

@@ -19,7 +19,8 @@ from jaxmarl_suite.algorithms._base import Algorithm, AlgorithmSpec, Context, Me
 from jaxmarl_suite.algorithms._decentralised import local_policy
 from jaxmarl_suite.algorithms._learner import Learner, adam, fit_agents, new_learner, to_sequences
 from jaxmarl_suite.algorithms._policies import JointPolicy, autoregressive_policy
-from jaxmarl_suite.algorithms._ppo import PPOConfig, PPOState, episode_metrics, make_ppo
+from jaxmarl_suite.algorithms._ppo import PPOState, episode_metrics, make_ppo
+from jaxmarl_suite.algorithms._ppo_config import PPOConfig
 from jaxmarl_suite.algorithms._views import sequential_view
 
 

@@ -8,7 +8,7 @@ from toy_envs import Continuous, Noisy
 
 from jaxmarl_suite import algorithms
 from jaxmarl_suite.algorithms import AlgorithmSpec, Phase, _registry, hyperparameters, traced_fields
-from jaxmarl_suite.algorithms._ppo import PPOConfig
+from jaxmarl_suite.algorithms._ppo_config import PPOConfig
 from jaxmarl_suite.algorithms.tad_ppo import TADConfig
 
 
