@@ -62,7 +62,7 @@ def plain(options: Options) -> dict[str, str]:
     signed = provenance(list(runs.values()))
     methods = ("GEM", "TD3*", "BP")
     return {
-        "plain": f"{returns_table(runs, presets.PLAIN, '', methods)}\n\n{signed}",
+        "plain": f"{returns_table(runs, presets.PLAIN, '', (*methods, 'TD3', 'SAC'))}\n\n{signed}",
         "bias": bias_table(options.runs, presets.PLAIN, methods),
     }
 

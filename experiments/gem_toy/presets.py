@@ -20,8 +20,11 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "TD3*": ("td3-star", {}),
     "TD3*, 5 steps": ("td3-star", {"n_step": 5}),
     "BP": ("gem", {"critic_groups": 1, "num_critics": 2}),
+    "TD3": ("td3", {}),
+    "SAC": ("sac", {}),
 }
-"""BP is GEM with one estimator: the plain maximum over bootstraps that are the smaller of two critics."""
+"""TD3 and SAC have their own defaults, one gradient step an environment step. BP is GEM with one estimator: the plain
+maximum over bootstraps that are the smaller of two critics."""
 ABLATIONS: Mapping[str, Mapping[str, Any]] = {
     "symmetric loss": {"kappa": 1.0},
     "no floor": {"floor": False},
@@ -61,7 +64,7 @@ def _of(method: str, env: str) -> tuple[str, str, Mapping[str, Any]]:
 
 def plain_runs() -> list[Preset]:
     """Rewards as they come."""
-    return runs_of(("GEM", "TD3*", "BP"), PLAIN, 1)
+    return runs_of(("GEM", "TD3*", "BP", "TD3", "SAC"), PLAIN, 1)
 
 
 def delayed_runs() -> list[Preset]:
