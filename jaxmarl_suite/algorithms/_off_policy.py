@@ -1,8 +1,9 @@
-"""Off-policy actor-critic learning of continuous actions, once: a block of play, a preparation, a block of gradient steps.
+"""Off-policy learning from single steps, once: a block of play, a preparation, a block of gradient steps.
 
 Deliberate differences from the published codes, which take a gradient step after each step of a single environment:
 `rollout_length` steps of `num_envs` environments are played with one policy, then `gradient_steps` follow (with 1, 1 and
 1 it is the same). Play before the first gradient step is uniformly random, and no gradient step is taken during it.
+Methods without an actor (Q-learning) have an empty one, of which no gradient step is taken.
 """
 
 from typing import Any
@@ -14,7 +15,7 @@ from jaxmarl_envs import Environment, TimeStep, VectorEnv, VectorState, pytree_d
 
 from jaxmarl_suite.algorithms._base import Algorithm, Average, Context, Metrics, Phase
 from jaxmarl_suite.algorithms._learner import Learner, gradient_step
-from jaxmarl_suite.algorithms._off_policy_parts import Method, Step, Team, draw_batch
+from jaxmarl_suite.algorithms._off_policy_parts import Method, Players, Step, draw_batch
 from jaxmarl_suite.replay import Draw, StepState, make_step_replay
 
 
@@ -42,24 +43,20 @@ class OffPolicyState:
     key: jax.Array  # []
 
 
-def make_off_policy(team: Team, env: Environment, method: Method) -> tuple[Phase, ...]:
+def make_off_policy(players: Players, env: Environment, method: Method) -> tuple[Phase, ...]:
     """The algorithm with these parts.
 
     Args:
-      team: actors, critics and static sizes; the config's floats are replaced by `ctx.hp`'s.
+      players: static sizes and the kind of actions; the config's floats are replaced by `ctx.hp`'s.
       env: one instance; batched and auto-reset here.
       method: what is regressed and improved.
     """
-    config, spec = team.config, env.spec
+    config, spec, actions = players.config, env.spec, players.actions
     vector = VectorEnv(env, config.num_envs)
     replay = make_step_replay(config.num_envs, config.capacity // config.num_envs)
     steps_per_update = config.num_envs * config.rollout_length
-    low, high = spec.action_bounds
     delay = config.policy_delay
-
-    def to_bounds(action: jax.Array) -> jax.Array:
-        """From [-1, 1] to the environment's bounds."""
-        return low + (action + 1.0) * (0.5 * (high - low))
+    stored_mask, stored_state = spec.num_actions, players.spec.state_size
 
     def optimizer(ctx: Context) -> Any:
         return optax.adam(ctx.hp.learning_rate)
@@ -69,36 +66,37 @@ def make_off_policy(team: Team, env: Environment, method: Method) -> tuple[Phase
         params = method.init(net_key)
         actor, critic = (Learner(params[name], optimizer(ctx).init(params[name])) for name in ("actor", "critic"))
         env_state = vector.reset(env_key, ctx.env_params)
-        shape = jax.eval_shape(lambda: collect(actor.params, env_state, env_key, ctx)[1])
+        shape = jax.eval_shape(lambda: collect(method.policy(params), env_state, env_key, ctx)[1])
         step = jax.tree.map(lambda s: jnp.zeros(s.shape[2:], s.dtype), shape)
         return OffPolicyState(Learnt(actor, critic, method.targets(params)), replay.init(step), env_state, key)
 
-    def collect(actor: Any, env_state: VectorState, key: jax.Array, ctx: Context) -> tuple[VectorState, Step, TimeStep]:
+    def collect(
+        policy: Any, env_state: VectorState, key: jax.Array, ctx: Context
+    ) -> tuple[VectorState, Step, TimeStep]:
         """A block of play as steps [E, L, ...], and what they led to, [L, E, ...]."""
         is_warming_up = ctx.clock * steps_per_update < config.warmup_steps  # no lane's own: stays a branch
 
         def step(env_state: VectorState, key: jax.Array) -> tuple[VectorState, tuple[Step, TimeStep]]:
             seen = env_state.timestep
             act_key, step_key = jax.random.split(key)
-            shape = (config.num_envs, spec.n_agents, spec.action_dim)
             action = jax.lax.cond(
                 is_warming_up,
-                lambda key: jax.random.uniform(key, shape, minval=-1.0),
-                lambda key: method.explore(actor, seen.obs, key, ctx),
+                lambda key: actions.random(key, seen.action_mask),
+                lambda key: method.explore(policy, seen.obs, seen.action_mask, key, ctx),
                 act_key,
             )
-            env_state = vector.step(step_key, env_state, to_bounds(action), ctx.env_params)
+            env_state = vector.step(step_key, env_state, actions.to_env(action), ctx.env_params)
             led_to = env_state.timestep
-            shown = team.spec.state_size
             stored = Step(
                 obs=seen.obs,
-                state=seen.state[:, :shown],
+                state=seen.state[:, :stored_state],
                 action=action,
                 reward=led_to.reward.mean(-1) * ctx.hp.reward_scale,
                 terminated=led_to.terminated,
                 truncated=led_to.truncated,
                 next_obs=led_to.final_obs,
-                next_state=led_to.final_state[:, :shown],
+                next_state=led_to.final_state[:, :stored_state],
+                next_mask=led_to.final_mask[..., :stored_mask],
             )
             return env_state, (stored, led_to)
 
@@ -106,12 +104,15 @@ def make_off_policy(team: Team, env: Environment, method: Method) -> tuple[Phase
         return env_state, jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), steps), led_to
 
     def improve(learnt: Learnt, batch: Any, key: jax.Array, ctx: Context) -> tuple[Learner, Any, dict[str, jax.Array]]:
-        """`(actor, targets, metrics)` after a gradient step of the actors."""
-        actor, metrics = gradient_step(
-            learnt.actor, batch, lambda p, b: method.actor_loss(p, learnt.critic.params, b, key, ctx), optimizer(ctx)
-        )
+        """`(actor, targets, metrics)` after a gradient step of the actors, where there are any."""
+        actor, actor_loss = learnt.actor, method.actor_loss
+        metrics: dict[str, jax.Array] = {}
+        if actor_loss is not None:
+            actor, metrics = gradient_step(
+                actor, batch, lambda p, b: actor_loss(p, learnt.critic.params, b, key, ctx), optimizer(ctx)
+            )
+            metrics["actor_grad_norm"] = metrics.pop("grad_norm")
         params = {"actor": actor.params, "critic": learnt.critic.params}
-        metrics["actor_grad_norm"] = metrics.pop("grad_norm")
         return actor, method.follow(learnt.targets, params, ctx), metrics
 
     def learn(
@@ -158,7 +159,7 @@ def make_off_policy(team: Team, env: Environment, method: Method) -> tuple[Phase
 
     def update(state: OffPolicyState, ctx: Context) -> tuple[OffPolicyState, Metrics]:
         play_key, learn_key, key = jax.random.split(state.key, 3)
-        env_state, steps, led_to = collect(state.learnt.actor.params, state.env, play_key, ctx)
+        env_state, steps, led_to = collect(method.policy(state.learnt.params), state.env, play_key, ctx)
         ended = led_to.done.astype(jnp.float32)
         metrics: dict[str, Any] = {
             name: Average(jnp.sum(value * ended), jnp.sum(ended)) for name, value in led_to.metrics.items()
@@ -182,14 +183,14 @@ def make_off_policy(team: Team, env: Environment, method: Method) -> tuple[Phase
         return OffPolicyState(learnt, ring, env_state, key), metrics
 
     def act(policy: Any, carry: jax.Array, timestep: TimeStep, key: jax.Array, ctx: Context) -> tuple[jax.Array, Any]:
-        return to_bounds(method.greedy(policy, timestep.obs)), carry
+        return actions.to_env(method.greedy(policy, timestep.obs, timestep.action_mask)), carry
 
     algorithm = Algorithm(
         init=init,
         update=update,
-        policy=lambda state: state.learnt.actor.params,
+        policy=lambda state: method.policy(state.learnt.params),
         init_carry=lambda n: jnp.zeros((n, 0)),
         act=act,
         env_steps_per_update=steps_per_update,
     )
-    return (Phase("actor-critic", algorithm),)
+    return (Phase("q" if method.actor_loss is None else "actor-critic", algorithm),)

@@ -1,4 +1,4 @@
-"""What the off-policy actor-critic methods are configured by."""
+"""What the off-policy methods are configured by."""
 
 import dataclasses
 from typing import Literal
@@ -8,7 +8,7 @@ from jaxmarl_suite.algorithms._base import hyperparameters
 
 @hyperparameters
 class OffPolicyConfig:
-    """What every off-policy actor-critic method is configured by. Floats may differ between the lanes of a sweep."""
+    """What every off-policy method is configured by. Floats may differ between the lanes of a sweep."""
 
     num_envs: int = 1
     """Environments stepped in parallel."""

@@ -1,13 +1,15 @@
-"""What the off-policy actor-critic methods are made of: what is stored, actors and critics, what sets methods apart.
+"""What the off-policy methods are made of: what is stored, kinds of actions, actors and critics, what sets methods apart.
 
 Axes: E environments, B drawn steps, N agents, A entries of one agent's action, G entries of the critics' context,
 C critics, K groups of them, M joint actions that actors are improved at.
 
-Actions inside are normalised, [-1, 1] in every entry; only environments see their own bounds.
+Continuous actions inside are normalised, [-1, 1] in every entry; only environments see their own bounds. Where actions are
+discrete they are [N] int32 in place of [N, A], and A entries of a mask.
 """
 
 import dataclasses
 import math
+import operator
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -17,6 +19,7 @@ from jaxmarl_envs import Environment, EnvSpec, pytree_dataclass
 
 from jaxmarl_suite.algorithms._base import Context
 from jaxmarl_suite.algorithms._off_policy_config import OffPolicyConfig
+from jaxmarl_suite.algorithms._q_agents import legal
 from jaxmarl_suite.algorithms._views import View, central_view, local_view
 from jaxmarl_suite.networks import Critics, Network, make_critics, make_network, per_agent
 from jaxmarl_suite.ops import n_step_return
@@ -29,12 +32,13 @@ class Step:
 
     obs: jax.Array  # [N, *obs_shape]
     state: jax.Array  # [G] global state; G = 0 where critics are shown observations
-    action: jax.Array  # [N, A] in [-1, 1]
+    action: jax.Array  # [N, A] in [-1, 1], or [N] int32
     reward: jax.Array  # [] the team's, scaled
     terminated: jax.Array  # [] bool, nothing follows
     truncated: jax.Array  # [] bool, the next stored step belongs to another episode; values are bootstrapped
     next_obs: jax.Array  # [N, *obs_shape], before any restart
     next_state: jax.Array  # [G]
+    next_mask: jax.Array  # [N, A] bool legal actions; A = 0 where actions are continuous
 
 
 @pytree_dataclass
@@ -43,11 +47,12 @@ class Batch:
 
     obs: jax.Array  # [B, N, *obs_shape]
     state: jax.Array  # [B, G]
-    action: jax.Array  # [B, N, A]
+    action: jax.Array  # [B, N, A] or [B, N]
     reward: jax.Array  # [B] discounted sum over the steps
     discount: jax.Array  # [B] of the value that follows; 0 after the end of an episode
     next_obs: jax.Array  # [B, N, *obs_shape], n steps later
     next_state: jax.Array  # [B, G]
+    next_mask: jax.Array  # [B, N, A]
     prepared: Any  # [B, ...] what the method prepared for these steps
 
 
@@ -70,17 +75,59 @@ def draw_batch(ring: StepState, prepared: Any, draw: Draw, *, n_step: int, gamma
     here = slots[0]
     then = slot_of(ring, draw.position + found.last)
     obs, state, action, own = read_steps((steps.obs, steps.state, steps.action, prepared), draw.env, here)
-    next_obs, next_state = read_steps((steps.next_obs, steps.next_state), draw.env, then)
-    return Batch(obs, state, action, found.rewards, found.discount, next_obs, next_state, own)
+    next_obs, next_state, next_mask = read_steps((steps.next_obs, steps.next_state, steps.next_mask), draw.env, then)
+    return Batch(obs, state, action, found.rewards, found.discount, next_obs, next_state, next_mask, own)
+
+
+class Actions(NamedTuple):
+    """A kind of actions. Keys are consumed."""
+
+    random: Callable[[jax.Array, jax.Array], jax.Array]
+    """`(key, mask [E, N, A]) -> actions of E environments` as they are stored, uniform over what is allowed."""
+    to_env: Callable[[jax.Array], jax.Array]
+    """Stored actions as the environment takes them."""
+
+
+def continuous_actions(spec: EnvSpec) -> Actions:
+    """Actions [E, N, A] in [-1, 1], scaled to the environment's bounds; masks are not read.
+
+    Raises:
+      ValueError: where actions have no bounds.
+    """
+    low, high = spec.action_bounds
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError(
+            f"continuous actions need finite bounds, lower below upper, but {spec.id!r} has {spec.action_bounds}"
+        )
+    return Actions(
+        random=lambda key, mask: jax.random.uniform(key, (*mask.shape[:-1], spec.action_dim), minval=-1.0),
+        to_env=lambda action: low + (action + 1.0) * (0.5 * (high - low)),
+    )
+
+
+def discrete_actions() -> Actions:
+    """Actions [E, N] int32 as they are; random ones are legal."""
+
+    def random(key: jax.Array, mask: jax.Array) -> jax.Array:
+        return jax.random.categorical(key, legal(jnp.zeros(mask.shape), mask)).astype(jnp.int32)
+
+    return Actions(random, to_env=lambda action: action)
 
 
 @dataclasses.dataclass(frozen=True)
-class Team:
-    """Actors on their own observations, critics of all agents' actions: the parts that methods are made from."""
+class Players:
+    """What play and replay have to know of those who act."""
 
     config: OffPolicyConfig
     spec: EnvSpec
-    """Of the environment; without a global state where critics are shown observations."""
+    """Of the environment; without a global state where none is learnt from, so that none is stored."""
+    actions: Actions
+
+
+@dataclasses.dataclass(frozen=True)
+class Team(Players):
+    """Actors on their own observations, critics of all agents' continuous actions: what actor-critics are made from."""
+
     actor: Network
     """All agents' network: the last batch axis is N."""
     view: View
@@ -151,11 +198,7 @@ def make_team(
         raise ValueError(
             f"context 'state' needs a global state, which {spec.id!r} does not have; use 'observations' or 'auto'"
         )
-    low, high = spec.action_bounds
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ValueError(
-            f"continuous actions need finite bounds, lower below upper, but {spec.id!r} has {spec.action_bounds}"
-        )
+    actions = continuous_actions(spec)
     shown = spec.replace(state_size=0) if context == "observations" else spec
     view = local_view(spec, agent_id=share_parameters and spec.n_agents > 1)
     network = make_network(
@@ -176,7 +219,7 @@ def make_team(
         action_twice=config.action_twice,
     )
     actor = network if share_parameters else per_agent(network, spec.n_agents)
-    return Team(config, shown, actor, view, critics, critic_view, others)
+    return Team(config, shown, actions, actor, view, critics, critic_view, others)
 
 
 Networks = dict[str, Any]
@@ -189,22 +232,26 @@ class Method(NamedTuple):
 
     init: Callable[[jax.Array], Networks]
     """Parameters: "actor" and "critic"."""
-    explore: Callable[[Any, jax.Array, jax.Array, Context], jax.Array]
-    """`(actor, obs [E, N, *obs_shape], key, ctx) -> action [E, N, A]` of play after the warm-up."""
-    greedy: Callable[[Any, jax.Array], jax.Array]
-    """`(actor, obs [E, N, *obs_shape]) -> action [E, N, A]` as evaluated and deployed."""
+    explore: Callable[[Any, jax.Array, jax.Array, jax.Array, Context], jax.Array]
+    """`(policy, obs [E, N, *obs_shape], mask [E, N, A], key, ctx) -> action` of play after the warm-up."""
+    greedy: Callable[[Any, jax.Array, jax.Array], jax.Array]
+    """`(policy, obs [E, N, *obs_shape], mask [E, N, A]) -> action` as evaluated and deployed."""
     targets: Callable[[Networks], Networks]
     """The part of the parameters that has an averaged copy."""
     critic_loss: Callable[[Any, Any, Networks, Batch, jax.Array, Context], tuple[jax.Array, Metrics]]
     """`(critic, actor, targets, batch, key, ctx) -> (loss [], metrics)`; differentiated in its first argument."""
-    actor_loss: Callable[[Any, Any, Batch, jax.Array, Context], tuple[jax.Array, Metrics]]
-    """`(actor, critic, batch, key, ctx) -> (loss [], metrics)`; differentiated in its first argument."""
+    actor_loss: Callable[[Any, Any, Batch, jax.Array, Context], tuple[jax.Array, Metrics]] | None
+    """`(actor, critic, batch, key, ctx) -> (loss [], metrics)`; differentiated in its first argument. None where there is
+    no actor to learn."""
     prepare: Callable[[Networks, Networks, StepState, jax.Array, Context], tuple[Networks, Any]]
     """`(parameters, targets, replay, key, ctx) -> (targets, prepared)` once before each block of gradient steps;
     `prepared` is a pytree [E, capacity, ...] beside the replay, whose entries batches bring along. `unprepared` for
     none."""
     follow: Callable[[Networks, Networks, Context], Networks]
-    """`(targets, parameters, ctx) -> targets` after a gradient step of the actors; `averaged` for Polyak's."""
+    """`(targets, parameters, ctx) -> targets` after a gradient step of the actors (where there are none, after every
+    `policy_delay` of the critics); `averaged` for Polyak's."""
+    policy: Callable[[Networks], Any] = operator.itemgetter("actor")
+    """The part of the parameters that acts."""
 
 
 def unprepared(

@@ -1,29 +1,37 @@
-"""From a method's parts to a registered algorithm of continuous actions."""
+"""From a method's parts to a registered off-policy algorithm."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from jaxmarl_envs import Environment
 
 from jaxmarl_suite.algorithms._base import AlgorithmSpec, Phase
 from jaxmarl_suite.algorithms._off_policy import make_off_policy
-from jaxmarl_suite.algorithms._off_policy_parts import Method, Team
+from jaxmarl_suite.algorithms._off_policy_parts import Method, Players
 
-Parts = Callable[[Any, Environment], tuple[Team, Method]]
+Parts = Callable[[Any, Environment], tuple[Players, Method]]
 
 
 def off_policy_spec(
-    name: str, config: type, parts: Parts, summary: str, *, for_teams: str = "", defaults: Any = None
+    name: str,
+    config: type,
+    parts: Parts,
+    summary: str,
+    *,
+    for_teams: str = "",
+    defaults: Any = None,
+    actions: Literal["continuous", "discrete"] = "continuous",
 ) -> AlgorithmSpec:
     """The algorithm called `name`.
 
     Args:
       name: as it is registered.
       config: its config type.
-      parts: `(config, env) -> (team, method)`.
+      parts: `(config, env) -> (players, method)`.
       summary: one line for the listing.
       for_teams: what to use for several agents, where the method takes one only.
       defaults: the config a run starts from; `config()` if None.
+      actions: the kind that it is for.
     """
 
     def make(config: Any, env: Environment) -> tuple[Phase, ...]:
@@ -31,7 +39,7 @@ def off_policy_spec(
             raise ValueError(
                 f"{name} is for a single agent, but {env.spec.id!r} has {env.spec.n_agents}; use {for_teams}"
             )
-        team, method = parts(config, env)
-        return make_off_policy(team, env, method)
+        players, method = parts(config, env)
+        return make_off_policy(players, env, method)
 
-    return AlgorithmSpec(name, config, make, summary, actions=("continuous",), defaults=defaults)
+    return AlgorithmSpec(name, config, make, summary, actions=(actions,), defaults=defaults)

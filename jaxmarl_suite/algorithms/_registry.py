@@ -25,6 +25,8 @@ _BUILT_IN = {
     "sac": "jaxmarl_suite.algorithms.sac:SPEC",
     "masac": "jaxmarl_suite.algorithms.masac:SPEC",
     "gem": "jaxmarl_suite.algorithms.gem:SPEC",
+    "gem-q": "jaxmarl_suite.algorithms.gem_q:SPEC",
+    "gem-meta": "jaxmarl_suite.algorithms.gem_q:META_SPEC",
 }
 _registered: dict[str, AlgorithmSpec] = {}
 

@@ -77,10 +77,10 @@ def sac_method(team: Team) -> Method:
         unsquashed, log_prob = head.sample_and_log_prob(key, output, _no_mask())
         return head.to_env(unsquashed), log_prob.sum(-1)
 
-    def explore(actor: Any, obs: jax.Array, key: jax.Array, ctx: Context) -> jax.Array:
+    def explore(actor: Any, obs: jax.Array, mask: jax.Array, key: jax.Array, ctx: Context) -> jax.Array:
         return draw(actor, obs, key)[0]
 
-    def greedy(actor: Any, obs: jax.Array) -> jax.Array:
+    def greedy(actor: Any, obs: jax.Array, mask: jax.Array) -> jax.Array:
         return head.to_env(head.mode(team.output(actor["policy"], obs), _no_mask()))
 
     def critic_loss(

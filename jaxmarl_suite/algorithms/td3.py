@@ -80,7 +80,7 @@ def td3_method(team: Team) -> Method:
         actor_key, critic_key = jax.random.split(key)
         return {"actor": team.actor.init(actor_key), "critic": team.critics.init(critic_key)}
 
-    def explore(actor: Any, obs: jax.Array, key: jax.Array, ctx: Context) -> jax.Array:
+    def explore(actor: Any, obs: jax.Array, mask: jax.Array, key: jax.Array, ctx: Context) -> jax.Array:
         action = deterministic(team, actor, obs)
         return jnp.clip(action + ctx.hp.exploration_noise * jax.random.normal(key, action.shape), -1.0, 1.0)
 
@@ -101,7 +101,7 @@ def td3_method(team: Team) -> Method:
     return Method(
         init=init,
         explore=explore,
-        greedy=lambda actor, obs: deterministic(team, actor, obs),
+        greedy=lambda actor, obs, mask: deterministic(team, actor, obs),
         targets=dict,
         critic_loss=critic_loss,
         actor_loss=actor_loss,

@@ -1,5 +1,6 @@
 """Networks and mixers as tuples of pure functions, one type for feed-forward and recurrent ones."""
 
+from jaxmarl_suite.networks._action_values import ActionValues, make_action_values
 from jaxmarl_suite.networks._critics import Critics, make_critics
 from jaxmarl_suite.networks._joint_value import ValueNetwork, joint_value, state_value
 from jaxmarl_suite.networks._mixers import (
@@ -13,6 +14,7 @@ from jaxmarl_suite.networks._mixers import (
 from jaxmarl_suite.networks._network import Network, append_parameters, make_network, per_agent
 
 __all__ = [
+    "ActionValues",
     "Critics",
     "Mixer",
     "Network",
@@ -22,6 +24,7 @@ __all__ = [
     "duplex_mixer",
     "independent_mixer",
     "joint_value",
+    "make_action_values",
     "make_critics",
     "make_network",
     "monotonic_mixer",

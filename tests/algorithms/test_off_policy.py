@@ -78,6 +78,7 @@ def as_steps(rows):
         truncated=column("truncated", jnp.bool_),
         next_obs=column("next_obs", jnp.float32, 1, 1),
         next_state=empty,
+        next_mask=jnp.zeros((*empty.shape[:2], 1, 0), bool),
     )
 
 
@@ -135,6 +136,7 @@ def random_batch(n_agents, size, rng):
         discount=jnp.asarray(rng.choice([0.0, 0.9, 0.81], size), jnp.float32),
         next_obs=normal(size, n_agents, 1),
         next_state=normal(size, 1),
+        next_mask=jnp.zeros((size, n_agents, 0), bool),
         prepared=(),
     )
 
@@ -370,7 +372,7 @@ def test_play_is_random_first_and_the_actors_later(delayed):
     np.testing.assert_allclose(after[:, :filled], x[:, :filled] + 2 * PUSH * action[:, :filled], atol=1e-5)
     for k in range(3, 6):
         own = slice(5 * k, 5 * k + 5)
-        played = learner.method.greedy(states[k].learnt.params["actor"], stored.obs[:, own].reshape(10, 1, 1))
+        played = learner.method.greedy(states[k].learnt.params["actor"], stored.obs[:, own].reshape(10, 1, 1), None)
         np.testing.assert_allclose(np.asarray(played).reshape(2, 5), action[:, own], atol=1e-6)
     assert states[-1].replay.experience.state.shape[-1] == 0, "a critic of observations stores no global state"
 
@@ -396,8 +398,8 @@ def test_exploration_noise_is_added_and_clipped():
     obs, key = jnp.linspace(-2, 2, 8).reshape(8, 1, 1), jax.random.key(3)
     for noise in (0.1, 3.0):
         ctx = context(dataclasses.replace(config, exploration_noise=noise), Line())
-        found = method.explore(actor, obs, key, ctx)
-        expected = np.clip(method.greedy(actor, obs) + noise * jax.random.normal(key, (8, 1, 1)), -1, 1)
+        found = method.explore(actor, obs, None, key, ctx)
+        expected = np.clip(method.greedy(actor, obs, None) + noise * jax.random.normal(key, (8, 1, 1)), -1, 1)
         np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert (np.abs(found) == 1).any()
 

@@ -66,11 +66,14 @@ def tiny_config(name: str, **changes: Any) -> Any:
 def tiny(name: str, *, changes: dict[str, Any] | None = None, grid: Any = None, **options: Any) -> Experiment:
     """Twelve updates of algorithm `name` on episodes of three steps, which end within its rollouts of four.
 
-    On `matrix/climbing`, or on a line (`line_env.registered`) for methods that need continuous actions.
+    On `matrix/climbing`, on a line (`line_env.registered`) for methods that need continuous actions, or on a chain for those
+    of a single agent with discrete ones.
     """
     env, env_options = "matrix/climbing", {"horizon": 3}
     if "discrete" not in algorithms.get(name).actions:
         env, env_options = ("line/2" if name.startswith("ma") else "line/1"), {"limit": 3}
+    if name in ("gem-q", "gem-meta"):
+        env, env_options = "toy/chain", {"length": 2, "limit": 3}
     chosen: dict[str, Any] = {
         "total_steps": UPDATES * UPDATE_STEPS,
         "evaluations": 4,

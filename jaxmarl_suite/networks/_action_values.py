@@ -1,0 +1,47 @@
+"""Values of all discrete actions at once: several networks of one shape, each with parameters of its own."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxmarl_suite.networks._dense import check_sizes
+from jaxmarl_suite.networks._network import _Layers
+
+
+class ActionValues(NamedTuple):
+    """C independent estimates of the values of A actions; every leaf of the parameters has a leading [C]."""
+
+    init: Callable[[jax.Array], Any]
+    values: Callable[[Any, jax.Array], jax.Array]
+    """`(params, x [*B, D]) -> [C, *B, A]`."""
+
+
+def make_action_values(
+    in_size: int, num_actions: int, *, num: int, hidden: Sequence[int], layer_norm: bool = False
+) -> ActionValues:
+    """C networks with ReLU layers, which start as PyTorch's do, each from draws of its own.
+
+    Args:
+      in_size: D.
+      num_actions: A.
+      num: C.
+      hidden: widths of the layers.
+      layer_norm: normalise before each ReLU.
+
+    Raises:
+      ValueError: for sizes below 1.
+    """
+    check_sizes("make_action_values", in_size=in_size, num_actions=num_actions, num=num)
+    check_sizes("make_action_values", **{f"hidden[{i}]": width for i, width in enumerate(hidden)})
+    layers = _Layers(tuple(hidden), "relu", "torch", num_actions, layer_norm=layer_norm)
+
+    def init(key: jax.Array) -> Any:
+        return jax.vmap(lambda key: layers.init(key, jnp.zeros((1, in_size))))(jax.random.split(key, num))
+
+    def values(params: Any, x: jax.Array) -> jax.Array:
+        found: Any = jax.vmap(layers.apply, (0, None))(params, x)
+        return found
+
+    return ActionValues(init, values)
