@@ -46,7 +46,7 @@ class Args(_common.Options):
     """Measures training with several numbers of seeds."""
 
     algorithms: tuple[str, ...] = ()
-    """Algorithms; all registered ones if empty."""
+    """Algorithms; if empty, all registered ones that can play the environments."""
     envs: tuple[str, ...] = ("matrix/climbing",)
     """Environment ids, for example matrix/climbing hallway/4-4."""
     seeds: tuple[int, ...] = (1, 8, 64)
@@ -305,19 +305,26 @@ def main(args: Args) -> dict[str, Any]:
 
     from jaxmarl_suite import algorithms
 
-    names = args.algorithms or tuple(algorithms.names())
-    for name in names:  # a mistake is told at once
-        config_of(name, args.settings)
-    for env in args.envs:
-        jaxmarl_envs.make(env)
+    played = [jaxmarl_envs.make(env) for env in args.envs]
+    names = []
+    for name in args.algorithms or algorithms.names():  # a mistake is told at once
+        config = config_of(name, args.settings)
+        try:
+            for env in played:
+                algorithms.get(name).build(config, env)
+        except ValueError:
+            if args.algorithms:
+                raise
+        else:
+            names.append(name)
     old = _common.begin("training", args)
     rows: list[Row] = []
     load, found = _common.machine()["load_average"], {}
-    for env in args.envs:
+    for env_id in args.envs:
         for name in names:
             for mode in args.modes:
-                print(f"{name} on {env}, {mode} ...", file=sys.stderr, flush=True)
-                answer = _in_process(args, name, env, mode)
+                print(f"{name} on {env_id}, {mode} ...", file=sys.stderr, flush=True)
+                answer = _in_process(args, name, env_id, mode)
                 rows += answer["rows"]
                 if not found or mode == "default":
                     found = answer["hardware"] | {"load_average": load}
