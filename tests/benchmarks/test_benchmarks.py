@@ -119,6 +119,7 @@ def test_adapters_are_measured_beside_the_original():
         adapters.Args(ids=("matrix/xor",))
 
 
+@pytest.mark.slow
 def test_robots_are_measured_beside_brax():
     row = mabrax.measure("mabrax/hopper-3x1", 2, "spring", 0.01, 2, ("brax", "ours"))
     assert row["brax_us"] > 0 and row["ours_us"] >= row["ours_best_us"] > 0 and row["backend"] == "spring"

@@ -25,12 +25,16 @@ from jaxmarl_suite.runner import Diverged, Interrupted, _wave, resume, run
 
 Trained = Callable[[str, str], Path]
 FIRST_UPDATES = 3
+# Methods that differ from others by settings or by parts of the update that no contract sees: with the slow tests.
+ALIKE = ("td3-star", "gem-meta")
+EVERY = [pytest.param(n, marks=pytest.mark.slow) if n in ALIKE else n for n in algorithms.names()]
 # Methods that differ from others by a loss only are spared what compiles or runs for long.
-THOROUGH = [n for n in algorithms.names() if n not in ("iql", "qmix", "qtran", "cw-qmix", "td3-star", "matd3", "sac")]
+SPARED = ("iql", "qmix", "qtran", "cw-qmix", "matd3", "sac", *ALIKE)
+THOROUGH = [n for n in algorithms.names() if n not in SPARED]
 thoroughly = pytest.mark.parametrize("name", THOROUGH, indirect=True, scope="module")
 
 
-@pytest.fixture(scope="module", params=algorithms.names())
+@pytest.fixture(scope="module", params=EVERY)
 def name(request: pytest.FixtureRequest) -> str:
     """Every algorithm; all tests of one before those of the next, so that its programs are at hand."""
     return request.param
@@ -119,7 +123,7 @@ def test_the_lengths_of_chunks_change_nothing(
     assert_same_arrays(final_arrays(ends[0])[:learner], final_arrays(trained(name, "single"))[:learner])
 
 
-@pytest.mark.parametrize("name", algorithms.names(), indirect=True, scope="module")
+@pytest.mark.parametrize("name", EVERY, indirect=True, scope="module")
 @pytest.mark.parametrize("after", [1, 5, 10, 11, 12])
 def test_an_interrupted_run_ends_as_if_nothing_had_happened(
     name: str, after: int, trained: Trained, few_at_a_time: None, tmp_path: Path

@@ -76,7 +76,8 @@ def test_sequential_natural_gradient_solves_every_random_game(shape, _):
 
 @pytest.mark.parametrize(("shape", "fraction"), RANDOM)
 def test_decentralised_natural_gradient_fails_more_often_with_more_agents(shape, fraction):
-    assert abs(solved(random_games(shape, 2000), "decentralised").mean() - fraction) <= 0.05
+    count = 2000 if shape == (5, 4) else 1000  # the row that is nearest to its bound
+    assert abs(solved(random_games(shape, count), "decentralised").mean() - fraction) <= 0.05
 
 
 def test_five_agents_fail_on_the_same_games_in_plain_numpy():
