@@ -6,10 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = ROOT / "experiments" / "policy_gradient_theory"
 
 
+@pytest.mark.slow
 def test_command_rewrites_tables_and_figure(tmp_path):
     shutil.copy(STUDY / "README.md", tmp_path)
     command = [sys.executable, "-m", "experiments.policy_gradient_theory", "--folder", str(tmp_path)]
