@@ -17,3 +17,18 @@ from jaxmarl_suite.runner import configure
 configure()
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+LONG = (
+    "test_runner_contracts",
+    "test_runner_processes",
+    "test_devices",
+    "test_ppo_update",
+    "test_mabrax",
+    "test_benchmarks",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Files that take long come first, so that no worker is left with one at the end."""
+    order = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(Path(item.path).stem, len(LONG)))
