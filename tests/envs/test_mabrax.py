@@ -263,6 +263,7 @@ def test_actions_reach_their_actuators():
     assert recorder.control.min() == -1 and recorder.control.max() == 1
 
 
+@pytest.mark.slow
 def test_hopper_keeps_the_protocol_and_time_truncates(hopper):
     report = check_environment(hopper, num_steps=LIMIT + 1)
     assert report.num_episodes >= 8

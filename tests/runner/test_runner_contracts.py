@@ -25,11 +25,11 @@ from jaxmarl_suite.runner import Diverged, Interrupted, _wave, resume, run
 
 Trained = Callable[[str, str], Path]
 FIRST_UPDATES = 3
-# Methods that run the code of others (td3, sac, gem-q) with other settings or losses: with the slow tests.
-ALIKE = ("td3-star", "matd3", "masac", "gem-meta")
+# Methods on the core of gem, with other settings or losses: with the slow tests.
+ALIKE = ("td3", "td3-star", "matd3", "sac", "masac", "gem-q", "gem-meta")
 EVERY = [pytest.param(n, marks=pytest.mark.slow) if n in ALIKE else n for n in algorithms.names()]
 # Methods that differ from others by a loss only are spared what compiles or runs for long.
-SPARED = ("iql", "qmix", "qtran", "cw-qmix", "sac", *ALIKE)
+SPARED = ("iql", "qmix", "qtran", "cw-qmix", *ALIKE)
 THOROUGH = [n for n in algorithms.names() if n not in SPARED]
 thoroughly = pytest.mark.parametrize("name", THOROUGH, indirect=True, scope="module")
 
