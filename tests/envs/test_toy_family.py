@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import jaxmarl_envs
 import numpy as np
 import pytest
-from jaxmarl_envs import DelayReward, Frame, TimeLimit, Verdict, record_episode, render, render_frames
+from jaxmarl_envs import DelayReward, Frame, ShowOwed, TimeLimit, Verdict, record_episode, render, render_frames
 from jaxmarl_envs.toy import FAMILY, draw_system, lqr
 from matplotlib.figure import Figure
 from PIL import Image
@@ -24,6 +24,7 @@ KEY = jax.random.key(7)
         ("toy/pendulum", {"limit": 0}, ["limit must be an integer from 1 to 100000, got 0"]),
         ("toy/pendulum", {"delay": 0}, ["delay must be an integer from 1", "got 0"]),
         ("toy/pendulum", {"delay": 2.5}, ["delay must be an integer", "got 2.5"]),
+        ("toy/pendulum", {"owed": "shown"}, ["owed='shown' needs a delay of at least 2 steps, got 1"]),
         ("toy/pendulum", {"delay": True}, ["delay must be an integer", "got True"]),
         ("toy/pendulum", {"mass": 0}, ["mass must be a number from 1e-06 to 1000000, got 0"]),
         ("toy/pendulum", {"mass": "heavy"}, ["mass must be a number", "got 'heavy'"]),
@@ -73,6 +74,7 @@ def test_limits_by_default_and_by_option():
 def test_delay_is_the_wrapper_around_the_time_limit():
     env = jaxmarl_envs.make("toy/pendulum", delay=20)
     assert env == DelayReward(jaxmarl_envs.make("toy/pendulum"), 20) and env.every == 20
+    assert jaxmarl_envs.make("toy/pendulum", delay=20, owed="shown") == ShowOwed(env)
     assert isinstance(jaxmarl_envs.make("toy/pendulum", delay=1), TimeLimit)
 
 

@@ -16,6 +16,7 @@ from jaxmarl_envs import (
     EpisodeStatistics,
     LastAction,
     PadAgents,
+    ShowOwed,
     TimeLimit,
     VectorEnv,
 )
@@ -178,6 +179,24 @@ def test_delay_reward_pays_nothing_after_the_end_and_says_what_it_needs():
             DelayReward(Counter(), every)
     with pytest.raises(ValueError, match="'test/counter' still owes"):
         TimeLimit(AgentId(env), 5)
+
+
+def test_show_owed_appends_what_is_owed():
+    env = ShowOwed(DelayReward(Counter(), 2))
+    assert env.spec.obs_shape == (3,) and env.spec.state_size == 4
+    params = {"goal": jnp.int32(9)}
+    state, timestep = start_at(env, 0)
+    assert timestep.obs.tolist() == [[0, 0, 0]] * 2 and timestep.state.tolist() == [0, 0, 0, 0]
+    # count, half of the way to the payment, and half of what is owed
+    for action, count, waited, owed, paid in ((1, 1, 0.5, 0.5, 0), (2, 3, 0, 0, 3), (4, 7, 0.5, 2, 0), (2, 9, 0, 0, 6)):
+        state, timestep = env.step(KEY, state, act(action, 0), params)
+        assert timestep.obs.tolist() == [[count, waited, owed]] * 2 == timestep.final_obs.tolist()
+        assert timestep.state.tolist() == [-count, waited, owed, owed] == timestep.final_state.tolist()
+        assert timestep.reward.tolist() == [paid] * 2
+    with pytest.raises(ValueError, match="directly around it, got Counter"):
+        ShowOwed(Counter())
+    flat = ShowOwed(DelayReward(dataclasses.replace(Counter(), spec=COUNTER.replace(state_size=0)), 2))
+    assert flat.spec.state_size == 0
 
 
 def test_vector_env_restarts_and_keeps_what_the_episode_ended_in():

@@ -16,6 +16,7 @@ from jaxmarl_envs.core._wrappers import (
     LastAction,
     ObserveState,
     PadAgents,
+    ShowOwed,
     TimeLimit,
 )
 
@@ -34,6 +35,7 @@ __all__ = [
     "PadAgents",
     "ProtocolError",
     "Report",
+    "ShowOwed",
     "TimeLimit",
     "TimeStep",
     "UnknownVariant",

@@ -83,8 +83,8 @@ class DelayReward(Wrapper):
     """Pays rewards in sums: after every `every` steps, and at the episode's end all that is left; in between nothing.
 
     Undiscounted returns, and so the optimum, stay what they are. Observations do not show how long it is until the next
-    payment, so rewards are no longer a function of what is observed. It belongs outside of `TimeLimit`, whose ends it has
-    to see.
+    payment, so rewards are no longer a function of what is observed; `ShowOwed` shows it. It belongs outside of
+    `TimeLimit`, whose ends it has to see.
     """
 
     every: int = 1
@@ -244,6 +244,60 @@ class Clock(_AppendToObs):
         inner, timestep = self.env.step(key, state.inner, action, params)
         t = state.t + 1
         return TimeLimitState(inner, t), self._show(timestep, t)
+
+
+@dataclasses.dataclass(frozen=True)
+class ShowOwed(_AppendToObs):
+    """Appends what `DelayReward`, directly inside, counts: rewards are then a function of what is observed again.
+
+    Columns: the fraction of `every` steps since the last payment, and the agent's unpaid rewards divided by `every`. The
+    global state, where there is one, gains the fraction and the N agents' unpaid rewards.
+    """
+
+    def __post_init__(self) -> None:
+        """Refuses any other environment."""
+        if not isinstance(self.env, DelayReward):
+            raise ValueError(
+                f"ShowOwed shows what DelayReward counts and must be directly around it, got {type(self.env).__name__}"
+            )
+
+    @property
+    def extra_size(self) -> int:
+        """2."""
+        return 2
+
+    @property
+    def extra_bounds(self) -> tuple[float, float]:
+        """None: rewards are not bounded."""
+        return -float("inf"), float("inf")
+
+    @cached_property
+    def spec(self) -> EnvSpec:
+        """The spec with two more observation entries and, where there is a global state, 1 + N more state entries."""
+        spec = super().spec
+        return spec.replace(state_size=spec.state_size + 1 + spec.n_agents if spec.state_size else 0)
+
+    def _show(self, state: DelayRewardState, timestep: TimeStep) -> TimeStep:
+        every = jnp.float32(self.env.every)  # type: ignore[attr-defined]
+        waited = (state.t % self.env.every).astype(jnp.float32) / every  # type: ignore[attr-defined]
+        owed = state.owed / every
+        timestep = _append(timestep, jnp.stack([jnp.full_like(owed, waited), owed], axis=-1))
+        if not self.spec.state_size:
+            return timestep
+        whole = jnp.concatenate([timestep.state, waited[None], owed])
+        return timestep.replace(state=whole, final_state=whole)
+
+    def reset(self, key: jax.Array, params: Params) -> tuple[DelayRewardState, TimeStep]:
+        """A fresh episode with nothing owed."""
+        state, timestep = self.env.reset(key, params)
+        return state, self._show(state, timestep)
+
+    def step(
+        self, key: jax.Array, state: DelayRewardState, action: jax.Array, params: Params
+    ) -> tuple[DelayRewardState, TimeStep]:
+        """One step on."""
+        state, timestep = self.env.step(key, state, action, params)
+        return state, self._show(state, timestep)
 
 
 @dataclasses.dataclass(frozen=True)

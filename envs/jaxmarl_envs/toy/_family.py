@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxmarl_envs.core import DelayReward, Environment, Family, TimeLimit, UnknownVariant
+from jaxmarl_envs.core import DelayReward, Environment, Family, ShowOwed, TimeLimit, UnknownVariant
 from jaxmarl_envs.toy._cart_pole import STANDARD, CartPole, CartPoleParams
 from jaxmarl_envs.toy._chain import Chain, ChainParams
 from jaxmarl_envs.toy._linear_team import LinearTeam, LinearTeamParams, draw_system
@@ -139,6 +139,7 @@ def _chain(is_continuous: bool) -> _Task:
 
 
 _SEED = Option(0, 0, 2**63)
+_OWED = Option("hidden", choices=("hidden", "shown"))
 _TASKS: Mapping[str, _Task] = {
     "pendulum": _pendulum(1),
     "pendulum-2": _pendulum(2),
@@ -158,8 +159,9 @@ def make(variant: str, **options: Any) -> Environment:
     Args:
       variant: one of `FAMILY.variants`.
       options: of every task `limit` (steps until the episode is truncated) and `delay` (default 1: rewards are paid after
-        every `delay` steps, in sums, and at the episode's end). Every traced scalar of a task's params, by its name:
-        `gravity`, `noise`, `slip`, ... Further:
+        every `delay` steps, in sums, and at the episode's end) with `owed` ("hidden" or "shown": observations say how long
+        ago the last payment was and what is owed). Every traced scalar of a task's params, by its name: `gravity`,
+        `noise`, `slip`, ... Further:
         point-mass and point-mass-2: `goal` ("random" or "fixed", in the middle);
         puck: `n_agents` (default 2);
         linear-team: `n_agents` (3), `state_size` (4), `action_size` (1), `radius` (0.9, the spectral radius), `seed` (0, of
@@ -174,13 +176,19 @@ def make(variant: str, **options: Any) -> Environment:
     if variant not in _TASKS:
         raise UnknownVariant
     env_id, task = f"toy/{variant}", _TASKS[variant]
-    accepted = {**task.numbers, **task.static, "limit": steps(task.limit), "delay": steps(1)}
+    accepted = {**task.numbers, **task.static, "limit": steps(task.limit), "delay": steps(1), "owed": _OWED}
     chosen = read_options(env_id, options, accepted)
     numbers = {name: np.float32(chosen[name]) for name in task.numbers}
     static = {name: chosen[name] for name in task.static}
     env = task.make(env_id, numbers, **static)
     env = TimeLimit(env, chosen["limit"] or 2 * chosen["length"])
-    return DelayReward(env, chosen["delay"]) if chosen["delay"] > 1 else env
+    is_shown = chosen["owed"] == "shown"
+    if chosen["delay"] == 1:
+        if is_shown:
+            raise ValueError(f"{env_id}: owed='shown' needs a delay of at least 2 steps, got 1")
+        return env
+    delayed = DelayReward(env, chosen["delay"])
+    return ShowOwed(delayed) if is_shown else delayed
 
 
 FAMILY = Family(
