@@ -23,6 +23,8 @@ class EvalArguments:
     """Episodes a policy; by default as many as the run's own last evaluation."""
     lane: int | None = None
     """This lane only; with --render the one to draw (default 0)."""
+    step: int | None = None
+    """The checkpoint after so many environment steps of a lane; by default the newest."""
     render: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Draw one episode of the best policy: .gif for an animation, .png for a sheet, .html for a page of a robot."""
 
@@ -37,7 +39,7 @@ def eval(argv: list[str], session: Session) -> Result:
     from jaxmarl_suite.runner import check_episodes, evaluate_trained, restore_policies
 
     check_episodes(given.episodes)
-    waves = restore_policies(given.run, warn=session.note)
+    waves = restore_policies(given.run, step=given.step, warn=session.note)
     if given.render is not None:  # found out before the evaluation, not after it
         for trained in waves:
             check_drawable(trained.group.env, given.render)

@@ -73,18 +73,25 @@ class Checkpoints:
         meta["digest"] = _digest(arrays, meta)
         self._manager.save(step, args=args.Composite(state=args.StandardSave(tree), meta=args.JsonSave(meta)))
 
-    def restore(self, *, move_aside: bool = False) -> tuple[list[np.ndarray] | None, dict[str, Any], list[str]]:
+    def steps(self) -> list[int]:
+        """The checkpoints that there are, oldest first; they may be damaged."""
+        return sorted(self._manager.all_steps())
+
+    def restore(
+        self, *, step: int | None = None, move_aside: bool = False
+    ) -> tuple[list[np.ndarray] | None, dict[str, Any], list[str]]:
         """The newest checkpoint that is whole (None if there is none), its meta data, what was wrong with newer ones.
 
         Args:
+          step: this one of `steps()` only.
           move_aside: give folders that cannot be read the ending `.corrupt`, so that their steps can be written again.
         """
         problems: list[str] = []
         args = self._ocp.args
-        for step in sorted(self._manager.all_steps(), reverse=True):
+        for number in self.steps()[::-1] if step is None else [step]:
             try:
                 restored = self._manager.restore(
-                    step, args=args.Composite(state=args.StandardRestore(), meta=args.JsonRestore())
+                    number, args=args.Composite(state=args.StandardRestore(), meta=args.JsonRestore())
                 )
                 meta = dict(restored["meta"])
                 arrays = [
@@ -96,9 +103,9 @@ class Checkpoints:
                 return arrays, meta, problems
             except Exception as error:  # orbax raises many kinds for a damaged folder
                 reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-                problems.append(f"checkpoint {self._directory / str(step)} cannot be read ({reason})")
+                problems.append(f"checkpoint {self._directory / str(number)} cannot be read ({reason})")
                 if move_aside:
-                    self._move_aside(step)
+                    self._move_aside(number)
         return None, {}, problems
 
     def _move_aside(self, step: int) -> None:

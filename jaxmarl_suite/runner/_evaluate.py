@@ -65,11 +65,19 @@ class Evaluation:
     """`return` and the others; those of extra policies are prefixed by their name, as `teacher/return`."""
 
 
-def restore_policies(run_dir: str | Path, *, warn: Callable[[str], None] = lambda _: None) -> list[Trained]:
+def restore_policies(
+    run_dir: str | Path, *, step: int | None = None, warn: Callable[[str], None] = lambda _: None
+) -> list[Trained]:
     """The policies of every lane that has a checkpoint.
 
+    Args:
+      run_dir: the run folder; the run may be unfinished.
+      step: the checkpoint after so many environment steps of a lane; None for the newest one. A run keeps
+        `keep_checkpoints` of them, `checkpoint_seconds` or more apart.
+      warn: is told of checkpoints that could not be read.
+
     Raises:
-      ValueError: where `run_dir` holds no run, or no checkpoint.
+      ValueError: where `run_dir` holds no run, or no (such) checkpoint.
     """
     configure()
     folder = RunFolder.open(run_dir)
@@ -84,7 +92,7 @@ def restore_policies(run_dir: str | Path, *, warn: Callable[[str], None] = lambd
         directories = sorted(folder.checkpoints.glob(f"{number:03d}-*")) if folder.checkpoints.is_dir() else []
         for directory in directories:
             first = int(directory.name.partition("-")[2])
-            trained = _restore(group, experiment.options, first, directory, note)
+            trained = _restore(group, experiment.options, first, directory, step, note)
             if trained is not None:
                 found.append(trained)
     if not found:
@@ -95,11 +103,13 @@ def restore_policies(run_dir: str | Path, *, warn: Callable[[str], None] = lambd
 
 
 def _restore(
-    group: Group, options: TrainOptions, first: int, directory: Path, warn: Callable[[str], None]
+    group: Group, options: TrainOptions, first: int, directory: Path, step: int | None, warn: Callable[[str], None]
 ) -> Trained | None:
     checkpoints = Checkpoints(directory, options.keep_checkpoints)
     try:
-        arrays, meta, problems = checkpoints.restore()
+        if step is not None and (there := checkpoints.steps()) and step not in there:
+            raise ValueError(f"no checkpoint of step {step} in {directory}; there are {', '.join(map(str, there))}")
+        arrays, meta, problems = checkpoints.restore(step=step)
     finally:
         checkpoints.close()
     for problem in problems:
@@ -160,21 +170,23 @@ def evaluate(
     *,
     episodes: int | None = None,
     lane: int | None = None,
+    step: int | None = None,
     warn: Callable[[str], None] = lambda _: None,
 ) -> list[Evaluation]:
-    """What the final and the best policy of every lane achieve on fresh episodes, from the newest checkpoints.
+    """What the final and the best policy of every lane achieve on fresh episodes, from checkpoints.
 
     Args:
       run_dir: the run folder; the run may be unfinished.
       episodes: at least so many a policy, in batches of the run's `eval_episodes`; None for its `absolute_episodes`.
       lane: this lane only; None for all.
+      step: see `restore_policies`.
       warn: is told of checkpoints that could not be read.
 
     Raises:
-      ValueError: for a folder without checkpoints, or a lane that the run does not have.
+      ValueError: for a folder without (such) checkpoints, or a lane that the run does not have.
     """
     check_episodes(episodes)
-    return list(evaluate_trained(restore_policies(run_dir, warn=warn), episodes=episodes, lane=lane))
+    return list(evaluate_trained(restore_policies(run_dir, step=step, warn=warn), episodes=episodes, lane=lane))
 
 
 def evaluate_trained(
