@@ -79,12 +79,12 @@ def train_all(presets: Sequence[Preset], folder: Path, *, fresh: bool = False) -
 
 
 def _is_same(path: Path, experiment: Experiment) -> bool:
+    """Whether the run was one of `experiment`; what its config does not name had its default."""
     try:
-        stored = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
+        stored = Experiment.from_json(json.loads((path / "config.json").read_text(encoding="utf-8")))
+    except (OSError, KeyError, ValueError):
         return False
-    given = json.loads(json.dumps(experiment.to_json()))
-    return all(stored.get(name) == value for name, value in given.items())
+    return json.dumps(stored.to_json(), sort_keys=True) == json.dumps(experiment.to_json(), sort_keys=True)
 
 
 def _status(path: Path) -> str | None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +54,21 @@ def _digest(arrays: list[np.ndarray], meta: dict[str, Any]) -> str:
 class Checkpoints:
     """The checkpoints of one wave of lanes, numbered by the environment steps of a lane."""
 
-    def __init__(self, directory: Path, keep: int = 3) -> None:
-        """Opens (and creates) `directory`; the newest `keep` checkpoints stay."""
+    def __init__(self, directory: Path, keep: int = 3, lasting: Collection[int] = ()) -> None:
+        """Opens (and creates) `directory`; the newest `keep` checkpoints stay, and those of the steps `lasting`."""
         import orbax.checkpoint as ocp  # half a second to import; not needed to print a help text
 
         logging.getLogger("absl").setLevel(logging.ERROR)
         self._ocp = ocp
         self._directory = directory
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=False)
+        policies = ocp.checkpoint_managers
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policies.AnyPreservationPolicy(
+                [policies.LatestN(keep), policies.CustomSteps(tuple(lasting))]
+            ),
+            create=True,
+            enable_async_checkpointing=False,
+        )
         self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
 
     def save(self, step: int, arrays: list[np.ndarray], meta: dict[str, Any]) -> None:

@@ -72,8 +72,8 @@ def restore_policies(
 
     Args:
       run_dir: the run folder; the run may be unfinished.
-      step: the checkpoint after so many environment steps of a lane; None for the newest one. A run keeps
-        `keep_checkpoints` of them, `checkpoint_seconds` or more apart.
+      step: the checkpoint after so many environment steps of a lane; None for the newest one. Runs keep those that
+        `lasting_checkpoints` asks for.
       warn: is told of checkpoints that could not be read.
 
     Raises:

@@ -25,7 +25,7 @@ MAX_LANES = 100_000
 """Most lanes of an experiment: more is taken for a slip of the keyboard."""
 MAX_STEPS = 2**31 - 1
 """Most environment steps of a lane: they are counted in 32 bits."""
-MACHINE_OPTIONS = ("checkpoint_seconds", "keep_checkpoints", "devices", "memory_gib")
+MACHINE_OPTIONS = ("checkpoint_seconds", "keep_checkpoints", "lasting_checkpoints", "devices", "memory_gib")
 """Fields of `TrainOptions` that may differ when a run is resumed: they change no result."""
 
 
@@ -53,6 +53,8 @@ class TrainOptions:
     """Least time between two checkpoints; one is always written at the end and on an interrupt."""
     keep_checkpoints: int = 3
     """How many of the newest checkpoints stay."""
+    lasting_checkpoints: int = 0
+    """So many evaluations, at equal distances and always the last, leave a checkpoint that stays: `eval --step`."""
     lanes_at_once: int | None = None
     """Lanes that run together; None for as many as fit in memory. The others follow in waves of the same program."""
     lane_mode: typing.Literal["auto", "map", "vmap", "envs"] = "auto"
@@ -73,6 +75,11 @@ class TrainOptions:
             _at_least(name, getattr(self, name), 1)
         _at_least("keep_checkpoints", self.keep_checkpoints, 1)
         _at_least("first_seed", self.first_seed, 0)
+        _at_least("lasting_checkpoints", self.lasting_checkpoints, 0)
+        if self.lasting_checkpoints > self.evaluations:
+            raise ValueError(
+                f"lasting_checkpoints must not exceed the {self.evaluations} evaluations, got {self.lasting_checkpoints}"
+            )
         _at_least("absolute_episodes", self.absolute_episodes, 0)
         for name in ("lanes_at_once", "devices"):
             if getattr(self, name) is not None:

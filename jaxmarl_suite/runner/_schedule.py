@@ -55,3 +55,9 @@ def plan_phases(group: Group, options: TrainOptions) -> list[PhasePlan]:
         plans.append(PhasePlan(phase.name, updates, size, done, log_at, eval_at))
         done += updates * size
     return plans
+
+
+def lasting_steps(plans: list[PhasePlan], number: int) -> frozenset[int]:
+    """Environment steps of `number` evaluations at equal distances, the last one among them, whose checkpoints stay."""
+    steps = [plan.env_steps(update) for plan in plans for update in plan.eval_at]
+    return frozenset(steps[math.ceil(k * len(steps) / number) - 1] for k in range(1, number + 1))

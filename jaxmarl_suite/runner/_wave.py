@@ -26,7 +26,7 @@ from jaxmarl_suite.runner._programs import (  # fmt: skip
     keep_best,
     phase_keys,
 )
-from jaxmarl_suite.runner._schedule import PhasePlan, plan_phases
+from jaxmarl_suite.runner._schedule import PhasePlan, lasting_steps, plan_phases
 
 _CHUNK_SECONDS = 1.0
 """Compiled work between two looks at the clock, the console and the signals."""
@@ -190,7 +190,8 @@ class Wave:
         padded, _ = pad_lanes(lanes, options, programs[0].lanes)
         self.seeds = jnp.asarray([lane.seed for lane in padded], jnp.int32)
         self.contexts = [lane_context(padded, plan.updates, group.data) for plan in self.plans]
-        self.checkpoints = Checkpoints(directory, options.keep_checkpoints)
+        self.lasting = lasting_steps(self.plans, options.lasting_checkpoints)
+        self.checkpoints = Checkpoints(directory, options.keep_checkpoints, self.lasting)
         self.should_stop = should_stop
         self.progress = Progress()
         self.warnings: list[str] = []
@@ -290,11 +291,13 @@ class Wave:
             self._advance(plan)
             self.progress.wall = time.perf_counter() - started
             rows = self._train_rows(plan) if self.progress.update in plan.log_at else []
+            is_lasting = False
             if self.progress.update in plan.eval_at:
                 rows += self._eval_rows(plan)
+                is_lasting = plan.env_steps(self.progress.update) in self.lasting
             yield rows
             stop = self.should_stop()
-            if stop or time.perf_counter() - last_save > self.options.checkpoint_seconds:
+            if stop or is_lasting or time.perf_counter() - last_save > self.options.checkpoint_seconds:
                 self._check_finite(plan)
                 self.save()
                 last_save = time.perf_counter()

@@ -87,14 +87,15 @@ def test_evaluating_agrees_with_the_run(finished_run: Path) -> None:
 
 
 def test_evaluating_an_older_checkpoint(cli: Cli, in_tmp: Path) -> None:
-    assert cli(f"train mappo --env matrix/xor --run-dir run {TINY_MAPPO} --checkpoint-seconds 0").code == 0
+    lasting = "--evaluations 4 --lasting-checkpoints 2 --keep-checkpoints 1"
+    assert cli(f"train mappo --env matrix/xor --run-dir run {TINY_MAPPO} {lasting}").code == 0
     (old,), (new,), (newest,) = (restore_policies(in_tmp / "run", step=step) for step in (128, 256, None))
     assert (old.env_steps, new.env_steps, newest.env_steps) == (128, 256, 256)
     leaves = [np.concatenate([np.ravel(x) for x in jax.tree.leaves(one.final)]) for one in (old, new, newest)]
     assert (leaves[0] != leaves[1]).any() and (leaves[1] == leaves[2]).all()
     outcome = cli("eval run --step 128 --json")
     assert [one["env_steps"] for one in outcome.json["evaluations"]] == [128, 128]
-    error = cli("eval run --step 7").error
+    error = cli("eval run --step 7").error  # also: evaluating has removed nothing
     assert "no checkpoint of step 7" in error and "there are 128, 256" in error
 
 

@@ -12,6 +12,7 @@ from runner_tools import UPDATES, final_arrays, metrics, rows, toy
 from jaxmarl_suite.algorithms import Algorithm, Phase
 from jaxmarl_suite.runner import Experiment, TrainOptions, run
 from jaxmarl_suite.runner._experiment import Group
+from jaxmarl_suite.runner._schedule import lasting_steps
 from jaxmarl_suite.runner._train import total_env_steps
 from jaxmarl_suite.runner._wave import plan_phases
 
@@ -120,6 +121,13 @@ def test_schedules_hold_their_promises(phases, beyond: int, evaluations: int, lo
     assert total - sizes[-1] < done <= total, "as many steps as fit, never more"
     assert marks == sorted(set(marks)) and marks[-1] == done, "the end is evaluated"
     assert len(marks) <= evaluations + 1
+    for number in {0, 1, min(2, evaluations), evaluations}:
+        lasting = sorted(lasting_steps(plans, number))
+        assert (
+            set(lasting) <= set(marks)
+            and len(lasting) == min(number, len(marks))
+            and lasting[-1:] == marks[-1:][:number]
+        )
     # Evaluation k is after the first update that reaches k/K of the steps.
     for mark in marks[:-1]:
         k = int(mark * evaluations / total + 1e-9)

@@ -7,7 +7,7 @@ import pytest
 from runner_tools import UPDATES, Recorder, rows, toy
 
 from jaxmarl_suite.analysis import load_run
-from jaxmarl_suite.runner import RunFolder, resume, run
+from jaxmarl_suite.runner import RunFolder, TrainOptions, resume, run
 from jaxmarl_suite.runner._sinks import JsonlSink
 
 pytestmark = pytest.mark.usefixtures("toys")
@@ -147,10 +147,12 @@ def test_only_programs_that_are_compiled_count_as_compiling(tmp_path: Path) -> N
 
 
 def test_sizes_and_seconds_that_cannot_be_are_refused() -> None:
-    for name in ("total_steps", "seeds", "lanes_at_once", "keep_checkpoints"):
+    for name in ("total_steps", "seeds", "lanes_at_once", "keep_checkpoints", "lasting_checkpoints"):
         for value in (1000.5, True, "10"):
             with pytest.raises(ValueError, match=f"{name} must be an integer, got {value!r}"):
                 toy(**{name: value})
+    with pytest.raises(ValueError, match="lasting_checkpoints must not exceed the 4 evaluations, got 5"):
+        TrainOptions(evaluations=4, lasting_checkpoints=5)
 
 
 def test_a_failure_before_the_first_row_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
