@@ -1,4 +1,8 @@
-"""A strict floor for every test: two CPU devices, no silent dtype or rank promotion, compiled programs kept on disk."""
+"""A strict floor for every test: two CPU devices, no silent dtype or rank promotion, compiled programs kept on disk.
+
+Most of what the tests cost is compilation, so programs are compiled with few optimisations, except in tests that are marked
+`optimised`: those that compute for long, and those that are to run what users run.
+"""
 
 import os
 import tempfile
@@ -11,6 +15,7 @@ if "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
 
 import jax
+import pytest
 
 from jaxmarl_suite.runner import configure
 
@@ -32,3 +37,9 @@ def pytest_collection_modifyitems(items):
     """Files that take long come first, so that no worker is left with one at the end."""
     order = {name: place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: order.get(Path(item.path).stem, len(LONG)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Before the fixtures of `item`, of whatever scope."""
+    jax.config.update("jax_disable_most_optimizations", item.get_closest_marker("optimised") is None)

@@ -22,7 +22,7 @@ class Options:
 
     runs: Path = Path("runs/gem_toy")
     """Where run folders lie; finished ones are used as they are."""
-    parts: tuple[str, ...] = ("plain", "delayed", "ablations")
+    parts: tuple[str, ...] = ("plain", "delayed", "shown", "ablations")
     """What to train and table."""
     fresh: bool = False
     """Train everything anew."""
@@ -48,22 +48,25 @@ def returns_table(runs: Mapping[str, Run], tasks: Mapping[str, str], suffix: str
     return markdown_table(["task (uniform actions), method", "final return", "area", "ratio to TD3* [90 %]"], rows)
 
 
-def bias_table(folder: Path, tasks: Mapping[str, str], methods: tuple[str, ...]) -> str:
-    """Bias of the critics at the end."""
+def bias_table(folder: Path) -> str:
+    """Bias of the critics on the way and at the end."""
+    steps = [presets.STEPS * k // presets.JUDGED for k in range(1, presets.JUDGED + 1)]
     rows = [
-        [task, *(interval(measures.bias(folder / f"{method} on {task}"), 3) for method in methods)] for task in tasks
+        [f"{task}, {method}", *(interval(measures.bias(folder / f"{method} on {task}", step), 2) for step in steps)]
+        for task in presets.PLAIN
+        for method in presets.BIASED
     ]
-    return markdown_table(["task", *methods], rows)
+    return markdown_table(["task, method", *(f"after {step:,} steps" for step in steps)], rows)
 
 
 def plain(options: Options) -> dict[str, str]:
     """README sections of plain rewards."""
     runs = train_all(presets.plain_runs(), options.runs, fresh=options.fresh)
     signed = provenance(list(runs.values()))
-    methods = ("GEM", "TD3*", "BP")
+    methods = ("GEM", "TD3*", "BP", "TD3", "SAC")
     return {
-        "plain": f"{returns_table(runs, presets.PLAIN, '', (*methods, 'TD3', 'SAC'))}\n\n{signed}",
-        "bias": bias_table(options.runs, presets.PLAIN, methods),
+        "plain": f"{returns_table(runs, presets.PLAIN, '', methods)}\n\n{signed}",
+        "bias": bias_table(options.runs),
     }
 
 
@@ -72,6 +75,13 @@ def delayed(options: Options) -> dict[str, str]:
     runs = train_all(presets.delayed_runs(), options.runs, fresh=options.fresh)
     table = returns_table(runs, presets.DELAYED, ", delayed", ("GEM", "TD3*", "TD3*, 5 steps"))
     return {"delayed": f"{table}\n\n{provenance(list(runs.values()))}"}
+
+
+def shown(options: Options) -> dict[str, str]:
+    """README section of delayed rewards whose debts are observed."""
+    runs = train_all(presets.shown_runs(), options.runs, fresh=options.fresh)
+    table = returns_table(runs, presets.PLAIN, ", delayed and shown", ("GEM", "TD3*", "TD3*, 5 steps"))
+    return {"shown": f"{table}\n\n{provenance(list(runs.values()))}"}
 
 
 def ablations(options: Options) -> dict[str, str]:
@@ -87,7 +97,7 @@ def ablations(options: Options) -> dict[str, str]:
     return {"ablations": f"{table}\n\n{provenance([own, *runs.values()])}"}
 
 
-PARTS = {"plain": plain, "delayed": delayed, "ablations": ablations}
+PARTS = {"plain": plain, "delayed": delayed, "shown": shown, "ablations": ablations}
 """What a part is called, and what makes its README sections."""
 
 

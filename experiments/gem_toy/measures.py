@@ -36,13 +36,13 @@ def ratio(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> str:
     return f"{ours.mean() / theirs.mean():.2f} [{low:.2f}, {high:.2f}]"
 
 
-def bias(path: Path, episodes: int = 20) -> NDArray[np.float64]:
+def bias(path: Path, step: int, episodes: int = 20) -> NDArray[np.float64]:
     """[L] mean of Q - G over states and noise-free episodes, divided by the mean of |G|; Q the mean of all critics.
 
-    G is the discounted return of the run's final actors in episodes that go on for LONG steps.
+    G is the discounted return of the actors after `step` environment steps in episodes that go on for LONG steps.
     """
     found = []
-    for trained in restore_policies(path):
+    for trained in restore_policies(path, step=step):
         one = _judge(trained, episodes)
         for i, key in enumerate(jax.random.split(jax.random.key(0), len(trained.lanes))):
             found.append(float(one(jax.tree.map(lambda x, i=i: jnp.asarray(x[i]), trained.state.learnt), key)))

@@ -1,5 +1,6 @@
 """The runs of the study, as typed presets."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,11 +16,15 @@ SHARED: Mapping[str, Any] = {"hidden": (64, 64), "capacity": 20_000, "warmup_ste
 PLAIN: Mapping[str, str] = {"pendulum": "toy/pendulum", "point-mass": "toy/point-mass"}
 DELAYED: Mapping[str, str] = {**PLAIN, "inverted-pendulum": "toy/inverted-pendulum"}
 DELAY = 20
+JUDGED = 3
+"""The critics' bias is measured so many times, at equal distances: every 5,000 steps."""
 METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "GEM": ("gem", {}),
     "TD3*": ("td3-star", {}),
     "TD3*, 5 steps": ("td3-star", {"n_step": 5}),
     "BP": ("gem", {"critic_groups": 1, "num_critics": 2}),
+    "GEM, symmetric loss": ("gem", {"kappa": 1.0}),
+    "GEM, one critic a group": ("gem", {"num_critics": 2}),
     "TD3": ("td3", {}),
     "SAC": ("sac", {}),
 }
@@ -35,44 +40,49 @@ ABLATIONS: Mapping[str, Mapping[str, Any]] = {
 ABLATED = "pendulum"
 
 
-def _preset(name: str, algorithm: str, env: str, settings: Mapping[str, Any], delay: int) -> Preset:
-    return Preset(
-        name,
-        algorithm,
-        env,
-        {**SHARED, **settings},
-        env_options={"delay": delay} if delay > 1 else {},
-        options=TrainOptions(
-            total_steps=STEPS, seeds=SEEDS, evaluations=EVALUATIONS, eval_episodes=10, absolute_episodes=0
-        ),
-    )
+OPTIONS = TrainOptions(total_steps=STEPS, seeds=SEEDS, evaluations=EVALUATIONS, eval_episodes=10, absolute_episodes=0)
+BIASED = ("GEM", "TD3*", "BP", "GEM, symmetric loss", "GEM, one critic a group")
+"""Methods whose critics are judged."""
 
 
-def runs_of(methods: tuple[str, ...], tasks: Mapping[str, str], delay: int) -> list[Preset]:
-    """These methods on these tasks; named METHOD on TASK."""
+def _runs(
+    methods: tuple[str, ...], tasks: Mapping[str, str], suffix: str = "", options: TrainOptions = OPTIONS, **owed: Any
+) -> list[Preset]:
+    """These methods on these tasks; named METHOD on TASK and `suffix`."""
     return [
-        _preset(f"{method} on {task}{', delayed' if delay > 1 else ''}", *_of(method, env), delay)
+        Preset(
+            f"{method} on {task}{suffix}",
+            METHODS[method][0],
+            env,
+            {**SHARED, **METHODS[method][1]},
+            env_options=owed,
+            options=options,
+        )
         for task, env in tasks.items()
         for method in methods
     ]
 
 
-def _of(method: str, env: str) -> tuple[str, str, Mapping[str, Any]]:
-    algorithm, settings = METHODS[method]
-    return algorithm, env, settings
-
-
 def plain_runs() -> list[Preset]:
-    """Rewards as they come."""
-    return runs_of(("GEM", "TD3*", "BP", "TD3", "SAC"), PLAIN, 1)
+    """Rewards as they come; with checkpoints on the way where critics are judged."""
+    judged = dataclasses.replace(OPTIONS, lasting_checkpoints=JUDGED)
+    return [*_runs(BIASED, PLAIN, options=judged), *_runs(("TD3", "SAC"), PLAIN)]
 
 
 def delayed_runs() -> list[Preset]:
     """Rewards in sums every 20 steps."""
-    return runs_of(("GEM", "TD3*", "TD3*, 5 steps"), DELAYED, DELAY)
+    return _runs(("GEM", "TD3*", "TD3*, 5 steps"), DELAYED, ", delayed", delay=DELAY)
+
+
+def shown_runs() -> list[Preset]:
+    """The same where payments are negative, and observations show what is owed."""
+    return _runs(("GEM", "TD3*", "TD3*, 5 steps"), PLAIN, ", delayed and shown", delay=DELAY, owed="shown")
 
 
 def ablation_runs() -> list[Preset]:
     """GEM without one part each, where rewards are delayed."""
-    env = DELAYED[ABLATED]
-    return [_preset(f"{name}, delayed", "gem", env, settings, DELAY) for name, settings in ABLATIONS.items()]
+    (whole,) = _runs(("GEM",), {ABLATED: DELAYED[ABLATED]}, delay=DELAY)
+    return [
+        dataclasses.replace(whole, name=f"{name}, delayed", settings={**SHARED, **settings})
+        for name, settings in ABLATIONS.items()
+    ]

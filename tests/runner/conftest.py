@@ -8,7 +8,7 @@ import jax
 import line_env
 import pytest
 import runner_toy
-from runner_tools import optimised, tiny
+from runner_tools import tiny
 
 from jaxmarl_suite.runner import _wave, run
 
@@ -35,13 +35,6 @@ def compilations() -> Compilations:
 def lines() -> Iterator[None]:
     """The environments of `tiny` for continuous actions have names."""
     with line_env.registered():
-        yield
-
-
-@pytest.fixture(autouse=True)
-def quick_to_compile() -> Iterator[None]:
-    """Compilation is what these tests cost, and most of them care for no speed."""
-    with optimised(False):
         yield
 
 

@@ -5,7 +5,8 @@ Devices, flags and the disk cache come with the environment of the tests.
 
 import sys
 
-from runner_tools import Recorder, long, optimised
+import jax
+from runner_tools import Recorder, long
 from runner_toy import registered
 
 from jaxmarl_suite.runner import Interrupted, resume, run
@@ -16,7 +17,8 @@ def main() -> None:
     command, name, folder = sys.argv[1:]
     listener = Recorder()
     try:
-        with optimised(False), registered():
+        jax.config.update("jax_disable_most_optimizations", True)  # quick to compile
+        with registered():
             if command == "train":
                 run(long(name), run_dir=folder, listener=listener)
             else:

@@ -1,13 +1,11 @@
 """Small runs, and what is left of them."""
 
-import contextlib
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from jaxmarl_suite import algorithms
@@ -162,17 +160,6 @@ def assert_close_rows(a: Any, b: Any, tolerance: float = 1e-5) -> None:
             assert (value is None) == (other is None), (name, metric)
             if value is not None:
                 assert abs(value - other) <= tolerance * (1 + abs(other)), (name, metric, value, other)
-
-
-@contextlib.contextmanager
-def optimised(is_on: bool) -> Iterator[None]:
-    """Programs compiled inside are optimised, or quick to compile."""
-    before = jax.config.values["jax_disable_most_optimizations"]
-    jax.config.update("jax_disable_most_optimizations", not is_on)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_disable_most_optimizations", before)
 
 
 class Recorder:

@@ -14,7 +14,6 @@ from runner_tools import (
     assert_same_arrays,
     final_arrays,
     lane_rows,
-    optimised,
     rows,
     tiny,
     toy,
@@ -82,11 +81,11 @@ def test_other_placements_give_the_same_first_updates(name: str, variant: str, t
     assert_close_rows(other, single)
 
 
+@pytest.mark.optimised
 def test_optimised_programs_keep_lanes_apart_bit_by_bit(tmp_path: Path) -> None:
     """As above, with programs as users run them instead of those that compile quickly."""
     sweep, single = tiny("mappo", seeds=3, devices=1), tiny("mappo", first_seed=2, devices=1, eval_episodes=5)
-    with optimised(True):
-        together, alone = (run(e, run_dir=tmp_path / str(e.options.seeds)) for e in (sweep, single))
+    together, alone = (run(e, run_dir=tmp_path / str(e.options.seeds)) for e in (sweep, single))
     ours, theirs = (
         [row for row in lane_rows(d, k).values() if row["kind"] == "train"] for d, k in ((together, 2), (alone, 0))
     )
