@@ -16,7 +16,7 @@ from jaxmarl_suite.replay import StepState, refresh_targets
 
 @hyperparameters
 class MemoryConfig(OffPolicyConfig):
-    """What off-policy methods share, and how the memory is read."""
+    """What off-policy methods share, and how the memory is read; its targets run along whole episodes."""
 
     kappa: float = 0.25
     """Weight of underestimates in the critics' loss; 1 is the symmetric loss."""
@@ -43,8 +43,6 @@ class MemoryConfig(OffPolicyConfig):
             raise ValueError(f"own must be 'selector' or 'evaluator', got {self.own!r}")
         if self.critic_groups not in (1, 2):
             raise ValueError(f"critic_groups must be 1 (the plain maximum) or 2 for GEM, got {self.critic_groups}")
-        if self.n_step != 1:
-            raise ValueError(f"n_step must be 1 for GEM, whose targets run along whole episodes, got {self.n_step}")
         if self.average and self.max_steps:
             raise ValueError(f"max_steps caps the best stop only; with average=True it must be 0, got {self.max_steps}")
 

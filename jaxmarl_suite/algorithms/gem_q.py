@@ -91,10 +91,6 @@ class GEMQConfig(MemoryConfig):
         self._check_range(0.0, float("inf"), "epsilon_steps", "huber_delta")
         if self.loss not in ("mse", "huber"):
             raise ValueError(f"loss must be 'mse' or 'huber', got {self.loss!r}")
-        if self.policy_delay != 1:
-            raise ValueError(f"policy_delay must be 1 where there is no actor, got {self.policy_delay}")
-        if self.action_twice:
-            raise ValueError("action_twice must be False where networks give the values of all actions, got True")
 
 
 @hyperparameters

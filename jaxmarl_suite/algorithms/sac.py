@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxmarl_envs import Environment
 
 from jaxmarl_suite.algorithms._base import Context, hyperparameters
-from jaxmarl_suite.algorithms._off_policy_config import OffPolicyConfig
+from jaxmarl_suite.algorithms._off_policy_config import ActorCriticConfig, NStepConfig
 from jaxmarl_suite.algorithms._off_policy_parts import (
     Batch,
     Method,
@@ -35,8 +35,8 @@ from jaxmarl_suite.ops import tanh_normal
 
 
 @hyperparameters
-class SACConfig(OffPolicyConfig):
-    """What off-policy methods share, and the fields of the entropy."""
+class SACConfig(ActorCriticConfig, NStepConfig):
+    """What actor-critics share, and the fields of n-step targets and of the entropy."""
 
     temperature: float = 1.0
     """Nats to rewards; what it starts from where it is tuned."""
@@ -113,6 +113,8 @@ def sac_method(team: Team) -> Method:
         actor_loss=actor_loss,
         prepare=unprepared,
         follow=averaged,
+        policy_delay=config.policy_delay,
+        n_step=config.n_step,
     )
 
 

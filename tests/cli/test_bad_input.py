@@ -60,6 +60,8 @@ SWEEP = "sweep mappo --env matrix/random-2x3"
         (f"{XOR} --env.horizon=1 --env.horizon 2", ["--env.horizon is given twice"]),
         ("train td3 --env matrix/xor", ["td3 supports continuous actions, but 'matrix/xor' has discrete ones"]),
         ("train sac --env matrix/xor --sac.capacity 3", ["capacity must hold the 50 steps of one update", "got 3"]),
+        ("train gem-q --env toy/chain --gem-q.policy-delay 2", ["unknown option --gem-q.policy-delay"]),
+        ("sweep gem-q --env toy/chain --grid n-step=1,3", ["no field 'n_step' in the config of gem-q", "max_steps"]),
         ("train masca --env matrix/xor", ["unknown algorithm 'masca'", "did you mean 'masac'?"]),
         (f"{XOR} --env.variant xor", ["matrix/xor: unknown option 'variant'"]),
         (f"{XOR} --env.env-id x", ["matrix/xor: unknown option 'env_id'"]),
