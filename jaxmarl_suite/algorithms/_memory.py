@@ -8,6 +8,7 @@ from typing import Any, Literal
 import jax
 
 from jaxmarl_suite.algorithms._base import Context, hyperparameters
+from jaxmarl_suite.algorithms._checks import check_floats
 from jaxmarl_suite.algorithms._off_policy_config import OffPolicyConfig
 from jaxmarl_suite.algorithms._off_policy_parts import Step
 from jaxmarl_suite.ops import capped_episodic_targets, episodic_targets, mean_episodic_targets
@@ -38,7 +39,7 @@ class MemoryConfig(OffPolicyConfig):
     def __post_init__(self) -> None:
         """Refuses what cannot work."""
         super().__post_init__()
-        self._check_range(0.0, float("inf"), "kappa", "beta")
+        check_floats(self, amounts=("kappa", "beta"))
         if self.own not in ("selector", "evaluator"):
             raise ValueError(f"own must be 'selector' or 'evaluator', got {self.own!r}")
         if self.critic_groups not in (1, 2):

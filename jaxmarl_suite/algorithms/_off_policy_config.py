@@ -4,6 +4,7 @@ import dataclasses
 from typing import Literal
 
 from jaxmarl_suite.algorithms._base import hyperparameters
+from jaxmarl_suite.algorithms._checks import check_floats
 
 
 @hyperparameters
@@ -47,8 +48,7 @@ class OffPolicyConfig:
                 raise ValueError(f"{field.name} must be at least {least}, got {getattr(self, field.name)}")
         if any(width < 1 for width in self.hidden):
             raise ValueError(f"hidden must hold positive widths, got {self.hidden}")
-        self._check_range(0.0, 1.0, "gamma", "target_rate")
-        self._check_range(0.0, float("inf"), "learning_rate")
+        check_floats(self, fractions=("gamma", "target_rate"), amounts=("learning_rate",), finite=("reward_scale",))
         if self.num_critics % self.critic_groups:
             raise ValueError(
                 f"critic_groups must divide the {self.num_critics} critics (num_critics), got {self.critic_groups}"
@@ -63,15 +63,6 @@ class OffPolicyConfig:
                 f"capacity must be a multiple of num_envs, whose replay it is divided into, got {self.capacity} and "
                 f"{self.num_envs}"
             )
-
-    def _check_range(self, low: float, high: float, *names: str) -> None:
-        for name in names:
-            value = getattr(self, name)
-            if isinstance(value, int | float) and (
-                value < low or value > high
-            ):  # not while traced; NaN is noticed later
-                accepted = f"lie between {low:g} and {high:g}" if high < float("inf") else f"be at least {low:g}"
-                raise ValueError(f"{name} must {accepted}, got {value}")
 
 
 @hyperparameters

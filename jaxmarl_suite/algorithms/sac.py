@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxmarl_envs import Environment
 
 from jaxmarl_suite.algorithms._base import Context, hyperparameters
+from jaxmarl_suite.algorithms._checks import check_floats
 from jaxmarl_suite.algorithms._off_policy_config import ActorCriticConfig, NStepConfig
 from jaxmarl_suite.algorithms._off_policy_parts import (
     Batch,
@@ -48,7 +49,7 @@ class SACConfig(ActorCriticConfig, NStepConfig):
     def __post_init__(self) -> None:
         """Refuses what cannot work."""
         super().__post_init__()
-        self._check_range(0.0, float("inf"), "temperature")
+        check_floats(self, amounts=("temperature",), finite=("target_entropy",))
 
 
 def temperature(actor: Any, ctx: Context) -> jax.Array:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxmarl_envs import Environment
 
 from jaxmarl_suite.algorithms._base import AlgorithmSpec, Context, hyperparameters
+from jaxmarl_suite.algorithms._checks import check_floats
 from jaxmarl_suite.algorithms._off_policy_config import ActorCriticConfig, NStepConfig
 from jaxmarl_suite.algorithms._off_policy_parts import (
     Batch,
@@ -47,7 +48,7 @@ class DeterministicConfig(ActorCriticConfig):
     def __post_init__(self) -> None:
         """Refuses what cannot work."""
         super().__post_init__()
-        self._check_range(0.0, float("inf"), "exploration_noise", "target_noise", "target_noise_clip")
+        check_floats(self, amounts=("exploration_noise", "target_noise", "target_noise_clip"))
         if self.climb not in ("first", "mean"):
             raise ValueError(f"climb must be 'first' or 'mean', got {self.climb!r}")
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxmarl_envs import Environment
 
 from jaxmarl_suite import algorithms
-from jaxmarl_suite.algorithms import AlgorithmSpec, Phase, field_types
+from jaxmarl_suite.algorithms import AlgorithmSpec, Phase, check_floats, field_types
 from jaxmarl_suite.replay import Dataset, read_vault
 from jaxmarl_suite.runner._environments import Environments, Instance, same_instance
 
@@ -187,11 +187,13 @@ class Experiment:
         base, environments = self.base_config, Environments(self.env, self.env_options)
         if self.options.data is not None:
             self.spec.check_stored()
+        floats = [name for name, kind in field_types(base).items() if kind is float]
         kept: list[tuple[Any, Environment, list[Lane]]] = []
         instances: list[tuple[Instance, Mapping[str, Any]]] = []
         for point, overrides in enumerate(self.points()):
             settings = {k: v for k, v in overrides.items() if not k.startswith(ENV_PREFIX)}
             config = dataclasses.replace(base, **coerce(base, settings))
+            check_floats(config, finite=floats)  # configs of other packages need not check them
             instance = environments.get(_env_overrides(overrides))
             instances.append((instance, overrides))
             env, params, optimum = instance

@@ -133,7 +133,7 @@ def test_a_target_that_was_not_refreshed_is_noticed():
     ("changes", "message"),
     [
         ({"max_steps": -1}, "max_steps must be at least 0, got -1"),
-        ({"kappa": -0.1}, "kappa must be at least 0, got -0.1"),
+        ({"kappa": -0.1}, "kappa must be finite and not negative, got -0.1"),
         ({"num_critics": 6, "critic_groups": 3}, r"critic_groups must be 1 \(the plain maximum\) or 2 for GEM, got 3"),
         ({"average": True, "max_steps": 2}, "with average=True it must be 0, got 2"),
     ],

@@ -289,7 +289,7 @@ def test_what_a_step_led_to_is_stored_before_the_restart(course):
         ({"loss": "l1"}, "loss must be 'mse' or 'huber', got 'l1'"),
         ({"target_period": -1}, "target_period must be at least 0, got -1"),
         ({"epsilon_end": 1.1}, "epsilon_end must lie between 0 and 1, got 1.1"),
-        ({"epsilon_steps": -1.0}, "epsilon_steps must be at least 0, got -1.0"),
+        ({"epsilon_steps": -1.0}, "epsilon_steps must be finite and not negative, got -1.0"),
         ({"num_critics": 3}, r"critic_groups must divide the 3 critics \(num_critics\), got 2"),
     ],
 )
