@@ -182,8 +182,15 @@ class Experiment:
         """
         return list(self._groups)
 
+    def groups_to_evaluate(self) -> list[Group]:
+        """`groups` without stored replay, which only training reads."""
+        return self._make_groups(read_data=False)
+
     @functools.cached_property
     def _groups(self) -> list[Group]:
+        return self._make_groups(read_data=True)
+
+    def _make_groups(self, *, read_data: bool) -> list[Group]:
         base, environments = self.base_config, Environments(self.env, self.env_options)
         if self.options.data is not None:
             self.spec.check_stored()
@@ -216,7 +223,7 @@ class Experiment:
                     )
                 )
         dataset = None
-        if self.options.data is not None:
+        if self.options.data is not None and read_data:
             dataset = read_vault(self.options.data)
             self._check_environments(dataset, instances)
             # On the device once: the groups' phases share these arrays.
@@ -224,11 +231,9 @@ class Experiment:
             dataset = dataclasses.replace(dataset, items=items)
         groups = []
         for config, env, lanes in kept:
-            data = None
-            if dataset is None:
-                phases = self.spec.build(config, env)
-            else:
-                phases, data = self.spec.build_stored(config, env, dataset)
+            build = self.spec.build if self.options.data is None else self.spec.build_stored
+            phases = build(config, env)
+            data = None if dataset is None else self.spec.stored_data(config, env, dataset)
             steps = [phase.algorithm.env_steps_per_update for phase in phases]
             if self.options.total_steps < sum(steps):
                 raise ValueError(
