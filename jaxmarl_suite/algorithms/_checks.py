@@ -38,5 +38,6 @@ def check_floats(
     ):
         for name in names:
             value = getattr(config, name)
-            if isinstance(value, numbers.Real) and not (abs(value) <= _LARGEST and fits(value)):
+            is_number = isinstance(value, numbers.Real)
+            if is_number and not (abs(value) <= _LARGEST and fits(value)):
                 raise ValueError(f"{name} must {accepted}, got {value}")
