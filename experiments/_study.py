@@ -37,8 +37,7 @@ class Preset:
 
     def experiment(self) -> Experiment:
         """What the runner is given."""
-        spec = get(self.algorithm)
-        config = dataclasses.replace(spec.defaults if spec.defaults is not None else spec.config(), **self.settings)
+        config = dataclasses.replace(get(self.algorithm).default_config, **self.settings)
         return Experiment(self.algorithm, self.env, config, self.env_options, self.grid, self.options)
 
 

@@ -10,6 +10,7 @@ from jaxmarl_suite.algorithms._base import (
     hyperparameters,
     traced_fields,
 )
+from jaxmarl_suite.algorithms._checks import check_floats
 from jaxmarl_suite.algorithms._registry import get, names, register
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Average",
     "Context",
     "Phase",
+    "check_floats",
     "field_types",
     "get",
     "hyperparameters",

@@ -117,10 +117,13 @@ class AlgorithmSpec:
     """Kinds of actions supported: "discrete", "continuous"."""
     defaults: Any = None
     """The config a run starts from; `config()` if None."""
-    make_stored: Callable[[Any, Environment, Any], tuple[tuple[Phase, ...], Any]] | None = None
-    """`(config, env, dataset) -> (phases, ctx.data)` for learning from stored replay alone; None if it cannot."""
+    make_stored: Callable[[Any, Environment], tuple[Phase, ...]] | None = None
+    """`(config, env) -> phases` that learn from stored replay alone, `ctx.data`; None if it cannot. Only their updates read
+    it: evaluations are made without."""
+    read_stored: Callable[[Any, Environment, Any], Any] | None = None
+    """`(config, env, dataset) -> ctx.data` for these phases; raises ValueError for data of something else."""
     record: Callable[[State], dict[str, Any]] | None = None
-    """One lane's last state as items [M, ...] by name that `make_stored` of such methods can read; None for none."""
+    """One lane's last state as items [M, ...] by name that `read_stored` of such methods can read; None for none."""
 
     @property
     def default_config(self) -> Any:
@@ -140,18 +143,28 @@ class AlgorithmSpec:
             )
         return self.make(config, env)
 
-    def build_stored(self, config: Any, env: Environment, dataset: Any) -> tuple[tuple[Phase, ...], Any]:
-        """The phases that learn from stored replay alone, and the `ctx.data` they read.
+    def build_stored(self, config: Any, env: Environment) -> tuple[Phase, ...]:
+        """The phases for `env` that learn from stored replay alone.
+
+        Raises:
+          ValueError: where the method learns from its own play only, or the pairing is not supported.
+        """
+        self.check_stored()
+        self.build(config, env)  # refuses what is not supported either way
+        assert self.make_stored is not None
+        return self.make_stored(config, env)
+
+    def stored_data(self, config: Any, env: Environment, dataset: Any) -> Any:
+        """The `ctx.data` that the phases of `build_stored` learn from.
 
         Raises:
           ValueError: where the method learns from its own play only, or the data is not of `env`.
         """
         self.check_stored()
-        self.build(config, env)  # refuses what is not supported either way
-        assert self.make_stored is not None
-        return self.make_stored(config, env, dataset)
+        assert self.read_stored is not None
+        return self.read_stored(config, env, dataset)
 
     def check_stored(self) -> None:
         """Refuses a method that cannot learn from stored replay."""
-        if self.make_stored is None:
+        if self.make_stored is None or self.read_stored is None:
             raise ValueError(f"{self.name} learns from its own play only, not from stored replay")

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import jax
 
 from jaxmarl_suite.algorithms._base import Context, hyperparameters
+from jaxmarl_suite.algorithms._checks import check_floats
 from jaxmarl_suite.algorithms._off_policy_config import OffPolicyConfig
 from jaxmarl_suite.algorithms._off_policy_parts import Step
 from jaxmarl_suite.ops import capped_episodic_targets, episodic_targets, mean_episodic_targets
@@ -16,7 +17,7 @@ from jaxmarl_suite.replay import StepState, refresh_targets
 
 @hyperparameters
 class MemoryConfig(OffPolicyConfig):
-    """What off-policy methods share, and how the memory is read."""
+    """What off-policy methods share, and how the memory is read; its targets run along whole episodes."""
 
     kappa: float = 0.25
     """Weight of underestimates in the critics' loss; 1 is the symmetric loss."""
@@ -38,13 +39,11 @@ class MemoryConfig(OffPolicyConfig):
     def __post_init__(self) -> None:
         """Refuses what cannot work."""
         super().__post_init__()
-        self._check_range(0.0, float("inf"), "kappa", "beta")
+        check_floats(self, amounts=("kappa", "beta"))
         if self.own not in ("selector", "evaluator"):
             raise ValueError(f"own must be 'selector' or 'evaluator', got {self.own!r}")
         if self.critic_groups not in (1, 2):
             raise ValueError(f"critic_groups must be 1 (the plain maximum) or 2 for GEM, got {self.critic_groups}")
-        if self.n_step != 1:
-            raise ValueError(f"n_step must be 1 for GEM, whose targets run along whole episodes, got {self.n_step}")
         if self.average and self.max_steps:
             raise ValueError(f"max_steps caps the best stop only; with average=True it must be 0, got {self.max_steps}")
 

@@ -55,7 +55,7 @@ def make_off_policy(players: Players, env: Environment, method: Method) -> tuple
     vector = VectorEnv(env, config.num_envs)
     replay = make_step_replay(config.num_envs, config.capacity // config.num_envs)
     steps_per_update = config.num_envs * config.rollout_length
-    delay = config.policy_delay
+    delay = method.policy_delay
     stored_mask, stored_state = spec.num_actions, players.spec.state_size
 
     def optimizer(ctx: Context) -> Any:
@@ -129,7 +129,7 @@ def make_off_policy(players: Players, env: Environment, method: Method) -> tuple
             learnt: Learnt, inputs: tuple[jax.Array, Draw, jax.Array]
         ) -> tuple[Learnt, tuple[dict[str, jax.Array], dict[str, jax.Array]]]:
             index, draw, (critic_key, actor_key) = inputs
-            batch = draw_batch(ring, prepared, draw, n_step=config.n_step, gamma=ctx.hp.gamma)
+            batch = draw_batch(ring, prepared, draw, n_step=method.n_step, gamma=ctx.hp.gamma)
             critic, metrics = gradient_step(
                 learnt.critic,
                 batch,

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Literal
 
 from jaxmarl_suite.algorithms._base import hyperparameters
+from jaxmarl_suite.algorithms._checks import check_floats
 
 
 @hyperparameters
@@ -23,23 +24,17 @@ class OffPolicyConfig:
     warmup_steps: int = dataclasses.field(default=10_000, metadata={"least": 0})
     """Environment steps played uniformly at random before the first gradient step."""
     learning_rate: float = 3e-4
-    """Step size of Adam, for critics, actors and the temperature."""
+    """Step size of Adam, for all that is learnt."""
     gamma: float = 0.99
     """Discount of one environment step."""
     target_rate: float = 0.005
     """Share of the networks that enters their averaged targets each time."""
-    policy_delay: int = 1
-    """Gradient steps of the critics for each one of the actors; the averaged targets move with the actors."""
-    n_step: int = 1
-    """Rewards summed before the critics' estimate follows; uncorrected for what the policy would do now."""
     reward_scale: float = 1.0
     """What rewards are multiplied by before they are stored."""
     hidden: tuple[int, ...] = (256, 256)
-    """Widths of the layers of actors and critics."""
+    """Widths of the networks' layers."""
     layer_norm: bool = False
     """Layers are normalised before their ReLU."""
-    action_twice: bool = False
-    """Critics are shown the action a second time, after their first layer."""
     num_critics: int = 2
     """Critics that are trained."""
     critic_groups: int = 1
@@ -53,10 +48,7 @@ class OffPolicyConfig:
                 raise ValueError(f"{field.name} must be at least {least}, got {getattr(self, field.name)}")
         if any(width < 1 for width in self.hidden):
             raise ValueError(f"hidden must hold positive widths, got {self.hidden}")
-        if self.action_twice and not self.hidden:
-            raise ValueError("action_twice needs a first layer for the action to join, got hidden ()")
-        self._check_range(0.0, 1.0, "gamma", "target_rate")
-        self._check_range(0.0, float("inf"), "learning_rate")
+        check_floats(self, fractions=("gamma", "target_rate"), amounts=("learning_rate",), finite=("reward_scale",))
         if self.num_critics % self.critic_groups:
             raise ValueError(
                 f"critic_groups must divide the {self.num_critics} critics (num_critics), got {self.critic_groups}"
@@ -71,24 +63,43 @@ class OffPolicyConfig:
                 f"capacity must be a multiple of num_envs, whose replay it is divided into, got {self.capacity} and "
                 f"{self.num_envs}"
             )
+
+
+@hyperparameters
+class NStepConfig(OffPolicyConfig):
+    """What the methods have beside whose targets are rewards of some steps and an estimate of what follows."""
+
+    n_step: int = 1
+    """Rewards summed before the critics' estimate follows; uncorrected for what the policy would do now."""
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot work."""
+        super().__post_init__()
         if self.capacity // self.num_envs < self.n_step:
             raise ValueError(
                 f"n_step must not exceed the {self.capacity // self.num_envs} steps kept of each environment "
                 f"(capacity / num_envs), got {self.n_step}"
             )
 
-    def _check_range(self, low: float, high: float, *names: str) -> None:
-        for name in names:
-            value = getattr(self, name)
-            if isinstance(value, int | float) and (
-                value < low or value > high
-            ):  # not while traced; NaN is noticed later
-                accepted = f"lie between {low:g} and {high:g}" if high < float("inf") else f"be at least {low:g}"
-                raise ValueError(f"{name} must {accepted}, got {value}")
+
+@hyperparameters
+class ActorCriticConfig(OffPolicyConfig):
+    """What the methods with actors have beside."""
+
+    policy_delay: int = 1
+    """Gradient steps of the critics for each one of the actors; the averaged targets move with the actors."""
+    action_twice: bool = False
+    """Critics are shown the action a second time, after their first layer."""
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot work."""
+        super().__post_init__()
+        if self.action_twice and not self.hidden:
+            raise ValueError("action_twice needs a first layer for the action to join, got hidden ()")
 
 
 @hyperparameters
-class TeamConfig(OffPolicyConfig):
+class TeamConfig(ActorCriticConfig):
     """What the methods for teams have beside."""
 
     share_parameters: bool = True

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxmarl_envs import Environment, EnvSpec, pytree_dataclass
 
 from jaxmarl_suite.algorithms._base import Context
-from jaxmarl_suite.algorithms._off_policy_config import OffPolicyConfig
+from jaxmarl_suite.algorithms._off_policy_config import ActorCriticConfig, OffPolicyConfig
 from jaxmarl_suite.algorithms._q_agents import legal
 from jaxmarl_suite.algorithms._views import View, central_view, local_view
 from jaxmarl_suite.networks import Critics, Network, make_critics, make_network, per_agent
@@ -172,7 +172,7 @@ class Team(Players):
 
 
 def make_team(
-    config: OffPolicyConfig,
+    config: ActorCriticConfig,
     env: Environment,
     *,
     outputs: int,
@@ -250,6 +250,10 @@ class Method(NamedTuple):
     follow: Callable[[Networks, Networks, Context], Networks]
     """`(targets, parameters, ctx) -> targets` after a gradient step of the actors (where there are none, after every
     `policy_delay` of the critics); `averaged` for Polyak's."""
+    policy_delay: int = 1
+    """Gradient steps of the critics for each one of the actors."""
+    n_step: int = 1
+    """Rewards summed in a batch before what follows is valued."""
     policy: Callable[[Networks], Any] = operator.itemgetter("actor")
     """The part of the parameters that acts."""
 

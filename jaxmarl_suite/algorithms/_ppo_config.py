@@ -1,10 +1,10 @@
 """What the PPO methods are configured by."""
 
 import dataclasses
-import math
 from typing import Literal
 
 from jaxmarl_suite.algorithms._base import hyperparameters
+from jaxmarl_suite.algorithms._checks import check_floats
 
 
 @hyperparameters
@@ -76,20 +76,15 @@ class PPOConfig:
             value = getattr(self, name)
             if isinstance(value, int) and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
-        for name in ("gamma", "gae_lambda", "value_norm_decay"):
-            value = getattr(self, name)
-            if isinstance(value, int | float) and not 0 <= value <= 1:  # not while traced
-                raise ValueError(f"{name} must lie between 0 and 1, got {value}")
-        for name in ("clip", "max_grad_norm"):  # infinity is no clipping
-            value = getattr(self, name)
-            if isinstance(value, int | float) and not value >= 0:
-                raise ValueError(f"{name} must not be negative, got {value}")
-        for name in ("learning_rate", "critic_learning_rate", "adam_eps", "entropy", "entropy_end"):
-            value = getattr(self, name)
-            if isinstance(value, int | float) and not 0 <= value < math.inf:
-                raise ValueError(f"{name} must be finite and not negative, got {value}")
-        if isinstance(self.huber_delta, int | float) and not 0 < self.huber_delta < math.inf:
-            raise ValueError(f"huber_delta must be finite and positive, got {self.huber_delta}")
+        check_floats(
+            self,
+            fractions=("gamma", "gae_lambda", "value_norm_decay"),
+            amounts=(
+                *("learning_rate", "critic_learning_rate", "adam_eps", "max_grad_norm"),
+                *("clip", "entropy", "entropy_end"),
+            ),
+            positive=("huber_delta",),
+        )
         if any(width < 1 for width in self.hidden):
             raise ValueError(f"hidden must hold positive widths, got {self.hidden}")
         if self.value_loss not in ("mse", "huber"):

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Literal
 
 from jaxmarl_suite.algorithms._base import hyperparameters
+from jaxmarl_suite.algorithms._checks import check_floats
 
 
 @hyperparameters
@@ -72,21 +73,14 @@ class QConfig:
             least, value = 0 if field.name in ("target_period", "learning_starts") else 1, getattr(self, field.name)
             if field.type is int and (not isinstance(value, int) or value < least):
                 raise ValueError(f"{field.name} must be an integer of at least {least}, got {value!r}")
-        for name in (
-            "gamma",
-            "target_rate",
-            "epsilon_start",
-            "epsilon_end",
-            "importance_exponent",
-            "priority_exponent",
-        ):
-            value = getattr(self, name)
-            if isinstance(value, int | float) and not 0 <= value <= 1:  # not while traced
-                raise ValueError(f"{name} must lie between 0 and 1, got {value}")
-        for name in ("learning_rate", "optimizer_eps", "max_grad_norm", "epsilon_steps"):
-            value = getattr(self, name)
-            if isinstance(value, int | float) and not value >= 0:  # NaN, too
-                raise ValueError(f"{name} must not be negative, got {value}")
+        check_floats(
+            self,
+            fractions=(
+                *("gamma", "target_rate", "epsilon_start", "epsilon_end"),
+                *("importance_exponent", "priority_exponent"),
+            ),
+            amounts=("learning_rate", "optimizer_eps", "max_grad_norm", "epsilon_steps"),
+        )
         if self.optimizer not in ("rmsprop", "adam"):
             raise ValueError(f"optimizer must be 'rmsprop' or 'adam', got {self.optimizer!r}")
         if self.context not in ("auto", "state", "observations"):

@@ -38,12 +38,12 @@ def q_spec(name: str, config: type[QConfig], parts: Parts, summary: str, *, is_m
     def make(config: Any, env: Environment) -> tuple[Phase, ...]:
         return build(config, env, stored=False)
 
-    def make_stored(config: Any, env: Environment, dataset: Dataset) -> tuple[tuple[Phase, ...], Sequences]:
+    def make_stored(config: Any, env: Environment) -> tuple[Phase, ...]:
         if config.prioritised:
             raise ValueError("stored replay is drawn uniformly, which prioritised=True does not allow")
-        return build(config, env, stored=True), from_dataset(dataset, env.spec, config)
+        return build(config, env, stored=True)
 
-    return AlgorithmSpec(name, config, make, summary, make_stored=make_stored, record=to_items)
+    return AlgorithmSpec(name, config, make, summary, make_stored=make_stored, read_stored=read_stored, record=to_items)
 
 
 _FIRST = "last_action"
@@ -77,12 +77,13 @@ def expected_shapes(spec: EnvSpec, length: int) -> Mapping[str, tuple[tuple[int,
     return {_FIRST: ((n,), jnp.int32)} | {k: ((length, *shape), dtype) for k, (shape, dtype) in shapes.items()}
 
 
-def from_dataset(dataset: Dataset, spec: EnvSpec, config: QConfig) -> Sequences:
-    """Stored items as sequences [M, L, ...] for `spec`; memories start at zero.
+def read_stored(config: QConfig, env: Environment, dataset: Dataset) -> Sequences:
+    """Stored items as sequences [M, L, ...] for `env`; memories start at zero.
 
     Raises:
       ValueError: where the data is of another environment, or sequences have another length.
     """
+    spec = env.spec
     if dataset.about.get("env") != spec.id:
         raise ValueError(
             f"stored replay {str(dataset.path)!r} is of {dataset.about.get('env')!r}, got environment {spec.id!r}"

@@ -24,17 +24,16 @@ from jaxmarl_envs import Environment
 
 from jaxmarl_suite.algorithms._base import AlgorithmSpec, Context, hyperparameters
 from jaxmarl_suite.algorithms._memory import MemoryConfig, remembered
-from jaxmarl_suite.algorithms._off_policy_config import OffPolicyConfig
 from jaxmarl_suite.algorithms._off_policy_parts import Batch, Method, Metrics, Networks, Step, Team, make_team
 from jaxmarl_suite.algorithms._off_policy_spec import off_policy_spec
-from jaxmarl_suite.algorithms.td3 import STAR_SPEC, TD3Config, bootstrap, td3_method
+from jaxmarl_suite.algorithms.td3 import STAR_SPEC, DeterministicConfig, bootstrap, td3_method
 from jaxmarl_suite.ops import asymmetric_loss, critic_targets, target_jump
 from jaxmarl_suite.replay import StepState
 
 
 @hyperparameters
-class GEMConfig(TD3Config, MemoryConfig):
-    """TD3's fields and those of the memory."""
+class GEMConfig(DeterministicConfig, MemoryConfig):
+    """TD3's fields, without its n-step targets, and those of the memory."""
 
 
 def gem_method(team: Team) -> Method:
@@ -61,7 +60,7 @@ def gem_method(team: Team) -> Method:
         error = jnp.abs(values - target).mean()
         return loss, {"critic_loss": loss, "td_error": error, "q_mean": values.mean(), "memory_mean": target.mean()}
 
-    return td3_method(team)._replace(
+    return td3_method(team, n_step=1)._replace(
         prepare=prepare, critic_loss=critic_loss, follow=lambda targets, params, ctx: targets
     )
 
@@ -72,12 +71,13 @@ def parts(config: GEMConfig, env: Environment) -> tuple[Team, Method]:
     return team, gem_method(team)
 
 
-_SHARED: OffPolicyConfig = STAR_SPEC.defaults
 SPEC: AlgorithmSpec = off_policy_spec(
     "gem",
     GEMConfig,
     parts,
     "critics regress on the best returns along stored trajectories",
     for_teams="matd3",
-    defaults=GEMConfig(**{f.name: getattr(_SHARED, f.name) for f in dataclasses.fields(_SHARED)}),
+    defaults=GEMConfig(
+        **{f.name: getattr(STAR_SPEC.defaults, f.name) for f in dataclasses.fields(DeterministicConfig)}
+    ),
 )

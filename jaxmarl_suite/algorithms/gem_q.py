@@ -36,6 +36,7 @@ import jax.numpy as jnp
 from jaxmarl_envs import Environment
 
 from jaxmarl_suite.algorithms._base import Context, hyperparameters
+from jaxmarl_suite.algorithms._checks import check_floats
 from jaxmarl_suite.algorithms._memory import MemoryConfig, remembered
 from jaxmarl_suite.algorithms._off_policy_parts import (
     Batch,
@@ -87,14 +88,11 @@ class GEMQConfig(MemoryConfig):
     def __post_init__(self) -> None:
         """Refuses what cannot work."""
         super().__post_init__()
-        self._check_range(0.0, 1.0, "epsilon_start", "epsilon_end")
-        self._check_range(0.0, float("inf"), "epsilon_steps", "huber_delta")
+        check_floats(
+            self, fractions=("epsilon_start", "epsilon_end"), amounts=("epsilon_steps",), positive=("huber_delta",)
+        )
         if self.loss not in ("mse", "huber"):
             raise ValueError(f"loss must be 'mse' or 'huber', got {self.loss!r}")
-        if self.policy_delay != 1:
-            raise ValueError(f"policy_delay must be 1 where there is no actor, got {self.policy_delay}")
-        if self.action_twice:
-            raise ValueError("action_twice must be False where networks give the values of all actions, got True")
 
 
 @hyperparameters

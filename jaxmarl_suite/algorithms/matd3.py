@@ -38,7 +38,7 @@ def parts(config: MATD3Config, env: Environment) -> tuple[Team, Method]:
         context=config.context,
         others=config.others,
     )
-    return team, td3_method(team)
+    return team, td3_method(team, n_step=config.n_step)
 
 
 SPEC = off_policy_spec("matd3", MATD3Config, parts, "td3 for teams: own observations, central critics")

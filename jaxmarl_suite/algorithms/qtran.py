@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxmarl_envs import Environment
 
 from jaxmarl_suite.algorithms._base import Context, hyperparameters
+from jaxmarl_suite.algorithms._checks import check_floats
 from jaxmarl_suite.algorithms._q_agents import Sequences, greedy, legal_max, take
 from jaxmarl_suite.algorithms._q_config import QConfig
 from jaxmarl_suite.algorithms._q_methods import Method, Team, Terms, bootstrap, make_team
@@ -30,10 +31,7 @@ class QTRANConfig(QConfig):
     def __post_init__(self) -> None:
         """Refuses what cannot work."""
         super().__post_init__()
-        for name in ("optimal_weight", "other_weight"):
-            value = getattr(self, name)
-            if isinstance(value, int | float) and not value >= 0:  # not while traced
-                raise ValueError(f"{name} must not be negative, got {value}")
+        check_floats(self, amounts=("optimal_weight", "other_weight"))
 
 
 def parts(config: QTRANConfig, env: Environment) -> tuple[Team, Method]:

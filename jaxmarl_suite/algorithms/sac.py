@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from jaxmarl_envs import Environment
 
 from jaxmarl_suite.algorithms._base import Context, hyperparameters
-from jaxmarl_suite.algorithms._off_policy_config import OffPolicyConfig
+from jaxmarl_suite.algorithms._checks import check_floats
+from jaxmarl_suite.algorithms._off_policy_config import ActorCriticConfig, NStepConfig
 from jaxmarl_suite.algorithms._off_policy_parts import (
     Batch,
     Method,
@@ -35,8 +36,8 @@ from jaxmarl_suite.ops import tanh_normal
 
 
 @hyperparameters
-class SACConfig(OffPolicyConfig):
-    """What off-policy methods share, and the fields of the entropy."""
+class SACConfig(ActorCriticConfig, NStepConfig):
+    """What actor-critics share, and the fields of n-step targets and of the entropy."""
 
     temperature: float = 1.0
     """Nats to rewards; what it starts from where it is tuned."""
@@ -48,7 +49,7 @@ class SACConfig(OffPolicyConfig):
     def __post_init__(self) -> None:
         """Refuses what cannot work."""
         super().__post_init__()
-        self._check_range(0.0, float("inf"), "temperature")
+        check_floats(self, amounts=("temperature",), finite=("target_entropy",))
 
 
 def temperature(actor: Any, ctx: Context) -> jax.Array:
@@ -113,6 +114,8 @@ def sac_method(team: Team) -> Method:
         actor_loss=actor_loss,
         prepare=unprepared,
         follow=averaged,
+        policy_delay=config.policy_delay,
+        n_step=config.n_step,
     )
 
 

@@ -16,6 +16,7 @@ from jaxmarl_envs import Environment, TimeStep, VectorEnv, VectorState, pytree_d
 
 from jaxmarl_suite.algorithms._actors import KINDS, policy_head, policy_network
 from jaxmarl_suite.algorithms._base import Algorithm, AlgorithmSpec, Context, Metrics, Phase, hyperparameters
+from jaxmarl_suite.algorithms._checks import check_floats
 from jaxmarl_suite.algorithms._decentralised import local_policy
 from jaxmarl_suite.algorithms._learner import Learner, adam, fit_agents, new_learner, to_sequences
 from jaxmarl_suite.algorithms._policies import JointPolicy, autoregressive_policy
@@ -47,6 +48,7 @@ class TADConfig(PPOConfig):
     def __post_init__(self) -> None:
         """Refuses what cannot work."""
         super().__post_init__()
+        check_floats(self, fractions=("teacher_rounds",), amounts=("distill_learning_rate",))
         if self.teacher_context not in ("state", "local"):
             raise ValueError(f"teacher_context must be 'state' or 'local', got {self.teacher_context!r}")
         if self.distill_epochs < 1:

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jaxmarl_envs import Environment
 
 from jaxmarl_suite.algorithms._base import AlgorithmSpec, Context, hyperparameters
-from jaxmarl_suite.algorithms._off_policy_config import OffPolicyConfig
+from jaxmarl_suite.algorithms._checks import check_floats
+from jaxmarl_suite.algorithms._off_policy_config import ActorCriticConfig, NStepConfig
 from jaxmarl_suite.algorithms._off_policy_parts import (
     Batch,
     Method,
@@ -30,8 +31,8 @@ from jaxmarl_suite.algorithms._off_policy_spec import off_policy_spec
 
 
 @hyperparameters
-class TD3Config(OffPolicyConfig):
-    """What off-policy methods share, and the fields of a deterministic actor."""
+class DeterministicConfig(ActorCriticConfig):
+    """What actor-critics share, and the fields of a deterministic actor."""
 
     policy_delay: int = 2
     """Gradient steps of the critics for each one of the actors; the averaged targets move with the actors."""
@@ -47,9 +48,14 @@ class TD3Config(OffPolicyConfig):
     def __post_init__(self) -> None:
         """Refuses what cannot work."""
         super().__post_init__()
-        self._check_range(0.0, float("inf"), "exploration_noise", "target_noise", "target_noise_clip")
+        check_floats(self, amounts=("exploration_noise", "target_noise", "target_noise_clip"))
         if self.climb not in ("first", "mean"):
             raise ValueError(f"climb must be 'first' or 'mean', got {self.climb!r}")
+
+
+@hyperparameters
+class TD3Config(DeterministicConfig, NStepConfig):
+    """The fields of a deterministic actor and of n-step targets."""
 
 
 def deterministic(team: Team, params: Any, obs: jax.Array) -> jax.Array:
@@ -72,8 +78,13 @@ def bootstrap(
     return team.group_min(team.values(targets["critic"], obs, state, action))
 
 
-def td3_method(team: Team) -> Method:
-    """TD3 of a team: actors on their own observations, critics of the joint action; n = 1 is TD3."""
+def td3_method(team: Team, *, n_step: int) -> Method:
+    """TD3 of a team: actors on their own observations, critics of the joint action; n = 1 is TD3.
+
+    Args:
+      team: its config is a `DeterministicConfig`.
+      n_step: rewards summed in a target.
+    """
     config: Any = team.config
 
     def init(key: jax.Array) -> Networks:
@@ -107,13 +118,15 @@ def td3_method(team: Team) -> Method:
         actor_loss=actor_loss,
         prepare=unprepared,
         follow=averaged,
+        policy_delay=config.policy_delay,
+        n_step=n_step,
     )
 
 
 def parts(config: TD3Config, env: Environment) -> tuple[Team, Method]:
     """TD3 for `env`."""
     team = make_team(config, env, outputs=env.spec.action_dim)
-    return team, td3_method(team)
+    return team, td3_method(team, n_step=config.n_step)
 
 
 SPEC: AlgorithmSpec = off_policy_spec(

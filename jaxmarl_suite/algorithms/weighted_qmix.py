@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxmarl_envs import Environment
 
 from jaxmarl_suite.algorithms._base import Context, hyperparameters
+from jaxmarl_suite.algorithms._checks import check_floats
 from jaxmarl_suite.algorithms._q_agents import Sequences, greedy, legal_max, take
 from jaxmarl_suite.algorithms._q_methods import Method, Team, Terms, bootstrap, make_team
 from jaxmarl_suite.algorithms._q_spec import q_spec
@@ -32,8 +33,7 @@ class WeightedQMIXConfig(QMIXConfig):
     def __post_init__(self) -> None:
         """Refuses what cannot work."""
         super().__post_init__()
-        if isinstance(self.alpha, int | float) and not 0 <= self.alpha <= 1:  # not while traced
-            raise ValueError(f"alpha must lie between 0 and 1, got {self.alpha}")
+        check_floats(self, fractions=("alpha",))
 
 
 def parts(

@@ -59,19 +59,8 @@ def diagonal_gaussian(
         mean, raw = jnp.split(output, 2, axis=-1)
         return scale.up(mean), log_std_of(raw) + scale.log_half(raw)
 
-    def mode(output: jax.Array, mask: jax.Array) -> jax.Array:
-        return parameters(output)[0]
-
-    def sample(key: jax.Array, output: jax.Array, mask: jax.Array) -> jax.Array:
-        mean, log_std = parameters(output)
-        return mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape, mean.dtype)
-
     def log_prob(output: jax.Array, mask: jax.Array, action: jax.Array) -> jax.Array:
         return _log_density(action, *parameters(output)).sum(-1)
-
-    def sample_and_log_prob(key: jax.Array, output: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-        action = sample(key, output, mask)
-        return action, log_prob(output, mask, action)
 
     def entropy(output: jax.Array, mask: jax.Array) -> jax.Array:
         return (parameters(output)[1] + _HALF_LOG_TAU + 0.5).sum(-1)
@@ -81,14 +70,9 @@ def diagonal_gaussian(
         # The mean is not clipped: it would have no gradient out there.
         return jnp.square(mean - scale.down(scale.clip(action))).sum(-1)
 
-    return ActionHead(
-        num_outputs=2 * dim,
-        embed_size=dim,
-        action_shape=(dim,),
-        dtype=jnp.float32,
-        sample=sample,
-        sample_and_log_prob=sample_and_log_prob,
-        mode=mode,
+    return _gaussian_head(
+        dim,
+        parameters,
         log_prob=log_prob,
         entropy=entropy,
         imitation_loss=imitation_loss,
@@ -131,22 +115,12 @@ def tanh_normal(
     points, weights = points.astype(np.float32), (weights / weights.sum()).astype(np.float32)
 
     def parameters(output: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Mean and logarithm of the deviation of u, [*B, D] each."""
         mean, raw = jnp.split(output, 2, axis=-1)
         return mean, log_std_of(raw)
 
-    def mode(output: jax.Array, mask: jax.Array) -> jax.Array:
-        return parameters(output)[0]
-
-    def sample(key: jax.Array, output: jax.Array, mask: jax.Array) -> jax.Array:
-        mean, log_std = parameters(output)
-        return mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape, mean.dtype)
-
     def log_prob(output: jax.Array, mask: jax.Array, action: jax.Array) -> jax.Array:
         return (_log_density(action, *parameters(output)) - _log_slope(action) - scale.log_half(action)).sum(-1)
-
-    def sample_and_log_prob(key: jax.Array, output: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-        action = sample(key, output, mask)
-        return action, log_prob(output, mask, action)
 
     def entropy(output: jax.Array, mask: jax.Array) -> jax.Array:
         mean, log_std = parameters(output)
@@ -156,11 +130,51 @@ def tanh_normal(
         return (log_std + _HALF_LOG_TAU + 0.5 + squashing + scale.log_half(mean)).sum(-1)
 
     def imitation_loss(output: jax.Array, mask: jax.Array, action: jax.Array) -> jax.Array:
-        return jnp.square(jnp.tanh(mode(output, mask)) - jnp.tanh(action)).sum(-1)
+        return jnp.square(jnp.tanh(parameters(output)[0]) - jnp.tanh(action)).sum(-1)
 
     def from_env(action: jax.Array) -> jax.Array:
         largest = 1.0 - float(jnp.finfo(action.dtype).epsneg)  # the float below 1
         return jnp.arctanh(jnp.clip(scale.down(action), -largest, largest))
+
+    return _gaussian_head(
+        dim,
+        parameters,
+        log_prob=log_prob,
+        entropy=entropy,
+        imitation_loss=imitation_loss,
+        embed=jnp.tanh,
+        # Rounding may lead past a bound by a last digit.
+        to_env=lambda action: scale.clip(scale.up(jnp.tanh(action))),
+        from_env=from_env,
+    )
+
+
+def _gaussian_head(
+    dim: int,
+    parameters: Callable[[jax.Array], tuple[jax.Array, jax.Array]],
+    *,
+    log_prob: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
+    **others: Callable[..., jax.Array],
+) -> ActionHead:
+    """A head whose actions are drawn from a diagonal Gaussian.
+
+    Args:
+      dim: D.
+      parameters: `output -> (mean, logarithm of the deviation)`, [*B, D] each.
+      log_prob: see `ActionHead`.
+      **others: its other functions.
+    """
+
+    def mode(output: jax.Array, mask: jax.Array) -> jax.Array:
+        return parameters(output)[0]
+
+    def sample(key: jax.Array, output: jax.Array, mask: jax.Array) -> jax.Array:
+        mean, log_std = parameters(output)
+        return mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape, mean.dtype)
+
+    def sample_and_log_prob(key: jax.Array, output: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+        action = sample(key, output, mask)
+        return action, log_prob(output, mask, action)
 
     return ActionHead(
         num_outputs=2 * dim,
@@ -171,12 +185,7 @@ def tanh_normal(
         sample_and_log_prob=sample_and_log_prob,
         mode=mode,
         log_prob=log_prob,
-        entropy=entropy,
-        imitation_loss=imitation_loss,
-        embed=jnp.tanh,
-        # Rounding may lead past a bound by a last digit.
-        to_env=lambda action: scale.clip(scale.up(jnp.tanh(action))),
-        from_env=from_env,
+        **others,
     )
 
 

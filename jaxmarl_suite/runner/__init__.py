@@ -13,7 +13,16 @@ from jaxmarl_suite.runner._evaluate import (  # fmt: skip
 from jaxmarl_suite.runner._experiment import ENV_PREFIX, Experiment, Group, Lane, TrainOptions, coerce
 from jaxmarl_suite.runner._folder import RunFolder, default_run_dir
 from jaxmarl_suite.runner._record import record
-from jaxmarl_suite.runner._train import Diverged, Interrupted, Listener, resume, run, total_env_steps, train
+from jaxmarl_suite.runner._train import (  # fmt: skip
+    Diverged,
+    Interrupted,
+    Listener,
+    check_data,
+    resume,
+    run,
+    total_env_steps,
+    train,
+)
 from jaxmarl_suite.runner._wave import choose_wave, plan_phases
 
 __all__ = [
@@ -28,6 +37,7 @@ __all__ = [
     "RunFolder",
     "TrainOptions",
     "Trained",
+    "check_data",
     "check_episodes",
     "choose_wave",
     "coerce",

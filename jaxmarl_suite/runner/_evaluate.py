@@ -17,7 +17,7 @@ from jaxmarl_suite.runner._checkpoint import Checkpoints, from_host
 from jaxmarl_suite.runner._devices import configure
 from jaxmarl_suite.runner._experiment import Experiment, Group, Lane, TrainOptions
 from jaxmarl_suite.runner._folder import RunFolder
-from jaxmarl_suite.runner._programs import CONTEXT_AXES, Best, eval_keys, evaluate_policy, zero_totals
+from jaxmarl_suite.runner._programs import CONTEXT_AXES, Best, eval_keys, evaluate_policy
 from jaxmarl_suite.runner._schedule import plan_phases
 from jaxmarl_suite.runner._wave import lane_context, pad_lanes
 
@@ -88,7 +88,7 @@ def restore_policies(
         problems.append(problem)
         warn(problem)
 
-    for number, group in enumerate(experiment.groups()):
+    for number, group in enumerate(experiment.groups_to_evaluate()):
         directories = sorted(folder.checkpoints.glob(f"{number:03d}-*")) if folder.checkpoints.is_dir() else []
         for directory in directories:
             first = int(directory.name.partition("-")[2])
@@ -118,7 +118,9 @@ def _restore(
         return None
     progress, stored = meta["progress"], arrays[0].shape[0]  # lanes of the wave
     phase = progress["phase"]
-    state, best, _ = from_host(arrays, _shapes(group, phase, stored))
+    shapes = _shapes(group, phase, stored)
+    # Behind them are totals of metrics. Their names are known to the update alone, which may need data to be traced.
+    state, best = from_host(arrays[: len(jax.tree.leaves(shapes))], shapes)
     lanes = group.lanes[first : first + stored]
     final = jax.jit(group.phases[phase].algorithm.policy)(state)
     take = functools.partial(jax.tree.map, lambda x: x[: len(lanes)])
@@ -138,8 +140,8 @@ def _restore(
 
 
 def _shapes(group: Group, phase: int, lanes: int) -> Any:
-    """Shapes of what a wave saves: state, best, totals."""
-    ctx = jax.eval_shape(lambda: lane_context([group.lanes[0]], 1, group.data))
+    """Shapes of what a wave saves first: state and best."""
+    ctx = jax.eval_shape(lambda: lane_context([group.lanes[0]], 1))
     one = jax.tree.map(
         lambda batched, sub: jax.tree.map(
             lambda s: jax.ShapeDtypeStruct(s.shape[1:] if batched else s.shape, s.dtype), sub
@@ -155,14 +157,12 @@ def _shapes(group: Group, phase: int, lanes: int) -> Any:
         else:
             state = jax.eval_shape(stage.begin, state, key, one)
     algorithm = group.phases[phase].algorithm
-    metrics = jax.eval_shape(algorithm.update, state, one)[1]
-    totals = jax.eval_shape(lambda: zero_totals(list(metrics)))
     best = Best(
         jax.eval_shape(algorithm.policy, state),
         jax.eval_shape(lambda: jnp.zeros((), jnp.float32)),
         jax.eval_shape(lambda: jnp.zeros((), jnp.int32)),
     )
-    return jax.tree.map(lambda s: jax.ShapeDtypeStruct((lanes, *s.shape), s.dtype), (state, best, totals))
+    return jax.tree.map(lambda s: jax.ShapeDtypeStruct((lanes, *s.shape), s.dtype), (state, best))
 
 
 def evaluate(

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxmarl_envs import Environment
 
 from jaxmarl_suite import algorithms
-from jaxmarl_suite.algorithms import AlgorithmSpec, Phase, field_types
+from jaxmarl_suite.algorithms import AlgorithmSpec, Phase, check_floats, field_types
 from jaxmarl_suite.replay import Dataset, read_vault
 from jaxmarl_suite.runner._environments import Environments, Instance, same_instance
 
@@ -189,16 +189,25 @@ class Experiment:
         """
         return list(self._groups)
 
+    def groups_to_evaluate(self) -> list[Group]:
+        """`groups` without stored replay, which only training reads."""
+        return self._make_groups(read_data=False)
+
     @functools.cached_property
     def _groups(self) -> list[Group]:
+        return self._make_groups(read_data=True)
+
+    def _make_groups(self, *, read_data: bool) -> list[Group]:
         base, environments = self.base_config, Environments(self.env, self.env_options)
         if self.options.data is not None:
             self.spec.check_stored()
+        floats = [name for name, kind in field_types(base).items() if kind is float]
         kept: list[tuple[Any, Environment, list[Lane]]] = []
         instances: list[tuple[Instance, Mapping[str, Any]]] = []
         for point, overrides in enumerate(self.points()):
             settings = {k: v for k, v in overrides.items() if not k.startswith(ENV_PREFIX)}
             config = dataclasses.replace(base, **coerce(base, settings))
+            check_floats(config, finite=floats)  # configs of other packages need not check them
             instance = environments.get(_env_overrides(overrides))
             instances.append((instance, overrides))
             env, params, optimum = instance
@@ -221,7 +230,7 @@ class Experiment:
                     )
                 )
         dataset = None
-        if self.options.data is not None:
+        if self.options.data is not None and read_data:
             dataset = read_vault(self.options.data)
             self._check_environments(dataset, instances)
             # On the device once: the groups' phases share these arrays.
@@ -229,11 +238,9 @@ class Experiment:
             dataset = dataclasses.replace(dataset, items=items)
         groups = []
         for config, env, lanes in kept:
-            data = None
-            if dataset is None:
-                phases = self.spec.build(config, env)
-            else:
-                phases, data = self.spec.build_stored(config, env, dataset)
+            build = self.spec.build if self.options.data is None else self.spec.build_stored
+            phases = build(config, env)
+            data = None if dataset is None else self.spec.stored_data(config, env, dataset)
             steps = [phase.algorithm.env_steps_per_update for phase in phases]
             if self.options.total_steps < sum(steps):
                 raise ValueError(

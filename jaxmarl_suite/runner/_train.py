@@ -111,7 +111,8 @@ def resume(
       listener: is told what happens.
 
     Raises:
-      ValueError: where `experiment` or `sinks` differ from the run's, with every differing field.
+      ValueError: where `experiment` or `sinks` differ from the run's, with every differing field; where the stored replay
+        that it learns from is gone.
     """
     configure()
     folder = RunFolder.open(run_dir)
@@ -123,9 +124,20 @@ def resume(
             + "; ".join(f"{name} is {ours!r} in the run, got {theirs!r}" for name, ours, theirs in differences)
         )
     experiment = experiment or Experiment.from_json(stored)
+    check_data(run_dir, experiment)
     groups = experiment.groups()
     folder.cut_torn_line()
     return _run(experiment, groups, folder, tuple(stored.get("sinks", ())), listener or Silent(), is_resumed=True)
+
+
+def check_data(run_dir: str | Path, experiment: Experiment) -> None:
+    """Refuses to resume a run whose stored replay is gone."""
+    data = experiment.options.data
+    if data is not None and not Path(data).is_dir():
+        raise ValueError(
+            f"run {str(run_dir)!r} learns from stored replay in {data!r}, which is not there; to resume, put it back "
+            f'("jaxmarl-suite eval {run_dir}" does without)'
+        )
 
 
 def describe(experiment: Experiment, groups: Sequence[Group]) -> dict[str, Any]:

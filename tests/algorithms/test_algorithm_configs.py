@@ -2,7 +2,12 @@
 
 import dataclasses
 import importlib.metadata
+import itertools
+import re
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from toy_envs import Continuous, Noisy
 
@@ -52,6 +57,8 @@ def test_chunks_do_not_matter_without_memory():
         ({"distill_fraction": 0.0}, "distill_fraction must lie between 0 and 1, got 0.0"),
         ({"distill_fraction": 1.0}, "distill_fraction must lie between 0 and 1, got 1.0"),
         ({"num_envs": 0}, "num_envs must be at least 1"),
+        ({"teacher_rounds": 1.1}, "teacher_rounds must lie between 0 and 1, got 1.1"),
+        ({"distill_learning_rate": -1.0}, "distill_learning_rate must be finite and not negative, got -1.0"),
     ],
 )
 def test_tad_settings_that_cannot_work(settings, message):
@@ -121,6 +128,19 @@ BUILT_IN += ["td3", "td3-star", "matd3", "sac", "masac", "gem", "gem-q", "gem-me
 def test_built_in_names():
     assert algorithms.names() == BUILT_IN
     assert all(algorithms.get(name).name == name for name in algorithms.names())
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_no_number_may_be_nan_or_infinite(name):
+    """Of any method: 1e39 is infinite in float32. Traced values are not looked at."""
+    config = algorithms.get(name).default_config
+    floats = [field for field, kind in algorithms.field_types(config).items() if kind is float]
+    for field, value in itertools.product(floats, [float("nan"), float("inf"), -float("inf"), np.float32("nan"), 1e39]):
+        with pytest.raises(ValueError) as error:
+            dataclasses.replace(config, **{field: value})
+        assert re.fullmatch(rf"{field} must .*(finite|lie between).*, got {re.escape(str(value))}", str(error.value))
+    nans = jax.eval_shape(lambda c: jax.tree.map(lambda x: x * jnp.nan, c), config)
+    assert len(jax.tree.leaves(nans)) == len(traced_fields(config))
 
 
 @pytest.mark.parametrize("wrong, meant", [("mapo", "mappo"), ("tadppo", "tad-ppo"), ("HAPPO!", None)])

@@ -114,7 +114,7 @@ def test_a_quadratic_game_of_real_numbers(name, more):
     """
     spec = algorithms.get(name)
     config = dataclasses.replace(
-        spec.defaults or spec.config(), num_envs=64, rollout_length=1, epochs=4, hidden=(8,), learning_rate=1e-2,
+        spec.default_config, num_envs=64, rollout_length=1, epochs=4, hidden=(8,), learning_rate=1e-2,
         critic_learning_rate=1e-2, entropy=0.0, anneal_learning_rate=True, **more,
     )  # fmt: skip
     env, totals = Quadratic(), jnp.array([0.5, -1.0])

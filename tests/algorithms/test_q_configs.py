@@ -108,8 +108,8 @@ def test_fractions_lie_between_0_and_1(name, field, value):
     ],
 )
 def test_amounts_are_not_negative(name, field):
-    for value in (-0.5, float("nan")):
-        with pytest.raises(ValueError, match=f"^{field} must not be negative, got {value}$"):
+    for value in (-0.5, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=f"^{field} must be finite and not negative, got {value}$"):
             config_of(name, **{field: value})
 
 

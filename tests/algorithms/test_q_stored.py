@@ -31,7 +31,8 @@ def stored_update(items, **changes):
     """A compiled `(state, clock) -> (state, metrics)` on these items."""
     env, config = Noisy(), config_of("vdn", **{**SIZES, **changes})
     about = {"env": env.spec.id, "rollout_length": 3, "env_options": {}}
-    (phase,), data = algorithms.get("vdn").build_stored(config, env, Dataset(Path("data"), items, about))
+    spec = algorithms.get("vdn")
+    (phase,), data = spec.build_stored(config, env), spec.stored_data(config, env, Dataset(Path("data"), items, about))
     update = jax.jit(phase.algorithm.update, compiler_options=QUICK)
     return lambda state, clock: update(state, context(config, env, clock=clock, data=data)), data
 

@@ -1,6 +1,7 @@
 """Grids and seeds as lanes: programs, numbering, overrides, waves, memory."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -126,3 +127,13 @@ def test_environments_that_cannot_be_spread_evenly_are_refused(tmp_path: Path) -
     with pytest.raises(ValueError, match="over 2 devices: their number must be a multiple of that, got 3"):
         run(toy(changes={"num_envs": 3}, lane_mode="envs"), run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "nan", 1e39])
+def test_numbers_of_any_algorithm_are_finite(value: object) -> None:
+    """The toy's config checks nothing itself."""
+    message = rf"^step must be finite, got {re.escape(str(float(value)))}$"  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=message):
+        toy(grid={"step": [1.0, value]}).groups()
+    with pytest.raises(ValueError, match=message):
+        toy(changes={"step": float(value)}).groups()  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +90,37 @@ def test_a_stored_run_resumes_bitwise(recorded: tuple[Path, Path], tmp_path: Pat
     for kind in ("train", "eval"):  # rows after the checkpoint come twice; the later ones count
         again = {row["env_steps"]: row["metrics"] for row in rows(part, kind)}
         assert again == {row["env_steps"]: row["metrics"] for row in rows(whole, kind)}
+
+
+def test_only_training_needs_the_data(
+    recorded: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Evaluations, drawings and tables of a run are the same after its stored replay is gone; a resume says what is."""
+    data, drawn = tmp_path / "data", tmp_path / "episode.png"
+    shutil.copytree(recorded[1], data)
+    path = run(experiment("vdn", data=str(data), absolute_episodes=2), run_dir=tmp_path / "run")
+
+    def evaluations() -> Any:
+        assert main(["--json", "eval", str(path), "--episodes", "4", "--render", str(drawn)]) == 0
+        return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    before = evaluations()
+    shutil.rmtree(data)
+    drawn.unlink()
+    assert evaluations() == before and len(before["evaluations"]) == 2 and drawn.stat().st_size > 0
+    assert main(["table", str(path)]) == 0
+    assert main(["plot", str(path), "--out", str(tmp_path / "curves.png")]) == 0
+    assert main(["export", str(path), "--out", str(tmp_path / "results.json")]) == 0
+    assert main(["resume", str(path)]) == 0, "it is finished"
+    (path / "summary.json").unlink()
+    message = (
+        f"run {str(path)!r} learns from stored replay in {str(data)!r}, which is not there; to resume, put it back"
+    )
+    capsys.readouterr()
+    assert main(["resume", str(path)]) == 2
+    assert message in capsys.readouterr().err
+    with pytest.raises(ValueError, match=re.escape(message)):
+        resume(path)
 
 
 def test_data_is_held_once_for_all_lanes(recorded: tuple[Path, Path]) -> None:
