@@ -43,3 +43,9 @@ def pytest_collection_modifyitems(items):
 def pytest_runtest_setup(item):
     """Before the fixtures of `item`, of whatever scope."""
     jax.config.update("jax_disable_most_optimizations", item.get_closest_marker("optimised") is None)
+
+
+def pytest_runtest_teardown(item, nextitem):
+    """Programs of one file are of little use to the next, and would fill gigabytes."""
+    if nextitem is None or nextitem.path != item.path:
+        jax.clear_caches()

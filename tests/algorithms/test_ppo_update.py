@@ -21,10 +21,11 @@ N = ENV.spec.n_agents
 PROGRESS = 0.3
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 CASES = [
-    *itertools.product(("ippo", "mappo", "tad-ppo"), ("forward", "recurrent"), (True, False)),
+    *((name, *case) for name in ("ippo", "mappo", "tad-ppo") for case in (("forward", True), ("recurrent", False))),
     ("happo", "forward", False),
     ("happo", "recurrent", False),
 ]
+OTHER_CASES = itertools.product(("ippo", "mappo", "tad-ppo"), [("forward", False), ("recurrent", True)])
 REALS = Continuous()
 CONTINUOUS_CASES = [
     ("ippo", "recurrent", False, "tanh-normal", True),
@@ -168,7 +169,11 @@ def run():
     return get
 
 
-@pytest.mark.parametrize("case", [*CASES, *CONTINUOUS_CASES], ids=lambda case: "-".join(map(str, case)))
+@pytest.mark.parametrize(
+    "case",
+    [*CASES, *CONTINUOUS_CASES, *(pytest.param((n, *case), marks=pytest.mark.slow) for n, case in OTHER_CASES)],
+    ids=lambda case: "-".join(map(str, case)),
+)
 def test_update(run, case):
     env = REALS if case in CONTINUOUS_CASES else ENV
     config, before, (after, metrics), rollout = run(case, env)
@@ -245,9 +250,9 @@ def test_happo_of_one_agent_is_mappo():
     "name, memory, shared",
     [
         ("mappo", "forward", True),
-        ("ippo", "forward", True),
-        ("happo", "forward", False),
-        ("tad-ppo", "recurrent", True),
+        pytest.param("ippo", "forward", True, marks=pytest.mark.slow),
+        pytest.param("happo", "forward", False, marks=pytest.mark.slow),
+        pytest.param("tad-ppo", "recurrent", True, marks=pytest.mark.slow),
     ],
 )
 def test_first_gradient_step_starts_from_ratio_one_and_runs_without_jit(name, memory, shared):

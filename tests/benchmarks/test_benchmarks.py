@@ -108,6 +108,7 @@ def test_kernels_compute_the_same_and_are_timed():
 
 
 @needs("jaxmarl")
+@pytest.mark.slow
 def test_adapters_are_measured_beside_the_original():
     row = adapters.measure("mpe/simple-spread", 2, 0.01, 2, ("step_env", "adapter"))
     assert row["step_env_us"] > 0 and row["adapter_us"] >= row["adapter_best_us"] > 0 and row["steps"] >= 8
@@ -217,6 +218,7 @@ def test_command_line_lists_scripts_only(capsys):
     ]
 
 
+@pytest.mark.slow
 def test_replay_is_measured_with_several_capacities():
     small = {"num_envs": "2", "rollout_length": "2", "batch_size": "2", "learning_starts": "2", "width": "4"}
     rows = replay.measure("vdn", "hallway/2-2", (64, 4096), (1,), {**small, "recurrent": "false"}, 2, 0.01)

@@ -107,7 +107,7 @@ def test_auto_reset_keeps_the_end_and_starts_again():
     assert clock.shape == shown.obs[2].shape
 
 
-@pytest.mark.parametrize("env_id", ["smax/3m", "mpe/simple-speaker-listener"])
+@pytest.mark.parametrize("env_id", [pytest.param("smax/3m", marks=pytest.mark.slow), "mpe/simple-speaker-listener"])
 def test_families_keep_the_protocol(env_id):
     check_environment(jaxmarl_envs.make(env_id), num_steps=30)
 

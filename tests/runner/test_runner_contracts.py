@@ -24,12 +24,14 @@ from jaxmarl_suite.runner import Diverged, Interrupted, _wave, resume, run
 
 Trained = Callable[[str, str], Path]
 FIRST_UPDATES = 3
-# Methods on the core of gem, with other settings or losses: with the slow tests.
-ALIKE = ("td3", "td3-star", "matd3", "sac", "masac", "gem-q", "gem-meta")
-EVERY = [pytest.param(n, marks=pytest.mark.slow) if n in ALIKE else n for n in algorithms.names()]
-# Methods that differ from others by a loss only are spared what compiles or runs for long.
-SPARED = ("iql", "qmix", "qtran", "cw-qmix", *ALIKE)
-THOROUGH = [n for n in algorithms.names() if n not in SPARED]
+# One method of each core stands for the others, which are with the slow tests.
+STANDING = ("mappo", "tad-ppo", "qplex", "gem")
+EVERY = [n if n in STANDING else pytest.param(n, marks=pytest.mark.slow) for n in algorithms.names()]
+# Methods that differ from others by a loss or a setting only are spared what compiles or runs for long.
+SPARED = ("iql", "qmix", "qtran", "cw-qmix", "td3", "td3-star", "matd3", "sac", "masac", "gem-q", "gem-meta")
+THOROUGH = [
+    pytest.param(n, marks=() if n in STANDING else pytest.mark.slow) for n in algorithms.names() if n not in SPARED
+]
 thoroughly = pytest.mark.parametrize("name", THOROUGH, indirect=True, scope="module")
 
 

@@ -66,7 +66,7 @@ def assert_ends_like_an_undisturbed_run(run_dir: Path, name: str, reference_dir:
     assert json.loads((run_dir / "summary.json").read_text())["status"] == "finished"
 
 
-@pytest.mark.parametrize("name", ["mappo", pytest.param("vdn", marks=pytest.mark.slow), "qplex"])
+@pytest.mark.parametrize("name", [*(pytest.param(n, marks=pytest.mark.slow) for n in ("mappo", "vdn")), "qplex"])
 def test_a_killed_run_goes_on_in_a_new_process(name: str, tmp_path: Path) -> None:
     """Replay and priorities are part of what is saved."""
     run_dir = tmp_path / "run"

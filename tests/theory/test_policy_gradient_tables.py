@@ -10,6 +10,8 @@ import pytest
 
 from jaxmarl_suite.theory import Ascent, init_logits
 
+pytestmark = pytest.mark.optimised  # thousands of steps
+
 GAMES = {
     "G1": [[8, -12, -12], [-12, 0, 0], [-12, 0, 0]],
     "G3": [[8, -12, -12], [-12, 6, 0], [-12, 0, 6]],
