@@ -261,8 +261,8 @@ def _relate_modes(rows: list[Row]) -> None:
         row["ratio_to_default"] = row["updates_per_s"] / base if base else None
 
 
-def table_of(rows: list[Row]) -> Table:
-    """How the rows are shown and compared."""
+def table_of(rows: list[Row], name: str = "training") -> Table:
+    """How the rows are shown and compared, in the page's section of that name."""
     has_settings = any(row["settings"] for row in rows)
     has_phases = len({(row["algorithm"], row["phase"]) for row in rows}) > len({row["algorithm"] for row in rows})
     columns = [
@@ -285,7 +285,7 @@ def table_of(rows: list[Row]) -> Table:
     if any(row["peak_device_bytes"] is not None for row in rows):
         columns.append(Column("peak device MiB", number("peak_device_bytes", ",.0f", 2**-20)))
     return Table(
-        "training", rows, tuple(columns), ("algorithm", "env", "settings", "phase", "mode", "seeds"), "updates_per_s"
+        name, rows, tuple(columns), ("algorithm", "env", "settings", "phase", "mode", "seeds"), "updates_per_s"
     )
 
 
@@ -330,7 +330,8 @@ def main(args: Args) -> dict[str, Any]:
                     found = answer["hardware"] | {"load_average": load}
     _relate_modes(rows)
     targets = targets_of(rows, found["platform"])
-    return _common.finish("training", args, found, [table_of(rows)], targets, old=old)
+    section = "training" if any(env.spec.is_discrete for env in played) else "training-continuous"
+    return _common.finish("training", args, found, [table_of(rows, section)], targets, old=old)
 
 
 if __name__ == "__main__":

@@ -196,8 +196,28 @@ def test_mistakes_are_told_before_measuring(tmp_path):
 
 def test_page_has_a_place_for_every_table():
     text = _common.README.read_text(encoding="utf-8")
-    cpu = ("training", "kernels", "replay", "startup", "stepping", "cores", "adapters", "mabrax", "mabrax-compile")
-    for name in (*cpu, "training-gpu", "startup-gpu", "stepping-gpu"):
+    cpu = (
+        "training",
+        "training-continuous",
+        "episodic",
+        "kernels",
+        "replay",
+        "startup",
+        "stepping",
+        "cores",
+        "adapters",
+        "mabrax",
+        "mabrax-compile",
+    )
+    for name in (
+        *cpu,
+        "mabrax",
+        "mabrax-compile",
+        "training-gpu",
+        "training-continuous-gpu",
+        "startup-gpu",
+        "stepping-gpu",
+    ):
         for end in ("begin", "end"):
             assert text.splitlines().count(f"<!-- table:{name} {end} -->") == 1
 
