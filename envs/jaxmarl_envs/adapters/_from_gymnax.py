@@ -121,7 +121,7 @@ def _unlimited(params: Any) -> Any:
 
 
 def traced(params: Any) -> Any:
-    """gymnax's parameters with 32-bit NumPy scalars in the place of Python's numbers."""
+    """Gymnax's parameters with 32-bit NumPy scalars in the place of Python's numbers."""
     kinds = {bool: np.bool_, int: np.int32, float: np.float32}
     return jax.tree.map(lambda x: kinds[type(x)](x) if type(x) in kinds else x, params)
 

@@ -45,7 +45,7 @@ class _Game:
 
 
 def _asterix_stops(options: Options) -> str:
-    """gymnax's speed-up subtracts from the move interval in every second step, down to 0, where nothing moves any more."""
+    """Gymnax's speed-up subtracts from the move interval in every second step, down to 0, where nothing moves any more."""
     spawn, move = options["init_spawn_speed"], options["init_move_interval"]
     if not options["ramping"] or (spawn - 1) // 2 <= move - 1:
         return ""
@@ -118,7 +118,7 @@ _GAMES: Mapping[str, _Game] = {
 
 
 def make(variant: str, /, **options: Any) -> Environment:
-    """gymnax's environment `variant`, for one agent.
+    """Gymnax's environment `variant`, for one agent.
 
     - `asterix`, `breakout`, `freeway`, `space-invaders`: the games of MinAtar (Young and Tian 2019), observations
       (10, 10, C) of 0 and 1. MinAtar's sticky actions and its end of Freeway are not there; see below.
