@@ -136,10 +136,11 @@ def random_return(env_id: str, episodes: int = 1_000, **options: Any) -> float:
     @jax.jit
     def play(key: jax.Array) -> jax.Array:
         start, run = jax.random.split(key)
+        keys = jax.random.split(run, limit)
 
         def step(carried: Any) -> Any:
             t, state, total, is_over = carried
-            act, move = jax.random.split(jax.random.fold_in(run, t))
+            act, move = jax.random.split(keys[t])
             state = vector.step(move, state, uniform(act, state.timestep.action_mask), env.default_params)
             total = total + jnp.where(is_over, 0.0, state.timestep.reward.mean(-1))
             return t + 1, state, total, is_over | state.timestep.done
