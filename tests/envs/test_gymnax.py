@@ -1,5 +1,7 @@
 """gymnax: its own episodes step for step, ends told apart, repairs, and what is refused."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import jaxmarl_envs
@@ -12,7 +14,9 @@ from tests.envs.adapter_tools import assert_same, needs
 
 pytestmark = needs("gymnax")
 KEY = jax.random.key(5)
-LIMIT, STEPS = 25, 60
+STEPS = 60
+LIMITS = {"catch": 5, "deep-sea": 8}
+"""Catch is cut before its end, in deep sea both ends fall together; others have 25 steps."""
 SHAPES = {
     "asterix": ((10, 10, 4), 5),
     "breakout": ((10, 10, 4), 3),
@@ -36,7 +40,7 @@ def side_by_side(env, actions):
 
     def body(carry, given):
         key, action = given
-        state, (last, inner) = carry
+        state, (_, inner) = carry
         step_key, reset_key = jax.random.split(key)
         following, shown = env.step(step_key, state, action[None], params)
         fresh, first = env.reset(reset_key, params)
@@ -60,15 +64,18 @@ def side_by_side(env, actions):
 
 @pytest.mark.parametrize("name", GAMES)
 def test_episodes_are_gymnaxs(name):
-    env = jaxmarl_envs.make(f"gymnax/{name}", time_limit=LIMIT)
+    limit = LIMITS.get(name, 25)
+    env = jaxmarl_envs.make(f"gymnax/{name}", time_limit=limit)
     shape, num_actions = SHAPES[name]
     spec = env.spec
     assert (spec.obs_shape, spec.num_actions, spec.n_agents) == (shape, num_actions, 1)
-    assert (spec.state_size, spec.episode_limit, spec.id) == (np.prod(shape), LIMIT, f"gymnax/{name}")
+    assert (spec.state_size, spec.episode_limit, spec.id) == (np.prod(shape), limit, f"gymnax/{name}")
     actions = np.random.default_rng(2).integers(num_actions, size=STEPS).astype(np.int32)
     (first, began), ((seen, shown), (obs, reward, done, _)) = side_by_side(env, actions)
-    assert_same(first, began)
-    assert_same(seen, obs)
+    # Numbers of the cart are rounded as XLA puts the operations together; grids are equal bit for bit.
+    same = partial(np.testing.assert_allclose, rtol=0, atol=1e-5) if name == "cartpole" else assert_same
+    same(first, began)
+    same(seen, obs)
     assert_same(shown.reward[:, 0], reward)
     assert_same(shown.terminated | shown.truncated, done)
     assert_same(shown.state, shown.obs.reshape(STEPS, -1))
@@ -79,14 +86,14 @@ def test_episodes_are_gymnaxs(name):
     over = ENDS[name](shown.obs[done, 0], lengths)
     assert_same(shown.terminated[done], over)
     assert_same(shown.truncated[done], ~over)
-    assert (shown.truncated[done] <= (lengths == LIMIT)).all()
+    assert (shown.truncated[done] <= (lengths == limit)).all()
 
 
 ENDS = {
-    "asterix": lambda obs, lengths: lengths < LIMIT,
+    "asterix": lambda obs, lengths: lengths < 25,
     "breakout": lambda obs, lengths: obs[:, 9, :, 1].any(-1),  # the ball is in the last row
     "freeway": lambda obs, lengths: np.zeros(len(obs), bool),
-    "space-invaders": lambda obs, lengths: lengths < LIMIT,
+    "space-invaders": lambda obs, lengths: lengths < 25,
     "catch": lambda obs, lengths: lengths == 9,
     "deep-sea": lambda obs, lengths: lengths == 8,
     "cartpole": lambda obs, lengths: (np.abs(obs[:, 0]) > 2.4) | (np.abs(obs[:, 2]) > 12 * 2 * np.pi / 360),
