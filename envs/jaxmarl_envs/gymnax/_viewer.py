@@ -49,7 +49,13 @@ def draw(ax: Any, grid: np.ndarray, channels: tuple[str, ...], frame: Frame) -> 
         ax.add_patch(Rectangle(corner, size, size, facecolor=COLOURS[k % len(COLOURS)], zorder=2 + k))
     handles = [Patch(color=COLOURS[k % len(COLOURS)], label=name) for k, name in enumerate(channels[:depth])]
     ax.legend(
-        handles=handles, loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=10, labelcolor=INK
+        handles=handles,
+        loc="center left",
+        bbox_to_anchor=(1.02, 0.5),
+        frameon=False,
+        fontsize=9,
+        handlelength=1.2,
+        labelcolor=INK,
     )
     ax.set_xlim(0, width)
     ax.set_ylim(0, height)
