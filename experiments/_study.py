@@ -127,27 +127,33 @@ def fraction(count: int, total: int) -> str:
 
 
 @functools.cache
-def random_return(env_id: str, episodes: int = 1_000) -> float:
-    """Mean return of uniform actions from a continuous task, of one episode an environment."""
-    env = jaxmarl_envs.make(env_id)
-    low, high = env.spec.action_bounds
+def random_return(env_id: str, episodes: int = 1_000, **options: Any) -> float:
+    """Mean return of uniform (legal) actions, of one episode an environment; `options` go to the environment."""
+    env = jaxmarl_envs.make(env_id, **options)
     vector, limit = VectorEnv(env, episodes), env.spec.episode_limit or 1_000
 
     @jax.jit
     def play(key: jax.Array) -> jax.Array:
         start, run = jax.random.split(key)
+        keys = jax.random.split(run, limit)
 
-        def step(carried: Any, key: jax.Array) -> tuple[Any, None]:
-            state, total, is_over = carried
-            act, move = jax.random.split(key)
-            shape = (episodes, env.spec.n_agents, env.spec.action_dim)
-            state = vector.step(
-                move, state, jax.random.uniform(act, shape, minval=low, maxval=high), env.default_params
-            )
+        def step(carried: Any) -> Any:
+            t, state, total, is_over = carried
+            act, move = jax.random.split(keys[t])
+            state = vector.step(move, state, uniform(act, state.timestep.action_mask), env.default_params)
             total = total + jnp.where(is_over, 0.0, state.timestep.reward.mean(-1))
-            return (state, total, is_over | state.timestep.done), None
+            return t + 1, state, total, is_over | state.timestep.done
 
-        begun = (vector.reset(start, env.default_params), jnp.zeros(episodes), jnp.zeros(episodes, bool))
-        return jax.lax.scan(step, begun, jax.random.split(run, limit))[0][1].mean()
+        def goes_on(carried: Any) -> jax.Array:
+            return (carried[0] < limit) & ~carried[3].all()
+
+        begun = (jnp.int32(0), vector.reset(start, env.default_params), jnp.zeros(episodes), jnp.zeros(episodes, bool))
+        return jax.lax.while_loop(goes_on, step, begun)[2].mean()
+
+    def uniform(key: jax.Array, mask: jax.Array) -> jax.Array:
+        if env.spec.is_discrete:
+            return jax.random.categorical(key, jnp.where(mask, 0.0, -1e9)).astype(jnp.int32)
+        low, high = env.spec.action_bounds
+        return jax.random.uniform(key, mask.shape, minval=low, maxval=high)
 
     return float(play(jax.random.key(0)))

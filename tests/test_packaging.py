@@ -56,7 +56,7 @@ for family in jaxmarl_envs.families():
     for variant in family.variants if not family.package else ():
         jaxmarl_envs.make(f"{family.name}/{variant}").spec
 """
-FOREIGN = ("jaxmarl", "jumanji", "pettingzoo", "brax", "mujoco")
+FOREIGN = ("gymnax", "jaxmarl", "jumanji", "pettingzoo", "brax", "mujoco")
 
 
 @pytest.mark.parametrize(
@@ -96,5 +96,5 @@ def test_constraints_cover_the_dependencies():
 
     pinned = {plain(line) for line in (ROOT / "constraints.txt").read_text().splitlines()}
     extras = PROJECT["optional-dependencies"]
-    tested = [r for name in ("dev", "tensorboard", "jaxmarl", "pettingzoo") for r in extras[name]]
+    tested = [r for name in ("dev", "tensorboard", "gymnax", "jaxmarl", "pettingzoo") for r in extras[name]]
     assert {plain(r) for r in [*PROJECT["dependencies"], *tested]} - {PROJECT["name"]} <= pinned  # dev takes in extras

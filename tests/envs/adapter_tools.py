@@ -10,7 +10,7 @@ import pytest
 
 def needs(package):
     """Skips tests where an extra is missing."""
-    extra = {"jaxmarl": "jaxmarl", "pettingzoo": "pettingzoo"}[package]
+    extra = {"gymnax": "gymnax", "jaxmarl": "jaxmarl", "pettingzoo": "pettingzoo"}[package]
     reason = f'needs the extra: pip install "jaxmarl-suite[{extra}]"'
     return pytest.mark.skipif(importlib.util.find_spec(package) is None, reason=reason)
 

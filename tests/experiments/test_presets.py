@@ -1,8 +1,12 @@
 """What studies train can be built, and what they measure is what they say."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 
+from experiments._study import random_return
+from experiments.gem_discrete import presets as gem_discrete
 from experiments.gem_toy import measures
 from experiments.gem_toy import presets as gem_toy
 from experiments.mabrax_ppo import presets as mabrax_ppo
@@ -11,7 +15,9 @@ from experiments.tad_hallway import presets as tad_hallway
 from experiments.tad_matrix_games import presets as tad_matrix_games
 from experiments.value_factorization import presets as value_factorization
 
+WITH_GYMNAX = importlib.util.find_spec("gymnax") is not None
 PRESETS = [
+    *(gem_discrete.all_runs() if WITH_GYMNAX else ()),
     *gem_toy.plain_runs(),
     *gem_toy.delayed_runs(),
     *gem_toy.ablation_runs(),
@@ -31,6 +37,7 @@ def test_names_are_unique_in_a_study():
     for runs in (
         gem_toy.plain_runs() + gem_toy.delayed_runs() + gem_toy.ablation_runs(),
         value_factorization.mmdp_runs(),
+        gem_discrete.all_runs(),
     ):
         names = [preset.name for preset in runs]
         assert len(set(names)) == len(names)
@@ -51,3 +58,20 @@ def test_ratios_of_areas():
     spread = measures.ratio(np.arange(1.0, 9.0), theirs)
     value, low, high = (float(part.strip("[],")) for part in spread.split())
     assert value == 2.25 and low < value < high and low > 1.5 and high < 3.0
+
+
+def test_return_of_uniform_actions():
+    """A chain of two steps, of which each takes one of two actions: one in four of a thousand episodes gets through."""
+    env, wrong = "toy/chain", {"length": 2, "limit": 2, "wrong": "end"}
+    assert random_return(env, **wrong) == pytest.approx(0.25, abs=4 * (0.25 * 0.75 / 1000) ** 0.5)
+
+
+def test_gem_and_dqn_are_matched():
+    """What the two configs have in common, in the units of either."""
+    gem, dqn = gem_discrete.GEM, gem_discrete.DQN
+    for name in ("num_envs", "capacity", "batch_size", "learning_rate"):
+        assert gem[name] == dqn[name]
+    assert gem["hidden"] == (dqn["width"],) * 2 and gem["warmup_steps"] == dqn["learning_starts"]
+    steps = [config["num_envs"] * config["rollout_length"] for config in (gem, dqn)]
+    assert steps[0] / gem["gradient_steps"] == steps[1] / dqn["gradient_steps"]
+    assert steps[0] * gem["target_period"] == steps[1] * dqn["target_period"]

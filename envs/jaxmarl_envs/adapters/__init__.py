@@ -5,16 +5,19 @@ The other direction of `jaxmarl_envs.make("smax/3m")`: `to_jaxmarl(jaxmarl_envs.
 
 from typing import Any
 
+from jaxmarl_envs.adapters._from_gymnax import FromGymnax, from_gymnax
 from jaxmarl_envs.adapters._from_jaxmarl import FromJaxMARL, Reading, from_jaxmarl
 from jaxmarl_envs.adapters._from_jumanji import FromJumanji, JumanjiReading, from_jumanji
 from jaxmarl_envs.adapters._packages import installation, is_installed, load
 from jaxmarl_envs.core import Environment
 
 __all__ = [
+    "FromGymnax",
     "FromJaxMARL",
     "FromJumanji",
     "JumanjiReading",
     "Reading",
+    "from_gymnax",
     "from_jaxmarl",
     "from_jumanji",
     "installation",

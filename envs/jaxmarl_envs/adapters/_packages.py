@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-EXTRAS = {"jaxmarl": "jaxmarl", "pettingzoo": "pettingzoo"}
+EXTRAS = {"gymnax": "gymnax", "jaxmarl": "jaxmarl", "pettingzoo": "pettingzoo"}
 """Packages that come with an extra of this project, and its name."""
 _STREAMS = ("stdout", "__stdout__", "stderr", "__stderr__")
 

@@ -21,6 +21,7 @@ _BUILT_IN = {
     "overcooked": "jaxmarl_envs.overcooked:FAMILY",
     "jumanji": "jaxmarl_envs.jumanji:FAMILY",
     "mabrax": "jaxmarl_envs.mabrax:FAMILY",
+    "gymnax": "jaxmarl_envs.gymnax:FAMILY",
 }
 
 

@@ -1,0 +1,167 @@
+"""Environments of gymnax as environments of this package."""
+
+import contextlib
+import dataclasses
+import warnings
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmarl_envs.adapters._packages import foreign
+from jaxmarl_envs.core import Environment, EnvSpec, TimeLimit, TimeStep, pytree_dataclass, restart, transition
+
+Array = jax.Array
+
+NEVER = 2**31 - 1
+"""What gymnax's own time limit is set to; no episode gets there."""
+_PARTS = ("reset_env", "step_env", "action_space", "default_params")
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """As `foreign`, and without JAX's remarks on gymnax's code: writes of numbers into bool, requests for 64 bits."""
+    with foreign(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "scatter inputs have incompatible types", FutureWarning)
+        warnings.filterwarnings("ignore", "Explicitly requested dtype", UserWarning)
+        yield
+
+
+@pytree_dataclass
+class FromGymnaxState:
+    """State of a gymnax environment, and whether its episode is over: not all of them keep that themselves."""
+
+    inner: Any
+    is_over: Array  # [] bool, terminated in an earlier step
+
+
+@dataclasses.dataclass(frozen=True)
+class FromGymnax:
+    """One instance of a gymnax environment with discrete actions, as a task for one agent.
+
+    - It is stepped by gymnax's `step_env` and started by `reset_env`, never by `step`, which restarts by itself. The
+      keys of `reset` and `step` go there as they are.
+    - The observation keeps gymnax's shape, as float32; the global state is the same, flat.
+    - gymnax counts its time limit, `max_steps_in_episode`, among the ends of a task. Here it is out of reach whatever
+      `params` say, so that what ends is a termination; `from_gymnax` puts a `TimeLimit` around. What an environment
+      derives from the limit otherwise (in gymnax 0.0.9 only DiscountingChain, which shows the fraction that has passed)
+      is derived from a limit of 2^31 - 1 steps.
+    - Stepping on after a termination pays nothing, and stays a termination; gymnax's own state moves on.
+    - All actions are legal at all times. `info` is not carried: it holds gymnax's discount.
+    """
+
+    env: Any
+    """A `gymnax` environment; equality is identity."""
+    id: str = dataclasses.field(default="gymnax/unnamed", compare=False)
+    obs_bounds: tuple[float, float] = (-float("inf"), float("inf"))
+    """See `EnvSpec`. gymnax's spaces are not asked: not all are right."""
+    optimum: float | None = dataclasses.field(default=None, compare=False)
+    """See `EnvSpec`."""
+    default_params: Any = dataclasses.field(default=(), compare=False, repr=False)
+    """gymnax's `EnvParams`, the numbers in them traced: they may differ between lanes of one program."""
+
+    @cached_property
+    def spec(self) -> EnvSpec:
+        """Static description. Traces `reset` once, for the shape of the observation."""
+        with quiet():
+            shape = jax.eval_shape(self._reset, jax.random.key(0), self.default_params)[0].shape
+            space = self.env.action_space(self.default_params)
+        if type(space).__name__ != "Discrete":
+            raise ValueError(
+                f"{self.id}: from_gymnax takes environments with discrete actions, got {type(space).__name__} of shape "
+                f"{getattr(space, 'shape', None)}"
+            )
+        return EnvSpec(
+            id=self.id,
+            n_agents=1,
+            obs_shape=tuple(shape),
+            num_actions=int(space.n),
+            state_size=int(np.prod(shape)),
+            obs_bounds=self.obs_bounds,
+            optimum=self.optimum,
+        )
+
+    def reset(self, key: Array, params: Any) -> tuple[FromGymnaxState, TimeStep]:
+        """A fresh episode. Consumes `key`."""
+        with quiet():
+            obs, inner = self._reset(key, params)
+        obs = jnp.asarray(obs, jnp.float32)
+        return FromGymnaxState(inner, jnp.zeros((), bool)), restart(self.spec, obs=obs[None], state=obs.reshape(-1))
+
+    def step(self, key: Array, state: FromGymnaxState, action: Array, params: Any) -> tuple[FromGymnaxState, TimeStep]:
+        """One call of gymnax's `step_env`. `action`: [1] int32. Consumes `key`."""
+        with quiet():
+            obs, inner, reward, done, _ = self.env.step_env(key, state.inner, action[0], _unlimited(params))
+            inner = jax.tree.map(_strong, inner)
+        obs = jnp.asarray(obs, jnp.float32)
+        is_over = state.is_over | jnp.asarray(done, bool)
+        return FromGymnaxState(inner, is_over), transition(
+            self.spec,
+            obs=obs[None],
+            state=obs.reshape(-1),
+            reward=jnp.where(state.is_over, 0.0, jnp.asarray(reward, jnp.float32)),
+            terminated=is_over,
+        )
+
+    def _reset(self, key: Array, params: Any) -> tuple[Array, Any]:
+        obs, inner = self.env.reset_env(key, _unlimited(params))
+        return obs, jax.tree.map(_strong, inner)
+
+
+def _strong(x: Any) -> Array:
+    """`x` with its dtype fixed: gymnax starts with Python's numbers, whose type would depend on what they meet."""
+    return jnp.asarray(x, jnp.asarray(x).dtype)
+
+
+def _unlimited(params: Any) -> Any:
+    return params.replace(max_steps_in_episode=NEVER) if hasattr(params, "max_steps_in_episode") else params
+
+
+def traced(params: Any) -> Any:
+    """Gymnax's parameters with 32-bit NumPy scalars in the place of Python's numbers."""
+    kinds = {bool: np.bool_, int: np.int32, float: np.float32}
+    return jax.tree.map(lambda x: kinds[type(x)](x) if type(x) in kinds else x, params)
+
+
+def from_gymnax(
+    env: Any,
+    params: Any = None,
+    *,
+    id: str = "",
+    obs_bounds: tuple[float, float] = (-float("inf"), float("inf")),
+    optimum: float | None = None,
+) -> Environment:
+    """A gymnax environment with discrete actions as one of this package, truncated at gymnax's time limit.
+
+    Args:
+      env: the first of the two that `gymnax.make` returns; see `FromGymnax` for what becomes of what.
+      params: gymnax's `EnvParams`, the second; None for `env.default_params`. Its `max_steps_in_episode` becomes the time
+        limit.
+      id: `family/variant` of the spec; made from the class's name if empty.
+      obs_bounds: lowest and highest entry of an observation.
+      optimum: see `EnvSpec`.
+
+    Raises:
+      ValueError: for anything but such an environment, continuous actions, or parameters that are not gymnax's.
+    """
+    missing = [part for part in _PARTS if not hasattr(env, part)]
+    if missing:
+        hint = "; gymnax.make returns a pair (env, params)" if isinstance(env, tuple) else ""
+        raise ValueError(
+            f"from_gymnax takes an environment of gymnax, got a {type(env).__name__} without {missing[0]}{hint}"
+        )
+    id = id or f"gymnax/{type(env).__name__}"
+    params = env.default_params if params is None else params
+    if not dataclasses.is_dataclass(params):
+        raise ValueError(f"{id}: params must be the EnvParams of gymnax, got {params!r}")
+    return with_time_limit(FromGymnax(env, id, obs_bounds, optimum, traced(params)))
+
+
+def with_time_limit(env: FromGymnax) -> Environment:
+    """`env` truncated at the `max_steps_in_episode` of its parameters, where they have one."""
+    env.spec  # noqa: B018 - refuses continuous actions, before anything else could go wrong
+    limit = getattr(env.default_params, "max_steps_in_episode", None)
+    return env if limit is None else TimeLimit(env, int(limit))

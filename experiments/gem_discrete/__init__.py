@@ -1,0 +1,1 @@
+"""GEM beside DQN on tasks with discrete actions."""
