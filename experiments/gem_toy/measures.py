@@ -55,7 +55,6 @@ def _judge(trained: Trained, episodes: int) -> Callable[[Any, jax.Array], jax.Ar
     env = jaxmarl_envs.make(trained.group.env.spec.id, limit=LONG)
     team, method = {"gem": gem, "td3-star": td3}[trained.group.spec.name].parts(config, env)
     vector = VectorEnv(env, episodes)
-    low, high = env.spec.action_bounds
 
     def backwards(after: jax.Array, reward: jax.Array) -> tuple[jax.Array, jax.Array]:
         value = reward + config.gamma * after
@@ -65,12 +64,12 @@ def _judge(trained: Trained, episodes: int) -> Callable[[Any, jax.Array], jax.Ar
     def one(learnt: Any, key: jax.Array) -> jax.Array:
         def step(state: Any, key: jax.Array) -> tuple[Any, tuple[jax.Array, jax.Array]]:
             seen = state.timestep
-            action = method.greedy(learnt.actor.params, seen.obs)
+            action = method.greedy(policy, seen.obs, seen.action_mask)
             value = team.values(learnt.critic.params, seen.obs, seen.state[:, : team.spec.state_size], action).mean(0)
-            state = vector.step(key, state, low + (action + 1) * (0.5 * (high - low)), env.default_params)
+            state = vector.step(key, state, team.actions.to_env(action), env.default_params)
             return state, (value, state.timestep.reward.mean(-1))
 
-        start, run = jax.random.split(key)
+        policy, (start, run) = method.policy(learnt.params), jax.random.split(key)
         state = vector.reset(start, env.default_params)
         _, (value, reward) = jax.lax.scan(step, state, jax.random.split(run, LONG))
         following = jax.lax.scan(backwards, jnp.zeros(episodes), reward, reverse=True)[1]
