@@ -354,6 +354,31 @@ def test_states_that_are_sound(value):
     check_environment(Unbounded())
 
 
+def test_equal_structures_may_look_different():
+    """What is static in a state is compared by `==`; its text may hold an address."""
+
+    class Static:
+        def __eq__(self, other):
+            return isinstance(other, Static)
+
+        def __hash__(self):
+            return 3
+
+        def __call__(self):
+            return None
+
+    class Rolling(Good):
+        def reset(self, key, params):
+            state, timestep = super().reset(key, params)
+            return jax.tree_util.Partial(Static(), state["t"]), timestep
+
+        def step(self, key, state, action, params):
+            after, timestep = super().step(key, {"t": state.args[0]}, action, params)
+            return jax.tree_util.Partial(Static(), after["t"]), timestep
+
+    check_environment(Rolling())
+
+
 def test_all_failures_are_listed_together():
     class Twice(Good):
         def change(self, timestep, t, key):

@@ -189,7 +189,7 @@ def _check_structure(env: Environment, spec: EnvSpec, key: jax.Array, params: Pa
         outputs[call] = output
         failures += [f"{call}: {failure}" for failure in _check_timestep(spec, output[1])]
     before, after = (_by_path(outputs[call][0]) for call in ("reset", "step"))
-    expected, structure = (str(jax.tree.structure(outputs[call][0])) for call in ("reset", "step"))
+    expected, structure = (jax.tree.structure(outputs[call][0]) for call in ("reset", "step"))
     if structure != expected:
         failures.append(f"state: step returns the tree structure {structure}, expected {expected} as from reset")
     failures += [
