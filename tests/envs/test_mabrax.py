@@ -292,7 +292,7 @@ def test_coupled_cheetahs_move_as_in_mujoco():
     import mujoco
 
     env = jaxmarl_envs.make("mabrax/coupled-halfcheetah-2x6").unwrapped
-    model = robot_of(env).sys.mj_model
+    model = env.brax_env.sys.mj_model
     data = mujoco.MjData(model)
     (state, _), step = jax.jit(env.reset)(KEY, ()), jax.jit(env.step)
     random = np.random.default_rng(2)
