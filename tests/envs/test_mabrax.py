@@ -170,6 +170,7 @@ def test_a_tendon_joins_two_cheetahs_of_brax():
         first = 1 if name.startswith("geom") else 0  # the floor
         np.testing.assert_array_equal(getattr(two, name)[first:], np.tile(getattr(one, name)[first:].T, 2).T)
     np.testing.assert_allclose(two.body_mass[1:], np.tile(one.body_mass[1:], 2) / 2)
+    assert two.tendon_invweight0 == 2 * two.dof_invweight0[0] > 0
     names = [two.joint(two.actuator_trnid[i, 0]).name for i in range(12)]
     assert names == [one.joint(one.actuator_trnid[i, 0]).name + end for end in "01" for i in range(6)]
     data = mujoco.MjData(two)

@@ -189,7 +189,8 @@ def _check_structure(env: Environment, spec: EnvSpec, key: jax.Array, params: Pa
         outputs[call] = output
         failures += [f"{call}: {failure}" for failure in _check_timestep(spec, output[1])]
     before, after = (_by_path(outputs[call][0]) for call in ("reset", "step"))
-    expected, structure = (jax.tree.structure(outputs[call][0]) for call in ("reset", "step"))
+    structures: list[Any] = [jax.tree.structure(outputs[call][0]) for call in ("reset", "step")]
+    expected, structure = structures
     if structure != expected:
         failures.append(f"state: step returns the tree structure {structure}, expected {expected} as from reset")
     failures += [

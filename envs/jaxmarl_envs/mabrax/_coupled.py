@@ -11,6 +11,8 @@ import numpy as np
 from brax.envs.base import PipelineEnv, State
 from brax.io import mjcf
 
+from jaxmarl_envs.adapters._packages import load
+
 _COPIES = (("0", -1.0), ("1", 1.0))
 """What ends the names of each cheetah's parts, and where it runs (m along y)."""
 _TENDON = {"name": "tendon", "limited": "true", "range": "1.5 3.5", "stiffness": "0.1"}
@@ -60,14 +62,18 @@ class CoupledHalfCheetahs(PipelineEnv):
     be at most 3.5 m apart.
 
     Deviations: both cheetahs are brax's, which differs from MuJoCo's in fewer solver iterations and in the parts that
-    touch the floor, and so is the noise at the start; agents do not observe the tendon.
+    touch the floor, and so is the noise at the start; agents do not observe the tendon. MuJoCo weighs what a tendon moves at
+    the start, when this one lies across the tracks and moves nothing, and so takes its stop for infinitely hard, which
+    32-bit numbers do not bear (it has no effect then). Here it is weighed along the tracks.
     """
 
     def __init__(self, backend: str = "mjx") -> None:
         """Parses the model. Only the backend `mjx` knows tendons; brax's other physics would run without it."""
         xml = (importlib.resources.files("brax") / "envs/assets/half_cheetah.xml").read_text(encoding="utf-8")
-        super().__init__(mjcf.loads(compose(xml)), backend=backend, n_frames=_NUM_FRAMES)
-        self._forward = np.array([0, self.sys.q_size() // len(_COPIES)])  # where x of each cheetah is among positions
+        model = load("mujoco", "mabrax/coupled-halfcheetah").MjModel.from_xml_string(compose(xml))
+        self._forward = np.array([0, model.nq // len(_COPIES)])  # where x of each cheetah is among positions
+        model.tendon_invweight0[:] = model.dof_invweight0[self._forward].sum()
+        super().__init__(mjcf.load_model(model), backend=backend, n_frames=_NUM_FRAMES)
 
     def reset(self, rng: jax.Array) -> State:
         """Both in the position of the model, and noise on it as brax has for one cheetah. Consumes `rng`."""
