@@ -225,6 +225,100 @@ class Nothing:
         return None
 
 
+def wrong_in_a_batch(change):
+    """The identity, but for a batch `change` of it."""
+
+    @jax.custom_batching.custom_vmap
+    def identity(x):
+        return x
+
+    @identity.def_vmap
+    def _(axis_size, in_batched, x):
+        return change(x), True
+
+    return identity
+
+
+DISAGREE = "vmap and scan disagree with a Python loop over step: "
+
+
+class Hidden(Good):
+    """Has a state that is never shown, right without `vmap`: subclasses say what is in it."""
+
+    change_in_batch = staticmethod(lambda x: x)
+
+    def start(self, key):
+        raise NotImplementedError
+
+    def reset(self, key, params):
+        state, timestep = super().reset(key, params)
+        return {**state, "hidden": self.start(key)}, timestep
+
+    def step(self, key, state, action, params):
+        after, timestep = super().step(key, {"t": state["t"]}, action, params)
+        return {**after, "hidden": wrong_in_a_batch(self.change_in_batch)(state["hidden"])}, timestep
+
+
+@broken(DISAGREE + ".reward at step 1 of instance 0")
+class WrongReward(Good):
+    def change(self, timestep, t, key):
+        return timestep.replace(reward=wrong_in_a_batch(lambda x: x + 1)(timestep.reward))
+
+
+@broken(DISAGREE + ".metrics['win'] at step", "of instance 7")
+class FirstOfTheBatchForAll(Good):
+    def change(self, timestep, t, key):
+        first = wrong_in_a_batch(lambda x: jnp.broadcast_to(x[:1], x.shape))
+        win = jax.random.uniform(key)
+        return timestep.replace(metrics={"win": first(win)})
+
+
+@broken(DISAGREE + "state['hidden'] at reset of instance 0")
+class WrongStart(Hidden):
+    def start(self, key):
+        return wrong_in_a_batch(lambda x: x - 1)(jax.random.randint(key, (), 0, 9))
+
+
+@broken(DISAGREE + "state['hidden'] at step 1 of instance 0")
+class WrongHiddenFloat(Hidden):
+    change_in_batch = staticmethod(lambda x: 1.001 * x)
+
+    def start(self, key):
+        return jax.random.uniform(key, (2,))
+
+
+@broken(DISAGREE + "state['hidden'] at step 1 of instance 0")
+class WrongHiddenInteger(Hidden):
+    change_in_batch = staticmethod(lambda x: x + 1)
+
+    def start(self, key):
+        return 10**8 + jax.random.randint(key, (), 0, 9)
+
+
+@broken(DISAGREE + "state['hidden'] at step 1 of instance 0")
+class WrongHiddenKey(Hidden):
+    change_in_batch = staticmethod(lambda x: jnp.roll(x, 1))
+
+    def start(self, key):
+        return key
+
+
+@broken(DISAGREE + "state['hidden'] at step 1 of instance 0")
+class HiddenNan(Hidden):
+    change_in_batch = staticmethod(lambda x: x.at[:, 0].set(jnp.nan))
+
+    def start(self, key):
+        return jax.random.uniform(key, (2,))
+
+
+@broken("not deterministic: the same program with the same key gave different episodes")
+class ReadsTheClockIntoItsState(Hidden):
+    def start(self, key):
+        return jax.experimental.io_callback(
+            lambda: np.float32(time.perf_counter() % 1), jax.ShapeDtypeStruct((), "float32")
+        )
+
+
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_environments_are_named(name):
     cls, words = BROKEN[name]
@@ -232,6 +326,57 @@ def test_broken_environments_are_named(name):
         check_environment(cls())
     for word in words:
         assert word in str(error.value)
+
+
+@pytest.mark.parametrize("value", ["key", "nan", "growing"])
+def test_states_that_are_sound(value):
+    """Random keys and NaN are equal to themselves, and rounding may grow from step to step."""
+    rounding = wrong_in_a_batch(lambda x: x * (1 + 1e-6))
+
+    class Sound(Good):
+        def reset(self, key, params):
+            hidden = {"key": key, "nan": jnp.full(2, jnp.nan), "growing": 1 + jax.random.uniform(key, (2,))}[value]
+            return {"t": jnp.int32(0), "hidden": hidden}, self.first(
+                restart(self.spec, obs=jnp.zeros((2, 3)), state=jnp.zeros(1))
+            )
+
+        def step(self, key, state, action, params):
+            after, timestep = super().step(key, {"t": state["t"]}, action, params)
+            hidden = state["hidden"]
+            if value == "growing":
+                hidden = 1 + (30 * rounding(hidden)) % 1  # differences grow thirtyfold in a step
+                timestep = timestep.replace(reward=hidden)
+            return {**after, "hidden": hidden}, timestep
+
+    class Unbounded(Sound):
+        spec = SPEC.replace(optimum=None)
+
+    check_environment(Unbounded())
+
+
+def test_equal_structures_may_look_different():
+    """What is static in a state is compared by `==`; its text may hold an address."""
+
+    class Static:
+        def __eq__(self, other):
+            return isinstance(other, Static)
+
+        def __hash__(self):
+            return 3
+
+        def __call__(self):
+            return None
+
+    class Rolling(Good):
+        def reset(self, key, params):
+            state, timestep = super().reset(key, params)
+            return jax.tree_util.Partial(Static(), state["t"]), timestep
+
+        def step(self, key, state, action, params):
+            after, timestep = super().step(key, {"t": state.args[0]}, action, params)
+            return jax.tree_util.Partial(Static(), after["t"]), timestep
+
+    check_environment(Rolling())
 
 
 def test_all_failures_are_listed_together():

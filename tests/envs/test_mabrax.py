@@ -21,6 +21,7 @@ NUM_STEPS = 250
 LIMIT = 260
 NUM_ACTUATORS = {
     "halfcheetah": 6,
+    "coupled-halfcheetah": 12,
     "ant": 8,
     "walker2d": 6,
     "hopper": 3,
@@ -32,6 +33,7 @@ NUM_ACTUATORS = {
 }
 LISTED = {
     "halfcheetah": "2x3 3x2 6x1",
+    "coupled-halfcheetah": "2x6",
     "ant": "2x4 2x4d 4x2 8x1",
     "walker2d": "2x3 3x2 6x1",
     "hopper": "3x1",
@@ -143,6 +145,47 @@ def test_what_ants_see():
     assert all(sorted(row) == list(range(27)) for row in local_entries(tree, layout, parts["2x4d"], 2))
 
 
+def test_what_coupled_cheetahs_see():
+    # Of either cheetah x (of the second), z, pitch and 6 joints, 0-16; their rates, 17-34.
+    env = jaxmarl_envs.make("mabrax/coupled-halfcheetah-2x6")
+    assert (env.spec.state_size, env.spec.action_dim, env.unwrapped.partition[1]) == (35, 6, tuple(range(6, 12)))
+    roots = (0, 1, 8, 9, 10, 17, 18, 19, 26, 27, 28)
+    joints = [[entry for j in range(6) for entry in (first + j, first + 18 + j)] for first in (2, 11)]
+    tree, layout = tree_of(robot_of(env).sys), ROBOTS["coupled-halfcheetah"].layout
+    for reach in (1, 9):  # no way leads from one to the other
+        rows = local_entries(tree, layout, env.unwrapped.partition, reach)
+        assert [sorted(row) for row in rows] == [sorted((*roots, *own)) for own in joints]
+        assert all(row[:11] == roots for row in rows)
+    assert [list(row[11:]) for row in local_entries(tree, layout, env.unwrapped.partition, 0)] == joints
+
+
+def test_a_tendon_joins_two_cheetahs_of_brax():
+    # In MuJoCo itself: each alone moves as one cheetah does, and the tendon keeps them together.
+    import mujoco
+
+    one = robot_of(jaxmarl_envs.make("mabrax/halfcheetah", backend="mjx")).sys.mj_model
+    two = robot_of(jaxmarl_envs.make("mabrax/coupled-halfcheetah-2x6")).sys.mj_model
+    assert (two.nq, two.nu, two.ntendon) == (2 * one.nq, 2 * one.nu, 1)
+    for name in ("actuator_gear", "jnt_range", "jnt_stiffness", "dof_damping", "geom_contype"):
+        first = 1 if name.startswith("geom") else 0  # the floor
+        np.testing.assert_array_equal(getattr(two, name)[first:], np.tile(getattr(one, name)[first:].T, 2).T)
+    np.testing.assert_allclose(two.body_mass[1:], np.tile(one.body_mass[1:], 2) / 2)
+    assert two.tendon_invweight0 == 2 * two.dof_invweight0[0] > 0
+    names = [two.joint(two.actuator_trnid[i, 0]).name for i in range(12)]
+    assert names == [one.joint(one.actuator_trnid[i, 0]).name + end for end in "01" for i in range(6)]
+    data = mujoco.MjData(two)
+    mujoco.mj_forward(two, data)
+    np.testing.assert_allclose(data.ten_length, [2.0])
+    for gap in (1.0, 4.0):
+        data.qpos[9] = gap
+        mujoco.mj_forward(two, data)
+        length = np.sqrt(4 + gap**2)
+        np.testing.assert_allclose(data.ten_length, [length])
+        # Hooke's law along the tendon, and beyond 3.5 m a stop.
+        np.testing.assert_allclose(data.qfrc_passive[[0, 9]], 0.1 * (length - 2) * gap / length * np.array([1, -1]))
+        assert (data.qfrc_constraint[0] > 100, data.qfrc_constraint[9] < -100) == (gap > 3, gap > 3)
+
+
 def test_joints_that_share_a_body_are_neighbours_and_the_world_is_none():
     # torso (free), waist with two hinges, thigh, arm; two slides of their own.
     tree = Tree("f21111", (-1, 0, 1, 0, -1, -1), (6, 7, 8, 9, 10, 11))
@@ -174,30 +217,48 @@ def test_entries_belong_to_the_coordinates_that_brax_shows(robot):
     assert list(owners) == [() if owner is None else (owner,) for owner in expected]
 
 
-def test_brax_plays_the_same_episode(hopper, played):
-    # Around one compiled step of brax everything else is computed as written: what is shown is brax's, bit for bit.
-    # Compiled as a whole, XLA fuses the physics in other ways and rounds differently.
+def compiled_brax(brax):
+    """A robot of brax around one compiled step, around which everything else is computed as written.
+
+    Compiled as a whole, XLA fuses the physics in other ways and rounds differently.
+    """
+    return types.SimpleNamespace(sys=brax.sys, dt=brax.dt, reset=jax.jit(brax.reset), step=jax.jit(brax.step))
+
+
+def beside_brax(env, compiled, key, actions):
+    """Plays brax alone and asserts that `env` goes through the same states, bit for bit.
+
+    Yields `(TimeStep, brax's State, is over)` after the reset and each step.
+    """
     from brax.envs.base import State
 
-    _, actions, shown = played
-    brax = robot_of(hopper)
-    compiled = types.SimpleNamespace(sys=brax.sys, dt=brax.dt, reset=jax.jit(brax.reset), step=jax.jit(brax.step))
-    env, zero = dataclasses.replace(hopper.unwrapped, brax_env=compiled), jnp.zeros(())
-    key = jax.random.split(KEY)[0]
+    env, zero = dataclasses.replace(env.unwrapped, brax_env=compiled), jnp.zeros(())
     with foreign():
         theirs = compiled.reset(key)
-    x, is_over = theirs.pipeline_state.x.pos[0, 0], False
+    is_over = False
     state, timestep = env.reset(key, ())
-    assert_same(timestep.state, theirs.obs)
-    for t in range(NUM_STEPS):
-        state, timestep = env.step(key, state, actions[t], ())
+    assert_same((state.pipeline, timestep.state), (theirs.pipeline_state, theirs.obs))
+    yield timestep, theirs, is_over
+    for action in actions:
+        state, timestep = env.step(key, state, jnp.asarray(action), ())
+        joint = np.zeros(sum(len(part) for part in env.partition), np.float32)
+        for part, entries in zip(env.partition, action):
+            joint[list(part)] = entries[: len(part)].clip(-1, 1)
         with foreign():
-            theirs = compiled.step(State(theirs.pipeline_state, None, zero, zero, {}), jnp.asarray(actions[t].ravel()))
-        assert_same(state.pipeline, theirs.pipeline_state)
-        assert_same(timestep.state, theirs.obs)
-        assert_same(timestep.reward, jnp.full(3, 0.0 if is_over else theirs.reward))
+            theirs = compiled.step(State(theirs.pipeline_state, None, zero, zero, {}), jnp.asarray(joint))
+        assert_same((state.pipeline, timestep.state), (theirs.pipeline_state, theirs.obs))
+        assert_same(timestep.reward, np.full(len(env.partition), 0.0 if is_over else theirs.reward))
         is_over = is_over or bool(theirs.done)
         assert timestep.terminated == is_over and not timestep.truncated
+        yield timestep, theirs, is_over
+
+
+def test_brax_plays_the_same_episode(hopper, played):
+    _, actions, shown = played
+    brax = robot_of(hopper)
+    episode = beside_brax(hopper, compiled_brax(brax), jax.random.split(KEY)[0], actions)
+    x = next(episode)[1].pipeline_state.x.pos[0, 0]
+    for t, (timestep, theirs, is_over) in enumerate(episode):
         distance = theirs.metrics["x_position"] - x
         np.testing.assert_allclose(timestep.metrics["distance"], distance, atol=1e-5)
         np.testing.assert_allclose(
@@ -213,6 +274,68 @@ def test_brax_plays_the_same_episode(hopper, played):
     assert_same(shown.terminated, over)
     assert shown.reward[: over.argmax() + 1].any(1).all() and not shown.reward[over.argmax() + 1 :].any()
     assert not shown.metrics["physics_failures"].any() and not shown.truncated.any()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("robot", LISTED)
+def test_brax_plays_the_same_episode_of_every_partition(robot):
+    compiled, random = compiled_brax(robot_of(jaxmarl_envs.make(f"mabrax/{robot}"))), np.random.default_rng(1)
+    for label in (None, *LISTED[robot].split()):
+        env = jaxmarl_envs.make(f"mabrax/{robot}" + (f"-{label}" if label else ""))
+        shape = (12, env.spec.n_agents, env.spec.action_dim)
+        actions = random.uniform(-1.2, 1.2, shape).astype(np.float32)
+        steps = list(beside_brax(env, compiled, KEY, actions))
+        assert len(steps) == 13 and len({float(theirs.reward) for _, theirs, _ in steps}) > 10
+
+
+@pytest.mark.slow
+def test_coupled_cheetahs_move_as_in_mujoco():
+    import mujoco
+
+    env = jaxmarl_envs.make("mabrax/coupled-halfcheetah-2x6").unwrapped
+    model = env.brax_env.sys.mj_model
+    data = mujoco.MjData(model)
+    (state, _), step = jax.jit(env.reset)(KEY, ()), jax.jit(env.step)
+    random = np.random.default_rng(2)
+    far, fast = state.pipeline.qpos.at[9].set(2.9), state.pipeline.qvel.at[9].set(3.0)
+    apart = dataclasses.replace(state, pipeline=state.pipeline.replace(qpos=far, q=far, qvel=fast, qd=fast))
+    for now in (state, apart):
+        for action in random.uniform(-1, 1, (6, 2, 6)).astype(np.float32):
+            before = np.array(now.pipeline.qpos)
+            data.qpos[:], data.qvel[:] = before, now.pipeline.qvel
+            data.qacc_warmstart[:] = now.pipeline.qacc_warmstart
+            data.ctrl[:] = action.ravel()
+            for _ in range(5):
+                mujoco.mj_step(model, data)
+            now, timestep = step(KEY, now, action, ())
+            np.testing.assert_allclose(now.pipeline.q, data.qpos, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(timestep.state[17:], data.qvel, rtol=1e-3, atol=1e-3)
+            np.testing.assert_array_equal(timestep.state[:17], now.pipeline.q[1:])
+            velocity = (data.qpos - before)[[0, 9]] / 0.05
+            expected = np.mean(velocity - 0.1 * (action**2).sum(1))
+            np.testing.assert_allclose(timestep.reward, expected, rtol=1e-3, atol=1e-3)
+    assert data.ten_length[0] < 3.6 and data.qpos[9] - data.qpos[0] > 2
+
+
+# One robot with joints of each kind, also without a ground; the robots differ in little that a backend sees.
+COMPILED = [(r, b) for r in ("halfcheetah", "ant", "hopper", "reacher") for b in ("positional", "generalized")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("robot", "backend"), [*COMPILED, ("hopper", "mjx")])
+def test_backends(robot, backend):
+    env = jaxmarl_envs.make(f"mabrax/{robot}", backend=backend)
+    start, step = jax.jit(env.reset)(KEY, ()), jax.jit(env.step)
+    ends = []
+    for value in (-0.5, 0.5):
+        (state, first), action = start, jnp.full((1, env.spec.action_dim), value)
+        for _ in range(3):
+            state, timestep = step(KEY, state, action, ())
+        ends.append(timestep)
+        assert np.isfinite(np.concatenate([timestep.state, timestep.reward])).all() and timestep.state.any()
+        assert not timestep.metrics["physics_failures"] and not np.allclose(timestep.state, first.state, atol=1e-3)
+    assert not np.allclose(ends[0].state, ends[1].state, atol=1e-2)
+    assert not np.allclose(ends[0].reward, ends[1].reward, atol=1e-4)
 
 
 def test_entries_of_the_observations(hopper, played):
@@ -332,6 +455,9 @@ def test_pages(hopper, tmp_path):
         ("ant-4x2", {"time_limit": 1.5}, ["time_limit must be a int", "got 1.5"]),
         ("ant-4x2", {"backend": "bullet"}, ["unknown backend 'bullet'", "ant has spring, positional, generalized"]),
         ("swimmer-2x1", {"backend": "spring"}, ["unknown backend 'spring'", "swimmer has generalized"]),
+        ("coupled-halfcheetah-2x6", {"backend": "spring"}, ["unknown backend 'spring'", "coupled-halfcheetah has mjx"]),
+        ("coupled-halfcheetah-2x3", {}, ["coupled-halfcheetah is divided as 2x6"]),
+        ("coupled", {}, ["the robots are halfcheetah, coupled-halfcheetah"]),
         ("ant-4x2", {"obs": "local"}, ["'local-K'", "'full' or 'dima'", "got 'local'"]),
         ("ant-4x2", {"partition": "0|1"}, ["both divide the robot; use 'mabrax/ant'"]),
         ("hopper", {"partition": 3}, ["indices of each agent's actuators", "got 3"]),

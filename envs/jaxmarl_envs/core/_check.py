@@ -17,12 +17,15 @@ from jaxmarl_envs.core._vector import VectorEnv, environment_keys
 
 _NUM_ENVS = 8
 _LOOP_STEPS = 4
+_LOOP_ENVS = (0, _NUM_ENVS - 1)  # two, since a slip in batching may show the first instance's values in all
+_ROUNDING = 1e-4
+"""Relative difference that counts as rounding where one step is compiled alone and within a larger program."""
 CHECKS = (
     "spec: hashable, of the right type",
     "shapes, dtypes and tree structures, as declared and unchanged by step",
     "pure: every trace gives the same program, without side effects",
     "deterministic: equal keys give equal episodes",
-    "vmap and scan agree with a Python loop",
+    "vmap and scan agree with a Python loop, in what is shown and in the state",
     "finite values, inside the declared bounds",
     "action masks: something legal for every agent at all times",
     "reset: zero reward, not over",
@@ -69,17 +72,19 @@ def check_environment(
     params: Params = None,
     key: jax.Array | None = None,
     num_steps: int | None = None,
-    tolerance: float = 1e-4,
 ) -> Report:
     """A report that `env` keeps the protocol, from random play in a few environments.
+
+    The first steps are taken once more in a Python loop over single instances: `reset` and the first step from the same
+    keys, every later step from the state that the scan over the batch was in, so that physics which amplifies rounding
+    from step to step is compared as closely as a game on a grid. Compared are the `TimeStep` and all of the state:
+    integers, booleans and keys must be equal, floats up to rounding.
 
     Args:
       env: one instance, not batched.
       params: traced parameters; `env.default_params` if None (the optimum is checked only then).
       key: random key; a fixed one if None.
       num_steps: steps of random play; by default enough to pass `episode_limit`, at most 256.
-      tolerance: relative difference between vmap with scan and a Python loop that counts as rounding. Physics with
-        contacts amplifies rounding from step to step and needs more.
 
     Raises:
       ProtocolError: listing everything that is wrong, what came and what was expected.
@@ -107,23 +112,16 @@ def check_environment(
 
     play = jax.jit(lambda key: _play(env, spec, key, params, num_steps))
     try:
-        first = jax.tree.map(np.asarray, play(key))
-        again = jax.tree.map(np.asarray, play(key))
-        loop = _loop(env, key, first["action"], params)
+        first, again = _on_host(play(key)), _on_host(play(key))
+        loop = _loop(env, key, first, params)
     except Exception as error:
         raise ProtocolError(
             name, [*failures, f"random play under jit, vmap and scan raised {_short(error)}"]
         ) from error
-    if _differences(first, again, exactly=True):
+    if _differences(first, again, close=_equal):
         failures.append("not deterministic: the same program with the same key gave different episodes")
     elif not failures:
-        steps = len(loop)
-        batched = [jax.tree.map(lambda x, t=t: x[t, 0], first["plain"]) for t in range(steps)]
-        failures += [
-            f"vmap and scan disagree with a Python loop over step: {where} at step {t + 1}"
-            for t in range(steps)
-            for where in _differences(batched[t], loop[t], tolerance=tolerance)
-        ][:3]
+        failures += _check_batching(first, loop)
     failures += _check_values(spec, first)
     failures += _check_ends(spec, first["plain"], num_steps)
     failures += _check_auto_reset(first)
@@ -191,7 +189,8 @@ def _check_structure(env: Environment, spec: EnvSpec, key: jax.Array, params: Pa
         outputs[call] = output
         failures += [f"{call}: {failure}" for failure in _check_timestep(spec, output[1])]
     before, after = (_by_path(outputs[call][0]) for call in ("reset", "step"))
-    expected, structure = (str(jax.tree.structure(outputs[call][0])) for call in ("reset", "step"))
+    structures: list[Any] = [jax.tree.structure(outputs[call][0]) for call in ("reset", "step")]
+    expected, structure = structures
     if structure != expected:
         failures.append(f"state: step returns the tree structure {structure}, expected {expected} as from reset")
     failures += [
@@ -242,7 +241,7 @@ def _check_purity(env: Environment, spec: EnvSpec, key: jax.Array, params: Param
         traces = [jax.make_jaxpr(lambda *a, method=method: method(*a))(*arguments) for _ in range(2)]
         texts = [re.sub(r"0x[0-9a-f]+", "", str(trace)) for trace in traces]
         constants = [[np.asarray(c) for c in trace.consts if not _is_key(c)] for trace in traces]
-        if texts[0] != texts[1] or _differences(*constants, exactly=True):
+        if texts[0] != texts[1] or _differences(*constants, close=_equal):
             failures.append(
                 f"{call} is not pure: two traces differ, so it reads or changes something besides its arguments "
                 "(attributes, globals, NumPy's random state)"
@@ -258,10 +257,13 @@ def _is_key(value: Any) -> bool:
 
 
 def _play(env: Environment, spec: EnvSpec, key: jax.Array, params: Params, num_steps: int) -> dict[str, Any]:
-    """Random play [T, E, ...] twice with the same keys: `plain` steps on past the ends, `vector` restarts."""
+    """Random play [T, E, ...] twice with the same keys: `plain` steps on past the ends, `vector` restarts.
+
+    `start` and `start_state` are what `reset` gave [E, ...], `states` those of `plain` after each step, of `_LOOP_ENVS`.
+    """
     vector = VectorEnv(env, _NUM_ENVS)
     reset_key, scan_key = jax.random.split(key)
-    state, start = jax.vmap(env.reset, (0, None))(environment_keys(reset_key, _NUM_ENVS), params)
+    start_state, start = jax.vmap(env.reset, (0, None))(environment_keys(reset_key, _NUM_ENVS), params)
 
     def body(carry: Any, key: jax.Array) -> Any:
         state, timestep, restarting = carry
@@ -271,29 +273,70 @@ def _play(env: Environment, spec: EnvSpec, key: jax.Array, params: Params, num_s
         keys = environment_keys(step_key, _NUM_ENVS)
         state, timestep = jax.vmap(env.step, (0, 0, 0, None))(keys, state, action, params)
         restarting = vector.step(step_key, restarting, restarting_action, params)
-        return (state, timestep, restarting), (timestep, restarting.timestep, action)
+        watched = jax.tree.map(lambda x: x[jnp.array(_LOOP_ENVS)], state)
+        return (state, timestep, restarting), (timestep, restarting.timestep, action, watched)
 
-    carry = state, start, vector.reset(reset_key, params)
-    _, (plain, restarted, action) = jax.lax.scan(body, carry, jax.random.split(scan_key, num_steps))
-    return {"start": start, "plain": plain, "vector": restarted, "action": action}
+    carry = start_state, start, vector.reset(reset_key, params)
+    _, (plain, restarted, action, states) = jax.lax.scan(body, carry, jax.random.split(scan_key, num_steps))
+    return {
+        "start": start,
+        "start_state": start_state,
+        "plain": plain,
+        "vector": restarted,
+        "action": action,
+        "states": states,
+    }
 
 
-def _loop(env: Environment, key: jax.Array, action: np.ndarray, params: Params) -> list[TimeStep]:
-    """The first steps of environment 0 of `_play`, one call a step."""
+def _on_host(tree: Any) -> Any:
+    """`tree` in NumPy, but for random keys, which have no place there."""
+    return jax.tree.map(lambda x: x if _is_key(x) else np.asarray(x), tree)
+
+
+def _loop(env: Environment, key: jax.Array, played: dict[str, Any], params: Params) -> list[list[Any]]:
+    """For each of `_LOOP_ENVS` pairs (state, TimeStep) of `reset` and of the first steps, one call each.
+
+    The first step starts from the state that `reset` gave here, later ones from the states that were played.
+    """
     reset, step = jax.jit(lambda k, p: env.reset(k, p)), jax.jit(lambda k, s, a, p: env.step(k, s, a, p))
     reset_key, scan_key = jax.random.split(key)
-    state, _ = reset(environment_keys(reset_key, _NUM_ENVS)[0], params)
-    timesteps = []
-    for t, step_key in enumerate(jax.random.split(scan_key, len(action))[:_LOOP_STEPS]):
-        step_key = environment_keys(jax.random.split(step_key)[1], _NUM_ENVS)[0]
-        state, timestep = step(step_key, state, action[t, 0], params)
-        timesteps.append(jax.tree.map(np.asarray, timestep))
-    return timesteps
+    step_keys = jax.random.split(scan_key, len(played["action"]))[:_LOOP_STEPS]
+    pairs = []
+    for place, i in enumerate(_LOOP_ENVS):
+        pairs.append([_on_host(reset(environment_keys(reset_key, _NUM_ENVS)[i], params))])
+        state, _ = pairs[-1][0]
+        for t, step_key in enumerate(step_keys):
+            step_key = environment_keys(jax.random.split(step_key)[1], _NUM_ENVS)[i]
+            pairs[-1].append(_on_host(step(step_key, state, played["action"][t, i], params)))
+            state = jax.tree.map(lambda x, at=(t, place): x[at], played["states"])
+    return pairs
 
 
-def _differences(left: Any, right: Any, *, exactly: bool = False, tolerance: float = 1e-4) -> list[str]:
+def _check_batching(played: dict[str, Any], loop: list[list[Any]]) -> list[str]:
+    """Where `_play` and `_loop` differ; no more than the first few."""
+    failures = []
+    for place, (i, pairs) in enumerate(zip(_LOOP_ENVS, loop)):
+        for t, (state, timestep) in enumerate(pairs):
+            if t == 0:
+                call = "reset"
+                shown, reached = jax.tree.map(lambda x, at=i: x[at], (played["start"], played["start_state"]))
+            else:
+                call = f"step {t}"
+                shown = jax.tree.map(lambda x, at=(t - 1, i): x[at], played["plain"])
+                reached = jax.tree.map(lambda x, at=(t - 1, place): x[at], played["states"])
+            where = _differences(shown, timestep, close=_close)
+            # Arrays of a state are of one kind each: forces of hundreds of newtons may cancel.
+            inside = _differences(reached, state, close=partial(_close, most=np.inf))
+            where += [f"state{path}" for path in inside]
+            failures += [
+                f"vmap and scan disagree with a Python loop over step: {path} at {call} of instance {i}"
+                for path in where
+            ]
+    return failures[:3]
+
+
+def _differences(left: Any, right: Any, *, close: Callable[..., bool]) -> list[str]:
     """The paths at which two trees of arrays differ."""
-    close: Callable[..., bool] = np.array_equal if exactly else partial(_close, tolerance=tolerance)
     lefts, rights = _by_path(left), _by_path(right)
     if lefts.keys() != rights.keys():
         return ["(tree structure)"]
@@ -301,13 +344,23 @@ def _differences(left: Any, right: Any, *, exactly: bool = False, tolerance: flo
 
 
 def _plain(value: Any) -> np.ndarray:
-    value = np.asarray(value)
-    # NaN is reported on its own; here it equals itself.
-    return np.nan_to_num(value, nan=1.5e30) if np.issubdtype(value.dtype, np.floating) else value
+    return np.asarray(jax.random.key_data(value) if _is_key(value) else value)
 
 
-def _close(left: np.ndarray, right: np.ndarray, tolerance: float = 1e-4) -> bool:
-    return left.shape == right.shape and np.allclose(left, right, rtol=tolerance, atol=0.1 * tolerance)
+# NaN is reported on its own; in comparisons it equals itself.
+_equal = partial(np.array_equal, equal_nan=True)
+
+
+def _close(left: np.ndarray, right: np.ndarray, *, most: float = 1.0) -> bool:
+    """Whether floats differ by rounding at most; all else must be equal.
+
+    Entries near zero are judged by the largest one of their array, which counts as `most` at most: many are differences
+    of larger numbers, and an angle taken from its cosine is the less exact the smaller it is.
+    """
+    if left.shape != right.shape or not jnp.issubdtype(left.dtype, jnp.floating):
+        return _equal(left, right)
+    scale = np.abs(right, out=np.zeros_like(right), where=np.isfinite(right)).max(initial=0.1)
+    return np.allclose(left, right, rtol=_ROUNDING, atol=_ROUNDING * min(scale, most), equal_nan=True)
 
 
 def _check_values(spec: EnvSpec, played: dict[str, Any]) -> list[str]:
@@ -366,7 +419,7 @@ def _check_ends(spec: EnvSpec, plain: TimeStep, num_steps: int) -> list[str]:
             "terminate or truncate there (jaxmarl_envs.TimeLimit)"
         )
     for shown, final in (("obs", "final_obs"), ("state", "final_state"), ("action_mask", "final_mask")):
-        if not np.array_equal(_plain(getattr(plain, shown)), _plain(getattr(plain, final))):
+        if not _equal(getattr(plain, shown), getattr(plain, final)):
             failures.append(f"{final} differs from {shown}: only auto-reset may show anything else than the step's own")
     return failures
 
@@ -378,7 +431,7 @@ def _check_auto_reset(played: dict[str, Any]) -> list[str]:
     first = np.cumsum(done, axis=0) - done == 0  # [T, E] up to and including the first end
     failures = []
     for field in ("reward", "terminated", "truncated", "final_obs", "final_state", "final_mask"):
-        if not _close(_plain(getattr(plain, field))[first], _plain(getattr(vector, field))[first]):
+        if not _close(getattr(plain, field)[first], getattr(vector, field)[first]):
             failures.append(f"auto-reset changes {field}: reset and step do not depend on their arguments alone")
     return failures
 

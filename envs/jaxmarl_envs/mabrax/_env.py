@@ -57,7 +57,7 @@ class MultiAgentBrax:
 
     Names and divisions of the robots after Multi-Agent MuJoCo (Peng et al., "FACMAC", 2021). Deviation: two joints are
     neighbours where they meet at a body, which puts a step between any two of ant's hips; Multi-Agent MuJoCo links them in
-    a ring.
+    a ring. The coupled half cheetahs are not brax's: see `mabrax/_coupled.py`.
     """
 
     brax_env: Any

@@ -28,7 +28,8 @@ def make(variant: str, **options: Any) -> Environment:
     Args:
       variant: as above; `-` may stand for the `|` of a partition.
       options: `obs` (default "local-1"): what agents see, "local-K", "full" or "dima", see `MultiAgentBrax`;
-        `backend` (default "spring", for swimmer "generalized"): the physics of brax; `time_limit` (default 1000 steps),
+        `backend` (default "spring", for swimmer "generalized", for coupled-halfcheetah "mjx"): the physics of brax, of
+        which "mjx" takes by far the longest to compile; `time_limit` (default 1000 steps),
         where an episode is truncated; `partition`: a division of one's own for a robot named without one, the indices of
         each agent's actuators, as a sequence of sequences or as text like "0,1|2,3,4,5,6,7".
 
@@ -36,9 +37,10 @@ def make(variant: str, **options: Any) -> Environment:
       ValueError: for an option that does not exist or does not fit.
       UnknownVariant: for a robot or a partition that there is not.
     """
-    name, _, label = variant.partition("-")
-    if name not in ROBOTS:
+    name = next((robot for robot in ROBOTS if f"{variant}-".startswith(f"{robot}-")), None)
+    if name is None:
         raise UnknownVariant(f"the robots are {', '.join(ROBOTS)}")
+    label = variant[len(name) + 1 :]
     robot, env_id = ROBOTS[name], f"mabrax/{variant}"
     labels = {known.replace("|", "-"): known for known in robot.partitions}
     if label.replace("|", "-") not in {"", *labels} or variant.endswith(("-", "|")):
@@ -87,7 +89,12 @@ def _simulation(name: str, backend: str) -> Any:
     envs = load("brax.envs", f"mabrax/{name}")
     with foreign(), _silent(load("mujoco", f"mabrax/{name}")):
         _repair_fluids(load("brax.fluid", f"mabrax/{name}"))
-        env = envs.get_environment(name, backend=backend)
+        if name == "coupled-halfcheetah":  # brax has none
+            from jaxmarl_envs.mabrax._coupled import CoupledHalfCheetahs
+
+            env = CoupledHalfCheetahs(backend)
+        else:
+            env = envs.get_environment(name, backend=backend)
         size = jax.eval_shape(env.reset, jax.eval_shape(jax.random.key, 0)).obs.shape[-1]
     expected = len(entry_owners(tree_of(env.sys), ROBOTS[name].layout))
     if size != expected:

@@ -1,4 +1,4 @@
-"""brax's robots: how their actuators are divided, and what the parts of their observations belong to."""
+"""The robots: how their actuators are divided, and what the parts of their observations belong to."""
 
 from typing import Literal, NamedTuple
 
@@ -18,7 +18,7 @@ class Part(NamedTuple):
 
 
 class Robot(NamedTuple):
-    """One environment of brax."""
+    """One environment of brax, or two cheetahs made of it."""
 
     name: str
     partitions: dict[str, Partition]
@@ -50,6 +50,8 @@ ROBOTS: dict[str, Robot] = {
     robot.name: robot
     for robot in (
         Robot("halfcheetah", _WALKER, _PLANAR),
+        # A cheetah an agent. brax's other backends leave out the tendon between them.
+        Robot("coupled-halfcheetah", {"2x6": _even(2, 6)}, _PLANAR, backends=("mjx",)),
         Robot(
             "ant",
             {
