@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint setup clean
+.PHONY: demo test test-slow lint setup clean
 
 setup: $(VENV)/.ready
 
@@ -18,6 +18,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+# What takes too long for every day: every algorithm in every contract, every robot.
+test-slow: setup
+	$(BIN)/python -m pytest -n auto --dist load -m slow
 
 lint: setup
 	$(BIN)/ruff check .
