@@ -65,8 +65,8 @@ def _train(argv: list[str], command: str, summary: str, session: Session) -> Res
 
 
 def _resume(run_dir: Path, experiment: Experiment, sinks: tuple[str, ...], session: Session) -> Result:
-    runner.RunFolder.open(run_dir)
-    runner.check_data(run_dir, experiment)
+    stored = runner.Experiment.from_json(runner.RunFolder.open(run_dir).read_config())
+    runner.check_data(run_dir, stored)
     runner.configure()
     total = runner.total_env_steps(experiment)
     with TrainingConsole(session, experiment, run_dir, total) as listener:

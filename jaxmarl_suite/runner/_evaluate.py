@@ -1,4 +1,4 @@
-"""Evaluating what a run has learnt: the final and the best policies of its newest checkpoints."""
+"""Evaluating what a run has learnt: the final and the best policies of its newest checkpoints, or of older ones."""
 
 import dataclasses
 import functools
@@ -28,7 +28,7 @@ MAX_EPISODES = 10**7
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """The policies of some lanes, as the newest checkpoint of their wave holds them."""
+    """The policies of some lanes, as a checkpoint of their wave holds them."""
 
     group: Group
     options: TrainOptions
@@ -82,7 +82,7 @@ def restore_policies(
     configure()
     folder = RunFolder.open(run_dir)
     experiment = Experiment.from_json(folder.read_config())
-    found, problems = [], []
+    found, problems, steps = [], [], set()
 
     def note(problem: str) -> None:
         problems.append(problem)
@@ -92,9 +92,24 @@ def restore_policies(
         directories = sorted(folder.checkpoints.glob(f"{number:03d}-*")) if folder.checkpoints.is_dir() else []
         for directory in directories:
             first = int(directory.name.partition("-")[2])
-            trained = _restore(group, experiment.options, first, directory, step, note)
-            if trained is not None:
-                found.append(trained)
+            plans = plan_phases(group, experiment.options)
+            end = plans[-1].env_steps(plans[-1].updates)
+            checkpoints = Checkpoints(directory, experiment.options.keep_checkpoints)
+            try:
+                # That of a finished run has the number after its last step.
+                numbers = {min(number, end): number for number in checkpoints.steps()}
+                steps |= set(numbers)
+                if step is None or step in numbers:
+                    restored = checkpoints.restore(step=None if step is None else numbers[step])
+                    trained = _trained(group, experiment.options, first, restored, note)
+                    found += [] if trained is None else [trained]
+            finally:
+                checkpoints.close()
+    if not found and step is not None and steps and not problems:
+        there = ", ".join(map(str, sorted(steps)))
+        raise ValueError(f"run {str(run_dir)!r} has no checkpoint of step {step}; there are {there}")
+    if not found and step in steps:
+        raise ValueError(f"run {str(run_dir)!r} has no checkpoint of step {step} that can be read")
     if not found:
         lack = "no checkpoint that can be read" if problems else "no checkpoint yet"
         remedy = "starts it over" if problems else "continues it"
@@ -102,16 +117,11 @@ def restore_policies(
     return found
 
 
-def _restore(
-    group: Group, options: TrainOptions, first: int, directory: Path, step: int | None, warn: Callable[[str], None]
+def _trained(
+    group: Group, options: TrainOptions, first: int, restored: Any, warn: Callable[[str], None]
 ) -> Trained | None:
-    checkpoints = Checkpoints(directory, options.keep_checkpoints)
-    try:
-        if step is not None and (there := checkpoints.steps()) and step not in there:
-            raise ValueError(f"no checkpoint of step {step} in {directory}; there are {', '.join(map(str, there))}")
-        arrays, meta, problems = checkpoints.restore(step=step)
-    finally:
-        checkpoints.close()
+    """The lanes from `first` on, of what `Checkpoints.restore` found."""
+    arrays, meta, problems = restored
     for problem in problems:
         warn(problem)
     if arrays is None:

@@ -25,7 +25,7 @@ MAX_LANES = 100_000
 """Most lanes of an experiment: more is taken for a slip of the keyboard."""
 MAX_STEPS = 2**31 - 1
 """Most environment steps of a lane: they are counted in 32 bits."""
-MACHINE_OPTIONS = ("checkpoint_seconds", "keep_checkpoints", "lasting_checkpoints", "devices", "memory_gib")
+MACHINE_OPTIONS = ("checkpoint_seconds", "keep_checkpoints", "devices", "memory_gib")
 """Fields of `TrainOptions` that may differ when a run is resumed: they change no result."""
 
 
@@ -50,7 +50,7 @@ class TrainOptions:
     log_rows: int = 100
     """Rows of training metrics a lane."""
     checkpoint_seconds: float = 60.0
-    """Least time between two checkpoints; one is always written at the end and on an interrupt."""
+    """Least time between two checkpoints; besides, one is written at the end and on an interrupt, and lasting ones."""
     keep_checkpoints: int = 3
     """How many of the newest checkpoints stay."""
     lasting_checkpoints: int = 0

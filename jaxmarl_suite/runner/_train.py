@@ -105,8 +105,7 @@ def resume(
     Args:
       run_dir: the run folder.
       experiment: what the caller believes the run to be; None for whatever it is. Options that belong to the machine
-        (`checkpoint_seconds`, `keep_checkpoints`, `lasting_checkpoints`, `devices`, `memory_gib`) may be others than
-        the run began with.
+        (`checkpoint_seconds`, `keep_checkpoints`, `devices`, `memory_gib`) may be others than the run began with.
       sinks: what the caller believes its sinks to be; None for whatever they are.
       listener: is told what happens.
 

@@ -211,8 +211,6 @@ def test_page_has_a_place_for_every_table():
     )
     for name in (
         *cpu,
-        "mabrax",
-        "mabrax-compile",
         "training-gpu",
         "training-continuous-gpu",
         "startup-gpu",

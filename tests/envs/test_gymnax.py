@@ -10,6 +10,7 @@ import pytest
 from jaxmarl_envs import TimeLimit, adapters, check_environment
 from jaxmarl_envs.adapters._from_gymnax import quiet
 
+from jaxmarl_suite.runner._environments import Environments
 from tests.envs.adapter_tools import assert_same, needs
 
 pytestmark = needs("gymnax")
@@ -37,6 +38,7 @@ def side_by_side(env, actions):
     Ours is stepped and reset by hand with the halves into which gymnax's `step` splits its key.
     """
     game, params = env.unwrapped.env, env.default_params
+    theirs = params.inner
 
     def body(carry, given):
         key, action = given
@@ -46,7 +48,7 @@ def side_by_side(env, actions):
         fresh, first = env.reset(reset_key, params)
         state = jax.tree.map(lambda new, old: jnp.where(shown.done, new, old), fresh, following)
         with quiet():
-            obs, inner, reward, done, _ = game.step(key, inner, action, params)
+            obs, inner, reward, done, _ = game.step(key, inner, action, theirs)
         seen = jnp.where(shown.done, first.obs[0], shown.obs[0])
         return (state, (obs, inner)), ((seen, shown), (obs, reward, done, inner))
 
@@ -54,7 +56,7 @@ def side_by_side(env, actions):
     def run(key, actions):
         key, start = jax.random.split(key)
         with quiet():
-            begun = game.reset(start, params)
+            begun = game.reset(start, theirs)
         state, first = env.reset(start, params)
         keys = jax.random.split(key, len(actions))
         return (first.obs[0], begun[0]), jax.lax.scan(body, (state, begun), (keys, actions))[1]
@@ -141,13 +143,38 @@ def test_deep_sea_with_actions_drawn_for_every_cell():
 
 def test_numbers_are_traced_and_sizes_are_not():
     env = jaxmarl_envs.make("gymnax/cartpole", gravity=0, masscart=2)
-    params = env.default_params
+    params = env.default_params.inner
     assert (params.gravity, params.masscart) == (0, 2) and params.gravity.dtype == np.float32
     np.testing.assert_allclose([params.total_mass, params.polemass_length], [2.1, 0.05], rtol=1e-6)
     standard = jaxmarl_envs.make("gymnax/cartpole")
     assert env == standard and (env.spec.optimum, standard.spec.optimum) == (None, 500.0)
     assert jaxmarl_envs.make("gymnax/catch", rows=5) != jaxmarl_envs.make("gymnax/catch")
     assert jaxmarl_envs.make("gymnax/breakout", use_minimal_action_set=False).spec.num_actions == 6
+
+
+def test_grids_go_through_the_family():
+    """What follows from an option follows in a sweep, too, and what the family refuses is refused."""
+
+    def params(env_id, given, **overrides):
+        return Environments(env_id, given).get(overrides).params.inner
+
+    heavy = params("gymnax/cartpole", {}, masscart=2.0, length=1.0)
+    np.testing.assert_allclose([heavy.total_mass, heavy.polemass_length], [2.1, 0.1], rtol=1e-6)
+    deep_sea = Environments("gymnax/deep-sea", {})
+    assert deep_sea.get({"randomize_actions": True}).env != deep_sea.get({"randomize_actions": False}).env
+    for env_id, name in (("cartpole", "total_mass"), ("asterix", "shot_cool_down"), ("catch", "max_steps_in_episode")):
+        with pytest.raises(ValueError, match=f"unknown option '{name}'"):
+            params(f"gymnax/{env_id}", {}, **{name: 7})
+        with pytest.raises(ValueError, match=f"unknown option '{name}'"):
+            params(f"gymnax/{env_id}", {name: 7})
+    with pytest.raises(ValueError, match="nothing would move"):
+        params("gymnax/asterix", {}, init_move_interval=2)
+
+
+def test_optima_that_the_time_limit_puts_out_of_reach_are_not_stated():
+    for game, steps, optimum in (("catch", 9, 1.0), ("deep-sea", 8, 0.99)):
+        within, too_short = (jaxmarl_envs.make(f"gymnax/{game}", time_limit=limit) for limit in (steps, steps - 1))
+        assert within.spec.optimum == pytest.approx(optimum) and too_short.spec.optimum is None
 
 
 def test_from_gymnax_takes_what_gymnax_makes():

@@ -20,6 +20,7 @@ PRESETS = [
     *(gem_discrete.all_runs() if WITH_GYMNAX else ()),
     *gem_toy.plain_runs(),
     *gem_toy.delayed_runs(),
+    *gem_toy.shown_runs(),
     *gem_toy.ablation_runs(),
     *q_methods.game_runs(),
     *q_methods.hallway_runs(),
@@ -35,7 +36,7 @@ PRESETS = [
 
 def test_names_are_unique_in_a_study():
     for runs in (
-        gem_toy.plain_runs() + gem_toy.delayed_runs() + gem_toy.ablation_runs(),
+        gem_toy.plain_runs() + gem_toy.delayed_runs() + gem_toy.shown_runs() + gem_toy.ablation_runs(),
         value_factorization.mmdp_runs(),
         gem_discrete.all_runs(),
     ):

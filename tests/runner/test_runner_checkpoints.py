@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,19 @@ def saved_three_times(tmp_path: Path, few_at_a_time: None) -> tuple[Path, Path]:
 def steps(run_dir: Path) -> list[int]:
     """Checkpoints of the first wave, newest first."""
     return sorted((int(p.name) for p in (run_dir / WAVE).iterdir() if p.name.isdigit()), reverse=True)
+
+
+def test_lasting_checkpoints_survive_an_interrupt_and_what_follows(tmp_path: Path, few_at_a_time: None) -> None:
+    experiment = toy(evaluations=4, lasting_checkpoints=2, keep_checkpoints=1)
+    stop = Recorder(lambda calls: signal.raise_signal(signal.SIGINT) if calls == UPDATES - 1 else None)
+    with pytest.raises(Interrupted):
+        run(experiment, run_dir=tmp_path / "run", listener=stop)
+    (half, stopped) = steps(tmp_path / "run")[::-1]
+    assert half == 4 * UPDATES // 2 and stopped == 4 * (UPDATES - 1)
+    with pytest.raises(ValueError, match="lasting_checkpoints"):
+        resume(tmp_path / "run", experiment=toy(evaluations=4, keep_checkpoints=1))
+    resume(tmp_path / "run", experiment=experiment)
+    assert steps(tmp_path / "run")[::-1] == [half, 4 * UPDATES, 4 * UPDATES + 1]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -31,6 +31,16 @@ def quiet() -> Iterator[None]:
 
 
 @pytree_dataclass
+class FromGymnaxParams:
+    """gymnax's parameters, the numbers in them traced: they may differ between lanes of one program.
+
+    They are kept together so that nobody replaces one alone that others follow from.
+    """
+
+    inner: Any
+
+
+@pytree_dataclass
 class FromGymnaxState:
     """State of a gymnax environment, and whether its episode is over: not all of them keep that themselves."""
 
@@ -60,15 +70,16 @@ class FromGymnax:
     """See `EnvSpec`. gymnax's spaces are not asked: not all are right."""
     optimum: float | None = dataclasses.field(default=None, compare=False)
     """See `EnvSpec`."""
-    default_params: Any = dataclasses.field(default=(), compare=False, repr=False)
-    """gymnax's `EnvParams`, the numbers in them traced: they may differ between lanes of one program."""
+    default_params: FromGymnaxParams = dataclasses.field(
+        default_factory=lambda: FromGymnaxParams(()), compare=False, repr=False
+    )
 
     @cached_property
     def spec(self) -> EnvSpec:
         """Static description. Traces `reset` once, for the shape of the observation."""
         with quiet():
             shape = jax.eval_shape(self._reset, jax.random.key(0), self.default_params)[0].shape
-            space = self.env.action_space(self.default_params)
+            space = self.env.action_space(self.default_params.inner)
         if type(space).__name__ != "Discrete":
             raise ValueError(
                 f"{self.id}: from_gymnax takes environments with discrete actions, got {type(space).__name__} of shape "
@@ -84,17 +95,19 @@ class FromGymnax:
             optimum=self.optimum,
         )
 
-    def reset(self, key: Array, params: Any) -> tuple[FromGymnaxState, TimeStep]:
+    def reset(self, key: Array, params: FromGymnaxParams) -> tuple[FromGymnaxState, TimeStep]:
         """A fresh episode. Consumes `key`."""
         with quiet():
             obs, inner = self._reset(key, params)
         obs = jnp.asarray(obs, jnp.float32)
         return FromGymnaxState(inner, jnp.zeros((), bool)), restart(self.spec, obs=obs[None], state=obs.reshape(-1))
 
-    def step(self, key: Array, state: FromGymnaxState, action: Array, params: Any) -> tuple[FromGymnaxState, TimeStep]:
+    def step(
+        self, key: Array, state: FromGymnaxState, action: Array, params: FromGymnaxParams
+    ) -> tuple[FromGymnaxState, TimeStep]:
         """One call of gymnax's `step_env`. `action`: [1] int32. Consumes `key`."""
         with quiet():
-            obs, inner, reward, done, _ = self.env.step_env(key, state.inner, action[0], _unlimited(params))
+            obs, inner, reward, done, _ = self.env.step_env(key, state.inner, action[0], _unlimited(params.inner))
             inner = jax.tree.map(_strong, inner)
         obs = jnp.asarray(obs, jnp.float32)
         is_over = state.is_over | jnp.asarray(done, bool)
@@ -106,8 +119,8 @@ class FromGymnax:
             terminated=is_over,
         )
 
-    def _reset(self, key: Array, params: Any) -> tuple[Array, Any]:
-        obs, inner = self.env.reset_env(key, _unlimited(params))
+    def _reset(self, key: Array, params: FromGymnaxParams) -> tuple[Array, Any]:
+        obs, inner = self.env.reset_env(key, _unlimited(params.inner))
         return obs, jax.tree.map(_strong, inner)
 
 
@@ -120,10 +133,10 @@ def _unlimited(params: Any) -> Any:
     return params.replace(max_steps_in_episode=NEVER) if hasattr(params, "max_steps_in_episode") else params
 
 
-def traced(params: Any) -> Any:
+def traced(params: Any) -> FromGymnaxParams:
     """Gymnax's parameters with 32-bit NumPy scalars in the place of Python's numbers."""
     kinds = {bool: np.bool_, int: np.int32, float: np.float32}
-    return jax.tree.map(lambda x: kinds[type(x)](x) if type(x) in kinds else x, params)
+    return FromGymnaxParams(jax.tree.map(lambda x: kinds[type(x)](x) if type(x) in kinds else x, params))
 
 
 def from_gymnax(
@@ -163,5 +176,5 @@ def from_gymnax(
 def with_time_limit(env: FromGymnax) -> Environment:
     """`env` truncated at the `max_steps_in_episode` of its parameters, where they have one."""
     env.spec  # noqa: B018 - refuses continuous actions, before anything else could go wrong
-    limit = getattr(env.default_params, "max_steps_in_episode", None)
+    limit = getattr(env.default_params.inner, "max_steps_in_episode", None)
     return env if limit is None else TimeLimit(env, int(limit))

@@ -60,15 +60,20 @@ def _deep_sea_maps(options: Options) -> str:
         return "sample_action_map=True needs deterministic=False: gymnax does not read it otherwise"
     if options["sample_action_map"] and options["randomize_actions"]:
         return "one of sample_action_map (drawn for each episode) and randomize_actions (fixed) must be False"
+    if options["seed"] and not options["randomize_actions"]:
+        return "seed is that of randomize_actions=True, which is off"
     return ""
 
 
 def _deep_sea_optimum(options: Options) -> float | None:
+    if options["time_limit"] < options["size"]:
+        return None
     return max(0.0, 1.0 - options["unscaled_move_cost"]) if options["deterministic"] else None
 
 
 def _catch_optimum(options: Options) -> float | None:
-    return 1.0 if options["columns"] // 2 < options["rows"] else None
+    is_in_reach = options["columns"] // 2 < options["rows"] <= options["time_limit"] + 1
+    return 1.0 if is_in_reach else None
 
 
 def _masses(options: Options) -> Options:
@@ -166,11 +171,11 @@ def make(variant: str, /, **options: Any) -> Environment:
     sizes = {name: chosen[name] for name in static}
     seed = chosen["seed"] if chosen.get("randomize_actions") else None
     env = _simulation(variant, tuple(sorted(sizes.items())), seed)
-    params = {name: chosen[name] for name in dynamic} | {"max_steps_in_episode": chosen["time_limit"]}
-    params |= game.derived(chosen) if game.derived else {}
+    values = {name: chosen[name] for name in dynamic} | {"max_steps_in_episode": chosen["time_limit"]}
+    values |= game.derived(chosen) if game.derived else {}
     is_standard = all(chosen[name] == value for name, value in dynamic.items())
     optimum = game.optimum(chosen | {"is_standard": is_standard}) if game.optimum else None
-    params = traced(module.EnvParams(**params))
+    params = traced(module.EnvParams(**values))
     if game.channels:
         return with_time_limit(GridGame(env, env_id, game.obs_bounds, optimum, params, game.channels))
     return with_time_limit(FromGymnax(env, env_id, game.obs_bounds, optimum, params))
