@@ -1,7 +1,7 @@
 """Wrappers over one instance. The suite's order, innermost first:
 
-task -> PadAgents -> TimeLimit -> DelayReward -> Clock -> ObserveState -> LastAction -> AgentId -> EpisodeStatistics
--> VectorEnv (auto-reset).
+task -> PadAgents -> TimeLimit -> DelayReward -> ShowOwed -> Clock -> ObserveState -> LastAction -> AgentId
+-> EpisodeStatistics -> VectorEnv (auto-reset).
 """
 
 import dataclasses
@@ -250,8 +250,9 @@ class Clock(_AppendToObs):
 class ShowOwed(_AppendToObs):
     """Appends what `DelayReward`, directly inside, counts: rewards are then a function of what is observed again.
 
-    Columns: the fraction of `every` steps since the last payment, and the agent's unpaid rewards divided by `every`. The
-    global state, where there is one, gains the fraction and the N agents' unpaid rewards.
+    Columns: the fraction of `every` steps since the last regular payment (also where the end has just paid the rest), and
+    the agent's unpaid rewards divided by `every`. The global state, where there is one, gains the fraction and the N
+    agents' unpaid rewards.
     """
 
     def __post_init__(self) -> None:
