@@ -66,9 +66,11 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "DQN": ("iql", DQN),
     "gem-q": ("gem-q", GEM),
     "gem-q, one step": ("gem-q", {**GEM, "max_steps": 1}),
+    "gem-q, κ = 0.25": ("gem-q", {**GEM, "kappa": 0.25}),
     "gem-meta": ("gem-meta", GEM),
 }
-"""The third has everything of gem-q but the memory: targets of one step, from the same four networks."""
+"""The third has everything of gem-q but the memory: targets of one step, from the same four networks. The fourth has the
+asymmetric loss of the continuous agents."""
 
 
 def runs_of(task: str) -> list[Preset]:
