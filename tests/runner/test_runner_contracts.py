@@ -27,12 +27,6 @@ FIRST_UPDATES = 3
 # One method of each core stands for the others, which are with the slow tests.
 STANDING = ("mappo", "tad-ppo", "qplex", "gem")
 EVERY = [n if n in STANDING else pytest.param(n, marks=pytest.mark.slow) for n in algorithms.names()]
-# Methods that differ from others by a loss or a setting only are spared what compiles or runs for long.
-SPARED = ("iql", "qmix", "qtran", "cw-qmix", "td3", "td3-star", "matd3", "sac", "masac", "gem-q", "gem-meta")
-THOROUGH = [
-    pytest.param(n, marks=() if n in STANDING else pytest.mark.slow) for n in algorithms.names() if n not in SPARED
-]
-thoroughly = pytest.mark.parametrize("name", THOROUGH, indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module", params=EVERY)
@@ -73,7 +67,6 @@ def test_a_hopeless_learning_rate_is_noticed(name: str, tmp_path: Path) -> None:
     assert not list((tmp_path / "run" / "checkpoints" / "000-00000").iterdir()), "nothing bad is saved"
 
 
-@thoroughly
 @pytest.mark.parametrize("variant", ["batched", "environments spread"])
 def test_other_placements_give_the_same_first_updates(name: str, variant: str, trained: Trained) -> None:
     """A lane batched with others, two on each of two devices; environments of a lane spread over two devices."""
@@ -103,7 +96,6 @@ def test_two_devices_give_what_one_gives(mode: str, toys: None, tmp_path: Path) 
         assert_close_rows(lane_rows(one, lane), lane_rows(two, lane))
 
 
-@thoroughly
 def test_the_lengths_of_chunks_change_nothing(
     name: str, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
