@@ -354,11 +354,11 @@ def _plain(value: Any) -> np.ndarray:
 _equal = partial(np.array_equal, equal_nan=True)
 
 
-def _close(left: np.ndarray, right: np.ndarray, *, most: float = 1.0) -> bool:
+def _close(left: np.ndarray, right: np.ndarray, *, most: float = 0.1) -> bool:
     """Whether floats differ by rounding at most; all else must be equal.
 
-    Entries near zero are judged by the largest one of their array, which counts as `most` at most: many are differences
-    of larger numbers, and an angle taken from its cosine is the less exact the smaller it is.
+    Entries near zero are judged by the largest one of their array, which counts as `most` at most: inside physics many
+    are differences of larger numbers, and an angle taken from its cosine is the less exact the smaller it is.
     """
     if left.shape != right.shape or not jnp.issubdtype(left.dtype, jnp.floating):
         return _equal(left, right)
