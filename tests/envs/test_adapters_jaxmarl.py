@@ -73,10 +73,38 @@ def test_episodes_are_those_of_step_env(env_id, original):
     # JaxMARL compares before it counts: max_steps + 1 steps, and what they end in is no end of the task.
     assert env.spec.episode_limit == 10 and shown.truncated[9] and not shown.terminated[:10].any()
     if env_id == "smax/3m":
-        assert_same(start.state, obs0["world_state"])
-        assert_same(shown.state, obs["world_state"])
+        for state, world in ((start.state, obs0["world_state"]), (shown.state, obs["world_state"])):
+            np.testing.assert_allclose(state, scaled(world), rtol=1e-6)
     else:
         assert env.spec.state_size == 0 and not shown.terminated.any()
+
+
+def scaled(world):
+    """JaxMARL's world states [..., 72] of 3m as ours: six marines, whose weapon cools down for 0.61 s, on 32 by 32."""
+    units = world[..., :60].reshape(*world.shape[:-1], 6, 10).copy()
+    units[..., 1:3] /= 32
+    units[..., 3] = np.clip(units[..., 3] / np.float32(0.61), 0, 1)
+    return np.concatenate([units.reshape(*world.shape[:-1], 60), world[..., 60:66], world[..., 66:] / 5], axis=-1)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "options"),
+    [
+        ("smax/3m", {}),
+        ("smax/smacv2_5_units", {"two_teams": True}),
+        ("overcooked/cramped_room", {}),
+        ("mpe/simple-spread", {}),
+        ("mpe/simple-reference", {}),
+        ("mpe/simple-speaker-listener", {}),
+        ("hanabi/small-2p", {}),
+    ],
+)
+def test_nothing_shown_is_large(env_id, options):
+    """Under random play: positions, cooldowns and times come scaled."""
+    env = jaxmarl_envs.make(env_id, **options)
+    shown = play(env, KEY, 150)[2]
+    largest = max(np.abs(x).max(initial=0.0) for x in (shown.obs, shown.state))
+    assert largest <= (10 if env_id.startswith("mpe") else 1.1)  # a unit may be pushed a little past the map's end
 
 
 @pytest.mark.parametrize(

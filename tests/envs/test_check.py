@@ -53,12 +53,28 @@ def test_a_sound_environment_passes():
     assert "test/env: ok" in str(report) and "vmap" in str(report)
 
 
+def test_large_entries_are_warned_of_by_index():
+    class Large(Good):
+        spec = SPEC.replace(obs_bounds=(-50.0, 50.0))
+
+        def change(self, timestep, t, key):
+            obs = timestep.obs.at[1, 2].set(jnp.float32(-8) * t.astype(jnp.float32))
+            return timestep.replace(
+                obs=obs, final_obs=obs, state=10.0 * timestep.state, final_state=10.0 * timestep.state
+            )
+
+    (warning,) = check_environment(Large()).warnings  # 10 itself is none
+    assert warning.startswith("1 of 6 entries of obs go beyond 10 in magnitude, most of all [1, 2] in [-32, 0]")
+    assert f"warning  {warning}" in str(check_environment(Large()))
+    assert check_environment(Good()).warnings == ()
+
+
 OWN = [f"{f.name}/{variant}" for f in jaxmarl_envs.families() if not f.package for variant in f.variants]
 
 
 @pytest.mark.parametrize("env_id", OWN)  # those of other projects: test_adapters_*.py
 def test_listed_environments_pass(env_id):
-    check_environment(jaxmarl_envs.make(env_id))
+    assert check_environment(jaxmarl_envs.make(env_id)).warnings == ()
 
 
 @pytest.mark.parametrize("wrap", [jaxmarl_envs.AgentId, jaxmarl_envs.LastAction, jaxmarl_envs.EpisodeStatistics])

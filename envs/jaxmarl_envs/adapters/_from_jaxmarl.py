@@ -26,6 +26,9 @@ class Reading:
     is_terminal: Callable[[Any, Any], Array] | None = None
     """`(env, state) -> []` bool: the task itself ended. An episode that is done without it was truncated. None: there
     is no telling, and every end counts as a termination."""
+    observe: Callable[[Any, Array], Array] | None = None
+    """`(env, one agent's observation) ->` what is shown of it, of the same shape; None for all as it is. For entries
+    that are counts or positions, which networks learn badly from."""
     global_state: Callable[[Any, Mapping[str, Array], Any], Array] | None = None
     """`(env, obs, state) -> [G]`; None for no global state."""
     metrics: tuple[str, ...] = ()
@@ -170,6 +173,8 @@ class FromJaxMARL:
     ) -> TimeStep:
         spec, agents = self.spec, self._agents
         rows = [jnp.asarray(obs[agent], jnp.float32) for agent in agents]
+        if self.reading.observe is not None:
+            rows = [self.reading.observe(self.env, row) for row in rows]
         shown: Any = tuple(rows) if spec.agent_obs_sizes else jnp.stack(rows)
         mask: Any = jnp.ones((len(agents), spec.num_actions or spec.action_dim), bool)
         legal = self._legal(inner) if spec.is_discrete else None
