@@ -3,7 +3,8 @@
 Axes: E environments, B drawn steps, N agents, A entries of one agent's action, G entries of the critics' context,
 C critics, K groups of them, M joint actions that actors are improved at.
 
-Continuous actions inside are normalised, [-1, 1] in every entry; only environments see their own bounds. Where actions are
+Continuous actions inside are normalised, [-1, 1] in every entry, 0 in padded ones (`EnvSpec.agent_action_sizes`); only
+environments see their own bounds. Where actions are
 discrete they are [N] int32 in place of [N, A], and A entries of a mask.
 """
 
@@ -89,7 +90,7 @@ class Actions(NamedTuple):
 
 
 def continuous_actions(spec: EnvSpec) -> Actions:
-    """Actions [E, N, A] in [-1, 1], scaled to the environment's bounds; masks are not read.
+    """Actions [E, N, A] in [-1, 1], scaled to the environment's bounds; the spec says what is padding, not masks.
 
     Raises:
       ValueError: where actions have no bounds.
@@ -99,10 +100,21 @@ def continuous_actions(spec: EnvSpec) -> Actions:
         raise ValueError(
             f"continuous actions need finite bounds, lower below upper, but {spec.id!r} has {spec.action_bounds}"
         )
+
+    def random(key: jax.Array, mask: jax.Array) -> jax.Array:
+        return without_padding(spec, jax.random.uniform(key, (*mask.shape[:-1], spec.action_dim), minval=-1.0))
+
     return Actions(
-        random=lambda key, mask: jax.random.uniform(key, (*mask.shape[:-1], spec.action_dim), minval=-1.0),
+        random=random,
         to_env=lambda action: low + (action + 1.0) * (0.5 * (high - low)),
     )
+
+
+def without_padding(spec: EnvSpec, action: jax.Array) -> jax.Array:
+    """Continuous actions [*, N, A] in [-1, 1] with 0 in padded entries, so that critics are shown no noise there."""
+    if not spec.agent_action_sizes:
+        return action
+    return jnp.where(jnp.broadcast_to(spec.real_actions, action.shape), action, 0.0)
 
 
 def discrete_actions() -> Actions:
@@ -139,8 +151,13 @@ class Team(Players):
 
     @property
     def action_size(self) -> int:
-        """Entries of a joint action."""
+        """Entries of a joint action as critics are shown it, padding included."""
         return self.spec.n_agents * self.spec.action_dim
+
+    @property
+    def num_real_entries(self) -> int:
+        """Entries of a joint action that are no padding."""
+        return sum(self.spec.actions_per_agent)
 
     def output(self, params: Any, obs: jax.Array) -> jax.Array:
         """[B, N, outputs] of the actors for observations [B, N, *obs_shape]."""

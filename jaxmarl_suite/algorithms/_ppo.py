@@ -226,7 +226,7 @@ def make_ppo(
 
         seen = trajectory.seen
         n = env.spec.n_agents
-        # An agent with a single legal action has nothing to learn from the step. Masks of continuous actions say nothing.
+        # An agent with a single legal action has nothing to learn from the step. Masks of continuous actions show padding.
         has_choice = seen.action_mask.sum(-1) > (1 if env.spec.is_discrete else 0)
         weight = has_choice.astype(jnp.float32)
         advantage = jnp.broadcast_to(advantage, (*advantage.shape[:2], n))

@@ -196,7 +196,8 @@ def make_distillation(config: TADConfig, env: Environment, teacher: JointPolicy,
         own = head.mode(output, batch["mask"])
         if env.spec.is_discrete:
             return loss, {"distill_loss": loss, "agreement": (own == batch["label"]).astype(jnp.float32).mean()}
-        distance = jnp.abs(head.embed(own) - head.embed(batch["label"])).mean()  # in units of half the range
+        apart = jnp.abs(head.embed(own) - head.embed(batch["label"]))  # in units of half the range
+        distance = apart.mean(where=batch["mask"] if env.spec.agent_action_sizes else None)
         return loss, {"distill_loss": loss, "distance": distance}
 
     def update(state: DistillState, ctx: Context) -> tuple[DistillState, Metrics]:

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 class ActionHead(NamedTuple):
     """A family of distributions over one agent's action, batched over leading axes `*B`.
 
-    `output` is [*B, num_outputs]; `mask` is [*B, A] (ignored by continuous heads). What is drawn, stored and scored is an
-    `action` [*B, *action_shape] of type `dtype`: int32 without further axes where actions are discrete, float32 [*B, D]
-    where they are continuous. The environment is given `to_env(action)`, which differs from it where a bound has to be
-    kept, and by which nothing is lost that `log_prob` needs.
+    `output` is [*B, num_outputs]; `mask` is [*B, A], or [*B, D] where actions are continuous, true for the entries that are
+    no padding. Padded entries have no part in densities, entropies and losses, and are 0 in `embed`. What is drawn, stored
+    and scored is an `action` [*B, *action_shape] of type `dtype`: int32 without further axes where actions are discrete,
+    float32 [*B, D] where they are continuous. The environment is given `to_env(action)`, which differs from it where a
+    bound has to be kept, and by which nothing is lost that `log_prob` needs.
     """
 
     num_outputs: int

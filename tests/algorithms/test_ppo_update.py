@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import reference_ppo as reference
 from jaxmarl_envs import VectorEnv
-from toy_envs import Continuous, Noisy, ThreeSteps, context
+from toy_envs import Continuous, Noisy, Padded, ThreeSteps, context
 
 from jaxmarl_suite import algorithms
 from jaxmarl_suite.algorithms import _ppo
@@ -33,6 +33,8 @@ CONTINUOUS_CASES = [
     ("happo", "forward", False, "gaussian", False),
     ("tad-ppo", "forward", True, "gaussian", True),
 ]
+UNEQUAL = Padded()
+UNEQUAL_CASES = [("happo", "forward", False, "gaussian", True), ("tad-ppo", "forward", True, "tanh-normal", False)]
 
 
 def config_of(name, memory, shared, **more):
@@ -171,11 +173,16 @@ def run():
 
 @pytest.mark.parametrize(
     "case",
-    [*CASES, *CONTINUOUS_CASES, *(pytest.param((n, *case), marks=pytest.mark.slow) for n, case in OTHER_CASES)],
+    [
+        *CASES,
+        *CONTINUOUS_CASES,
+        *UNEQUAL_CASES,
+        *(pytest.param((n, *case), marks=pytest.mark.slow) for n, case in OTHER_CASES),
+    ],
     ids=lambda case: "-".join(map(str, case)),
 )
 def test_update(run, case):
-    env = REALS if case in CONTINUOUS_CASES else ENV
+    env = REALS if case in CONTINUOUS_CASES else UNEQUAL if case in UNEQUAL_CASES else ENV
     config, before, (after, metrics), rollout = run(case, env)
     if case[0] == "tad-ppo":
         assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), before.student, after.student))

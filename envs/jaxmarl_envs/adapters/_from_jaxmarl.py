@@ -84,15 +84,18 @@ class FromJaxMARL:
         if len({count > 0 for count in counts}) > 1:
             raise ValueError(f"{self.id}: agents must be all discrete or all continuous, got {spaces}")
         actions: dict[str, Any] = {"num_actions": max(counts)}
+        sizes = counts
         if not counts[0]:
-            dims = {space.shape for space in spaces}
-            if len(dims) > 1 or len(spaces[0].shape) != 1:
-                raise ValueError(f"{self.id}: continuous actions have to be flat and of one size, got {sorted(dims)}")
+            dims = [tuple(space.shape) for space in spaces]
+            if any(len(dim) != 1 for dim in dims):
+                raise ValueError(f"{self.id}: continuous actions have to be flat, got shapes {dims}")
+            sizes = tuple(dim[0] for dim in dims)
             bounds = {(float(jnp.min(space.low)), float(jnp.max(space.high))) for space in spaces}
-            actions = {"action_dim": spaces[0].shape[0]}
+            actions = {"action_dim": max(sizes)}
             actions["action_bounds"] = (max(low for low, _ in bounds), min(high for _, high in bounds))
-        same_actions = len(set(counts)) == 1
-        is_ragged = not (is_equal and same_actions)
+        is_ragged = not (is_equal and len(set(sizes)) == 1)
+        if is_ragged:
+            actions["agent_num_actions" if counts[0] else "agent_action_sizes"] = sizes
         return EnvSpec(
             id=self.id,
             n_agents=len(agents),
@@ -102,7 +105,6 @@ class FromJaxMARL:
             episode_limit=self.reading.episode_limit,
             agent_names=tuple(agents),
             agent_obs_sizes=tuple(shape[0] for shape in shapes) if is_ragged else (),
-            agent_num_actions=counts if is_ragged and counts[0] else (),
             metrics=self.reading.metrics,
             obs_bounds=self.reading.obs_bounds,
             optimum=self.reading.optimum,
@@ -126,6 +128,8 @@ class FromJaxMARL:
         env, reading = self.env, self.reading
         with foreign():
             actions = {agent: action[i] for i, agent in enumerate(self._agents)}
+            for agent, size in zip(self._agents, self.spec.agent_action_sizes):
+                actions[agent] = actions[agent][:size]
             obs, inner, rewards, dones, infos = env.step_env(key, state, actions)
             done = jnp.asarray(dones["__all__"], bool)
             terminated = done if reading.is_terminal is None else done & reading.is_terminal(env, inner)
@@ -176,13 +180,11 @@ class FromJaxMARL:
         if self.reading.observe is not None:
             rows = [self.reading.observe(self.env, row) for row in rows]
         shown: Any = tuple(rows) if spec.agent_obs_sizes else jnp.stack(rows)
-        mask: Any = jnp.ones((len(agents), spec.num_actions or spec.action_dim), bool)
+        mask: Any = jnp.asarray(spec.real_actions)
         legal = self._legal(inner) if spec.is_discrete else None
         if legal is not None:
             masks = [jnp.asarray(legal[agent]).astype(bool) for agent in agents]
             mask = tuple(masks) if spec.agent_num_actions else jnp.stack(masks)
-        elif spec.agent_num_actions:
-            mask = tuple(jnp.ones((count,), bool) for count in spec.agent_num_actions)
         elif spec.agent_obs_sizes:  # PadAgents expects tuples of both
             mask = tuple(mask)
         return TimeStep(

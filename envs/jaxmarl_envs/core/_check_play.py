@@ -119,8 +119,12 @@ def check_values(spec: EnvSpec, played: dict[str, Any]) -> list[str]:
                 f"{where}: action_mask allows nothing for agent(s) {agents}; expected at least one legal action each, "
                 "also once the episode is over"
             )
-        if not spec.is_discrete and not mask.all():
-            failures.append(f"{where}: action_mask must be all true where actions are continuous")
+        if not spec.is_discrete and (mask != spec.real_actions).any():
+            failures.append(
+                f"{where}: action_mask must be true for real entries of continuous actions and false for padded ones, at "
+                f"all times (spec.real_actions); expected {spec.actions_per_agent} true ones, got "
+                f"{sorted(set(map(tuple, mask.sum(-1).reshape(-1, n).tolist())))[:3]}"
+            )
         if limits and any(mask[..., i, limits[i] :].any() for i in range(n)):
             failures.append(f"{where}: action_mask allows padded actions beyond spec.agent_num_actions {limits}")
     start = played["start"]

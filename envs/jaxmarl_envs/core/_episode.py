@@ -64,16 +64,18 @@ def load_episode(env: Environment, path: str | Path) -> Episode:
 def random_action(spec: EnvSpec, key: jax.Array, action_mask: jax.Array) -> jax.Array:
     """Uniformly random legal actions: [*, N] int32, or [*, N, D] float32 within `action_bounds`. Consumes `key`.
 
+    Padded entries of continuous actions are in the middle of the bounds.
+
     Args:
       spec: of the environment.
       key: random key.
-      action_mask: [*, N, A] bool, or [*, N, D] where actions are continuous.
+      action_mask: [*, N, A] bool, or [*, N, D] where actions are continuous, as a `TimeStep` has it.
     """
     noise = jax.random.uniform(key, action_mask.shape)
     if spec.is_discrete:
         return jnp.where(action_mask, noise, -1.0).argmax(-1).astype(jnp.int32)
     low, high = (bound if np.isfinite(bound) else float(np.sign(bound)) for bound in spec.action_bounds)
-    return low + noise * (high - low)
+    return jnp.where(action_mask, low + noise * (high - low), 0.5 * (low + high))
 
 
 def record_episode(

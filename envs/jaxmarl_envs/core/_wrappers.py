@@ -175,7 +175,10 @@ class AgentId(_AppendToObs):
 
 @dataclasses.dataclass(frozen=True)
 class LastAction(_AppendToObs):
-    """Appends each agent's previous action to its observation: one-hot if discrete, zeros at the start."""
+    """Appends each agent's previous action to its observation: one-hot if discrete, zeros at the start.
+
+    Padded entries of continuous actions are shown as zeros.
+    """
 
     @property
     def extra_size(self) -> int:
@@ -198,6 +201,8 @@ class LastAction(_AppendToObs):
         state, timestep = self.env.step(key, state, action, params)
         if self.env.spec.is_discrete:
             action = jax.nn.one_hot(action, self.env.spec.num_actions, dtype=jnp.float32)
+        elif self.env.spec.agent_action_sizes:
+            action = jnp.where(self.env.spec.real_actions, action, 0.0)
         return state, _append(timestep, action)
 
 
@@ -377,7 +382,8 @@ class PadAgents(Wrapper):
     """Makes agents with unequal observations and action sets equal in shape.
 
     The wrapped environment shows `obs` and `action_mask` as tuples of N flat arrays and declares their lengths in
-    `spec.agent_obs_sizes` and `spec.agent_num_actions`; observations are padded with zeros, masks with False.
+    `spec.agent_obs_sizes` and `spec.agent_num_actions` (continuous actions: `spec.agent_action_sizes`); observations are
+    padded with zeros, masks with False. The wrapped environment is given all rows of an action in the padded size.
     """
 
     @cached_property
@@ -392,6 +398,7 @@ class PadAgents(Wrapper):
         return spec.replace(
             obs_shape=(max(spec.agent_obs_sizes),),
             num_actions=max(spec.agent_num_actions, default=0),
+            action_dim=max(spec.agent_action_sizes, default=spec.action_dim),
         )
 
     def _pad(self, timestep: TimeStep) -> TimeStep:

@@ -39,8 +39,8 @@ class MultiAgentBrax:
     """N agents, each with some of the actuators of one robot in brax; all get brax's reward.
 
     - Action [N, D] float32 in [-1, 1], one entry an actuator in the order of the agent's part; entries outside are
-      clipped. D is the largest part: the last entries of an agent with fewer actuators are not used (`agent_action_sizes`).
-      The mask is all true, as for all continuous actions.
+      clipped. D is the largest part: the last entries of an agent with fewer actuators are not used
+      (`agent_action_sizes`), and false in the mask.
     - Global state [G]: brax's own observation.
     - Observation, by `obs`: `full`: the global state. `dima`: the global state and the agent's index one-hot, minus the mean
       of these entries, over their (population) standard deviation: what DIMA's code feeds its agents. `local-K`: what
@@ -84,6 +84,7 @@ class MultiAgentBrax:
             state_size=size,
             action_bounds=(-1.0, 1.0),
             agent_obs_sizes=rows if len(set(rows)) > 1 else (),
+            agent_action_sizes=self.agent_action_sizes if len(set(self.agent_action_sizes)) > 1 else (),
             metrics=(*_MEASURES[self.measure], "physics_failures"),
             reset_is_costly=True,
         )
