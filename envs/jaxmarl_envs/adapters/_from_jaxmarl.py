@@ -36,7 +36,8 @@ class Reading:
     measure: (
         Callable[[Any, Any, Mapping[str, Array], Mapping[str, Array], Mapping[str, Any]], dict[str, Array]] | None
     ) = None
-    """`(env, state, rewards, dones, infos) -> {name: []}` after a step."""
+    """`(env, state, rewards, dones, infos) -> {name: []}` after a step. What is of this step alone needs `EpisodeMetrics`
+    around the environment, since an episode's metrics are those of its last step."""
     legal: Callable[[Any, Any], Mapping[str, Array]] | None = None
     """`(env, state) -> {agent: [A]}`; None for the environment's `get_avail_actions`, if it has one."""
     bonus: Callable[[Mapping[str, Any]], Mapping[str, Array]] | None = None

@@ -49,7 +49,8 @@ class FromJumanji:
     - The mask is `observation.action_mask` [N, A]; `JumanjiReading` says what agents observe.
     - The last step of an episode is a termination or a truncation, see `JumanjiReading.is_terminal`; `final_obs` is its
       observation.
-    - Scalar `extras` become metrics. A scalar reward is the team's; a reward [N] is kept as it is.
+    - Scalar `extras` become metrics, as they are in each step: those of jumanji's own environments tell how far an episode
+      has come. Others may need `EpisodeMetrics` around. A scalar reward is the team's; a reward [N] is kept as it is.
     - jumanji keeps the random key in its state: the key of `reset` decides the whole episode, that of `step` is not used.
       The key goes in as its raw data.
     - A discount for each agent is not carried: a `TimeStep` ends for all agents at once.

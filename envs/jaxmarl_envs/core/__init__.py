@@ -4,6 +4,7 @@ from jaxmarl_envs.core._cheap import one_hot, uniform_index
 from jaxmarl_envs.core._check import ProtocolError, Report, check_environment
 from jaxmarl_envs.core._environment import Environment, Wrapper
 from jaxmarl_envs.core._episode import Episode, load_episode, random_action, record_episode
+from jaxmarl_envs.core._metrics import EpisodeMetrics, EpisodeStatistics
 from jaxmarl_envs.core._registry import Family, UnknownVariant, available, families, make, register
 from jaxmarl_envs.core._types import EnvSpec, TimeStep, pytree_dataclass, restart, transition
 from jaxmarl_envs.core._vector import VectorEnv, VectorState
@@ -12,7 +13,6 @@ from jaxmarl_envs.core._wrappers import (
     AgentId,
     Clock,
     DelayReward,
-    EpisodeStatistics,
     LastAction,
     ObserveState,
     PadAgents,
@@ -27,6 +27,7 @@ __all__ = [
     "EnvSpec",
     "Environment",
     "Episode",
+    "EpisodeMetrics",
     "EpisodeStatistics",
     "Family",
     "Frame",

@@ -13,12 +13,14 @@ from jaxmarl_envs.core._check_play import (
     check_values,
     episode_returns,
     large_entries,
+    last_step_metrics,
     play_in_loop,
     random_play,
 )
 from jaxmarl_envs.core._check_traces import check_purity, check_structure, missing_part
 from jaxmarl_envs.core._check_trees import describe, differences, equal, on_host, short
 from jaxmarl_envs.core._environment import Environment, Params
+from jaxmarl_envs.core._metrics import EpisodeStatistics, taken_metrics
 from jaxmarl_envs.core._types import EnvSpec
 
 CHECKS = (
@@ -27,6 +29,7 @@ CHECKS = (
     "pure: every trace gives the same program, without side effects",
     "deterministic: equal keys give equal episodes",
     "vmap and scan agree with a Python loop, in what is shown and in the state",
+    "metrics: names that are free",
     "finite values, inside the declared bounds",
     "action masks: something legal for every agent at all times",
     "reset: zero reward, not over",
@@ -113,6 +116,8 @@ def check_environment(
         raise ValueError(f"num_steps must be at least 1, got {num_steps}")
 
     failures = check_structure(env, spec, key, params)
+    taken = taken_metrics(env.env.spec if isinstance(env, EpisodeStatistics) else spec)
+    failures += [taken] if taken else []
     if failures:  # nothing can run, or nothing that runs means what it should
         raise ProtocolError(name, failures)
     failures = check_purity(env, spec, key, params)
@@ -141,5 +146,5 @@ def check_environment(
     if failures:
         raise ProtocolError(name, failures)
     mean = float(returns.mean()) if len(returns) else float("nan")
-    warnings = large_entries(first)
+    warnings = large_entries(first) + last_step_metrics(first["vector"])
     return Report(spec.id, NUM_ENVS, num_steps, len(returns), mean, tuple(warnings))

@@ -16,6 +16,7 @@ from jaxmarl_envs.core._vector import VectorEnv, environment_keys
 NUM_ENVS = 8
 _LOOP_STEPS = 4
 _LOOP_ENVS = (0, NUM_ENVS - 1)  # two, since a slip in batching may show the first instance's values in all
+_LEAST_ENDS = 4  # of episodes, before their metrics are judged
 LARGE = 10.0
 """Magnitude from which an entry of what is shown is worth a warning."""
 
@@ -198,5 +199,21 @@ def large_entries(played: dict[str, Any]) -> list[str]:
             warnings.append(
                 f"{count} of {size.size} entries of {field} go beyond {LARGE:g} in magnitude, most of all {named}: "
                 "networks learn badly from large inputs, so scale them"
+            )
+    return warnings
+
+
+def last_step_metrics(vector: TimeStep) -> list[str]:
+    """A line for each metric that seems to be of single steps: 0 wherever an episode ended, after it had risen in some."""
+    done = vector.terminated | vector.truncated
+    is_first = np.concatenate([np.ones_like(done[:1]), done[:-1]])
+    warnings = []
+    for name, values in vector.metrics.items():
+        ends = values[done]
+        rises = np.concatenate([np.zeros_like(done[:1]), values[1:] > values[:-1]]) & ~is_first
+        if len(ends) >= _LEAST_ENDS and not ends.any() and rises.any():
+            warnings.append(
+                f"metrics[{name!r}] is 0 at the end of all {len(ends)} episodes and was not before: rows hold what it is at "
+                "the end, so let it describe the episode so far (jaxmarl_envs.EpisodeMetrics)"
             )
     return warnings

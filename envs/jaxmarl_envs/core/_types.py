@@ -55,7 +55,8 @@ class EnvSpec:
     """Real (unpadded) entries of a continuous action where agents differ; what stands in the last ones, up to D, has no
     effect."""
     metrics: tuple[str, ...] = ()
-    """Keys of `TimeStep.metrics`."""
+    """Keys of `TimeStep.metrics`. What is logged of an episode is their value in its last step, so that they describe the
+    episode so far (`EpisodeMetrics` sums and averages). `return`, `length` and names with "/" are taken."""
     reset_is_costly: bool = False
     """A reset costs a good part of a step or more: `VectorEnv` then resets only where an episode ended. What it computes
     is the same either way."""
@@ -136,7 +137,7 @@ class TimeStep:
     final_obs: jax.Array  # [N, *obs_shape] float32
     final_state: jax.Array  # [G] float32
     final_mask: jax.Array  # [N, A] bool
-    metrics: dict[str, jax.Array]  # fixed keys, [] float32
+    metrics: dict[str, jax.Array]  # fixed keys, [] float32, of the episode so far: where it is over, of all of it
 
     @property
     def done(self) -> jax.Array:

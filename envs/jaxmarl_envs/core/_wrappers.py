@@ -1,7 +1,7 @@
 """Wrappers over one instance. The suite's order, innermost first:
 
-task -> PadAgents -> TimeLimit -> DelayReward -> ShowOwed -> Clock -> ObserveState -> LastAction -> AgentId
--> EpisodeStatistics -> VectorEnv (auto-reset).
+task -> PadAgents -> EpisodeMetrics -> TimeLimit -> DelayReward -> ShowOwed -> Clock -> ObserveState -> LastAction -> AgentId
+-> EpisodeStatistics -> VectorEnv (auto-reset). What counts metrics is in `_metrics.py`.
 """
 
 import dataclasses
@@ -331,50 +331,6 @@ class ObserveState(Wrapper):
         """One step on."""
         state, timestep = self.env.step(key, state, action, params)
         return state, self._show(timestep)
-
-
-@pytree_dataclass
-class EpisodeStatisticsState:
-    """State of `EpisodeStatistics`."""
-
-    inner: Any
-    episode_return: jax.Array  # [] float32, mean over agents
-    episode_length: jax.Array  # [] float32, steps
-
-
-@dataclasses.dataclass(frozen=True)
-class EpisodeStatistics(Wrapper):
-    """Adds `episode_return` (undiscounted, mean over agents) and `episode_length` (steps) so far to the metrics.
-
-    They are those of the whole episode where `done` is true.
-    """
-
-    @cached_property
-    def spec(self) -> EnvSpec:
-        """The spec with the two metrics."""
-        return self.env.spec.replace(metrics=(*self.env.spec.metrics, "episode_return", "episode_length"))
-
-    def inner_state(self, state: EpisodeStatisticsState) -> Any:
-        """Without what this wrapper counts."""
-        return state.inner
-
-    def reset(self, key: jax.Array, params: Params) -> tuple[EpisodeStatisticsState, TimeStep]:
-        """A fresh episode with nothing counted."""
-        inner, timestep = self.env.reset(key, params)
-        zero = jnp.zeros(())
-        return EpisodeStatisticsState(inner, zero, zero), self._show(timestep, zero, zero)
-
-    def step(
-        self, key: jax.Array, state: EpisodeStatisticsState, action: jax.Array, params: Params
-    ) -> tuple[EpisodeStatisticsState, TimeStep]:
-        """One step on."""
-        inner, timestep = self.env.step(key, state.inner, action, params)
-        total, length = state.episode_return + timestep.reward.mean(), state.episode_length + 1
-        return EpisodeStatisticsState(inner, total, length), self._show(timestep, total, length)
-
-    @staticmethod
-    def _show(timestep: TimeStep, total: jax.Array, length: jax.Array) -> TimeStep:
-        return timestep.replace(metrics={**timestep.metrics, "episode_return": total, "episode_length": length})
 
 
 @dataclasses.dataclass(frozen=True)

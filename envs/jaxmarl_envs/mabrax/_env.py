@@ -30,7 +30,7 @@ class MultiAgentBraxState:
 
     pipeline: Any  # brax's state of the physics
     t: Array  # [] int32, steps taken
-    measure: Array  # [] float32: metres travelled along x, from the target, or above the ground
+    measure: Array  # [] float32: metres travelled along x, or the mean of metres from the target or above the ground
     is_over: Array  # [] bool, the episode has terminated
 
 
@@ -52,8 +52,8 @@ class MultiAgentBrax:
     - Where position, velocity, observation or reward is not finite or exceeds `MAX_MAGNITUDE`, the physics has failed: the
       episode terminates, shows zeros and pays nothing, and the metric `physics_failures` is 1.
     - Metrics of the episode so far: `distance` (m along x) and `forward_velocity` (m/s, its mean), or
-      `target_distance` (m) of reacher (fingertip to target) and pusher (object to goal), or `height` (m) of the torso of
-      humanoidstandup.
+      `target_distance` (m, its mean) of reacher (fingertip to target) and pusher (object to goal), or `height` (m, its
+      mean) of the torso of humanoidstandup.
 
     Names and divisions of the robots after Multi-Agent MuJoCo (Peng et al., "FACMAC", 2021). Deviation: two joints are
     neighbours where they meet at a body, which puts a step between any two of ant's hips; Multi-Agent MuJoCo links them in
@@ -121,7 +121,7 @@ class MultiAgentBrax:
         has_failed = ~(jnp.abs(jnp.concatenate(watched)) <= MAX_MAGNITUDE).all()  # also false for NaN
         is_over = state.is_over | has_failed | (after.done > 0)
         t = state.t + 1
-        measure = jnp.where(has_failed, state.measure, self._measured(state, after.metrics))
+        measure = jnp.where(has_failed, state.measure, self._measured(state, t, after.metrics))
         metrics = {self.measure: measure, "physics_failures": has_failed}
         if self.measure == "distance":
             metrics["forward_velocity"] = measure / (t.astype(jnp.float32) * self._seconds)
@@ -179,10 +179,10 @@ class MultiAgentBrax:
         spread = jnp.maximum(named.std(axis=1, keepdims=True), 1e-6)  # zero for one agent whose state is all ones
         return (named - named.mean(axis=1, keepdims=True)) / spread
 
-    def _measured(self, state: MultiAgentBraxState, metrics: dict[str, Array]) -> Array:
-        """[] what `measure` names after the step with these metrics of brax."""
+    def _measured(self, state: MultiAgentBraxState, t: Array, metrics: dict[str, Array]) -> Array:
+        """[] what `measure` names after step `t` with these metrics of brax."""
         if self.measure == "distance":
             return state.measure + metrics["x_velocity"] * self._seconds
-        if self.measure == "target_distance":
-            return -metrics["reward_dist"]
-        return metrics["reward_linup"] * self._seconds
+        is_away = self.measure == "target_distance"
+        now = -metrics["reward_dist"] if is_away else metrics["reward_linup"] * self._seconds
+        return state.measure + (now - state.measure) / t.astype(jnp.float32)

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxmarl_envs.adapters._from_jaxmarl import Reading, from_jaxmarl
 from jaxmarl_envs.adapters._packages import check_options, foreign, load, scalar_options
-from jaxmarl_envs.core import Environment, Family, UnknownVariant
+from jaxmarl_envs.core import Environment, EpisodeMetrics, Family, UnknownVariant
 
 _COUNTS = {16: 3, 17: 3, 18: 3, 19: 3, 20: 20}
 """Layers of an observation that are no bits, by the largest number in them: ingredients in a pot and in a soup, steps until
@@ -23,9 +23,9 @@ def make(variant: str, /, **options: Any) -> Environment:
     """JaxMARL's first Overcooked with the layout `variant`: two cooks, who both see the whole kitchen.
 
     Observations are JaxMARL's [width, height, 26], as float32 in [0, 1]: counts of onions are divided by 3, the time that
-    a pot still cooks by 20. The reward is the team's; the shaped rewards that JaxMARL
-    reports besides are the metric `shaped_reward` (their mean over both cooks). Every episode is truncated, after
-    `max_steps`; nothing terminates. There are no masks, and no global state beside the observations.
+    a pot still cooks by 20. The reward is the team's; the shaped rewards that JaxMARL reports besides are the metric
+    `shaped_reward` (their mean over both cooks, summed over the episode). Every episode is truncated, after `max_steps`;
+    nothing terminates. There are no masks, and no global state beside the observations.
 
     Args:
       variant: one of `FAMILY.variants`.
@@ -65,7 +65,7 @@ def _make(env_id: str, shaped: float, options: tuple[tuple[str, Any], ...]) -> E
         bonus_scale=shaped,
         reset_is_costly=True,
     )
-    return from_jaxmarl(env, reading, id=env_id)
+    return EpisodeMetrics(from_jaxmarl(env, reading, id=env_id), sums=("shaped_reward",))
 
 
 def _observe(env: Any, obs: jax.Array) -> jax.Array:

@@ -59,7 +59,7 @@ class Pendulum:
 
     @cached_property
     def spec(self) -> EnvSpec:
-        """Static description. Metric: `success`, 1 within 0.2 rad of the top."""
+        """Static description. Metric: `success`, 1 within 0.2 rad of the top after this step."""
         return EnvSpec(
             id=self.id,
             n_agents=self.n_agents,

@@ -58,7 +58,7 @@ class PointMass:
 
     @cached_property
     def spec(self) -> EnvSpec:
-        """Static description. Metric: `success`, 1 within 0.1 of the goal."""
+        """Static description. Metric: `success`, 1 within 0.1 of the goal after this step."""
         return EnvSpec(
             id=self.id,
             n_agents=self.n_agents,

@@ -69,7 +69,7 @@ class Puck:
 
     @cached_property
     def spec(self) -> EnvSpec:
-        """Static description. Metric: `success`, 1 where the puck is within 0.15 of the goal."""
+        """Static description. Metric: `success`, 1 where the puck is within 0.15 of the goal after this step."""
         return EnvSpec(
             id=self.id,
             n_agents=self.n_agents,
