@@ -10,15 +10,25 @@ from jaxmarl_envs.core._check_play import (
     check_auto_reset,
     check_batching,
     check_ends,
+    check_long_episodes,
     check_values,
     episode_returns,
+    is_cut_at,
     large_entries,
     last_step_metrics,
     play_in_loop,
     random_play,
 )
-from jaxmarl_envs.core._check_traces import check_purity, check_structure, missing_part
-from jaxmarl_envs.core._check_trees import describe, differences, equal, on_host, short
+from jaxmarl_envs.core._check_traces import (
+    check_leaks,
+    check_purity,
+    check_structure,
+    large_constants,
+    missing_part,
+    raised,
+    trace_twice,
+)
+from jaxmarl_envs.core._check_trees import describe, differences, equal, on_host
 from jaxmarl_envs.core._environment import Environment, Params
 from jaxmarl_envs.core._metrics import EpisodeStatistics, taken_metrics
 from jaxmarl_envs.core._types import EnvSpec
@@ -94,7 +104,8 @@ def check_environment(
       env: one instance, not batched.
       params: traced parameters; `env.default_params` if None (the optimum is checked only then).
       key: random key; a fixed one if None.
-      num_steps: steps of random play; by default enough to pass `episode_limit`, at most 256.
+      num_steps: steps of random play; by default enough to pass `episode_limit`, at most 256. Where that is less than the
+        limit, and no `TimeLimit` keeps it, two more environments are played to their end, for 5,000 steps at most.
 
     Raises:
       ProtocolError: listing everything that is wrong, what came and what was expected.
@@ -120,20 +131,29 @@ def check_environment(
     failures += [taken] if taken else []
     if failures:  # nothing can run, or nothing that runs means what it should
         raise ProtocolError(name, failures)
-    failures = check_purity(env, spec, key, params)
+    try:
+        traces = trace_twice(env, spec, key, params)
+    except Exception as error:
+        raise ProtocolError(name, [raised("a second trace", error)]) from error
+    if leaks := check_leaks(traces):
+        raise ProtocolError(name, leaks)
+    failures, warnings = check_purity(traces), large_constants(env, traces)
 
     play = jax.jit(lambda key: random_play(env, spec, key, params, num_steps))
     try:
         first, again = on_host(play(key)), on_host(play(key))
         loop = play_in_loop(env, key, first, params)
     except Exception as error:
-        raise ProtocolError(name, [*failures, f"random play under jit, vmap and scan raised {short(error)}"]) from error
+        problem = raised("random play under jit, vmap and scan", error)
+        raise ProtocolError(name, [*failures, *warnings, problem]) from error
     if differences(first, again, close=equal):
         failures.append("not deterministic: the same program with the same key gave different episodes")
     elif not failures:
         failures += check_batching(first, loop)
     failures += check_values(spec, first)
     failures += check_ends(spec, first["plain"], num_steps)
+    if num_steps < (spec.episode_limit or 0) and not is_cut_at(env, spec.episode_limit):
+        failures += check_long_episodes(env, spec, key, params)
     failures += check_auto_reset(first)
     returns = episode_returns(first["vector"])
     if at_default and spec.optimum is not None and np.isfinite(returns).all() and len(returns):
@@ -146,5 +166,5 @@ def check_environment(
     if failures:
         raise ProtocolError(name, failures)
     mean = float(returns.mean()) if len(returns) else float("nan")
-    warnings = large_entries(first) + last_step_metrics(first["vector"])
+    warnings += large_entries(first) + last_step_metrics(first["vector"])
     return Report(spec.id, NUM_ENVS, num_steps, len(returns), mean, tuple(warnings))

@@ -8,14 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmarl_envs.core._check_trees import close, differences, equal, on_host
-from jaxmarl_envs.core._environment import Environment, Params
+from jaxmarl_envs.core._environment import Environment, Params, Wrapper
 from jaxmarl_envs.core._episode import random_action
 from jaxmarl_envs.core._types import EnvSpec, TimeStep
 from jaxmarl_envs.core._vector import VectorEnv, environment_keys
+from jaxmarl_envs.core._wrappers import TimeLimit
 
 NUM_ENVS = 8
 _LOOP_STEPS = 4
 _LOOP_ENVS = (0, NUM_ENVS - 1)  # two, since a slip in batching may show the first instance's values in all
+_LONGEST = 5_000  # steps of an episode that is played to its limit
 _LEAST_ENDS = 4  # of episodes, before their metrics are judged
 LARGE = 10.0
 """Magnitude from which an entry of what is shown is worth a warning."""
@@ -149,15 +151,52 @@ def check_ends(spec: EnvSpec, plain: TimeStep, num_steps: int) -> list[str]:
     done = plain.terminated | plain.truncated
     limit = spec.episode_limit
     if limit is not None and num_steps >= limit and not done[:limit].any(axis=0).all():
-        late = np.where(done.any(axis=0), done.argmax(axis=0) + 1, num_steps).max()
-        failures.append(
-            f"an episode of random play ran for {late} steps or more, but spec.episode_limit is {limit}: "
-            "terminate or truncate there (jaxmarl_envs.TimeLimit)"
-        )
+        failures.append(_too_long(np.where(done.any(axis=0), done.argmax(axis=0) + 1, num_steps).max(), limit))
     for shown, final in (("obs", "final_obs"), ("state", "final_state"), ("action_mask", "final_mask")):
         if not equal(getattr(plain, shown), getattr(plain, final)):
             failures.append(f"{final} differs from {shown}: only auto-reset may show anything else than the step's own")
     return failures
+
+
+def _too_long(steps: int, limit: int) -> str:
+    return (
+        f"an episode of random play ran for {steps} steps or more, but spec.episode_limit is {limit}: "
+        "terminate or truncate there (jaxmarl_envs.TimeLimit)"
+    )
+
+
+def is_cut_at(env: Environment, limit: int | None) -> bool:
+    """Whether a `TimeLimit` around the task makes sure of its episode limit."""
+    while isinstance(env, Wrapper):
+        if isinstance(env, TimeLimit) and env.limit == limit:
+            return True
+        env = env.env
+    return False
+
+
+def check_long_episodes(env: Environment, spec: EnvSpec, key: jax.Array, params: Params) -> list[str]:
+    """The same as `check_ends` says of the limit, of two episodes played up to it, without a record of their steps."""
+    limit, num_envs = spec.episode_limit or 0, len(_LOOP_ENVS)
+    most = min(limit, _LONGEST)
+
+    def step(carry: Any) -> Any:
+        t, done, state, timestep, key = carry
+        action_key, step_key, key = jax.random.split(key, 3)
+        action = random_action(spec, action_key, timestep.action_mask)
+        keys = environment_keys(step_key, num_envs)
+        state, timestep = jax.vmap(env.step, (0, 0, 0, None))(keys, state, action, params)
+        return t + 1, done | timestep.done, state, timestep, key
+
+    @jax.jit
+    def longest(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        reset_key, key = jax.random.split(key)
+        start = jax.vmap(env.reset, (0, None))(environment_keys(reset_key, num_envs), params)
+        carry = jnp.zeros((), jnp.int32), jnp.zeros(num_envs, bool), *start, key
+        t, done, *_ = jax.lax.while_loop(lambda c: ~c[1].all() & (c[0] < most), step, carry)
+        return t, done
+
+    t, done = longest(key)
+    return [] if done.all() or most < limit else [_too_long(int(t), limit)]
 
 
 def check_auto_reset(played: dict[str, Any]) -> list[str]:
