@@ -11,9 +11,11 @@ from types import ModuleType
 from typing import Any
 
 import jax
+import jax.experimental
 
 EXTRAS = {"gymnax": "gymnax", "jaxmarl": "jaxmarl", "pettingzoo": "pettingzoo"}
 """Packages that come with an extra of this project, and its name."""
+_enable_x64: Any = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64  # type: ignore[attr-defined]  # before 0.8
 _STREAMS = ("stdout", "__stdout__", "stderr", "__stderr__")
 
 
@@ -59,8 +61,8 @@ def load(module: str, needed_by: str) -> ModuleType:
 
 @contextlib.contextmanager
 def foreign() -> Iterator[None]:
-    """Traces what is inside with JAX's default promotion: other projects are not written for the strict ones."""
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+    """Traces what is inside with JAX's default promotion and 32 bits: other projects are not written for anything else."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"), _enable_x64(False):
         yield
 
 

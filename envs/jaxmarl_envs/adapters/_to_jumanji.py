@@ -90,7 +90,7 @@ class ToJumanji(JumanjiEnvironment):
         return following, jumanji_types.TimeStep(
             step_type=jnp.where(timestep.done, last, mid),
             reward=timestep.reward,
-            discount=jnp.broadcast_to(jnp.where(timestep.terminated, 0.0, 1.0), (self.num_agents,)),
+            discount=jnp.broadcast_to(1.0 - timestep.terminated.astype(jnp.float32), (self.num_agents,)),
             observation=self._observe(following, timestep),
             extras=self._extras(timestep),
         )

@@ -71,7 +71,7 @@ def random_action(spec: EnvSpec, key: jax.Array, action_mask: jax.Array) -> jax.
       key: random key.
       action_mask: [*, N, A] bool, or [*, N, D] where actions are continuous, as a `TimeStep` has it.
     """
-    noise = jax.random.uniform(key, action_mask.shape)
+    noise = jax.random.uniform(key, action_mask.shape, jnp.float32)
     if spec.is_discrete:
         return jnp.where(action_mask, noise, -1.0).argmax(-1).astype(jnp.int32)
     low, high = (bound if np.isfinite(bound) else float(np.sign(bound)) for bound in spec.action_bounds)

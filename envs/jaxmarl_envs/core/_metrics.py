@@ -120,7 +120,7 @@ class EpisodeStatistics(Wrapper):
     def reset(self, key: jax.Array, params: Params) -> tuple[EpisodeStatisticsState, TimeStep]:
         """A fresh episode with nothing counted."""
         inner, timestep = self.env.reset(key, params)
-        zero = jnp.zeros(())
+        zero = jnp.zeros((), jnp.float32)
         return EpisodeStatisticsState(inner, zero, zero), self._show(timestep, zero, zero)
 
     def step(

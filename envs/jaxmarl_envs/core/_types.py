@@ -199,7 +199,7 @@ def restart(
     metrics: Mapping[str, jax.Array] | None = None,
 ) -> TimeStep:
     """The first `TimeStep` of an episode: zero reward, not ended. Arguments as for `transition`."""
-    metrics = {name: jnp.zeros(()) for name in spec.metrics} if metrics is None else metrics
+    metrics = {name: jnp.zeros((), jnp.float32) for name in spec.metrics} if metrics is None else metrics
     return transition(
         spec, obs=obs, reward=0.0, terminated=False, state=state, action_mask=action_mask, metrics=metrics
     )

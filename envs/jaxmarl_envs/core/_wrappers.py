@@ -165,12 +165,12 @@ class AgentId(_AppendToObs):
     def reset(self, key: jax.Array, params: Params) -> tuple[Any, TimeStep]:
         """A fresh episode."""
         state, timestep = self.env.reset(key, params)
-        return state, _append(timestep, jnp.eye(self.extra_size))
+        return state, _append(timestep, jnp.eye(self.extra_size, dtype=jnp.float32))
 
     def step(self, key: jax.Array, state: Any, action: jax.Array, params: Params) -> tuple[Any, TimeStep]:
         """One step on."""
         state, timestep = self.env.step(key, state, action, params)
-        return state, _append(timestep, jnp.eye(self.extra_size))
+        return state, _append(timestep, jnp.eye(self.extra_size, dtype=jnp.float32))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,7 +194,7 @@ class LastAction(_AppendToObs):
     def reset(self, key: jax.Array, params: Params) -> tuple[Any, TimeStep]:
         """A fresh episode."""
         state, timestep = self.env.reset(key, params)
-        return state, _append(timestep, jnp.zeros((self.env.spec.n_agents, self.extra_size)))
+        return state, _append(timestep, jnp.zeros((self.env.spec.n_agents, self.extra_size), jnp.float32))
 
     def step(self, key: jax.Array, state: Any, action: jax.Array, params: Params) -> tuple[Any, TimeStep]:
         """One step on."""

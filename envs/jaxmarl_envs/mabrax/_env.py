@@ -99,7 +99,7 @@ class MultiAgentBrax:
         del params
         with foreign():
             start = self.brax_env.reset(key)
-        zero, false = jnp.zeros(()), jnp.zeros((), bool)
+        zero, false = jnp.zeros((), jnp.float32), jnp.zeros((), bool)
         state = MultiAgentBraxState(start.pipeline_state, jnp.zeros((), jnp.int32), zero, false)
         return state, restart(self.spec, obs=self._observe(start.obs), state=start.obs)
 
@@ -112,7 +112,7 @@ class MultiAgentBrax:
         """
         del key, params
         control = jnp.clip(action, -1.0, 1.0).ravel()[self._slots]
-        zero = jnp.zeros(())
+        zero = jnp.zeros((), jnp.float32)
         before = load("brax.envs.base", self.id).State(state.pipeline, None, zero, zero, {})
         with foreign():
             after = self.brax_env.step(before, control)
@@ -175,7 +175,7 @@ class MultiAgentBrax:
         everything = jnp.broadcast_to(raw, (n, raw.shape[0]))
         if self.obs == "full":
             return everything
-        named = jnp.concatenate([everything, jnp.eye(n)], axis=1)
+        named = jnp.concatenate([everything, jnp.eye(n, dtype=jnp.float32)], axis=1)
         spread = jnp.maximum(named.std(axis=1, keepdims=True), 1e-6)  # zero for one agent whose state is all ones
         return (named - named.mean(axis=1, keepdims=True)) / spread
 

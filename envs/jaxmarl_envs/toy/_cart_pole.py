@@ -83,7 +83,7 @@ class CartPole:
 
     def reset(self, key: jax.Array, params: CartPoleParams) -> tuple[CartPoleState, TimeStep]:
         """A pole almost upright. Consumes `key`."""
-        start = jax.random.uniform(key, (4,), minval=-0.05, maxval=0.05)
+        start = jax.random.uniform(key, (4,), jnp.float32, -0.05, 0.05)
         return CartPoleState(*start), restart(self.spec, obs=start[None], state=start)
 
     def step(
