@@ -274,3 +274,72 @@ def test_importing_leaves_the_streams_as_they_were(tmp_path, monkeypatch, capsys
             setattr(sys, name, stream)
     assert all(one is other for one, other in zip(before, after))
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("agents", "words"),
+    [
+        ([0, 1, 2], r"^jaxmarl/Renamed: agents must be one or more different names .*, got \[0, 1, 2\]$"),
+        (["agent_0", "agent_0"], "must be one or more different names"),
+        ([], r"must be one or more different names .*, got \[\]"),
+        (["agent_0", "nobody"], "no action space for 'nobody', one of its agents"),
+    ],
+)
+def test_agents_have_to_be_names_that_the_environment_knows(agents, words):
+    spread = load("jaxmarl.environments.mpe", "tests").SimpleSpreadMPE
+
+    class Renamed(spread):
+        def __init__(self):
+            super().__init__()
+            self.agents = agents
+
+    with pytest.raises(ValueError, match=words):
+        adapters.from_jaxmarl(Renamed())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("obs", "reset shows nothing to 'agent_2', one of its agents"),
+        ("dones", "step_env must return dones with '__all__', got"),
+        ("metrics", r"Reading.measure must return the metrics \('hits',\), got \[\]"),
+    ],
+)
+def test_what_jaxmarls_dicts_lack_is_named(change, words):
+    spread = load("jaxmarl.environments.mpe", "tests").SimpleSpreadMPE
+
+    class Lacking(spread):
+        def reset(self, key):
+            obs, state = super().reset(key)
+            return {agent: obs[agent] for agent in self.agents if change != "obs" or agent != "agent_2"}, state
+
+        def step_env(self, key, state, actions):
+            obs, state, rewards, dones, infos = super().step_env(key, state, actions)
+            return obs, state, rewards, {a: d for a, d in dones.items() if change != "dones" or a != "__all__"}, infos
+
+    reading = adapters.Reading(metrics=("hits",)) if change == "metrics" else None
+    with pytest.raises(ValueError, match=words):
+        env = adapters.from_jaxmarl(Lacking(), reading)
+        state, _ = jax.eval_shape(env.reset, KEY, ())
+        jax.eval_shape(env.step, KEY, state, jnp.zeros(3, jnp.int32), ())
+
+
+@pytest.mark.parametrize(
+    ("adapt", "words"),
+    [
+        (adapters.from_jaxmarl, "from_jaxmarl takes an environment of JaxMARL, got a TimeLimit without agents"),
+        (adapters.from_jumanji, "from_jumanji takes an environment of jumanji, got a TimeLimit without action_spec"),
+        (adapters.from_gymnax, "from_gymnax takes an environment of gymnax, got a TimeLimit without reset_env"),
+    ],
+)
+def test_other_projects_adapters_refuse_what_is_ours(adapt, words):
+    with pytest.raises(ValueError, match=words):
+        adapt(jaxmarl_envs.make("hallway/2-3"))
+
+
+@pytest.mark.parametrize("name", ["to_jaxmarl", "to_jumanji", "to_pettingzoo"])
+def test_our_adapters_refuse_what_is_not_ours(name):
+    theirs = load("jaxmarl.environments.mpe", "tests").SimpleSpreadMPE()
+    words = f"{name} takes an environment of this package, got a SimpleSpreadMPE without spec"
+    with pytest.raises(ValueError, match=words):
+        getattr(adapters, name)(theirs)

@@ -181,3 +181,12 @@ def test_to_jumanji_and_back_is_the_same():
     for t, action in enumerate(shown[1]):
         state, timestep = env.step(KEY, state, action, ())
         assert_same(jax.tree.map(lambda x, t=t: x[t], shown[2]), timestep)
+
+
+def test_an_observation_that_says_too_little_is_named():
+    from jumanji.environments.routing.cleaner import Cleaner
+
+    with pytest.raises(
+        ValueError, match="jumanji/Cleaner: its observation has no agents_view, got a Observation; what"
+    ):
+        adapters.from_jumanji(Cleaner()).spec  # noqa: B018

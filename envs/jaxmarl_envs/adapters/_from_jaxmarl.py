@@ -8,10 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxmarl_envs.adapters._packages import foreign
+from jaxmarl_envs.adapters._packages import check_parts, foreign
 from jaxmarl_envs.core import Environment, EnvSpec, PadAgents, TimeStep
 
 Array = jax.Array
+
+_PARTS = ("agents", "reset", "step_env", "action_space")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,14 +75,17 @@ class FromJaxMARL:
     @cached_property
     def spec(self) -> EnvSpec:
         """Static description. Traces `reset` once, for the sizes that the spaces do not say."""
-        agents, env = self._agents, self.env
+        agents = self._agents
+        spaces = [self._action_space(agent) for agent in agents]
         with foreign():
             obs, _, state = jax.eval_shape(self._reset, jax.random.key(0))
+        unseen = [agent for agent in agents if agent not in obs]
+        if unseen:
+            raise ValueError(f"{self.id}: reset shows nothing to {unseen[0]!r}, one of its agents; got {list(obs)}")
         shapes = [tuple(obs[agent].shape) for agent in agents]
         is_equal = len(set(shapes)) == 1
         if not is_equal and any(len(shape) != 1 for shape in shapes):
             raise ValueError(f"{self.id}: observations of unequal agents have to be flat, got shapes {shapes}")
-        spaces = [env.action_space(agent) for agent in agents]
         counts = tuple(int(getattr(space, "n", 0)) for space in spaces)
         if len({count > 0 for count in counts}) > 1:
             raise ValueError(f"{self.id}: agents must be all discrete or all continuous, got {spaces}")
@@ -132,9 +137,15 @@ class FromJaxMARL:
             for agent, size in zip(self._agents, self.spec.agent_action_sizes):
                 actions[agent] = actions[agent][:size]
             obs, inner, rewards, dones, infos = env.step_env(key, state, actions)
+            if "__all__" not in dones:
+                raise ValueError(f"{self.id}: step_env must return dones with '__all__', got {list(dones)}")
             done = jnp.asarray(dones["__all__"], bool)
             terminated = done if reading.is_terminal is None else done & reading.is_terminal(env, inner)
             measured = reading.measure(env, inner, rewards, dones, infos) if reading.measure else {}
+            if set(reading.metrics) - set(measured):
+                raise ValueError(
+                    f"{self.id}: Reading.measure must return the metrics {reading.metrics}, got {sorted(measured)}"
+                )
             metrics = {name: jnp.asarray(measured[name], jnp.float32) for name in reading.metrics}
             reward = self._stack(rewards)
             if reading.bonus is not None:
@@ -146,7 +157,19 @@ class FromJaxMARL:
 
     @cached_property
     def _agents(self) -> tuple[str, ...]:
-        return tuple(self.env.agents)
+        agents = tuple(self.env.agents)
+        if not agents or not all(isinstance(agent, str) for agent in agents) or len(set(agents)) < len(agents):
+            raise ValueError(
+                f"{self.id}: agents must be one or more different names (str), by which JaxMARL's dicts are read, got "
+                f"{list(agents)}"
+            )
+        return agents
+
+    def _action_space(self, agent: str) -> Any:
+        try:
+            return self.env.action_space(agent)
+        except KeyError as error:
+            raise ValueError(f"{self.id}: no action space for {agent!r}, one of its agents {self._agents}") from error
 
     def _stack(self, values: Mapping[str, Array]) -> Array:
         return jnp.stack([jnp.asarray(values[agent], jnp.float32) for agent in self._agents])
@@ -214,7 +237,12 @@ def from_jaxmarl(env: Any, reading: Reading | None = None, *, id: str = "") -> E
       reading: where its global state, its time limit and its metrics are to be found; None for `env.reading` (of
         environments that came from `to_jaxmarl`), or for nothing of it.
       id: `family/variant` of the spec; made from the class's name if empty.
+
+    Raises:
+      ValueError: for anything else, agents that are no names or lack an observation or an action space, and actions or
+        observations of unequal kinds.
     """
+    check_parts("from_jaxmarl", "an environment of JaxMARL", env, _PARTS)
     reading = reading or getattr(env, "reading", None) or Reading()
     adapter = FromJaxMARL(env, reading, id or f"jaxmarl/{type(env).__name__}")
     return PadAgents(adapter) if adapter.spec.agent_obs_sizes else adapter

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmarl_envs.adapters._packages import foreign
+from jaxmarl_envs.adapters._packages import check_parts, foreign
 from jaxmarl_envs.core import EnvSpec, TimeStep
 
 Array = jax.Array
@@ -72,6 +72,13 @@ class FromJumanji:
             )
         with foreign():
             timestep = jax.eval_shape(self._reset, jax.random.key(0))[1]
+            needed = ("action_mask", *(("agents_view",) if self.reading.observe is _agents_view else ()))
+            missing = [part for part in needed if not hasattr(timestep.observation, part)]
+            if missing:
+                raise ValueError(
+                    f"{self.id}: its observation has no {missing[0]}, got a {type(timestep.observation).__name__}; what "
+                    "agents see is said by JumanjiReading(observe=...)"
+                )
             obs = jax.eval_shape(lambda o: self.reading.observe(self.env, o), timestep.observation)
             state = jax.eval_shape(lambda o: self.reading.global_state(self.env, o), timestep.observation)
         return EnvSpec(
@@ -138,6 +145,10 @@ def from_jumanji(env: Any, reading: JumanjiReading | None = None, *, id: str = "
       reading: what agents observe, and how episodes end; None for `env.reading` (of environments that came from
         `to_jumanji`), or for `observation.agents_view` and the discount.
       id: `family/variant` of the spec; made from the class's name if empty.
+
+    Raises:
+      ValueError: for anything else; for other actions, or an observation without these parts, when its spec is read.
     """
+    check_parts("from_jumanji", "an environment of jumanji", env, ("reset", "step", "action_spec"))
     reading = reading or getattr(env, "reading", None) or JumanjiReading()
     return FromJumanji(env, reading, id or f"jumanji/{type(env).__name__}")

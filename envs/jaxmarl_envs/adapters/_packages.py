@@ -66,6 +66,17 @@ def foreign() -> Iterator[None]:
         yield
 
 
+def check_parts(adapter: str, kind: str, env: Any, parts: tuple[str, ...], hint: str = "") -> None:
+    """Refuses what is no environment of the kind that `adapter` takes.
+
+    Raises:
+      ValueError: naming the first of the attributes `parts` that `env` lacks; it ends with `hint`.
+    """
+    missing = [part for part in parts if not hasattr(env, part)]
+    if missing:
+        raise ValueError(f"{adapter} takes {kind}, got a {type(env).__name__} without {missing[0]}{hint}")
+
+
 def scalar_options(*makers: Callable[..., Any], without: tuple[str, ...] = ()) -> dict[str, Any]:
     """Name to default of the arguments of `makers` whose defaults are a bool, a number or a string."""
     found = {}
