@@ -100,8 +100,10 @@ class FromJaxMARL:
             actions = {"action_dim": max(sizes)}
             actions["action_bounds"] = (max(low for low, _ in bounds), min(high for _, high in bounds))
         is_ragged = not (is_equal and len(set(sizes)) == 1)
-        if is_ragged:
-            actions["agent_num_actions" if counts[0] else "agent_action_sizes"] = sizes
+        if is_ragged and counts[0]:
+            actions["agent_num_actions"] = sizes
+        elif len(set(sizes)) > 1:
+            actions["agent_action_sizes"] = sizes
         return EnvSpec(
             id=self.id,
             n_agents=len(agents),

@@ -15,9 +15,8 @@ def uniform_index(key: jax.Array, size: jax.Array | int, shape: tuple[int, ...] 
       size: number of values, at most 2**24; broadcast against `shape`.
       shape: shape of the result.
     """
-    bits = (
-        jax.random.bits(key, shape, jnp.uint32) >> 8
-    )  # 24 bits: exact in float32, and the product stays below size when rounded
+    # 24 bits: exact in float32, and the product stays below size when rounded.
+    bits = jax.random.bits(key, shape, jnp.uint32) >> 8
     scale = jnp.asarray(size, jnp.float32) * jnp.float32(2**-24)
     return (bits.astype(jnp.float32) * scale).astype(jnp.int32)
 

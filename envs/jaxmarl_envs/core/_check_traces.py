@@ -159,22 +159,22 @@ def check_leaks(traces: list[Traces]) -> list[str]:
 
 def check_purity(traces: list[Traces]) -> list[str]:
     failures = []
-    for call, pair, has_drawn in traces:
-        texts = [re.sub(r"0x[0-9a-f]+", "", str(trace)) for trace in pair]
-        constants = Traces(call, pair, has_drawn).constants
-        if has_drawn:
+    for one in traces:
+        call, effects = one.call, one.pair[0].effects
+        texts = [re.sub(r"0x[0-9a-f]+", "", str(trace)) for trace in one.pair]
+        if one.has_drawn:
             failures.append(
                 f"{call} draws from the random state of Python or NumPy: the number is fixed when the program is traced and "
                 "the same in every step; draw from the key with jax.random"
             )
-        elif texts[0] != texts[1] or differences(*constants, close=equal):
+        elif texts[0] != texts[1] or differences(*one.constants, close=equal):
             failures.append(
                 f"{call} is not pure: two traces differ, so it reads or changes something besides its arguments "
                 "(attributes, globals, NumPy's random state)"
             )
-        if pair[0].effects:
-            effects = ", ".join(sorted(str(effect) for effect in pair[0].effects))
-            failures.append(f"{call} has side effects ({effects}): callbacks and prints stall compiled programs")
+        if effects:
+            listed = ", ".join(sorted(map(str, effects)))
+            failures.append(f"{call} has side effects ({listed}): callbacks and prints stall compiled programs")
     return failures
 
 
