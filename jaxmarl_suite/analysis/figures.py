@@ -123,8 +123,8 @@ def plot(
 
 
 def is_return_metric(metric: str) -> bool:
-    """Whether `metric` is a return, which the optimum of the environment bounds."""
-    return metric == "return" or metric.endswith(("/return", "_return"))
+    """Whether `metric` is a policy's return, which the optimum of the environment bounds."""
+    return metric == "return" or (metric.endswith("/return") and not metric.startswith("learner/"))
 
 
 def _axis(groups: Sequence[Series], metric: str, kind: Literal["train", "eval"]) -> Axis:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +30,11 @@ class Lane:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of `metrics.jsonl`; a metric that was null is nan."""
+    """One line of `metrics.jsonl`; a metric that was null is nan.
+
+    The environment's metrics have bare names, the same in every kind of row; those of further policies are
+    `POLICY/NAME`, and what the algorithm computed is `learner/NAME`.
+    """
 
     kind: str
     lane: int
@@ -195,7 +199,8 @@ def load_run(path: str | Path) -> Run:
     """The run kept in the folder `path`, finished or not.
 
     A last line of `metrics.jsonl` cut short by a killed process is left out; rows of kinds other than train, eval and
-    absolute are skipped; of rows repeated by a resumed run the last counts.
+    absolute are skipped; of rows repeated by a resumed run the last counts. Metrics of older versions get their names of
+    today.
 
     Raises:
         ValueError: the folder or a file in it is missing or malformed; the message names the file, and for
@@ -263,7 +268,7 @@ def _lanes(entries: Sequence[Any], source: Path) -> Iterator[Lane]:
         yield lane
 
 
-def _rows(path: Path, lanes: set[int]) -> Iterator[Row]:
+def _rows(path: Path, lanes: set[int]) -> list[Row]:
     if not path.is_file():
         raise ValueError(f"{path}: missing")
     rows: dict[tuple[Any, ...], Row] = {}
@@ -282,7 +287,35 @@ def _rows(path: Path, lanes: set[int]) -> Iterator[Row]:
         if row.kind != "absolute":  # of which there is one a lane
             key += (row.phase, row.update)
         rows[key] = row
-    yield from rows.values()
+    return _named_as_today(list(rows.values()))
+
+
+def _named_as_today(rows: list[Row]) -> list[Row]:
+    """The rows with names as they are written now, where an older version wrote them.
+
+    It called the environment's counts `episode_return` and `episode_length` (in evaluations: `return`), and gave what
+    the algorithm computed bare names, too: these are the ones that no evaluation has.
+    """
+    counted = {"episode_return": "return", "episode_length": "length"}
+
+    def rename(name: str) -> str:
+        policy, separator, last = name.rpartition("/")
+        return policy + separator + counted.get(last, last)
+
+    evaluated = {rename(name) for row in rows if row.kind != "train" for name in row.metrics} | {*counted.values()}
+
+    def source(name: str) -> str:
+        shown = counted.get(name, name)
+        return shown if shown in evaluated else f"learner/{name}"
+
+    def named(row: Row) -> Row:
+        if row.kind != "train":
+            return replace(row, metrics={rename(name): value for name, value in row.metrics.items()})
+        if any(name.startswith("learner/") for name in row.metrics):
+            return row
+        return replace(row, metrics={source(name): value for name, value in row.metrics.items()})
+
+    return [named(row) for row in rows]
 
 
 def _row(content: Any, where: str, lanes: set[int]) -> Row | None:

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxmarl_envs import Environment, TimeStep, VectorState, pytree_dataclass
 
-from jaxmarl_suite.algorithms import Algorithm, Average, Context, Phase
+from jaxmarl_suite.algorithms import Algorithm, Average, Context, Metrics, Phase
+from jaxmarl_suite.algorithms._base import episode_names
 
 LaneMode = Literal["map", "vmap", "envs"]
 _EVAL_STREAM = 1_000_000  # folded into a lane's key before evaluations, far from the indices of phases
@@ -118,9 +119,14 @@ CONTEXT_AXES = Context(hp=_BATCHED, env_params=_BATCHED, data=_SHARED, clock=_SH
 """Which parts of a context differ between lanes."""
 
 
-def zero_totals(metrics: Any) -> Totals:
+def row_metrics(metrics: Any) -> dict[str, Any]:
+    """What an update reports by its names in rows: the environment's are bare, the learner's are `learner/NAME`."""
+    episodes, learner = metrics if isinstance(metrics, Metrics) else ({}, metrics)
+    return {**episode_names(episodes), **{f"learner/{name}": value for name, value in learner.items()}}
+
+
+def zero_totals(names: list[str]) -> Totals:
     """Nothing summed yet, for metrics of one lane."""
-    names = list(metrics)
     return Totals(
         {n: jnp.zeros(()) for n in names},
         {n: jnp.zeros(()) for n in names},
@@ -148,7 +154,7 @@ def run_updates(
     def body(update: jax.Array, carry: tuple[Any, Totals]) -> tuple[Any, Totals]:
         state, totals = carry
         state, metrics = algorithm.update(state, dataclasses.replace(ctx, clock=update))
-        return state, add_metrics(totals, metrics, update)
+        return state, add_metrics(totals, row_metrics(metrics), update)
 
     return jax.lax.fori_loop(start, stop, body, (state, totals))
 
@@ -187,8 +193,8 @@ def evaluate_policy(
 
         start = (state, timestep, carry, jnp.zeros((episodes,), bool))
         (_, timestep, _, _), _ = jax.lax.scan(step, start, jax.random.split(run_key, steps))
-        for name, value in timestep.metrics.items():
-            results[prefix + ("return" if name == "episode_return" else name)] = value.mean()
+        for name, value in episode_names(timestep.metrics).items():
+            results[prefix + name] = value.mean()
     return results
 
 
@@ -305,7 +311,7 @@ def compile_phase(
         lambda batched, sub: jax.tree.map(lambda s: _shape_of(s, drop_lane=batched), sub), CONTEXT_AXES, ctx
     )
     _, metrics_shape = jax.eval_shape(algorithm.update, one_state, one_ctx)
-    names = list(metrics_shape)
+    names = list(row_metrics(metrics_shape))
 
     def fresh_totals() -> Totals:
         one = zero_totals(names)

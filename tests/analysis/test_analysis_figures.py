@@ -65,9 +65,9 @@ def test_all_sorts_of_runs_can_be_drawn(make_run, tmp_path, options):
 
 def test_other_metrics_can_be_drawn(make_run, tmp_path):
     run = make_run()
-    plot(run, tmp_path / "a.png", "episode_length", **FAST)
-    plot(run, tmp_path / "b.png", "episode_return", kind="train", axis="updates", **FAST)
-    with pytest.raises(ValueError, match="no eval metric 'win'; it has return, episode_length"):
+    plot(run, tmp_path / "a.png", "length", **FAST)
+    plot(run, tmp_path / "b.png", "return", kind="train", axis="updates", **FAST)
+    with pytest.raises(ValueError, match="no eval metric 'win'; it has return, length"):
         plot(run, tmp_path / "c.png", "win")
 
 

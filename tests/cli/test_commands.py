@@ -82,8 +82,8 @@ def test_evaluating_agrees_with_the_run(finished_run: Path) -> None:
     summary = json.loads((finished_run / "summary.json").read_text())
     found = {(one.lane, one.policy): one.metrics["return"] for one in jaxmarl_suite.evaluate(finished_run, episodes=4)}
     for lane in summary["lanes"]:
-        assert found[lane["lane"], "final"] == pytest.approx(lane["eval"]["return"])
-        assert found[lane["lane"], "best"] == pytest.approx(lane["absolute"]["return"])
+        assert found[lane["lane"], "final"] == pytest.approx(lane["eval"]["metrics"]["return"])
+        assert found[lane["lane"], "best"] == pytest.approx(lane["absolute"]["metrics"]["return"])
 
 
 def test_evaluating_an_older_checkpoint(cli: Cli, in_tmp: Path) -> None:

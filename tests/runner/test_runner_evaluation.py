@@ -26,14 +26,14 @@ def test_a_known_policy_has_its_known_return(env: str, action: int, tmp_path: Pa
     lengths = set()
     for lane in range(2):
         for found in metrics(run_dir, "eval", lane) + metrics(run_dir, "absolute", lane):
-            names = {"left", "return", "episode_length"}
+            names = {"left", "return", "length"}
             assert found.keys() == names | {f"lazy/{name}" for name in names}
-            assert found["return"] == 2 * action * found["episode_length"]
+            assert found["return"] == 2 * action * found["length"]
             assert found["lazy/return"] == 0.0
-            assert found["lazy/episode_length"] == found["episode_length"], "the same episodes for every policy"
+            assert found["lazy/length"] == found["length"], "the same episodes for every policy"
             assert found["left"] == 0.0, "that of the end of the episode"
-            assert 1 <= found["episode_length"] <= 4
-            lengths.add(found["episode_length"])
+            assert 1 <= found["length"] <= 4
+            lengths.add(found["length"])
     assert len(lengths) > 3, "every evaluation and seed has its own episodes"
 
 
@@ -42,7 +42,7 @@ def test_an_endless_episode_is_cut(tmp_path: Path) -> None:
         toy(env="endless", grid={"env.longest": [10**6]}, eval_max_steps=3, evaluations=1), run_dir=tmp_path / "run"
     )
     (found,) = metrics(run_dir, "eval")
-    assert (found["return"], found["episode_length"]) == (6.0, 3.0)
+    assert (found["return"], found["length"]) == (6.0, 3.0)
 
 
 def test_the_absolute_metric_is_that_of_the_best_policy(tmp_path: Path) -> None:
@@ -74,9 +74,9 @@ def test_phases_follow_one_another(tmp_path: Path) -> None:
     assert train == [("first", u, 4 * u) for u in range(1, 9)] + [("second", u, 32 + 8 * u) for u in (1, 2)]
     evaluations = [(row["phase"], row["env_steps"]) for row in rows(run_dir, "eval").values()]
     assert evaluations == [("first", 12), ("first", 24), ("second", 40), ("second", 48)]
-    clocks = [found["clock"] for found in metrics(run_dir, "train")]
+    clocks = [found["learner/clock"] for found in metrics(run_dir, "train")]
     assert clocks == [*range(8), 0, 1], "every phase has its own clock"
-    weights = [found["weight"] for found in metrics(run_dir, "train")]
+    weights = [found["learner/weight"] for found in metrics(run_dir, "train")]
     begun_with = [
         array for array in final_arrays(run_dir) if array.shape == (1,) and array[0] == np.float32(weights[7])
     ]
