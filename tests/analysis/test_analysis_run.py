@@ -42,6 +42,8 @@ def test_curve_and_absolute_hold_each_lanes_values(make_run):
     assert np.isnan(run.curve("learner/policy_loss", kind="train").values).all()  # null
     with pytest.raises(ValueError, match=r"run-0: no eval metric 'win'; it has return, length"):
         run.curve("win")
+    with pytest.raises(ValueError, match=r"no train metric 'policy_loss'; .*did you mean 'learner/policy_loss'\?"):
+        run.curve("policy_loss", kind="train")
 
 
 def test_each_lane_is_divided_by_its_own_optimum(write_run):

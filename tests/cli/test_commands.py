@@ -112,7 +112,7 @@ def test_plan_compiles_and_writes_nothing(cli: Cli, in_tmp: Path) -> None:
     assert outcome.code == 0, outcome.err
     (program,) = outcome.json["programs"]
     assert program["lanes"] == program["lanes_at_once"] == 2 and program["memory_bytes"] > 0
-    assert program["phases"][0]["updates"] == 8 and "policy_loss" in program["phases"][0]["train_metrics"]
+    assert program["phases"][0]["updates"] == 8 and "learner/policy_loss" in program["phases"][0]["train_metrics"]
     assert not list(in_tmp.iterdir())
 
 
