@@ -68,18 +68,6 @@ def test_averages_over_no_episodes_are_null(tmp_path: Path) -> None:
     assert {row["metrics"]["return"] for row in rows(run_dir, "train").values()} == {None}
 
 
-def test_tensorboard_gets_the_same_numbers(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboardX")
-    run_dir = run(toy(seeds=2), run_dir=tmp_path / "run", sinks=("tensorboard",))
-    folders = sorted(path.name for path in (run_dir / "tensorboard").iterdir())
-    assert folders == ["lane-0000", "lane-0001"]
-    for name in folders:
-        (file,) = (run_dir / "tensorboard" / name).iterdir()
-        assert b"eval/return" in file.read_bytes() and b"train/learner/weight" in file.read_bytes()
-    assert json.loads((run_dir / "config.json").read_text())["sinks"] == ["tensorboard"]
-    resume(run_dir)  # a finished run stays as it is, and its sinks are opened again
-
-
 def test_an_unknown_sink_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown sink 'tensorbored'; there are: tensorboard, wandb"):
         run(toy(), run_dir=tmp_path / "run", sinks=("tensorbored",))
