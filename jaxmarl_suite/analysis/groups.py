@@ -153,6 +153,14 @@ class Series:
         )
         return None if np.isnan(values).any() else self.stratify(values)
 
+    def cut(self, policy: str = "") -> float:
+        """Share of the episodes of each lane's last evaluation that did not end in time, averaged over lanes."""
+        name, last = f"{policy}/return" if policy else "return", []
+        for member in self.members:
+            found = {row.lane: row.cut.get(name, 0.0) for row in member.run.rows if row.kind == "eval"}
+            last += [found.get(member.run.lanes[index].lane, 0.0) for index in member.indices]
+        return float(np.mean(last))
+
     def stratify(self, values: Array) -> tuple[Array, ...]:
         """Values of all lanes `[L, ...]` split by pooled instance of the environment, each `[S, ...]`."""
         instances = np.array([instance for member in self.members for instance in member.instances])

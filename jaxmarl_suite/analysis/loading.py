@@ -180,12 +180,7 @@ def _row(content: Any, where: str, lanes: set[int]) -> Row | None:
     lane = _field(content, "lane", int, where)
     if lane not in lanes:
         raise ValueError(f"{where}: lane {lane} is not in config.json")
-    metrics = {}
-    for name, value in _field(content, "metrics", dict, where).items():
-        number = _number(value)
-        if number is None:
-            raise ValueError(f"{where}: metric {name!r} must be a number or null; got {_short(value)}")
-        metrics[name] = number if math.isfinite(number) else math.nan
+    metrics = _numbers(_field(content, "metrics", dict, where), "metric ", where)
     return Row(
         kind=kind,
         lane=lane,
@@ -195,7 +190,18 @@ def _row(content: Any, where: str, lanes: set[int]) -> Row | None:
         wall=_optional(content, "wall", float, math.nan, where),
         episodes=_optional(content, "episodes", int, None, where),
         metrics=metrics,
+        cut=_numbers(_optional(content, "cut", dict, {}, where), "cut ", where),
     )
+
+
+def _numbers(found: Mapping[str, Any], what: str, where: str) -> dict[str, float]:
+    numbers = {}
+    for name, value in found.items():
+        number = _number(value)
+        if number is None:
+            raise ValueError(f"{where}: {what}{name!r} must be a number or null; got {_short(value)}")
+        numbers[name] = number if math.isfinite(number) else math.nan
+    return numbers
 
 
 def _number(value: Any) -> float | None:

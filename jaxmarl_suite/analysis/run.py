@@ -41,6 +41,9 @@ class Row:
     wall: float  # seconds since the run began; nan if not recorded
     episodes: int | None
     metrics: Mapping[str, float]
+    cut: Mapping[
+        str, float
+    ]  # of evaluations: the share of episodes that did not end in time, by the return they count in
 
 
 @dataclass(frozen=True)

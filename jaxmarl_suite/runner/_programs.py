@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxmarl_envs import Environment, TimeStep, VectorState, pytree_dataclass
 
@@ -35,6 +36,14 @@ class Best:
     policy: Any
     score: jax.Array  # [] float32
     env_steps: jax.Array  # [] int32, environment steps before that evaluation
+
+
+@pytree_dataclass
+class Played:
+    """What policies achieve: means over episodes. [L] in front where lanes are evaluated together."""
+
+    metrics: dict[str, jax.Array]  # [] float32 each
+    cut: dict[str, jax.Array]  # [] float32 each, by the policy's return: share of episodes that did not end in time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,12 +170,13 @@ def run_updates(
 
 def evaluate_policy(
     algorithm: Algorithm, env: Environment, policy: Any, ctx: Context, key: jax.Array, *, episodes: int, max_steps: int
-) -> dict[str, jax.Array]:
+) -> Played:
     """Mean metrics of `episodes` whole episodes for `act` and, prefixed by their names, the extra policies.
 
-    `return` is undiscounted and averaged over agents. Consumes `key`.
+    `return` is undiscounted and averaged over agents. Where the environment has no limit of its own, episodes are cut after
+    `max_steps` steps and count as they are then. Consumes `key`.
     """
-    results = {}
+    results, cut = {}, {}
     acts = {"": algorithm.act, **{f"{name}/": fn for name, fn in algorithm.extra_acts.items()}}
     steps = env.spec.episode_limit or max_steps
     for prefix, act in acts.items():
@@ -192,10 +202,23 @@ def evaluate_policy(
             return (state, timestep, carry, done | timestep.done), None
 
         start = (state, timestep, carry, jnp.zeros((episodes,), bool))
-        (_, timestep, _, _), _ = jax.lax.scan(step, start, jax.random.split(run_key, steps))
+        (_, timestep, _, done), _ = jax.lax.scan(step, start, jax.random.split(run_key, steps))
         for name, value in episode_names(timestep.metrics).items():
             results[prefix + name] = value.mean()
-    return results
+        cut[f"{prefix}return"] = 1.0 - done.mean(dtype=jnp.float32)
+    return Played(results, cut)
+
+
+def mean_played(batches: list[Played]) -> Played:
+    """The means of several evaluations of equally many episodes, as NumPy arrays."""
+    return jax.tree.map(lambda *values: np.mean([np.asarray(value) for value in values], axis=0), *batches)
+
+
+def played_fields(played: Played, lane: int, episodes: int) -> dict[str, Any]:
+    """What a lane's row says of its evaluation; of episodes that were cut only where there are some."""
+    cut = {name: float(share[lane]) for name, share in played.cut.items() if share[lane] > 0}
+    metrics = {name: float(value[lane]) for name, value in played.metrics.items()}
+    return {"metrics": metrics, "episodes": episodes, **({"cut": cut} if cut else {})}
 
 
 @dataclasses.dataclass
@@ -208,7 +231,7 @@ class Programs:
     chunk: Any
     """`(state, totals, ctx, start, stop) -> (state, totals)`; state and totals are donated."""
     evaluate: Any
-    """`(policy, ctx, keys [L]) -> metrics [L]`"""
+    """`(policy, ctx, keys [L]) -> Played [L]`"""
     policy: Callable[[Any], Any]
     """`state -> policy`, lanes in front of both."""
     fresh_totals: Callable[[], Totals]

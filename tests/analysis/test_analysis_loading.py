@@ -125,6 +125,8 @@ def test_wrong_types_in_a_summary_are_named(write_run, change, message):
         ({"episodes": "many"}, "'episodes' must be int; got 'many'"),
         ({"env_steps": 10**30}, "'env_steps' must be int"),
         ({"update": 1.5}, "'update' must be int; got 1.5"),
+        ({"cut": 0.5}, "'cut' must be dict; got 0.5"),
+        ({"cut": {"return": "half"}}, "cut 'return' must be a number or null; got 'half'"),
         ({"metrics": {"return": True}}, "metric 'return' must be a number or null; got True"),
         ({"metrics": {"return": 10**400}}, "metric 'return' must be a number or null; got 1000"),
         ({"metrics": {"return": [1.0]}}, r"metric 'return' must be a number or null; got \[1.0\]"),

@@ -1,5 +1,6 @@
 """Evaluation is exact and on time; phases share the steps."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ from hypothesis import strategies as st
 from runner_tools import UPDATES, final_arrays, metrics, rows, toy
 
 from jaxmarl_suite.algorithms import Algorithm, Phase
-from jaxmarl_suite.runner import Experiment, TrainOptions, run
+from jaxmarl_suite.analysis import load_run, summarise
+from jaxmarl_suite.analysis.style import format_share
+from jaxmarl_suite.cli import main
+from jaxmarl_suite.runner import Experiment, TrainOptions, evaluate, run
 from jaxmarl_suite.runner._experiment import Group
 from jaxmarl_suite.runner._schedule import lasting_steps
 from jaxmarl_suite.runner._train import total_env_steps
@@ -43,6 +47,39 @@ def test_an_endless_episode_is_cut(tmp_path: Path) -> None:
     )
     (found,) = metrics(run_dir, "eval")
     assert (found["return"], found["length"]) == (6.0, 3.0)
+    shares = [row["cut"] for kind in ("eval", "absolute") for row in rows(run_dir, kind).values()]
+    assert shares == [{"return": 1.0, "lazy/return": 1.0}] * 2
+
+
+def test_the_share_of_episodes_that_were_cut_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of lengths 1, 2 and 3 the last is cut after two steps, and then `left` is 1, not 0: its mean is the share."""
+    run_dir = run(toy(env="endless", grid={"env.longest": [3, 2]}, eval_max_steps=2, seeds=2), run_dir=tmp_path / "run")
+    for kind in ("eval", "absolute"):
+        for lane in range(4):
+            for row in rows(run_dir, kind, lane).values():
+                left = row["metrics"]["left"]
+                assert row.get("cut", {}) == ({"return": left, "lazy/return": left} if left > 0 else {})
+    last = [found[-1]["left"] for found in (metrics(run_dir, "eval", lane) for lane in range(4))]
+    assert min(last[:2]) > 0 and last[2:] == [0, 0], "nothing is said where nothing was cut"
+    table = {(row.label, row.policy): row.cut for row in summarise(load_run(run_dir))}
+    for policy in ("", "lazy"):
+        assert table["toy env.longest=3", policy] == pytest.approx(np.mean(last[:2])), table
+        assert table["toy env.longest=2", policy] == 0.0
+    (summary, *_) = json.loads((run_dir / "summary.json").read_text())["lanes"]
+    assert summary["eval"]["cut"]["return"] == last[0] and "metrics" in summary["absolute"]
+
+    found = evaluate(run_dir, episodes=16)
+    assert all(one.cut.get("return", 0.0) == one.metrics["left"] for one in found)
+    assert any(one.cut for one in found) and not any(one.cut for one in found if one.lane > 1)
+    share = format_share(float(np.mean(last[:2])))
+    for command, shown in (
+        ("table", share),
+        ("resume", share),
+        ("eval --episodes 16", format_share(found[0].cut["return"])),
+    ):
+        assert main([*command.split(), str(run_dir)]) == 0
+        out = capsys.readouterr().out
+        assert shown in out and "cut" in out, out
 
 
 def test_the_absolute_metric_is_that_of_the_best_policy(tmp_path: Path) -> None:
