@@ -222,8 +222,12 @@ class Wave:
         # Saved without the padding, so that another number of devices can continue.
         padding = self.seeds.shape[0] - len(self.lanes)
         arrays = [np.concatenate([a, np.repeat(a[-1:], padding, axis=0)]) for a in arrays]
-        state, best, totals = from_host(arrays, shapes)
         place = self.placement.sharding
+        if meta.get("metrics") != sorted(shapes[2].total):
+            # Another version's names: sums of other metrics would be taken for ours, so that the row is begun anew.
+            zeros = jax.device_get(self.programs[self.progress.phase].fresh_totals())
+            arrays = [*arrays[: len(jax.tree.leaves(shapes[:2]))], *jax.tree.leaves(zeros)]
+        state, best, totals = from_host(arrays, shapes)
         self.state, self.best, self.totals = jax.device_put(
             (state, best, totals), (place(shapes[0]), place(shapes[1]), place(shapes[2]))
         )
@@ -241,7 +245,7 @@ class Wave:
         self.checkpoints.save(
             plan.env_steps(self.progress.update) + self.progress.is_done,
             arrays,
-            {"progress": dataclasses.asdict(self.progress)},
+            {"progress": dataclasses.asdict(self.progress), "metrics": sorted(self.totals.total)},
         )
 
     def _check_arrays(self, plan: PhasePlan, saved: Any, arrays: list[np.ndarray]) -> None:
