@@ -58,6 +58,22 @@ def test_sweep_over_settings_and_instances(cli: Cli, in_tmp: Path) -> None:
     assert len(outcome.json["lanes"]) == 8
 
 
+def test_sweep_over_the_number_of_environments(cli: Cli, in_tmp: Path) -> None:
+    """Its points take different numbers of steps in an update; what reads the run does not mind."""
+    sizes = TINY_MAPPO.replace("mappo", "ippo").replace("--ippo.num-envs 8 ", "")
+    outcome = cli(f"sweep ippo --env matrix/climbing --grid num_envs=8,16 --seeds 2 --run-dir mine {sizes}")
+    assert outcome.code == 0 and "num_envs=16" in outcome.out, outcome.err
+    found = cli("table mine --json").json["rows"]
+    assert [row["label"] for row in found] == ["ippo num_envs=8", "ippo num_envs=16"]
+    assert cli("plot mine --kind train --out train.png").code == 0, "the default metric is one of training, too"
+    assert cli("plot mine --kind train --metric learner/entropy --out entropy.png").code == 0
+    assert cli("plot mine --out eval.svg").code == 0
+    assert cli("export mine --out scores.npz").code == 0
+    (in_tmp / "mine/summary.json").unlink()  # killed just before it was written
+    outcome = cli("resume mine")
+    assert outcome.code == 0 and "num_envs=16" in outcome.out, outcome.err
+
+
 def test_resume_of_a_finished_run_says_so(cli: Cli, finished_run: Path) -> None:
     before = (finished_run / "summary.json").read_bytes()
     outcome = cli(f"resume {finished_run} --json")
