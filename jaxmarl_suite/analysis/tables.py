@@ -35,9 +35,7 @@ class TableRow:
     normalised_final: Estimate | None  # divided by the optimum
     normalised_absolute: Estimate | None
     solved: Estimate | None  # fraction of lanes that end within the tolerance of the optimum, or above it
-    cut: (
-        float  # share of the last evaluation's episodes that were cut at the limit of steps and count as they were then
-    )
+    cut: float  # share of the last evaluation's episodes that did not end in time and count as they were then
     env_steps: int  # of the last evaluation
     num_lanes: int
     num_instances: int
