@@ -73,7 +73,7 @@ def mixer_table(num_seeds: int = 100, steps: int = 5_000) -> str:
 
 def by_copy(run: Run) -> NDArray[np.float64]:
     """[L, K] largest |Q_tot| in the batches between two target copies; column k - 1 is the k-th fit."""
-    return run.curve("q_max_abs", kind="train").values[:, presets.WAITING_COPIES :]
+    return run.curve("learner/q_max_abs", kind="train").values[:, presets.WAITING_COPIES :]
 
 
 def growth(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -64,7 +64,55 @@ class Average(NamedTuple):
     weight: jax.Array  # [] float32
 
 
-Metrics = Mapping[str, jax.Array | Average]
+class Metrics(NamedTuple):
+    """What an update reports, by source, so that no name of the one hides a name of the other.
+
+    An algorithm that reports nothing of episodes may return its own numbers as a plain mapping: all are the learner's.
+    """
+
+    episodes: Mapping[str, Average]
+    """Of the environment's episodes that ended (see `episode_metrics`). Rows show these names as they are."""
+    learner: Mapping[str, jax.Array | Average]
+    """What the algorithm computed. Rows show `learner/NAME`."""
+
+
+Reported = Metrics | Mapping[str, jax.Array | Average]
+
+
+def episode_metrics(led_to: TimeStep, counted: jax.Array | None = None) -> dict[str, Average]:
+    """Every metric of the environment by its name in rows, averaged over the episodes that ended in a rollout.
+
+    Args:
+      led_to: [...] steps with what they led to.
+      counted: [...] bool, steps to look at; None for all.
+    """
+    ended = led_to.done if counted is None else led_to.done & counted
+    count = jnp.sum(ended.astype(jnp.float32))
+    return {
+        name: Average(jnp.sum(jnp.where(ended, value, 0.0)), count)
+        for name, value in episode_names(led_to.metrics).items()
+    }
+
+
+def episode_names(metrics: Mapping[str, _T]) -> dict[str, _T]:
+    """Metrics of an environment by their names in rows: `return` and `length` for what `EpisodeStatistics` counts.
+
+    Raises:
+      ValueError: where two metrics get the same name, or a name holds "/", which rows put between a source and a name.
+    """
+    named: dict[str, _T] = {}
+    for name, value in metrics.items():
+        shown = _ROW_NAMES.get(name, name)
+        if "/" in shown:
+            raise ValueError(f"the environment's metric {name!r} needs a name without '/'")
+        if shown in named:
+            raise ValueError(f"the environment has a metric {shown!r}, a name that rows use for {_COUNTED[shown]!r}")
+        named[shown] = value
+    return named
+
+
+_ROW_NAMES = {"episode_return": "return", "episode_length": "length"}
+_COUNTED = {shown: name for name, shown in _ROW_NAMES.items()}
 ActFn = Callable[[Policy, Carry, TimeStep, jax.Array, Context], tuple[jax.Array, Carry]]
 
 
@@ -76,7 +124,7 @@ class Algorithm(NamedTuple):
 
     init: Callable[[jax.Array, Context], State]
     """`(key, ctx) -> state`."""
-    update: Callable[[State, Context], tuple[State, Metrics]]
+    update: Callable[[State, Context], tuple[State, Reported]]
     """`(state, ctx) -> (state, metrics)`: collects `env_steps_per_update` steps and learns from them."""
     policy: Callable[[State], Policy]
     """What acting needs: usually parameters only. Must have the same structure in all phases of a method."""
@@ -88,7 +136,7 @@ class Algorithm(NamedTuple):
     env_steps_per_update: int
     """Environment steps (not agent steps) that one `update` takes."""
     extra_acts: Mapping[str, ActFn] = {}
-    """Further policies to report beside `act`, by name: a teacher, a search-free variant."""
+    """Further policies to report beside `act`, by name: a teacher, a search-free variant. Rows show `NAME/return`."""
 
 
 class Phase(NamedTuple):
@@ -141,7 +189,7 @@ class AlgorithmSpec:
             raise ValueError(
                 f"{self.name} supports {' and '.join(self.actions)} actions, but {env.spec.id!r} has {kind} ones"
             )
-        return self.make(config, env)
+        return _check_names(self.name, self.make(config, env))
 
     def build_stored(self, config: Any, env: Environment) -> tuple[Phase, ...]:
         """The phases for `env` that learn from stored replay alone.
@@ -152,7 +200,7 @@ class AlgorithmSpec:
         self.check_stored()
         self.build(config, env)  # refuses what is not supported either way
         assert self.make_stored is not None
-        return self.make_stored(config, env)
+        return _check_names(self.name, self.make_stored(config, env))
 
     def stored_data(self, config: Any, env: Environment, dataset: Any) -> Any:
         """The `ctx.data` that the phases of `build_stored` learn from.
@@ -168,3 +216,13 @@ class AlgorithmSpec:
         """Refuses a method that cannot learn from stored replay."""
         if self.make_stored is None or self.read_stored is None:
             raise ValueError(f"{self.name} learns from its own play only, not from stored replay")
+
+
+def _check_names(algorithm: str, phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
+    """The phases, unless a further policy has a name that rows could not tell from another source."""
+    for name in (name for phase in phases for name in phase.algorithm.extra_acts):
+        if not name or "/" in name or name == "learner":
+            raise ValueError(
+                f"{algorithm} has a policy {name!r} in extra_acts; accepted: any name without '/', except 'learner'"
+            )
+    return phases

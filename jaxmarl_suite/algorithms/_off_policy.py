@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jaxmarl_envs import Environment, TimeStep, VectorEnv, VectorState, pytree_dataclass
 
-from jaxmarl_suite.algorithms._base import Algorithm, Average, Context, Metrics, Phase
+from jaxmarl_suite.algorithms._base import Algorithm, Average, Context, Metrics, Phase, episode_metrics
 from jaxmarl_suite.algorithms._learner import Learner, gradient_step
 from jaxmarl_suite.algorithms._off_policy_parts import Method, Players, Step, draw_batch
 from jaxmarl_suite.replay import Draw, StepState, make_step_replay
@@ -160,10 +160,6 @@ def make_off_policy(players: Players, env: Environment, method: Method) -> tuple
     def update(state: OffPolicyState, ctx: Context) -> tuple[OffPolicyState, Metrics]:
         play_key, learn_key, key = jax.random.split(state.key, 3)
         env_state, steps, led_to = collect(method.policy(state.learnt.params), state.env, play_key, ctx)
-        ended = led_to.done.astype(jnp.float32)
-        metrics: dict[str, Any] = {
-            name: Average(jnp.sum(value * ended), jnp.sum(ended)) for name, value in led_to.metrics.items()
-        }
         ring = replay.add(state.replay, steps)
         # The clock is no lane's own, so this stays a branch where lanes are batched.
         is_ready = (ctx.clock + 1) * steps_per_update >= config.warmup_steps
@@ -177,10 +173,10 @@ def make_off_policy(players: Players, env: Environment, method: Method) -> tuple
 
         learnt, of_critics, of_actors = jax.lax.cond(is_ready, train, wait, state.learnt)
         weight = is_ready.astype(jnp.float32)
-        metrics |= {name: Average(value * weight, weight) for name, value in of_critics.items()}
+        learner = {name: Average(value * weight, weight) for name, value in of_critics.items()}
         count = of_actors.pop("actor_steps")
-        metrics |= {name: Average(value, count) for name, value in of_actors.items()}
-        return OffPolicyState(learnt, ring, env_state, key), metrics
+        learner |= {name: Average(value, count) for name, value in of_actors.items()}
+        return OffPolicyState(learnt, ring, env_state, key), Metrics(episode_metrics(led_to), learner)
 
     def act(policy: Any, carry: jax.Array, timestep: TimeStep, key: jax.Array, ctx: Context) -> tuple[jax.Array, Any]:
         return actions.to_env(method.greedy(policy, timestep.obs, timestep.action_mask)), carry

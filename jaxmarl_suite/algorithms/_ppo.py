@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxmarl_envs import Environment, TimeStep, VectorEnv, VectorState, pytree_dataclass
 
-from jaxmarl_suite.algorithms._base import Algorithm, Average, Context, Metrics
+from jaxmarl_suite.algorithms._base import Algorithm, Context, Metrics, episode_metrics
 from jaxmarl_suite.algorithms._learner import Learner, LossFn, adam, fit_agents, new_learner, to_sequences
 from jaxmarl_suite.algorithms._policies import JointPolicy
 from jaxmarl_suite.algorithms._ppo_config import PPOConfig
@@ -68,12 +68,6 @@ def collect(
 
     (state, carry), trajectory = jax.lax.scan(step, (state, carry), jax.random.split(key, length))
     return state, carry, trajectory
-
-
-def episode_metrics(led_to: TimeStep) -> dict[str, Average]:
-    """Every metric of the environment, averaged over the episodes that ended in the rollout."""
-    ended = led_to.done.astype(jnp.float32)
-    return {name: Average(jnp.sum(value * ended), jnp.sum(ended)) for name, value in led_to.metrics.items()}
 
 
 def linear_schedule(start: jax.Array, end: jax.Array | float, ctx: Context) -> jax.Array:
@@ -267,14 +261,13 @@ def make_ppo(
             epochs=config.epochs,
             minibatches=config.minibatches,
         )
-        metrics: dict[str, jax.Array | Average] = {
-            **episode_metrics(trajectory.led_to),
+        learner = {
             **{("actor_grad_norm" if k == "grad_norm" else k): v for k, v in actor_metrics.items()},
             **{("critic_grad_norm" if k == "grad_norm" else k): v for k, v in critic_metrics.items()},
             "value": value.mean(),
         }
         state = PPOState(actor, critic_learner, norm, env_state, actor_carry, critic_carries[-1], key)
-        return state, metrics
+        return state, Metrics(episode_metrics(trajectory.led_to), learner)
 
     def act(
         params: Any, carry: jax.Array, timestep: TimeStep, key: jax.Array, ctx: Context

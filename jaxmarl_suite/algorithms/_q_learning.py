@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 from jaxmarl_envs import Environment, TimeStep, VectorEnv, VectorState, pytree_dataclass
 
-from jaxmarl_suite.algorithms._base import Algorithm, Average, Context, Metrics, Phase
+from jaxmarl_suite.algorithms._base import Algorithm, Average, Context, Metrics, Phase, episode_metrics
 from jaxmarl_suite.algorithms._learner import Learner, adam, gradient_step, new_learner
 from jaxmarl_suite.algorithms._q_agents import (
     NO_ACTION,
@@ -177,17 +177,11 @@ def make_q_learning(
 
     def update(state: QState, ctx: Context) -> tuple[QState, Metrics]:
         play_key, learn_key, key = jax.random.split(state.key, 3)
-        metrics: dict[str, Any] = {}
         if stored:
             learner, ring, learnt = learn(state.learner, state.target, (), learn_key, ctx)
             target = follow(state.target, learner.params, ctx)
-            return QState(learner, target, (), (), (), key), learnt
+            return QState(learner, target, (), (), (), key), Metrics({}, learnt)
         env_state, memory, sequences, led_to = collect(state.learner.params, state.env, state.memory, play_key, ctx)
-        ended = led_to.done.astype(jnp.float32)
-        if config.whole_episodes:
-            ended = ended * jnp.swapaxes(sequences.steps.weight, 0, 1)
-        for name, value in led_to.metrics.items():
-            metrics[name] = Average(jnp.sum(value * ended), jnp.sum(ended))
         ring = replay.add(state.replay, sequences)
         # The clock is no lane's own, so this stays a branch where lanes are batched.
         is_ready = (ctx.clock + 1) * config.num_envs >= max(config.learning_starts, 1)
@@ -202,8 +196,11 @@ def make_q_learning(
         learner, priorities, learnt = jax.lax.cond(is_ready, train, wait, state.learner)
         ring = replay.join(priorities, ring)
         weight = is_ready.astype(jnp.float32)
-        metrics |= {name: Average(value * weight, weight) for name, value in learnt.items()}
-        metrics["epsilon"] = epsilon(ctx)
+        metrics = Metrics(
+            episodes=episode_metrics(led_to, jnp.swapaxes(sequences.steps.weight, 0, 1) > 0),
+            learner={name: Average(value * weight, weight) for name, value in learnt.items()}
+            | {"epsilon": epsilon(ctx)},
+        )
         target = follow(state.target, learner.params, ctx)
         return QState(learner, target, ring, env_state, memory, key), metrics
 

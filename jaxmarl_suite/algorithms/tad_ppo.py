@@ -15,12 +15,21 @@ import jax.numpy as jnp
 from jaxmarl_envs import Environment, TimeStep, VectorEnv, VectorState, pytree_dataclass
 
 from jaxmarl_suite.algorithms._actors import KINDS, policy_head, policy_network
-from jaxmarl_suite.algorithms._base import Algorithm, AlgorithmSpec, Context, Metrics, Phase, hyperparameters
+from jaxmarl_suite.algorithms._base import (
+    Algorithm,
+    AlgorithmSpec,
+    Context,
+    Metrics,
+    Phase,
+    Reported,
+    episode_metrics,
+    hyperparameters,
+)
 from jaxmarl_suite.algorithms._checks import check_floats
 from jaxmarl_suite.algorithms._decentralised import local_policy
 from jaxmarl_suite.algorithms._learner import Learner, adam, fit_agents, new_learner, to_sequences
 from jaxmarl_suite.algorithms._policies import JointPolicy, autoregressive_policy
-from jaxmarl_suite.algorithms._ppo import PPOState, episode_metrics, make_ppo
+from jaxmarl_suite.algorithms._ppo import PPOState, make_ppo
 from jaxmarl_suite.algorithms._ppo_config import PPOConfig
 from jaxmarl_suite.algorithms._views import sequential_view
 
@@ -118,7 +127,7 @@ def make(config: TADConfig, env: Environment) -> tuple[Phase, ...]:
         ppo_key, student_key = jax.random.split(key)
         return TeachingState(ppo.init(ppo_key, ctx), distillation.init(student_key, ctx).student)
 
-    def update(state: TeachingState, ctx: Context) -> tuple[TeachingState, Metrics]:
+    def update(state: TeachingState, ctx: Context) -> tuple[TeachingState, Reported]:
         ppo_state, metrics = ppo.update(state.ppo, ctx)
         return TeachingState(ppo_state, state.student), metrics
 
@@ -218,7 +227,7 @@ def make_distillation(config: TADConfig, env: Environment, teacher: JointPolicy,
             minibatches=config.minibatches,
         )
         state = DistillState(state.teacher, learner, env_state, carry, key)
-        return state, {**episode_metrics(data.led_to), **metrics}
+        return state, Metrics(episode_metrics(data.led_to), metrics)
 
     def act(
         policy: TADPolicy, carry: TADCarry, timestep: TimeStep, key: jax.Array, ctx: Context

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from jaxmarl_suite.analysis.style import format_share
 from jaxmarl_suite.cli._console import print_table
 from jaxmarl_suite.cli._parse import flat_settings, parse
 from jaxmarl_suite.cli._session import Result, Session
@@ -53,13 +54,17 @@ def eval(argv: list[str], session: Session) -> Result:
         for name in ("return", *extra):
             label = f"{one.policy} {name.removesuffix('return').rstrip('/')}".strip()
             row[label] = f"{one.metrics[name]:.3f}"
+            if name in one.cut:
+                row[f"{label} cut"] = format_share(one.cut[name])
         if one.policy == "best":
             row["of step"] = f"{one.env_steps:,}"
     for one in found:
         rows[one.lane]["optimum"] = "" if one.optimum is None else f"{one.optimum:g}"
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
     print_table(session.console(), [{name: row.get(name, "") for name in columns} for row in rows.values()])
-    session.console().print(f"[dim]mean returns of {found[0].episodes} episodes; of step: when the best was found[/]")
+    cut = "; cut: did not end within eval_max_steps steps" if any(one.cut for one in found) else ""
+    episodes = found[0].episodes
+    session.console().print(f"[dim]mean returns of {episodes} episodes{cut}; of step: when the best was found[/]")
     result: Result = {"run_dir": str(given.run), "evaluations": [dataclasses.asdict(one) for one in found]}
     if given.render is not None:
         result["render"] = str(_render(waves, given.lane or 0, given.render))

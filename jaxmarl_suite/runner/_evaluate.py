@@ -17,7 +17,7 @@ from jaxmarl_suite.runner._checkpoint import Checkpoints, from_host
 from jaxmarl_suite.runner._devices import configure
 from jaxmarl_suite.runner._experiment import Experiment, Group, Lane, TrainOptions
 from jaxmarl_suite.runner._folder import RunFolder
-from jaxmarl_suite.runner._programs import CONTEXT_AXES, Best, eval_keys, evaluate_policy
+from jaxmarl_suite.runner._programs import CONTEXT_AXES, Best, eval_keys, evaluate_policy, mean_played, played_fields
 from jaxmarl_suite.runner._schedule import plan_phases
 from jaxmarl_suite.runner._wave import lane_context, pad_lanes
 
@@ -63,6 +63,8 @@ class Evaluation:
     optimum: float | None
     metrics: dict[str, float]
     """`return` and the others; those of extra policies are prefixed by their name, as `teacher/return`."""
+    cut: dict[str, float]
+    """Where episodes had not ended after `eval_max_steps` steps, their share by the return that they count in."""
 
 
 def restore_policies(
@@ -240,10 +242,9 @@ def _evaluate(trained: Trained, chosen: list[int], episodes: int | None) -> Iter
             continue  # nothing has been evaluated yet
         policy = jax.tree.map(lambda x: x[pick], policies)
         keys = [eval_keys(seeds, jnp.asarray(_FIRST_EVALUATION + k, jnp.int32)) for k in range(batches)]
-        results = [program(policy, ctx, key) for key in keys]
-        means = {metric: np.mean([np.asarray(r[metric]) for r in results], axis=0) for metric in results[0]}
+        played = mean_played([program(policy, ctx, key) for key in keys])
         for place, index in enumerate(chosen):
-            one = trained.lanes[index]
+            one, found = trained.lanes[index], played_fields(played, place, batches * size)
             yield Evaluation(
                 lane=one.index,
                 point=one.point,
@@ -251,9 +252,10 @@ def _evaluate(trained: Trained, chosen: list[int], episodes: int | None) -> Iter
                 overrides=dict(one.overrides),
                 policy=name,
                 env_steps=int(trained.best_env_steps[index]) if name == "best" else trained.env_steps,
-                episodes=batches * size,
+                episodes=found["episodes"],
                 optimum=one.optimum,
-                metrics={metric: float(values[place]) for metric, values in means.items()},
+                metrics=found["metrics"],
+                cut=found.get("cut", {}),
             )
 
 

@@ -9,10 +9,12 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxmarl_envs import Environment, TimeStep, VectorState, pytree_dataclass
 
-from jaxmarl_suite.algorithms import Algorithm, Average, Context, Phase
+from jaxmarl_suite.algorithms import Algorithm, Average, Context, Metrics, Phase
+from jaxmarl_suite.algorithms._base import episode_names
 
 LaneMode = Literal["map", "vmap", "envs"]
 _EVAL_STREAM = 1_000_000  # folded into a lane's key before evaluations, far from the indices of phases
@@ -34,6 +36,14 @@ class Best:
     policy: Any
     score: jax.Array  # [] float32
     env_steps: jax.Array  # [] int32, environment steps before that evaluation
+
+
+@pytree_dataclass
+class Played:
+    """What policies achieve: means over episodes. [L] in front where lanes are evaluated together."""
+
+    metrics: dict[str, jax.Array]  # [] float32 each
+    cut: dict[str, jax.Array]  # [] float32 each, by the policy's return: share of episodes that did not end in time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,9 +128,14 @@ CONTEXT_AXES = Context(hp=_BATCHED, env_params=_BATCHED, data=_SHARED, clock=_SH
 """Which parts of a context differ between lanes."""
 
 
-def zero_totals(metrics: Any) -> Totals:
+def row_metrics(metrics: Any) -> dict[str, Any]:
+    """What an update reports by its names in rows: the environment's are bare, the learner's are `learner/NAME`."""
+    episodes, learner = metrics if isinstance(metrics, Metrics) else ({}, metrics)
+    return {**episode_names(episodes), **{f"learner/{name}": value for name, value in learner.items()}}
+
+
+def zero_totals(names: list[str]) -> Totals:
     """Nothing summed yet, for metrics of one lane."""
-    names = list(metrics)
     return Totals(
         {n: jnp.zeros(()) for n in names},
         {n: jnp.zeros(()) for n in names},
@@ -148,19 +163,20 @@ def run_updates(
     def body(update: jax.Array, carry: tuple[Any, Totals]) -> tuple[Any, Totals]:
         state, totals = carry
         state, metrics = algorithm.update(state, dataclasses.replace(ctx, clock=update))
-        return state, add_metrics(totals, metrics, update)
+        return state, add_metrics(totals, row_metrics(metrics), update)
 
     return jax.lax.fori_loop(start, stop, body, (state, totals))
 
 
 def evaluate_policy(
     algorithm: Algorithm, env: Environment, policy: Any, ctx: Context, key: jax.Array, *, episodes: int, max_steps: int
-) -> dict[str, jax.Array]:
+) -> Played:
     """Mean metrics of `episodes` whole episodes for `act` and, prefixed by their names, the extra policies.
 
-    `return` is undiscounted and averaged over agents. Consumes `key`.
+    `return` is undiscounted and averaged over agents. Where the environment has no limit of its own, episodes are cut after
+    `max_steps` steps and count as they are then. Consumes `key`.
     """
-    results = {}
+    results, cut = {}, {}
     acts = {"": algorithm.act, **{f"{name}/": fn for name, fn in algorithm.extra_acts.items()}}
     steps = env.spec.episode_limit or max_steps
     for prefix, act in acts.items():
@@ -186,10 +202,23 @@ def evaluate_policy(
             return (state, timestep, carry, done | timestep.done), None
 
         start = (state, timestep, carry, jnp.zeros((episodes,), bool))
-        (_, timestep, _, _), _ = jax.lax.scan(step, start, jax.random.split(run_key, steps))
-        for name, value in timestep.metrics.items():
-            results[prefix + ("return" if name == "episode_return" else name)] = value.mean()
-    return results
+        (_, timestep, _, done), _ = jax.lax.scan(step, start, jax.random.split(run_key, steps))
+        for name, value in episode_names(timestep.metrics).items():
+            results[prefix + name] = value.mean()
+        cut[f"{prefix}return"] = 1.0 - done.mean(dtype=jnp.float32)
+    return Played(results, cut)
+
+
+def mean_played(batches: list[Played]) -> Played:
+    """The means of several evaluations of equally many episodes, as NumPy arrays."""
+    return jax.tree.map(lambda *values: np.mean([np.asarray(value) for value in values], axis=0), *batches)
+
+
+def played_fields(played: Played, lane: int, episodes: int) -> dict[str, Any]:
+    """What a lane's row says of its evaluation; of episodes that were cut only where there are some."""
+    cut = {name: float(share[lane]) for name, share in played.cut.items() if share[lane] > 0}
+    metrics = {name: float(value[lane]) for name, value in played.metrics.items()}
+    return {"metrics": metrics, "episodes": episodes, **({"cut": cut} if cut else {})}
 
 
 @dataclasses.dataclass
@@ -202,7 +231,7 @@ class Programs:
     chunk: Any
     """`(state, totals, ctx, start, stop) -> (state, totals)`; state and totals are donated."""
     evaluate: Any
-    """`(policy, ctx, keys [L]) -> metrics [L]`"""
+    """`(policy, ctx, keys [L]) -> Played [L]`"""
     policy: Callable[[Any], Any]
     """`state -> policy`, lanes in front of both."""
     fresh_totals: Callable[[], Totals]
@@ -305,7 +334,7 @@ def compile_phase(
         lambda batched, sub: jax.tree.map(lambda s: _shape_of(s, drop_lane=batched), sub), CONTEXT_AXES, ctx
     )
     _, metrics_shape = jax.eval_shape(algorithm.update, one_state, one_ctx)
-    names = list(metrics_shape)
+    names = list(row_metrics(metrics_shape))
 
     def fresh_totals() -> Totals:
         one = zero_totals(names)

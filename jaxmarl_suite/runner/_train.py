@@ -226,7 +226,7 @@ def _run(
                 entry = finished.setdefault(
                     row["lane"], {"lane": row["lane"], "seed": row["seed"], "point": row["point"]}
                 )
-                entry[row["kind"]] = {"env_steps": row["env_steps"], **row["metrics"]}
+                entry[row["kind"]] = {name: row[name] for name in ("env_steps", "metrics", "cut") if name in row}
 
     note(folder.rows())  # of a run that is resumed
 

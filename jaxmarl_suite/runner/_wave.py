@@ -20,11 +20,14 @@ from jaxmarl_suite.runner._programs import (  # fmt: skip
     Best,
     LaneMode,
     Placement,
+    Played,
     Programs,
     compile_phase,
     eval_keys,
     keep_best,
+    mean_played,
     phase_keys,
+    played_fields,
 )
 from jaxmarl_suite.runner._schedule import PhasePlan, lasting_steps, plan_phases
 
@@ -219,8 +222,12 @@ class Wave:
         # Saved without the padding, so that another number of devices can continue.
         padding = self.seeds.shape[0] - len(self.lanes)
         arrays = [np.concatenate([a, np.repeat(a[-1:], padding, axis=0)]) for a in arrays]
-        state, best, totals = from_host(arrays, shapes)
         place = self.placement.sharding
+        if meta.get("metrics") != sorted(shapes[2].total):
+            # Another version's names: sums of other metrics would be taken for ours, so that the row is begun anew.
+            zeros = jax.device_get(self.programs[self.progress.phase].fresh_totals())
+            arrays = [*arrays[: len(jax.tree.leaves(shapes[:2]))], *jax.tree.leaves(zeros)]
+        state, best, totals = from_host(arrays, shapes)
         self.state, self.best, self.totals = jax.device_put(
             (state, best, totals), (place(shapes[0]), place(shapes[1]), place(shapes[2]))
         )
@@ -238,7 +245,7 @@ class Wave:
         self.checkpoints.save(
             plan.env_steps(self.progress.update) + self.progress.is_done,
             arrays,
-            {"progress": dataclasses.asdict(self.progress)},
+            {"progress": dataclasses.asdict(self.progress), "metrics": sorted(self.totals.total)},
         )
 
     def _check_arrays(self, plan: PhasePlan, saved: Any, arrays: list[np.ndarray]) -> None:
@@ -359,22 +366,21 @@ class Wave:
             rows.append(self._row("train", plan, lane, metrics))
         return rows
 
-    def _evaluate(self, policy: Any, index: int) -> dict[str, np.ndarray]:
+    def _evaluate(self, policy: Any, index: int) -> Played:
         programs, ctx = self.programs[self.progress.phase], self.contexts[self.progress.phase]
         return programs.evaluate(policy, ctx, eval_keys(self.seeds, jnp.asarray(index, jnp.int32)))
 
     def _eval_rows(self, plan: PhasePlan) -> list[dict[str, Any]]:
         policy = self.programs[self.progress.phase].policy(self.state)
-        metrics = self._evaluate(policy, self.progress.evaluations)
+        played = self._evaluate(policy, self.progress.evaluations)
         self.progress.evaluations += 1
         steps = jnp.asarray(plan.env_steps(self.progress.update), jnp.int32)
-        self.best = keep_best(policy, metrics["return"], self.best, steps)
-        found = jax.device_get(metrics)
-        rows = []
-        for i, lane in enumerate(self.lanes):
-            row = self._row("eval", plan, lane, {name: float(v[i]) for name, v in found.items()})
-            rows.append({**row, "episodes": self.options.eval_episodes})
-        return rows
+        self.best = keep_best(policy, played.metrics["return"], self.best, steps)
+        found = jax.device_get(played)
+        return [
+            {**self._row("eval", plan, lane, {}), **played_fields(found, i, self.options.eval_episodes)}
+            for i, lane in enumerate(self.lanes)
+        ]
 
     def _absolute_rows(self, started: float) -> list[dict[str, Any]]:
         """The best policy of every lane once more, on fresh episodes."""
@@ -382,12 +388,12 @@ class Wave:
         if not batches:
             return []
         results = [self._evaluate(self.best.policy, 10**6 + k) for k in range(batches)]
-        found = {name: np.mean([np.asarray(r[name]) for r in results], axis=0) for name in results[0]}
+        found = mean_played(results)
         env_steps = np.asarray(self.best.env_steps)
         plan = self.plans[self.progress.phase]
         self.progress.wall = time.perf_counter() - started
-        rows = []
-        for i, lane in enumerate(self.lanes):
-            row = self._row("absolute", plan, lane, {name: float(v[i]) for name, v in found.items()})
-            rows.append({**row, "env_steps": int(env_steps[i]), "episodes": batches * self.options.eval_episodes})
-        return rows
+        fields = [played_fields(found, i, batches * self.options.eval_episodes) for i in range(len(self.lanes))]
+        return [
+            {**self._row("absolute", plan, lane, {}), "env_steps": int(env_steps[i]), **fields[i]}
+            for i, lane in enumerate(self.lanes)
+        ]

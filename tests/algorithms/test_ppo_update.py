@@ -228,14 +228,14 @@ def test_update(run, case):
         np.testing.assert_allclose([norm.mean, norm.mean_square, norm.weight], expected["value_norm"], rtol=1e-4)
         try:
             assert_same(after.actor.params, expected["actor"])
-            assert_same({name: metrics[name] for name in expected["metrics"]}, expected["metrics"])
+            assert_same({name: metrics.learner[name] for name in expected["metrics"]}, expected["metrics"])
             fits.append(order)
         except AssertionError:
             if order is None:
                 raise
     assert len(fits) == 1, "HAPPO's result must be that of one order of the agents, and the order must matter"
-    assert 0 < metrics["clip_fraction"] < 1  # clipping took part in what was compared
-    assert metrics["illegal"].total == 0
+    assert 0 < metrics.learner["clip_fraction"] < 1  # clipping took part in what was compared
+    assert metrics.episodes["illegal"].total == 0
 
 
 def test_happo_of_one_agent_is_mappo():
@@ -271,10 +271,10 @@ def test_first_gradient_step_starts_from_ratio_one_and_runs_without_jit(name, me
     state = random_state(phase.algorithm, config, ctx, env)
     with jax.disable_jit():
         after, metrics = phase.algorithm.update(state, ctx)
-    assert metrics["approx_kl"] == pytest.approx(0.0, abs=1e-6)
-    assert metrics["clip_fraction"] == 0.0
+    assert metrics.learner["approx_kl"] == pytest.approx(0.0, abs=1e-6)
+    assert metrics.learner["clip_fraction"] == 0.0
     if shared:  # minus the mean of advantages that have mean zero
-        assert metrics["policy_loss"] == pytest.approx(0.0, abs=1e-6)
+        assert metrics.learner["policy_loss"] == pytest.approx(0.0, abs=1e-6)
     floats = [x for x in jax.tree.leaves(after) if jnp.issubdtype(x.dtype, jnp.floating)]
     assert all(np.isfinite(x).all() for x in floats)
     assert jax.tree.structure(after) == jax.tree.structure(state)

@@ -43,7 +43,7 @@ def learnt_return(name, updates, **changes):
 
         state = jax.lax.fori_loop(0, updates, update, algorithm.init(init_key, ctx))
         found = evaluate_policy(algorithm, env, algorithm.policy(state), ctx, eval_key, episodes=1, max_steps=2)
-        return found["return"]
+        return found.metrics["return"]
 
     return float(run(jax.random.key(0)))
 

@@ -50,8 +50,8 @@ def test_learning_starts_with_enough_sequences(course):
         is_learning = k + 1 >= LEARNING_STARTS
         assert unequal(states[k].learner, states[k + 1].learner) == is_learning, k
         for name in ("loss", "td_error", "q_mean", "q_max_abs", "grad_norm"):
-            assert metrics[k][name].weight == is_learning
-            assert (metrics[k][name].total != 0) == is_learning
+            assert metrics[k].learner[name].weight == is_learning
+            assert (metrics[k].learner[name].total != 0) == is_learning
 
 
 def test_hard_copies_come_every_period(course):
@@ -92,8 +92,10 @@ def test_gradient_steps_are_rmsprop_as_in_torch(course):
             params = jax.tree.map(lambda x, g, v: x - RATE * g / (np.sqrt(v) + EPS), params, grads, square)
         assert_close(after.learner.params, params)
         for name in ("loss", "td_error", "q_mean", "grad_norm"):
-            np.testing.assert_allclose(metrics[k][name].total, np.mean([r[name] for r in rows]), rtol=1e-4)
-        np.testing.assert_allclose(metrics[k]["q_max_abs"].total, np.max([r["q_max_abs"] for r in rows]), rtol=1e-4)
+            np.testing.assert_allclose(metrics[k].learner[name].total, np.mean([r[name] for r in rows]), rtol=1e-4)
+        np.testing.assert_allclose(
+            metrics[k].learner["q_max_abs"].total, np.max([r["q_max_abs"] for r in rows]), rtol=1e-4
+        )
         # The sequence's priority is its last error, the exponent applied.
         np.testing.assert_allclose(after.replay.priority, rows[-1]["priority"] ** ALPHA, rtol=1e-4)
     assert any(clipped) and not all(clipped)
@@ -126,7 +128,7 @@ def test_sequences_with_large_errors_are_drawn_more_often():
     error = np.asarray(terms.td_error[0])
     np.testing.assert_allclose(after.replay.priority, error, rtol=1e-4)
     # The mean error over the steps tells how often each was drawn: p is the share of sequence 0.
-    mean, p = float(metrics["td_error"].total), error[0] / error.sum()
+    mean, p = float(metrics.learner["td_error"].total), error[0] / error.sum()
     share = (mean - error[1]) / (error[0] - error[1])
     assert abs(error[0] - error[1]) > 0.3 * error.max()
     assert abs(share - p) < 4 * np.sqrt(p * (1 - p) / 400) + 0.02, (share, p)

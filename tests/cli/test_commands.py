@@ -58,6 +58,22 @@ def test_sweep_over_settings_and_instances(cli: Cli, in_tmp: Path) -> None:
     assert len(outcome.json["lanes"]) == 8
 
 
+def test_sweep_over_the_number_of_environments(cli: Cli, in_tmp: Path) -> None:
+    """Its points take different numbers of steps in an update; what reads the run does not mind."""
+    sizes = TINY_MAPPO.replace("mappo", "ippo").replace("--ippo.num-envs 8 ", "")
+    outcome = cli(f"sweep ippo --env matrix/climbing --grid num_envs=8,16 --seeds 2 --run-dir mine {sizes}")
+    assert outcome.code == 0 and "num_envs=16" in outcome.out, outcome.err
+    found = cli("table mine --json").json["rows"]
+    assert [row["label"] for row in found] == ["ippo num_envs=8", "ippo num_envs=16"]
+    assert cli("plot mine --kind train --out train.png").code == 0, "the default metric is one of training, too"
+    assert cli("plot mine --kind train --metric learner/entropy --out entropy.png").code == 0
+    assert cli("plot mine --out eval.svg").code == 0
+    assert cli("export mine --out scores.npz").code == 0
+    (in_tmp / "mine/summary.json").unlink()  # killed just before it was written
+    outcome = cli("resume mine")
+    assert outcome.code == 0 and "num_envs=16" in outcome.out, outcome.err
+
+
 def test_resume_of_a_finished_run_says_so(cli: Cli, finished_run: Path) -> None:
     before = (finished_run / "summary.json").read_bytes()
     outcome = cli(f"resume {finished_run} --json")
@@ -82,8 +98,8 @@ def test_evaluating_agrees_with_the_run(finished_run: Path) -> None:
     summary = json.loads((finished_run / "summary.json").read_text())
     found = {(one.lane, one.policy): one.metrics["return"] for one in jaxmarl_suite.evaluate(finished_run, episodes=4)}
     for lane in summary["lanes"]:
-        assert found[lane["lane"], "final"] == pytest.approx(lane["eval"]["return"])
-        assert found[lane["lane"], "best"] == pytest.approx(lane["absolute"]["return"])
+        assert found[lane["lane"], "final"] == pytest.approx(lane["eval"]["metrics"]["return"])
+        assert found[lane["lane"], "best"] == pytest.approx(lane["absolute"]["metrics"]["return"])
 
 
 def test_evaluating_an_older_checkpoint(cli: Cli, in_tmp: Path) -> None:
@@ -112,7 +128,7 @@ def test_plan_compiles_and_writes_nothing(cli: Cli, in_tmp: Path) -> None:
     assert outcome.code == 0, outcome.err
     (program,) = outcome.json["programs"]
     assert program["lanes"] == program["lanes_at_once"] == 2 and program["memory_bytes"] > 0
-    assert program["phases"][0]["updates"] == 8 and "policy_loss" in program["phases"][0]["train_metrics"]
+    assert program["phases"][0]["updates"] == 8 and "learner/policy_loss" in program["phases"][0]["train_metrics"]
     assert not list(in_tmp.iterdir())
 
 

@@ -65,8 +65,8 @@ def test_options_of_the_environment_are_traced_where_they_are_parameters(tmp_pat
     run_dir = run(experiment, run_dir=tmp_path / "run")
     for lane, (bonus, longest) in enumerate([(0.0, 1), (0.0, 3), (2.5, 1), (2.5, 3)]):
         for found in metrics(run_dir, "eval", lane):
-            assert found["return"] == pytest.approx((2 + bonus) * found["episode_length"], rel=1e-6)
-            assert found["episode_length"] == 1.0 if longest == 1 else found["episode_length"] > 1.0
+            assert found["return"] == pytest.approx((2 + bonus) * found["length"], rel=1e-6)
+            assert found["length"] == 1.0 if longest == 1 else found["length"] > 1.0
 
 
 @pytest.mark.parametrize("at_once", [1, 3])
