@@ -22,6 +22,7 @@ GAME_Q: Mapping[str, Any] = {
     "recurrent": False,
     "learning_rate": 1e-3,
     "epsilon_steps": 10_000.0,
+    "target_period": 200,
 }
 """Feed-forward, as one step of the games shows all there is; ε falls from 1 to 0.05 over the first half."""
 GAME_PPO: Mapping[str, Any] = {"num_envs": 32, "rollout_length": 2}
@@ -38,6 +39,7 @@ HALLWAY_Q: Mapping[str, Any] = {
     "recurrent": False,
     "optimizer": "adam",
     "epsilon_steps": 50_000.0,
+    "target_period": 200,
 }
 HALLWAY_OWN: Mapping[str, Mapping[str, Any]] = {
     "cw-qmix": {"central_hidden": 64},
@@ -61,7 +63,7 @@ SMAX_Q: Mapping[str, Any] = {
     "rollout_length": 32,
     "capacity": 2000,
     "gradient_steps": 2,
-    "target_period": 100,
+    "target_period": 200,
     "epsilon_steps": 100_000.0,
     "context": "observations",
     "optimizer": "adam",

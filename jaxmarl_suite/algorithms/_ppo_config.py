@@ -44,7 +44,7 @@ class PPOConfig:
     huber_delta: float = 10.0
     """Where the Huber loss turns linear, in normalised units."""
     clip_value: bool = True
-    """Also clip how far a value may move in one update."""
+    """Also clip how far a value may move in one update, in normalized units; needs `normalize_values`."""
     normalize_values: bool = True
     """Learn values in units of their running mean and standard deviation."""
     value_norm_decay: float = 0.99
@@ -85,6 +85,11 @@ class PPOConfig:
             ),
             positive=("huber_delta",),
         )
+        if self.clip_value and not self.normalize_values:
+            raise ValueError(
+                "clip_value limits how far values move in units of their standard deviation, so it needs "
+                "normalize_values; with normalize_values=False set clip_value=False, too"
+            )
         if any(width < 1 for width in self.hidden):
             raise ValueError(f"hidden must hold positive widths, got {self.hidden}")
         if self.value_loss not in ("mse", "huber"):

@@ -45,11 +45,10 @@ class QConfig:
     """Discount of one environment step."""
     double_q: bool = True
     """Targets take the online agents' greedy actions at the target networks' values; otherwise the target's own."""
-    target_period: int = 100
-    """Updates between copies of the networks into their targets; 0 for averages instead. With two gradient steps an update
-    these are the 200 gradient steps of PyMARL, which takes one an episode and copies every 200 episodes."""
+    target_period: int = 20
+    """Gradient steps between copies of the networks into their targets; 0 for averages instead."""
     target_rate: float = 0.01
-    """Share of the networks that enters the averaged targets in every update (`target_period` 0 only)."""
+    """Share of the networks that enters the averaged targets in every gradient step (`target_period` 0 only)."""
     epsilon_start: float = 1.0
     """Probability of a random action at the start."""
     epsilon_end: float = 0.05

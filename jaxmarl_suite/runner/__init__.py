@@ -13,6 +13,7 @@ from jaxmarl_suite.runner._evaluate import (  # fmt: skip
 from jaxmarl_suite.runner._experiment import ENV_PREFIX, Experiment, Group, Lane, TrainOptions, coerce
 from jaxmarl_suite.runner._folder import RunFolder, default_run_dir
 from jaxmarl_suite.runner._record import record
+from jaxmarl_suite.runner._schedule import check_milestones
 from jaxmarl_suite.runner._train import (  # fmt: skip
     Diverged,
     Interrupted,
@@ -39,6 +40,7 @@ __all__ = [
     "Trained",
     "check_data",
     "check_episodes",
+    "check_milestones",
     "choose_wave",
     "coerce",
     "configure",

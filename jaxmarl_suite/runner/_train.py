@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from jaxmarl_suite.runner._devices import configure
 from jaxmarl_suite.runner._experiment import MACHINE_OPTIONS, Experiment, Group, TrainOptions, json_values
 from jaxmarl_suite.runner._folder import SCHEMA, RunFolder, default_run_dir, versions
+from jaxmarl_suite.runner._schedule import check_milestones
 from jaxmarl_suite.runner._sinks import make_sinks
 from jaxmarl_suite.runner._wave import Diverged, Interrupted, Wave, choose_wave, plan_phases
 
@@ -82,12 +83,14 @@ def run(
 ) -> Path:
     """`train` for an `Experiment`."""
     configure()
-    groups = experiment.groups()
+    groups, listener = experiment.groups(), listener or Silent()
+    for warning in check_milestones(groups, experiment.options):
+        listener.announce(warning)
     folder = RunFolder.create(run_dir if run_dir is not None else default_run_dir(experiment.algorithm, experiment.env))
     folder.write("config.json", describe(experiment, groups) | {"sinks": list(sinks)})
     folder.write("versions.json", versions())
     try:
-        return _run(experiment, groups, folder, tuple(sinks), listener or Silent())
+        return _run(experiment, groups, folder, tuple(sinks), listener)
     except Exception:  # refused while its programs were made
         folder.discard()
         raise
