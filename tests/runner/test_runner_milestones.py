@@ -1,4 +1,4 @@
-"""Settings in absolute units against the length of a run: refused where nothing is learned, a warning where a part is inert."""
+"""Settings in absolute units against the length of a run: refused where nothing is learned, else warned of."""
 
 import dataclasses
 
@@ -24,7 +24,7 @@ def lines(name, env, steps, grid=None, **settings):
             (name, "toy/pendulum", {"warmup_steps": 6000}, "warmup_steps 6,000 the first gradient step comes after 6,000")
             for name in CONTINUOUS
         ),
-        ("td3", "toy/pendulum", {"warmup_steps": 0, "policy_delay": 9000}, "policy_delay 9,000 the first gradient step of the"),
+        ("td3", "toy/pendulum", {"warmup_steps": 0, "policy_delay": 9000}, "policy_delay 9,000 the first"),
         ("gem-q", "gymnax/catch", {"warmup_steps": 6000}, "warmup_steps 6,000"),
         ("gem-meta", "gymnax/catch", {"warmup_steps": 6000}, "warmup_steps 6,000"),
         *((name, "matrix/climbing", {"learning_starts": 400}, "learning_starts 400") for name in Q_METHODS),
