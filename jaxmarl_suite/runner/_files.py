@@ -9,7 +9,8 @@ from typing import Any
 
 from jaxmarl_suite.replay import machine_error
 
-_LEFTOVER = re.compile(r"[a-z]+(\.json)?(\.[0-9]+-[0-9a-f]+)?\.tmp")
+_LEFTOVER = re.compile(r"([a-z]+(\.json)?\.[0-9]+-[0-9a-f]{8}|config|versions|summary|waves)\.tmp")
+"""Names of `own_name`, and those of versions before it."""
 
 
 class StorageError(RuntimeError):
