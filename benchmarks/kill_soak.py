@@ -38,6 +38,8 @@ METHODS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "tad-ppo": ("matrix/climbing", {"horizon": 3}, _PPO),
 }
 """By method the environment, its options and small settings."""
+KILLED = ("begun again", "resumed")
+"""What may be done after a kill: the same command once more where there is no run yet, or `resume`."""
 _UPDATES = 20
 _PATIENCE = 600.0  # seconds
 
@@ -171,7 +173,7 @@ def trial(
         elif draw.random() < 0.5:
             ended = start(command, folder, description, operation=draw.randint(1, whole.operations))
         else:
-            ended = start(command, folder, description, after=draw.uniform(0.0, whole.seconds))
+            ended = start(command, folder, description, after=draw.uniform(0.0, 0.9 * whole.seconds))
         if ended.code != -signal.SIGKILL:
             outcomes.append(f"FAILED: {ended.said[-300:]}" if ended.code else "finished before the kill")
             break
@@ -197,15 +199,16 @@ def soak(method: str, kills: int, seed: int, folder: Path) -> list[Row]:
     if whole.code:
         raise RuntimeError(f"the undisturbed training failed: {whole.said}")
     expected, left = contents(folder / "whole" / "run"), kills
-    while left:
+    while left > 0:
         together = min(left, 1 + (draw.random() < 0.5))
-        left -= together
         place = folder / f"trial-{len(rows)}" / "run"
         place.parent.mkdir(parents=True)
         outcomes = trial(place, description, whole, together, draw, first=not rows)
         is_whole = not any(outcome.startswith("FAILED") for outcome in outcomes)
+        done = sum(outcome in KILLED for outcome in outcomes)
+        left -= done if is_whole else together
         wrong = differences(contents(place), expected) if is_whole else ["everything"]
-        rows.append({"method": method, "trial": len(rows), "kills": together, "outcomes": outcomes, "differs": wrong})
+        rows.append({"method": method, "trial": len(rows), "kills": done, "outcomes": outcomes, "differs": wrong})
         print(
             f"{method} {len(rows) - 1}: {', '.join(outcomes)}; {'DIFFERS in ' + ', '.join(wrong) if wrong else 'equal'}"
         )
@@ -223,12 +226,12 @@ def table_of(rows: list[Row]) -> Table:
             {
                 "method": method,
                 "runs": len(mine),
-                "kills": sum(row["kills"] for row in mine) - found["finished before the kill"],
-                **{name: found[name] for name in ("begun again", "resumed", "FAILED")},
+                "kills": sum(row["kills"] for row in mine),
+                **{name: found[name] for name in (*KILLED, "FAILED")},
                 "equal": sum(not row["differs"] for row in mine),
             }
         )
-    names = ("runs", "kills", "begun again", "resumed", "FAILED", "equal")
+    names = ("runs", "kills", *KILLED, "FAILED", "equal")
     columns = (Column("method", plain("method")), *(Column(name, number(name)) for name in names))
     return Table("kill soak", rows, columns, ("method", "trial"), "kills", shown=shown)
 

@@ -8,7 +8,6 @@ import shutil
 import sys
 from collections.abc import Collection
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import jax
@@ -196,20 +195,19 @@ def check_storage(folder: Path) -> None:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-_excepthooks: list[Any] = []
-"""What `sys.excepthook` was before it was ours; empty while it is not."""
+_hooks: list[Any] = []
+"""What `sys.unraisablehook` was before it was ours; empty while it is not."""
 
 
 def _silence() -> None:
     """Keeps the libraries from printing tracebacks of failures that are reported here, or passed over."""
     logging.getLogger("absl").setLevel(logging.CRITICAL)
-    if not _excepthooks:
-        _excepthooks.append(sys.excepthook)
-        sys.excepthook = _excepthook
+    if not _hooks:
+        _hooks.append(sys.unraisablehook)
+        sys.unraisablehook = _unraisable
 
 
-def _excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> Any:
-    """Passes over what TensorStore prints, from threads of its own, when one array fails while others are under way."""
-    if kind is RuntimeError and str(error) == "Event loop is closed":
-        return
-    _excepthooks[0](kind, error, trace)
+def _unraisable(found: Any) -> None:
+    """Passes over what comes from TensorStore's own threads when one array fails while others are under way."""
+    if found.exc_type is not RuntimeError or str(found.exc_value) != "Event loop is closed":
+        _hooks[0](found)
