@@ -1,8 +1,6 @@
 """`eval`: what the policies of a run achieve, and what they look like."""
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +9,7 @@ import tyro
 from jaxmarl_suite.analysis.style import format_share
 from jaxmarl_suite.cli._console import print_table
 from jaxmarl_suite.cli._parse import flat_settings, parse
-from jaxmarl_suite.cli._session import Result, Session
+from jaxmarl_suite.cli._session import Result, Session, writing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +42,7 @@ def eval(argv: list[str], session: Session) -> Result:
     if given.render is not None:  # found out before the evaluation, not after it
         for trained in waves:
             check_drawable(trained.group.env, given.render)
-        with _writing(given.render):
+        with writing(given.render, "--render "):
             given.render.parent.mkdir(parents=True, exist_ok=True)
     found = list(evaluate_trained(waves, episodes=given.episodes, lane=given.lane))
     extra = sorted({name for one in found for name in one.metrics if name.endswith("/return")})
@@ -72,14 +70,6 @@ def eval(argv: list[str], session: Session) -> Result:
     return result
 
 
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ValueError(f"--render {str(path)!r} cannot be written: {error.strerror or error}") from None
-
-
 def _render(waves: list[Any], lane: int, path: Path) -> Path:
     import jax
     from jaxmarl_envs import record_episode, render
@@ -94,6 +84,6 @@ def _render(waves: list[Any], lane: int, path: Path) -> Path:
                 act = make_act(trained, lane)
                 episode = record_episode(env, jax.random.key(one.seed), act, params=one.env_params, max_steps=limit)
                 params = None if one.env_params is env.default_params else one.env_params
-                with _writing(path):
+                with writing(path, "--render "):
                     return render(env, episode, path, params=params)
     raise ValueError(f"no lane {lane} with a checkpoint")

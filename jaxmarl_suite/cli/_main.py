@@ -14,7 +14,7 @@ from typing import Any
 
 PROG = "jaxmarl-suite"
 USER_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
-_PATH_ERRORS = tuple(
+PATH_ERRORS = tuple(
     getattr(errno, name)
     for name in ("EACCES", "EPERM", "ENOENT", "ENOTDIR", "EISDIR", "EEXIST", "ENAMETOOLONG", "ELOOP", "EROFS")
 )
@@ -108,14 +108,14 @@ def _guarded(run: Callable[[], dict[str, Any]], debug: bool) -> tuple[int, dict[
     except ValueError as error:
         return USER_ERROR, _report("error", str(error), debug)
     except OSError as error:
-        if error.filename is None or error.errno not in _PATH_ERRORS:
+        if error.filename is None or error.errno not in PATH_ERRORS:
             return FAILURE, _report("error", f"{type(error).__name__}: {error}", debug)
         return USER_ERROR, _report("error", f"{str(error.filename)!r}: {error.strerror}", debug)
     except Exception as error:
         kinds = {kind.__name__ for kind in type(error).__mro__ if kind.__module__.startswith("jaxmarl_suite.")}
         if "Interrupted" in kinds:
             return INTERRUPTED, _report("interrupted", str(error), debug)
-        if "Diverged" in kinds:
+        if kinds & {"Diverged", "StorageError"}:
             return FAILURE, _report("error", str(error), debug)
         if debug:
             return FAILURE, _report("error", f"{type(error).__name__}: {error}", debug)

@@ -11,6 +11,7 @@ from jaxmarl_suite.runner._evaluate import (  # fmt: skip
     restore_policies,
 )
 from jaxmarl_suite.runner._experiment import ENV_PREFIX, Experiment, Group, Lane, TrainOptions, coerce
+from jaxmarl_suite.runner._files import StorageError, move_aside
 from jaxmarl_suite.runner._folder import RunFolder, default_run_dir
 from jaxmarl_suite.runner._record import record
 from jaxmarl_suite.runner._schedule import check_milestones
@@ -36,6 +37,7 @@ __all__ = [
     "Lane",
     "Listener",
     "RunFolder",
+    "StorageError",
     "TrainOptions",
     "Trained",
     "check_data",
@@ -48,6 +50,7 @@ __all__ = [
     "evaluate",
     "evaluate_trained",
     "make_act",
+    "move_aside",
     "plan_phases",
     "record",
     "restore_policies",

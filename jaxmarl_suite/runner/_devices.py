@@ -1,13 +1,13 @@
 """Devices: one host device a core on CPU, the mesh that lanes are spread over, the compilation cache."""
 
 import os
-from pathlib import Path
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh
 
-_CACHE_VARIABLE = "JAXMARL_SUITE_CACHE"
+from jaxmarl_suite.runner._cache import use_cache
+
 # Loops without matrix products whose carried arrays stay below this become one function of machine code. Above it, every
 # operation of every iteration passes through XLA's scheduler, which costs more than a small environment's whole step.
 _SMALL_LOOP_BYTES = 2**18
@@ -33,11 +33,7 @@ def configure(cpu_devices: int | None = None) -> None:
     if "xla_backend_extra_options" not in flags:
         flags += f" --xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold={_SMALL_LOOP_BYTES}"
     os.environ["XLA_FLAGS"] = flags.strip()
-    directory = os.environ.get(_CACHE_VARIABLE) or str(Path.home() / ".cache" / "jaxmarl_suite" / "xla")
-    if directory != "off" and not jax.config.values["jax_compilation_cache_dir"]:
-        jax.config.update("jax_compilation_cache_dir", directory)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    use_cache()
 
 
 def lane_mesh(num_lanes: int, max_devices: int | None = None) -> Mesh:

@@ -83,7 +83,7 @@ def restore_policies(
     """
     configure()
     folder = RunFolder.open(run_dir)
-    experiment = Experiment.from_json(folder.read_config())
+    experiment = Experiment.read(folder)
     found, problems, steps = [], [], set()
 
     def note(problem: str) -> None:
@@ -91,12 +91,10 @@ def restore_policies(
         warn(problem)
 
     for number, group in enumerate(experiment.groups_to_evaluate()):
-        directories = sorted(folder.checkpoints.glob(f"{number:03d}-*")) if folder.checkpoints.is_dir() else []
-        for directory in directories:
-            first = int(directory.name.partition("-")[2])
+        for first, directory in folder.waves(number, len(group.lanes)):
             plans = plan_phases(group, experiment.options)
             end = plans[-1].env_steps(plans[-1].updates)
-            checkpoints = Checkpoints(directory, experiment.options.keep_checkpoints)
+            checkpoints = Checkpoints(directory, read_only=True)
             try:
                 # That of a finished run has the number after its last step.
                 numbers = {min(number, end): number for number in checkpoints.steps()}

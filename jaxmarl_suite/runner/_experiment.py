@@ -6,19 +6,22 @@ import functools
 import itertools
 import math
 import numbers
+import os
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxmarl_envs import Environment
 
 from jaxmarl_suite import algorithms
 from jaxmarl_suite.algorithms import AlgorithmSpec, Phase, check_floats, field_types
 from jaxmarl_suite.replay import Dataset, read_vault
 from jaxmarl_suite.runner._environments import Environments, Instance, same_instance
+from jaxmarl_suite.runner._folder import RunFolder
 
 ENV_PREFIX = "env."
 MAX_LANES = 100_000
@@ -70,7 +73,13 @@ class TrainOptions:
     on top."""
 
     def __post_init__(self) -> None:
-        """Refuses sizes that cannot work."""
+        """Makes Python's own values of the fields, and refuses sizes that cannot work."""
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, plain_value(field.name, getattr(self, field.name)))
+        for name in ("checkpoint_seconds", "memory_gib"):
+            _number_or_none(name, getattr(self, name), may_be_none=name == "memory_gib")
+        if not isinstance(self.data, str | None):
+            raise ValueError(f"data must be the path of a folder, got {self.data!r}")
         for name in ("total_steps", "seeds", "evaluations", "eval_episodes", "eval_max_steps", "log_rows"):
             _at_least(name, getattr(self, name), 1)
         _at_least("keep_checkpoints", self.keep_checkpoints, 1)
@@ -101,6 +110,11 @@ def _at_least(name: str, value: Any, least: int) -> None:
         raise ValueError(f"{name} must be an integer, got {value!r}")
     if int(value) < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+def _number_or_none(name: str, value: Any, *, may_be_none: bool) -> None:
+    if (value is not None or not may_be_none) and type(value) not in (int, float):
+        raise ValueError(f"{name} must be a number, got {value!r}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +156,20 @@ class Experiment:
     grid: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
     """Values by field of the config, or by `env.OPTION`; every combination is a point."""
     options: TrainOptions = dataclasses.field(default_factory=TrainOptions)
+
+    def __post_init__(self) -> None:
+        """Makes Python's own values of settings, options and grid, whatever they come as: `np.int64(2)`, `jnp.pi`, a `Path`.
+
+        Raises:
+          ValueError: for a value that a file could not hold.
+        """
+        config: Any = self.config
+        if config is not None and isinstance(config, self.spec.config):
+            made: Any = type(config)
+            object.__setattr__(self, "config", made(**coerce(config, _fields(config))))
+        options = {name: plain_value(f"{ENV_PREFIX}{name}", value) for name, value in self.env_options.items()}
+        object.__setattr__(self, "env_options", options)
+        object.__setattr__(self, "grid", {name: _grid_values(name, values) for name, values in self.grid.items()})
 
     @property
     def spec(self) -> AlgorithmSpec:
@@ -292,6 +320,19 @@ class Experiment:
         options = TrainOptions(**coerce(TrainOptions, data["train"]))
         return cls(data["algorithm"], data["env"], config, data["env_options"], data["grid"], options)
 
+    @classmethod
+    def read(cls, folder: RunFolder) -> "Experiment":
+        """The experiment of a run folder.
+
+        Raises:
+          ValueError: naming the file, where it describes none.
+        """
+        data = folder.read_config()
+        try:
+            return cls.from_json(data)
+        except ValueError as error:
+            raise ValueError(f"{folder.path / 'config.json'}: {error}") from None
+
 
 def _env_overrides(overrides: Mapping[str, Any]) -> dict[str, Any]:
     return {k.removeprefix(ENV_PREFIX): v for k, v in overrides.items() if k.startswith(ENV_PREFIX)}
@@ -311,6 +352,38 @@ def _same_program(
         and env_a == env_b
         and shapes(params_a) == shapes(params_b)
     )
+
+
+def plain_value(name: str, value: Any) -> Any:
+    """`value` as Python's own: numbers of NumPy and JAX, arrays as lists, paths as text; containers are copied.
+
+    Raises:
+      ValueError: naming it, where JSON has nothing like it.
+    """
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, os.PathLike):
+        return plain_value(name, os.fspath(value))
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: plain_value(name, part) for key, part in value.items()}
+    if isinstance(value, list | tuple | range):
+        parts = [plain_value(name, part) for part in value]
+        return tuple(parts) if isinstance(value, tuple) else parts
+    dtype = getattr(value, "dtype", None)
+    if dtype is not None and any(jnp.issubdtype(dtype, kind) for kind in (np.floating, np.integer, np.bool_, np.str_)):
+        return value.tolist()
+    for kind in (int, float, str):  # an enumeration's, say
+        if isinstance(value, kind):
+            return kind(value)
+    raise ValueError(f"{name} must be a number, text, or a list of them, got {value!r}")
+
+
+def _grid_values(name: Any, values: Any) -> list[Any]:
+    if not isinstance(name, str):
+        raise ValueError(f"a grid is over names of fields, got {name!r}")
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable) or getattr(values, "ndim", 1) < 1:
+        raise ValueError(f"grid over {name!r} needs a list of values, got {values!r}")
+    return [plain_value(f"grid over {name!r}", value) for value in values]
 
 
 def coerce(config: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -346,6 +419,8 @@ def _as_type(name: str, value: Any, expected: Any) -> Any:
             return int(number)
         if expected is float:
             return float(value)
+        if expected is str and not isinstance(value, str):
+            raise ValueError
         if origin is typing.Literal:
             if value not in arguments:
                 raise ValueError
@@ -366,7 +441,12 @@ def _as_type(name: str, value: Any, expected: Any) -> Any:
 
 def plain(config: Any) -> dict[str, Any]:
     """A dataclass as JSON values."""
-    return json_values({f.name: getattr(config, f.name) for f in dataclasses.fields(config)})
+    return json_values(_fields(config))
+
+
+def _fields(config: Any) -> dict[str, Any]:
+    """The values of a dataclass by name, as Python's own."""
+    return {f.name: plain_value(f.name, getattr(config, f.name)) for f in dataclasses.fields(config)}
 
 
 def json_values(value: Any) -> Any:
