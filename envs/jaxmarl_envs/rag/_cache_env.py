@@ -105,7 +105,7 @@ class RagCache:
         window_key, candidate_key = jax.random.split(key)
         windows = jnp.asarray(params.windows)
         window = uniform_index(window_key, windows.shape[0])
-        warm = [self.layout.read(windows, window, name) for name in _WARM]
+        warm = [self.layout.read(windows, window, name) for name in WARM]
         caches = jax.vmap(restore_cache)(*warm)
         zero = jnp.zeros(())
         candidates, allowed = self._candidates(candidate_key, caches)
@@ -225,7 +225,7 @@ def _log(number: jax.Array) -> jax.Array:
     return jnp.log1p(number.astype(jnp.float32)) * _LOG_SCALE
 
 
-_WARM = ("slot_doc", "slot_prio", "count", "seen", "age", "time")
+WARM = ("slot_doc", "slot_prio", "count", "seen", "age", "time")
 
 
 def cache_layout(n_agents: int, capacity: int, rounds: int, n_docs: int) -> Layout:
