@@ -13,6 +13,7 @@ from jaxmarl_suite.runner._evaluate import (  # fmt: skip
 from jaxmarl_suite.runner._experiment import ENV_PREFIX, Experiment, Group, Lane, TrainOptions, coerce
 from jaxmarl_suite.runner._folder import RunFolder, default_run_dir
 from jaxmarl_suite.runner._record import record
+from jaxmarl_suite.runner._rules import evaluate_rules, rules_of
 from jaxmarl_suite.runner._train import (  # fmt: skip
     Diverged,
     Interrupted,
@@ -44,12 +45,14 @@ __all__ = [
     "configure",
     "default_run_dir",
     "evaluate",
+    "evaluate_rules",
     "evaluate_trained",
     "make_act",
     "plan_phases",
     "record",
     "restore_policies",
     "resume",
+    "rules_of",
     "run",
     "total_env_steps",
     "train",

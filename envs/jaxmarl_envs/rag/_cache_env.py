@@ -2,6 +2,7 @@
 
 import dataclasses
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,9 @@ from jaxmarl_envs.core import EnvSpec, TimeStep, pytree_dataclass, restart, tran
 from jaxmarl_envs.rag._cache import Cache, lfu_key, lowest, lru_key, refer, restore_cache
 from jaxmarl_envs.rag._layout import Layout
 from jaxmarl_envs.rag._windows import REFERENCE_COLUMNS
+
+if TYPE_CHECKING:
+    from jaxmarl_envs.rag._rules import Rule
 
 BYPASS, EVICT_LRU, EVICT_LFU, EVICT_LFU_DA, EVICT_SHARED = range(5)
 EXPERTS = 4
@@ -85,6 +89,13 @@ class RagCache:
     def n_candidates(self) -> int:
         """K."""
         return min(SAMPLES, self.capacity) if self.is_sampled else EXPERTS
+
+    @property
+    def rules(self) -> "dict[str, Rule]":
+        """Classical policies by name; none for sampled candidates."""
+        from jaxmarl_envs.rag._rules import CACHE_RULES
+
+        return {} if self.is_sampled else CACHE_RULES
 
     @cached_property
     def spec(self) -> EnvSpec:

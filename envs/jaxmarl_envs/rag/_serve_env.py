@@ -2,6 +2,7 @@
 
 import dataclasses
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,9 @@ from jaxmarl_envs.rag._cache_env import WARM, warm_fields
 from jaxmarl_envs.rag._layout import Layout
 from jaxmarl_envs.rag._replicas import MODES, UNITS, Batch, Speed, add_requests, fetch, work
 
+if TYPE_CHECKING:
+    from jaxmarl_envs.rag._rules import Rule
+
 POOL = 8
 """Waiting requests that are seen and can be claimed, oldest first."""
 MAX_DOCS = 7
@@ -19,7 +23,8 @@ METRICS = (
     "ttft", "ttft_p50", "ttft_p99", "slo", "tpot", "hit", "token_hit", "tokens_per_second", "imbalance", "conflicts",
     "unfinished",
 )  # fmt: skip
-_OWN, _ENTRY, _TEAM = 5, 9, 8
+OWN, ENTRY, TEAM = 5, 9, 8
+"""Entries of an observation: of the agent itself, of each waiting request, of the team."""
 _EMA = 1 / 32
 
 
@@ -98,10 +103,17 @@ class RagServe:
         """How a window is packed."""
         return serve_layout(self.n_agents, self.capacity, self.requests, self.n_docs)
 
+    @property
+    def rules(self) -> "dict[str, Rule]":
+        """Classical policies by name."""
+        from jaxmarl_envs.rag._rules import SERVE_RULES
+
+        return SERVE_RULES
+
     @cached_property
     def spec(self) -> EnvSpec:
         """Static description. Metrics, of the episode so far: see `METRICS`; times in seconds."""
-        width = _OWN + _ENTRY * POOL + _TEAM
+        width = OWN + ENTRY * POOL + TEAM
         return EnvSpec(
             id=self.id,
             n_agents=self.n_agents,
