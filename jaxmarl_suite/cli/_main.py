@@ -28,7 +28,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
         "plan": ("_planning", "ALGO --env ID [--seeds N] [--grid ...]", "compile only: seconds, memory, what is logged"),
     },
     "Look at runs": {
-        "eval": ("_evaluating", "RUN [--render FILE] | --env ID [--rule NAME ...]", "evaluate, and draw, a run's policies; or rules"),
+        "eval": ("_evaluating", "RUN [--render FILE] | --env ID [--rule NAME ...]", "evaluate a run's policies, or rules"),
         "record": ("_recording", "RUN FOLDER [--lane N]", "store a run's replay, to train others with --data FOLDER"),
         "plot": ("_results", "RUN... [--out FILE]", "learning curves"),
         "table": ("_results", "RUN...", "results with confidence intervals"),

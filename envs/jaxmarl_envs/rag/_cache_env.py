@@ -2,12 +2,12 @@
 
 import dataclasses
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxmarl_envs.core import EnvSpec, TimeStep, pytree_dataclass, restart, transition, uniform_index
+from jaxmarl_envs.core import EnvSpec, Frame, TimeStep, Verdict, pytree_dataclass, restart, transition, uniform_index
 from jaxmarl_envs.rag._cache import Cache, lfu_key, lowest, lru_key, refer, restore_cache
 from jaxmarl_envs.rag._layout import Layout
 from jaxmarl_envs.rag._windows import REFERENCE_COLUMNS
@@ -165,6 +165,12 @@ class RagCache:
             terminated=False,
             metrics={"local_hit": state.local_hits, "peer_hit": state.peer_hits, "cost": state.cost},
         )
+
+    def draw(self, ax: Any, frame: Frame) -> Verdict | None:
+        """Draws `frame` into matplotlib axes."""
+        from jaxmarl_envs.rag._viewer import draw_caches
+
+        return draw_caches(self, ax, frame)
 
     def _round(self, state: CacheState, params: CacheParams) -> jax.Array:
         """[N, 5] int32: what each agent meets next."""

@@ -2,12 +2,12 @@
 
 import dataclasses
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxmarl_envs.core import EnvSpec, TimeStep, pytree_dataclass, restart, transition, uniform_index
+from jaxmarl_envs.core import EnvSpec, Frame, TimeStep, Verdict, pytree_dataclass, restart, transition, uniform_index
 from jaxmarl_envs.rag._cache import Cache, restore_cache
 from jaxmarl_envs.rag._cache_env import WARM, warm_fields
 from jaxmarl_envs.rag._layout import Layout
@@ -181,6 +181,12 @@ class RagServe:
             terminated=(done >= 0).all(),
             metrics=self._metrics(state, params),
         )
+
+    def draw(self, ax: Any, frame: Frame) -> Verdict | None:
+        """Draws `frame` into matplotlib axes."""
+        from jaxmarl_envs.rag._viewer import draw_serving
+
+        return draw_serving(self, ax, frame)
 
     def _column(self, params: ServeParams, state: ServeState, name: str) -> jax.Array:
         return self.layout.read(jnp.asarray(params.windows), state.window, name)
