@@ -1,6 +1,7 @@
 """A cache of passages as arrays: what is held, what is known of all passages, and who has to go."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -52,10 +53,14 @@ def lfu_key(cache: Cache) -> jax.Array:
     return cache.count[jnp.maximum(cache.doc, 0)]
 
 
-def lowest(key: jax.Array, allowed: jax.Array | None = None) -> jax.Array:
-    """[] int32: the slot with the lowest key among the allowed ones, of equal ones the lowest slot."""
-    key = key if allowed is None else jnp.where(allowed, key, LARGEST)
-    return jnp.argmin(key, axis=-1).astype(jnp.int32)
+def lowest(key: jax.Array) -> jax.Array:
+    """[*] int32: the slot with the lowest of the keys [*, C], of equal ones the lowest slot.
+
+    As `argmin`, in two reductions that are vectorised on CPU, where that one is not.
+    """
+    capacity = key.shape[-1]
+    slots = jnp.broadcast_to(jnp.arange(capacity, dtype=jnp.int32), key.shape)
+    return jnp.where(key == key.min(axis=-1, keepdims=True), slots, capacity).min(axis=-1)
 
 
 def refer(
@@ -133,6 +138,50 @@ def simulate_compiled(
     return jax.lax.scan(body, start, (stream, future, sizes, times))[1]
 
 
-def pinned_by(cache: Cache, docs: jax.Array) -> jax.Array:
-    """[C] bool: the slots that hold one of `docs` [R] int32 (below 0: none)."""
-    return ((cache.doc[:, None] == docs[None]) & (docs >= 0)[None]).any(axis=1)
+def refer_all(cache: Cache, docs: jax.Array, admit: jax.Array, is_lru: jax.Array) -> tuple[Cache, jax.Array]:
+    """The cache after references to all `docs`, one after another, and which of them were held, [R] bool.
+
+    Misses are admitted, if at all, in place of the LRU or else the LFU-DA victim, but never in place of one of `docs`. The
+    same as R calls of `refer`; the arrays over all passages are updated once, as copying them takes most of the time.
+
+    Args:
+      cache: C > R slots over D passages.
+      docs: [R] int32, distinct passages; below 0 there is none.
+      admit: [] bool.
+      is_lru: [] bool.
+    """
+    n_docs, capacity = cache.count.shape[0], cache.doc.shape[0]
+    is_any, known = docs >= 0, jnp.maximum(docs, 0)
+    index = jnp.where(is_any, docs, n_docs)  # beyond the end: dropped
+    times = cache.time + jnp.cumsum(is_any.astype(jnp.int32))
+    count = cache.count.at[index].add(1, mode="drop")
+    held_at = jnp.where(is_any, cache.place[known], -1)
+    slots = jnp.arange(capacity, dtype=jnp.int32)
+    pinned = (slots[:, None] == held_at[None]).any(axis=1)
+
+    def body(carry: Any, now: Any) -> Any:
+        doc, prio, used, pinned, age = carry
+        new, worth, slot, is_one = now
+        enters = is_one & admit & (slot < 0)
+        key = jnp.where(pinned, LARGEST, jnp.where(is_lru, used, prio))
+        target = lowest(jnp.where(doc < 0, -1, key))  # free slots first
+        gone = jnp.where(enters, doc[target], -1)
+        age = jnp.where(gone >= 0, prio[target], age)
+        slot = jnp.where(enters, target, slot)
+        here = slots == slot
+        carry = jnp.where(here, new, doc), jnp.where(here, age + worth, prio), used, pinned | here, age
+        return carry, (gone, slot)
+
+    start = cache.doc, cache.prio, lru_key(cache), pinned, cache.age
+    (doc, prio, _, _, age), (gone, slot) = jax.lax.scan(body, start, (docs, count[known], held_at, is_any))
+    place = cache.place.at[jnp.where(gone >= 0, gone, n_docs)].set(-1, mode="drop")
+    after = Cache(
+        doc=doc,
+        place=place.at[index].set(slot, mode="drop"),
+        prio=prio,
+        count=count,
+        seen=cache.seen.at[index].set(times, mode="drop"),
+        age=age,
+        time=times[-1],
+    )
+    return after, held_at >= 0

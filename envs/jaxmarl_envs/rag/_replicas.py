@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmarl_envs.core import pytree_dataclass
-from jaxmarl_envs.rag._cache import Cache, lowest, lru_key, pinned_by, refer
+from jaxmarl_envs.rag._cache import Cache, refer_all
 
 UNITS = 400_000
 """Units of time in a second."""
@@ -59,18 +59,7 @@ def fetch(caches: Cache, docs: jax.Array, mode: jax.Array) -> tuple[Cache, jax.A
       docs: [N, R] int32, distinct passages; -1 for none.
       mode: [N] int32, `LRU`, `LFU_DA` or `BYPASS`.
     """
-
-    def read_one(cache: Cache, doc: jax.Array, all_docs: jax.Array, mode: jax.Array) -> tuple[Cache, jax.Array]:
-        hit = (doc >= 0) & (cache.place[jnp.maximum(doc, 0)] >= 0)
-        key = jnp.where(mode == LRU, lru_key(cache), cache.prio)
-        victim = lowest(key, ~pinned_by(cache, all_docs))
-        return refer(cache, doc, mode != BYPASS, victim), hit
-
-    def body(caches: Cache, column: jax.Array) -> tuple[Cache, jax.Array]:
-        return jax.vmap(read_one)(caches, column, docs, mode)
-
-    caches, hits = jax.lax.scan(body, caches, docs.T)
-    return caches, hits.T
+    return jax.vmap(refer_all)(caches, docs, mode != BYPASS, mode == LRU)
 
 
 def add_requests(batch: Batch, request: jax.Array, need: jax.Array, left: jax.Array) -> Batch:
