@@ -39,6 +39,8 @@ class Snapshot:
     capacity: int
     doc: list[int] = dataclasses.field(default_factory=list)
     prio: list[int] = dataclasses.field(default_factory=list)
+    place: dict[int, int] = dataclasses.field(default_factory=dict)
+    """The slot of each passage that is held."""
     count: dict[int, int] = dataclasses.field(default_factory=dict)
     seen: dict[int, int] = dataclasses.field(default_factory=dict)
     age: int = 0
@@ -49,17 +51,18 @@ class Snapshot:
         self.time += 1
         count = self.count[doc] = self.count.get(doc, 0) + 1
         self.seen[doc] = self.time
-        if doc in self.doc:
-            slot = self.doc.index(doc)
-        elif len(self.doc) < self.capacity:
-            slot = len(self.doc)
+        slot = self.place.get(doc, len(self.doc))
+        if slot == self.capacity:
+            slot = self.prio.index(min(self.prio))
+            if self.doc[slot] in pinned:
+                slot = min((p, i) for i, p in enumerate(self.prio) if self.doc[i] not in pinned)[1]
+            self.age = self.prio[slot]
+            del self.place[self.doc[slot]]
+            self.doc[slot] = doc
+        elif slot == len(self.doc):
             self.doc.append(doc)
             self.prio.append(0)
-        else:
-            allowed = (i for i in range(self.capacity) if self.doc[i] not in pinned) if pinned else range(self.capacity)
-            slot = min(allowed, key=self.prio.__getitem__)
-            self.age = self.prio[slot]
-            self.doc[slot] = doc
+        self.place[doc] = slot
         self.prio[slot] = self.age + count
 
 
