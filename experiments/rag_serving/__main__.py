@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from experiments._study import markdown_table, processor, provenance, train_all
 from experiments.rag_serving import presets
+from experiments.rag_serving.bounds import cost_bound
 from jaxmarl_suite import analysis, runner
 from jaxmarl_suite.runner._programs import CONTEXT_AXES, evaluate_policy
 
@@ -86,6 +87,9 @@ def section(name: str, options: Options) -> str:
     level = presets.LEVELS[name]
     columns = SHOWN[level.metric]
     rows = rule_rows(level, options)
+    if level.metric == "cost":
+        bound = cost_bound(jaxmarl_envs.make(level.env, **test_options(options)))
+        rows.append(["oracle: lower bound", f"{bound:.3f}", *[""] * (len(columns) - 1)])
     footer = f"Rules: {EPISODES} episodes each; {processor()}, JAX {jax.__version__}."
     if options.train:
         runs = train_all(presets.runs_of(name), options.runs, fresh=options.fresh)
