@@ -28,7 +28,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
         "plan": ("_planning", "ALGO --env ID [--seeds N] [--grid ...]", "compile only: seconds, memory, what is logged"),
     },
     "Look at runs": {
-        "eval": ("_evaluating", "RUN [--episodes N] [--render FILE]", "evaluate, and draw, the final and the best policy"),
+        "eval": ("_evaluating", "RUN [--render FILE] | --env ID [--rule NAME ...]", "evaluate a run's policies, or rules"),
         "record": ("_recording", "RUN FOLDER [--lane N]", "store a run's replay, to train others with --data FOLDER"),
         "plot": ("_results", "RUN... [--out FILE]", "learning curves"),
         "table": ("_results", "RUN...", "results with confidence intervals"),
@@ -38,6 +38,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
         "envs": ("_catalogue", "[--family F] [--check MODULE:CLASS]", "environments; does one of yours keep the protocol?"),
         "algos": ("_catalogue", "[NAME]", "algorithms, and the settings of one"),
         "bench": ("_bench", "[NAME ...]", "measurements: throughput, compile time, memory"),
+        "trace": ("_trace", "stats|plot|generate|cache|replay [...]", "workloads of RAG requests, as in rag/ tasks"),
     },
 }  # fmt: skip
 GLOBAL_FLAGS = {
@@ -136,6 +137,8 @@ def _plain(value: Any) -> Any:
         return {str(name): _plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
+    if hasattr(value, "item"):  # NumPy's numbers
+        value = value.item()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, str | int) else str(value)

@@ -14,6 +14,7 @@ from jaxmarl_suite.runner._experiment import ENV_PREFIX, Experiment, Group, Lane
 from jaxmarl_suite.runner._files import StorageError, move_aside
 from jaxmarl_suite.runner._folder import RunFolder, default_run_dir
 from jaxmarl_suite.runner._record import record
+from jaxmarl_suite.runner._rules import evaluate_rules, rules_of
 from jaxmarl_suite.runner._schedule import check_milestones
 from jaxmarl_suite.runner._train import (  # fmt: skip
     Diverged,
@@ -48,6 +49,7 @@ __all__ = [
     "configure",
     "default_run_dir",
     "evaluate",
+    "evaluate_rules",
     "evaluate_trained",
     "make_act",
     "move_aside",
@@ -55,6 +57,7 @@ __all__ = [
     "record",
     "restore_policies",
     "resume",
+    "rules_of",
     "run",
     "total_env_steps",
     "train",

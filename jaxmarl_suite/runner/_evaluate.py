@@ -21,7 +21,7 @@ from jaxmarl_suite.runner._programs import CONTEXT_AXES, Best, eval_keys, evalua
 from jaxmarl_suite.runner._schedule import plan_phases
 from jaxmarl_suite.runner._wave import lane_context, pad_lanes
 
-_FIRST_EVALUATION = 2_000_000
+FIRST_EVALUATION = 2_000_000
 """Numbers the evaluations here, far from those of training."""
 MAX_EPISODES = 10**7
 
@@ -239,7 +239,7 @@ def _evaluate(trained: Trained, chosen: list[int], episodes: int | None) -> Iter
         if name == "best" and not np.isfinite(trained.best_score).all():
             continue  # nothing has been evaluated yet
         policy = jax.tree.map(lambda x: x[pick], policies)
-        keys = [eval_keys(seeds, jnp.asarray(_FIRST_EVALUATION + k, jnp.int32)) for k in range(batches)]
+        keys = [eval_keys(seeds, jnp.asarray(FIRST_EVALUATION + k, jnp.int32)) for k in range(batches)]
         played = mean_played([program(policy, ctx, key) for key in keys])
         for place, index in enumerate(chosen):
             one, found = trained.lanes[index], played_fields(played, place, batches * size)
