@@ -46,9 +46,11 @@ class PPOConfig:
     clip_value: bool = True
     """Also clip how far a value may move in one update, in normalized units; needs `normalize_values`."""
     normalize_values: bool = True
-    """Learn values in units of their running mean and standard deviation."""
-    value_norm_decay: float = 0.99
-    """Decay of those running moments, an update."""
+    """Learn values in units of the mean and standard deviation of their targets."""
+    value_norm_decay: float = 0.0
+    """How much of these moments is kept from one update to the next; 0 takes those of the update's own batch. The critic
+    then only has to learn how values differ, while their mean and scale follow at once; with 0.99, as in MAPPO's code, they
+    lag behind by a hundred updates, which are most of a short run."""
     normalize_advantages: bool = True
     """Scale advantages to mean 0 and standard deviation 1 over the batch."""
     hidden: tuple[int, ...] = (64, 64)

@@ -193,7 +193,7 @@ class Experiment:
         for name, values in self.grid.items():
             if not name.startswith(ENV_PREFIX) and name not in fields:
                 near = difflib.get_close_matches(name, fields, n=1, cutoff=0.4)
-                near = near or [f for f in sorted(fields) if name == "".join(word[0] for word in f.split("_"))]
+                near = near or [f for f in sorted(fields) if name == "".join(word[:1] for word in f.split("_"))]
                 hint = f"did you mean {near[0]!r}? " if near else ""
                 raise ValueError(
                     f"no field {name!r} in the config of {self.algorithm}; {hint}there are: "

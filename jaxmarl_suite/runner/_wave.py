@@ -60,17 +60,23 @@ def place(num_lanes: int, options: TrainOptions) -> Placement:
 
 def lane_context(lanes: list[Lane], horizon: int, data: Any = None) -> Context:
     """The context of some lanes, their numbers stacked to [L]; `data` is theirs together."""
-
-    def stack(*values: Any) -> jax.Array:
-        return jnp.stack([jnp.asarray(v, jnp.float32) if isinstance(v, float) else jnp.asarray(v) for v in values])
-
     return Context(
-        hp=jax.tree.map(stack, *[lane.config for lane in lanes]),
-        env_params=jax.tree.map(stack, *[lane.env_params for lane in lanes]),
+        hp=jax.tree.map(_stack, *[lane.config for lane in lanes]),
+        env_params=jax.tree.map(_stack, *[lane.env_params for lane in lanes]),
         data=data,
         clock=jnp.zeros((), jnp.int32),
         horizon=jnp.asarray(horizon, jnp.int32),
     )
+
+
+def _stack(*values: Any) -> jax.Array:
+    """[L, ...] from a value of each lane, in one transfer: as operands of XLA, values take time by the square of L."""
+    made: dict[int, np.ndarray] = {}  # many lanes share their values
+    for value in values:
+        if id(value) not in made:
+            made[id(value)] = np.asarray(value, np.float32 if isinstance(value, float) else None)
+    array = np.stack([made[id(value)] for value in values])
+    return jnp.asarray(array, jax.dtypes.canonicalize_dtype(array.dtype))
 
 
 def pad_lanes(lanes: list[Lane], options: TrainOptions, size: int | None = None) -> tuple[list[Lane], Placement]:
@@ -91,9 +97,10 @@ def compile_group(group: Group, lanes: list[Lane], placement: Placement, options
         *(len(lanes), placement, options.eval_episodes, options.eval_max_steps),
     )
     try:
-        programs = _compiled.pop(key, None) or _compile(group, ctx, len(lanes), placement, options)
+        hash(key)
     except TypeError:  # an environment or a config that cannot be hashed
         return _compile(group, ctx, len(lanes), placement, options)
+    programs = _compiled.pop(key, None) or _compile(group, ctx, len(lanes), placement, options)
     _compiled[key] = programs
     if len(_compiled) > _KEPT_PROGRAMS:
         _compiled.popitem(last=False)
