@@ -10,6 +10,7 @@ them; a resumed training may be killed as well. The number `--seed` decides all 
 import collections
 import dataclasses
 import json
+import os
 import random
 import signal
 import subprocess
@@ -112,28 +113,26 @@ def start(
         json.dumps(description),
         str(operation),
     ]
-    process = subprocess.Popen(
-        words,
-        cwd=_processes.ROOT,
-        env=_processes.child_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout is not None
-    said = ""
-    while not said.endswith("ready\n"):
-        line = process.stdout.readline()
-        said += line
-        if not line:
-            raise RuntimeError(f"a training ended before it began: {said}")
-    began = time.monotonic()
-    try:
-        said, _ = process.communicate(timeout=_PATIENCE if after is None else after)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-        said, _ = process.communicate()
-    return Ended(process.returncode, time.monotonic() - began, said)
+    environment = _processes.child_environment(JAX_DISABLE_MOST_OPTIMIZATIONS="1")  # quick to compile
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(
+            words, cwd=_processes.ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, text=True
+        )
+        deadline = time.monotonic() + _PATIENCE
+        while "ready\n" not in said(output) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        began = time.monotonic()
+        try:
+            process.wait(_PATIENCE if after is None else after)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        return Ended(process.returncode, time.monotonic() - began, said(output))
+
+
+def said(output: Any) -> str:
+    """What a process has written so far."""
+    return os.pread(output.fileno(), 2**20, 0).decode(errors="replace")
 
 
 def contents(folder: Path) -> dict[str, Any]:
@@ -233,7 +232,7 @@ def table_of(rows: list[Row]) -> Table:
         )
     names = ("runs", "kills", *KILLED, "FAILED", "equal")
     columns = (Column("method", plain("method")), *(Column(name, number(name)) for name in names))
-    return Table("kill soak", rows, columns, ("method", "trial"), "kills", shown=shown)
+    return Table("kills", rows, columns, ("method", "trial"), "kills", shown=shown)
 
 
 def main(args: Args) -> dict[str, Any]:
