@@ -1,6 +1,9 @@
 """Devices: one host device a core on CPU, the mesh that lanes are spread over, the compilation cache."""
 
+import functools
 import os
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import numpy as np
@@ -8,6 +11,10 @@ from jax.sharding import AxisType, Mesh
 
 from jaxmarl_suite.runner._cache import use_cache
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+# Its name before JAX 0.8 is in `experimental`.
+_enable_x64: Any = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64  # type: ignore[attr-defined]
 # Loops without matrix products whose carried arrays stay below this become one function of machine code. Above it, every
 # operation of every iteration passes through XLA's scheduler, which costs more than a small environment's whole step.
 _SMALL_LOOP_BYTES = 2**18
@@ -34,6 +41,17 @@ def configure(cpu_devices: int | None = None) -> None:
         flags += f" --xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold={_SMALL_LOOP_BYTES}"
     os.environ["XLA_FLAGS"] = flags.strip()
     use_cache()
+
+
+def in_32_bits(fn: Callable[_P, _R]) -> Callable[_P, _R]:
+    """`fn` with JAX's 64-bit types switched off while it runs: programs and checkpoints are of 32 bits everywhere."""
+
+    @functools.wraps(fn)
+    def run(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        with _enable_x64(False):
+            return fn(*args, **kwargs)
+
+    return run
 
 
 def lane_mesh(num_lanes: int, max_devices: int | None = None) -> Mesh:

@@ -14,10 +14,18 @@ from jaxmarl_envs import TimeStep
 
 from jaxmarl_suite.algorithms import Context
 from jaxmarl_suite.runner._checkpoint import Checkpoints, from_host
-from jaxmarl_suite.runner._devices import configure
+from jaxmarl_suite.runner._devices import configure, in_32_bits
 from jaxmarl_suite.runner._experiment import Experiment, Group, Lane, TrainOptions
 from jaxmarl_suite.runner._folder import RunFolder
-from jaxmarl_suite.runner._programs import CONTEXT_AXES, Best, eval_keys, evaluate_policy, mean_played, played_fields
+from jaxmarl_suite.runner._programs import (
+    CONTEXT_AXES,
+    Best,
+    eval_keys,
+    evaluate_policy,
+    mean_played,
+    played_fields,
+    seed_key,
+)
 from jaxmarl_suite.runner._schedule import plan_phases
 from jaxmarl_suite.runner._wave import lane_context, pad_lanes
 
@@ -67,6 +75,7 @@ class Evaluation:
     """Where episodes had not ended after `eval_max_steps` steps, their share by the return that they count in."""
 
 
+@in_32_bits
 def restore_policies(
     run_dir: str | Path, *, step: int | None = None, warn: Callable[[str], None] = lambda _: None
 ) -> list[Trained]:
@@ -159,7 +168,7 @@ def _shapes(group: Group, phase: int, lanes: int) -> Any:
         CONTEXT_AXES,
         ctx,
     )
-    key = jax.eval_shape(lambda: jax.random.key(0))
+    key = jax.eval_shape(lambda: seed_key(0))
     state: Any = None
     for stage in group.phases[: phase + 1]:
         if stage.begin is None:
@@ -223,7 +232,8 @@ def check_lane(lane: int | None, known: list[int]) -> None:
         raise ValueError(f"no lane {lane} with a checkpoint; there are {min(known)}..{max(known)}")
 
 
-def _evaluate(trained: Trained, chosen: list[int], episodes: int | None) -> Iterator[Evaluation]:
+@in_32_bits
+def _evaluate(trained: Trained, chosen: list[int], episodes: int | None) -> list[Evaluation]:
     options, group = trained.options, trained.group
     wanted = episodes or options.absolute_episodes or options.eval_episodes
     size = min(wanted, options.eval_episodes)
@@ -235,6 +245,7 @@ def _evaluate(trained: Trained, chosen: list[int], episodes: int | None) -> Iter
     algorithm = group.phases[trained.phase].algorithm
     fn = functools.partial(evaluate_policy, algorithm, group.env, episodes=size, max_steps=options.eval_max_steps)
     program = jax.jit(placement.over_lanes(fn, (True, CONTEXT_AXES, True)))
+    results = []
     for name, policies in (("final", trained.final), ("best", trained.best)):
         if name == "best" and not np.isfinite(trained.best_score).all():
             continue  # nothing has been evaluated yet
@@ -243,20 +254,24 @@ def _evaluate(trained: Trained, chosen: list[int], episodes: int | None) -> Iter
         played = mean_played([program(policy, ctx, key) for key in keys])
         for place, index in enumerate(chosen):
             one, found = trained.lanes[index], played_fields(played, place, batches * size)
-            yield Evaluation(
-                lane=one.index,
-                point=one.point,
-                seed=one.seed,
-                overrides=dict(one.overrides),
-                policy=name,
-                env_steps=int(trained.best_env_steps[index]) if name == "best" else trained.env_steps,
-                episodes=found["episodes"],
-                optimum=one.optimum,
-                metrics=found["metrics"],
-                cut=found.get("cut", {}),
+            results.append(
+                Evaluation(
+                    lane=one.index,
+                    point=one.point,
+                    seed=one.seed,
+                    overrides=dict(one.overrides),
+                    policy=name,
+                    env_steps=int(trained.best_env_steps[index]) if name == "best" else trained.env_steps,
+                    episodes=found["episodes"],
+                    optimum=one.optimum,
+                    metrics=found["metrics"],
+                    cut=found.get("cut", {}),
+                )
             )
+    return results
 
 
+@in_32_bits
 def make_act(trained: Trained, lane: int, policy: str = "best") -> Callable[[jax.Array, TimeStep], jax.Array]:
     """`(key, timestep) -> action` for one instance of the environment, as `jaxmarl_envs.record_episode` wants it.
 
@@ -272,7 +287,7 @@ def make_act(trained: Trained, lane: int, policy: str = "best") -> Callable[[jax
     ctx = trained.context([trained.lanes[index]])
     ctx = jax.tree.map(lambda batched, sub: jax.tree.map(lambda x: x[0] if batched else x, sub), CONTEXT_AXES, ctx)
     chosen = jax.tree.map(lambda x: x[index], trained.best if policy == "best" else trained.final)
-    step = jax.jit(lambda carry, timestep, key: algorithm.act(chosen, carry, timestep, key, ctx))
+    step = in_32_bits(jax.jit(lambda carry, timestep, key: algorithm.act(chosen, carry, timestep, key, ctx)))
     memory = [algorithm.init_carry(1)]
 
     def act(key: jax.Array, timestep: TimeStep) -> jax.Array:

@@ -268,16 +268,21 @@ class Programs:
         }
 
 
+def seed_key(seed: jax.Array | int) -> jax.Array:
+    """[] the key of a seed, whatever implementation JAX is set to use by default: checkpoints hold such keys."""
+    return jax.random.key(seed, impl="threefry2x32")
+
+
 def phase_keys(seeds: jax.Array, phase: int) -> jax.Array:
     """[L] keys for the start of a phase; a lane's randomness depends on its seed alone."""
-    return jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(seed), phase))(seeds)
+    return jax.vmap(lambda seed: jax.random.fold_in(seed_key(seed), phase))(seeds)
 
 
 def eval_keys(seeds: jax.Array, index: jax.Array) -> jax.Array:
     """[L] keys of evaluation number `index`."""
 
     def one(seed: jax.Array) -> jax.Array:
-        return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _EVAL_STREAM), index)
+        return jax.random.fold_in(jax.random.fold_in(seed_key(seed), _EVAL_STREAM), index)
 
     return jax.vmap(one)(seeds)
 
@@ -315,7 +320,7 @@ def compile_phase(
     """
     started = time.perf_counter()
     algorithm = phase.algorithm
-    keys = jax.eval_shape(jax.vmap(jax.random.key), jax.ShapeDtypeStruct((lanes,), jnp.int32))
+    keys = jax.eval_shape(jax.vmap(seed_key), jax.ShapeDtypeStruct((lanes,), jnp.int32))
 
     if phase.begin is None:
         start_fn, flags = (lambda _, key, ctx: algorithm.init(key, ctx)), (False, True, CONTEXT_AXES)

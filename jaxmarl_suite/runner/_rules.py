@@ -13,7 +13,7 @@ import numpy as np
 from jaxmarl_envs import Environment, EpisodeStatistics, TimeStep
 
 from jaxmarl_suite.algorithms import Algorithm, Context
-from jaxmarl_suite.runner._devices import configure
+from jaxmarl_suite.runner._devices import configure, in_32_bits
 from jaxmarl_suite.runner._evaluate import FIRST_EVALUATION, check_episodes
 from jaxmarl_suite.runner._programs import Played, eval_keys, evaluate_policy
 
@@ -28,6 +28,7 @@ def rules_of(env: Environment) -> Mapping[str, Rule]:
     return getattr(getattr(env, "unwrapped", env), "rules", {})
 
 
+@in_32_bits
 def evaluate_rules(
     env_id: str,
     names: Sequence[str] = (),

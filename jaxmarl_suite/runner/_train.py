@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from jaxmarl_suite.runner._checkpoint import check_storage
-from jaxmarl_suite.runner._devices import configure
+from jaxmarl_suite.runner._devices import configure, in_32_bits
 from jaxmarl_suite.runner._experiment import MACHINE_OPTIONS, Experiment, Group, TrainOptions, json_values
 from jaxmarl_suite.runner._files import StorageError, reason
 from jaxmarl_suite.runner._folder import SCHEMA, TIMINGS, RunFolder, default_run_dir
@@ -77,6 +77,7 @@ def train(
     return run(experiment, run_dir=run_dir, sinks=sinks, listener=listener)
 
 
+@in_32_bits
 def run(
     experiment: Experiment,
     *,
@@ -102,6 +103,7 @@ def run(
             raise
 
 
+@in_32_bits
 def resume(
     run_dir: str | Path,
     *,

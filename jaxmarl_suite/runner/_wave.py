@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxmarl_suite.algorithms import Context
 from jaxmarl_suite.runner._checkpoint import Checkpoints, from_host, to_host
-from jaxmarl_suite.runner._devices import env_mesh, lane_mesh, memory_budget
+from jaxmarl_suite.runner._devices import env_mesh, in_32_bits, lane_mesh, memory_budget
 from jaxmarl_suite.runner._experiment import Group, Lane, TrainOptions
 from jaxmarl_suite.runner._programs import (  # fmt: skip
     Best,
@@ -28,6 +28,7 @@ from jaxmarl_suite.runner._programs import (  # fmt: skip
     mean_played,
     phase_keys,
     played_fields,
+    seed_key,
 )
 from jaxmarl_suite.runner._schedule import PhasePlan, lasting_steps, plan_phases
 
@@ -125,6 +126,7 @@ def _compile(group: Group, ctx: Context, lanes: int, placement: Placement, optio
     return programs
 
 
+@in_32_bits
 def choose_wave(group: Group, options: TrainOptions, size: int | None = None) -> tuple[int, list[Programs], Placement]:
     """How many lanes run at once, with the programs for them: all, or as many as the memory holds.
 
@@ -161,7 +163,7 @@ def _state_bytes(group: Group) -> int:
     """Bytes of one lane's state: less than any program needs."""
     ctx = jax.eval_shape(lambda: jax.tree.map(lambda x: x[0] if x.ndim else x, lane_context([group.lanes[0]], 1)))
     ctx = dataclasses.replace(ctx, data=group.data)
-    state = jax.eval_shape(group.phases[0].algorithm.init, jax.eval_shape(lambda: jax.random.key(0)), ctx)
+    state = jax.eval_shape(group.phases[0].algorithm.init, jax.eval_shape(lambda: seed_key(0)), ctx)
     return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state))
 
 
