@@ -10,7 +10,7 @@ from jaxmarl_suite.runner._evaluate import (  # fmt: skip
     make_act,
     restore_policies,
 )
-from jaxmarl_suite.runner._experiment import ENV_PREFIX, Experiment, Group, Lane, TrainOptions, coerce
+from jaxmarl_suite.runner._experiment import ENV_PREFIX, Experiment, Group, Lane, TrainOptions
 from jaxmarl_suite.runner._files import StorageError, move_aside
 from jaxmarl_suite.runner._folder import RunFolder, default_run_dir
 from jaxmarl_suite.runner._record import record
@@ -26,6 +26,7 @@ from jaxmarl_suite.runner._train import (  # fmt: skip
     total_env_steps,
     train,
 )
+from jaxmarl_suite.runner._values import coerce
 from jaxmarl_suite.runner._wave import choose_wave, plan_phases
 
 __all__ = [
