@@ -123,8 +123,8 @@ def fraction(count: int, total: int) -> str:
 
 
 @functools.cache
-def random_return(env_id: str, episodes: int = 1_000, **options: Any) -> float:
-    """Mean return of uniform (legal) actions, of one episode an environment; `options` go to the environment."""
+def random_returns(env_id: str, episodes: int = 1_000, **options: Any) -> jax.Array:
+    """[episodes] returns of uniform (legal) actions, of one episode per environment; `options` go to the environment."""
     env = jaxmarl_envs.make(env_id, **options)
     vector, limit = VectorEnv(env, episodes), env.spec.episode_limit or 1_000
 
@@ -144,7 +144,7 @@ def random_return(env_id: str, episodes: int = 1_000, **options: Any) -> float:
             return (carried[0] < limit) & ~carried[3].all()
 
         begun = (jnp.int32(0), vector.reset(start, env.default_params), jnp.zeros(episodes), jnp.zeros(episodes, bool))
-        return jax.lax.while_loop(goes_on, step, begun)[2].mean()
+        return jax.lax.while_loop(goes_on, step, begun)[2]
 
     def uniform(key: jax.Array, mask: jax.Array) -> jax.Array:
         if env.spec.is_discrete:
@@ -152,4 +152,9 @@ def random_return(env_id: str, episodes: int = 1_000, **options: Any) -> float:
         low, high = env.spec.action_bounds
         return jax.random.uniform(key, mask.shape, minval=low, maxval=high)
 
-    return float(play(jax.random.key(0)))
+    return play(jax.random.key(0))
+
+
+def random_return(env_id: str, episodes: int = 1_000, **options: Any) -> float:
+    """Mean of `random_returns`."""
+    return float(random_returns(env_id, episodes, **options).mean())
