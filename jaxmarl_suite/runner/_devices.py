@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh
 
 from jaxmarl_suite.runner._cache import use_cache
+from jaxmarl_suite.runner._machine import available_memory, usable_cores
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -32,9 +33,8 @@ def configure(cpu_devices: int | None = None) -> None:
       cpu_devices: host devices; None for `JAX_NUM_CPU_DEVICES`, an XLA flag already set, or the usable cores.
     """
     flags = os.environ.get("XLA_FLAGS", "")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if "xla_force_host_platform_device_count" not in flags and "JAX_NUM_CPU_DEVICES" not in os.environ:
-        flags += f" --xla_force_host_platform_device_count={cpu_devices or cores}"
+        flags += f" --xla_force_host_platform_device_count={cpu_devices or usable_cores()}"
     if "xla_cpu_multi_thread_eigen" not in flags:
         flags += " --xla_cpu_multi_thread_eigen=false"
     if "xla_backend_extra_options" not in flags:
@@ -68,15 +68,13 @@ def env_mesh(max_devices: int | None = None) -> Mesh:
 
 
 def memory_budget() -> int:
-    """Bytes that a run may use: 80 % of what the accelerators have, or of the host's available memory on CPU."""
+    """Bytes that a run may use: 80 % of what the accelerators have, or of what the host or the container has left on CPU."""
     devices = jax.local_devices()
     if devices[0].platform != "cpu":
         limits = [stats["bytes_limit"] for d in devices if (stats := d.memory_stats()) and "bytes_limit" in stats]
         if limits:
             return int(0.8 * sum(limits))
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            fields = dict(line.split(":", 1) for line in file)
-        return int(0.8 * 1024 * int(fields["MemAvailable"].split()[0]))
-    except (OSError, KeyError, ValueError):
-        return int(0.5 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    available = available_memory()
+    if available is not None:
+        return int(0.8 * available)
+    return int(0.5 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
