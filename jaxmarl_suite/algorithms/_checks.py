@@ -1,9 +1,13 @@
 """What configs have in common when they refuse settings."""
 
+import dataclasses
 import numbers
+import typing
 from collections.abc import Sequence
 from typing import Any
 
+LARGEST_INTEGER = 2**31 - 1
+"""Of 32 bits, in which compiled programs count."""
 _LARGEST = 3.4028235e38
 """Of a float32, in which settings are traced: beyond it a number is infinite there."""
 
@@ -41,3 +45,32 @@ def check_floats(
             is_number = isinstance(value, numbers.Real)
             if is_number and not (abs(value) <= _LARGEST and fits(value)):
                 raise ValueError(f"{name} must {accepted}, got {value}")
+
+
+def check_integers(config: Any, *, least: int = 1) -> None:
+    """Refuses integers of a dataclass that are too small or too large; also those in tuples, and those that may be None.
+
+    Fields say in their metadata what differs from the rule: `least`, and `most` (`LARGEST_INTEGER` by default,
+    None for no bound).
+
+    Args:
+      config: a dataclass.
+      least: of fields that do not say it.
+
+    Raises:
+      ValueError: naming the field, its value and what is accepted.
+    """
+    kinds = typing.get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        parts = {kinds[field.name], *typing.get_args(kinds[field.name])}
+        value = getattr(config, field.name)
+        if int not in parts or (value is None and type(None) in parts):
+            continue
+        lowest, most = field.metadata.get("least", least), field.metadata.get("most", LARGEST_INTEGER)
+        for entry in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(entry, bool) or not isinstance(entry, numbers.Integral):
+                raise ValueError(f"{field.name} must be an integer, got {entry!r}")
+            if entry < lowest:
+                raise ValueError(f"{field.name} must be at least {lowest}, got {value}")
+            if most is not None and entry > most:
+                raise ValueError(f"{field.name} must be at most {most:,}, got {entry:,}")
