@@ -13,10 +13,11 @@ from jaxmarl_suite.algorithms._base import (
     hyperparameters,
     traced_fields,
 )
-from jaxmarl_suite.algorithms._checks import check_floats
+from jaxmarl_suite.algorithms._checks import LARGEST_INTEGER, check_floats, check_integers
 from jaxmarl_suite.algorithms._registry import get, names, register
 
 __all__ = [
+    "LARGEST_INTEGER",
     "Algorithm",
     "AlgorithmSpec",
     "Average",
@@ -25,6 +26,7 @@ __all__ = [
     "Milestone",
     "Phase",
     "check_floats",
+    "check_integers",
     "episode_metrics",
     "field_types",
     "get",

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Literal
 
 from jaxmarl_suite.algorithms._base import hyperparameters
-from jaxmarl_suite.algorithms._checks import check_floats
+from jaxmarl_suite.algorithms._checks import check_floats, check_integers
 
 
 @hyperparameters
@@ -74,10 +74,9 @@ class PPOConfig:
 
     def __post_init__(self) -> None:
         """Refuses sizes that cannot work."""
-        for name in ("num_envs", "rollout_length", "epochs", "minibatches", "memory_size", "chunk_length"):
-            value = getattr(self, name)
-            if isinstance(value, int) and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        if any(width < 1 for width in self.hidden):
+            raise ValueError(f"hidden must hold positive widths, got {self.hidden}")
+        check_integers(self)
         check_floats(
             self,
             fractions=("gamma", "gae_lambda", "value_norm_decay"),
@@ -92,8 +91,6 @@ class PPOConfig:
                 "clip_value limits how far values move in units of their standard deviation, so it needs "
                 "normalize_values; with normalize_values=False set clip_value=False, too"
             )
-        if any(width < 1 for width in self.hidden):
-            raise ValueError(f"hidden must hold positive widths, got {self.hidden}")
         if self.value_loss not in ("mse", "huber"):
             raise ValueError(f"value_loss must be 'mse' or 'huber', got {self.value_loss!r}")
         if self.distribution not in ("gaussian", "tanh-normal"):

@@ -60,8 +60,6 @@ class TADConfig(PPOConfig):
         check_floats(self, fractions=("teacher_rounds",), amounts=("distill_learning_rate",))
         if self.teacher_context not in ("state", "local"):
             raise ValueError(f"teacher_context must be 'state' or 'local', got {self.teacher_context!r}")
-        if self.distill_epochs < 1:
-            raise ValueError(f"distill_epochs must be at least 1, got {self.distill_epochs}")
         if self.num_envs < 2:
             raise ValueError(f"num_envs must be at least 2: teacher and student act side by side, got {self.num_envs}")
         if not 0 < self.distill_fraction < 1:

@@ -20,7 +20,7 @@ def plan(argv: list[str], session: Session) -> Result:
     console, programs, rows = session.console(), [], []
     for number, group in enumerate(groups):
         size, compiled, placement = runner.choose_wave(group, options)
-        needed = max(program.memory["total"] for program in compiled) * placement.mesh.size
+        needed = max(program.peak_bytes for program in compiled) * placement.mesh.size
         phases = runner.plan_phases(group, options)
         entry: dict[str, Any] = {
             "program": number,

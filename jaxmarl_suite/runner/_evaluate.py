@@ -15,7 +15,7 @@ from jaxmarl_envs import TimeStep
 from jaxmarl_suite.algorithms import Context
 from jaxmarl_suite.runner._checkpoint import Checkpoints, from_host
 from jaxmarl_suite.runner._devices import configure, in_32_bits
-from jaxmarl_suite.runner._experiment import Experiment, Group, Lane, TrainOptions
+from jaxmarl_suite.runner._experiment import MAX_EPISODES, Experiment, Group, Lane, TrainOptions
 from jaxmarl_suite.runner._folder import RunFolder
 from jaxmarl_suite.runner._programs import (
     CONTEXT_AXES,
@@ -31,7 +31,6 @@ from jaxmarl_suite.runner._wave import lane_context, pad_lanes
 
 FIRST_EVALUATION = 2_000_000
 """Numbers the evaluations here, far from those of training."""
-MAX_EPISODES = 10**7
 
 
 @dataclasses.dataclass(frozen=True)

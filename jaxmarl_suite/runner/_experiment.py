@@ -5,7 +5,6 @@ import difflib
 import functools
 import itertools
 import math
-import numbers
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ import jax.numpy as jnp
 from jaxmarl_envs import Environment
 
 from jaxmarl_suite import algorithms
-from jaxmarl_suite.algorithms import AlgorithmSpec, Phase, check_floats, field_types
+from jaxmarl_suite.algorithms import LARGEST_INTEGER, AlgorithmSpec, Phase, check_floats, check_integers, field_types
 from jaxmarl_suite.replay import Dataset, read_vault
 from jaxmarl_suite.runner._environments import Environments, Instance, same_instance
 from jaxmarl_suite.runner._folder import RunFolder
@@ -25,8 +24,10 @@ from jaxmarl_suite.runner._values import coerce, fields_of, grid_values, json_va
 ENV_PREFIX = "env."
 MAX_LANES = 100_000
 """Most lanes of an experiment: more is taken for a slip of the keyboard."""
-MAX_STEPS = 2**31 - 1
-"""Most environment steps of a lane: they are counted in 32 bits."""
+MAX_EPISODES = 10**7
+"""Most episodes of an evaluation."""
+MAX_ROWS = 100_000
+"""Most rows of a kind that a lane may log."""
 MACHINE_OPTIONS = ("checkpoint_seconds", "keep_checkpoints", "devices", "memory_gib")
 """Fields of `TrainOptions` that may differ when a run is resumed: they change no result."""
 
@@ -37,25 +38,25 @@ class TrainOptions:
 
     total_steps: int = 100_000
     """Environment steps of every lane, all phases together."""
-    seeds: int = 1
+    seeds: int = dataclasses.field(default=1, metadata={"most": None})  # bounded together with `first_seed`
     """Independent repetitions of every grid point."""
-    first_seed: int = 0
+    first_seed: int = dataclasses.field(default=0, metadata={"least": 0})
     """Seeds are `first_seed, first_seed + 1, ...`."""
-    evaluations: int = 20
+    evaluations: int = dataclasses.field(default=20, metadata={"most": MAX_ROWS})
     """Evaluations, at equal intervals of environment steps."""
-    eval_episodes: int = 32
+    eval_episodes: int = dataclasses.field(default=32, metadata={"most": MAX_EPISODES})
     """Greedy episodes an evaluation."""
-    absolute_episodes: int = 320
+    absolute_episodes: int = dataclasses.field(default=320, metadata={"least": 0, "most": MAX_EPISODES})
     """Greedy episodes of the best policy at the end (the absolute metric); 0 for none."""
-    eval_max_steps: int = 1000
+    eval_max_steps: int = dataclasses.field(default=1000, metadata={"most": 10**7})
     """Steps after which an evaluation episode is cut where the environment has no limit of its own."""
-    log_rows: int = 100
+    log_rows: int = dataclasses.field(default=100, metadata={"most": MAX_ROWS})
     """Rows of training metrics a lane."""
     checkpoint_seconds: float = 60.0
     """Least time between two checkpoints; besides, one is written at the end and on an interrupt, and lasting ones."""
     keep_checkpoints: int = 3
     """How many of the newest checkpoints stay."""
-    lasting_checkpoints: int = 0
+    lasting_checkpoints: int = dataclasses.field(default=0, metadata={"least": 0})
     """So many evaluations, at equal distances and always the last, leave a checkpoint that stays: `eval --step`."""
     lanes_at_once: int | None = None
     """Lanes that run together; None for as many as fit in memory. The others follow in waves of the same program."""
@@ -68,8 +69,7 @@ class TrainOptions:
     """Folder of stored replay to learn from instead of playing; "jaxmarl-suite record RUN FOLDER" makes one. Environment
     steps are then counted as if the updates had played."""
     memory_gib: float | None = None
-    """Memory that training may use, in GiB; None for 80 % of what is there. Evaluations, and copies for checkpoints, come
-    on top."""
+    """Memory that training may use, in GiB; None for 80 % of what is there. Copies for checkpoints come on top."""
 
     def __post_init__(self) -> None:
         """Makes Python's own values of the fields, and refuses sizes that cannot work."""
@@ -79,21 +79,11 @@ class TrainOptions:
             _number_or_none(name, getattr(self, name), may_be_none=name == "memory_gib")
         if not isinstance(self.data, str | None):
             raise ValueError(f"data must be the path of a folder, got {self.data!r}")
-        for name in ("total_steps", "seeds", "evaluations", "eval_episodes", "eval_max_steps", "log_rows"):
-            _at_least(name, getattr(self, name), 1)
-        _at_least("keep_checkpoints", self.keep_checkpoints, 1)
-        _at_least("first_seed", self.first_seed, 0)
-        _at_least("lasting_checkpoints", self.lasting_checkpoints, 0)
+        check_integers(self)
         if self.lasting_checkpoints > self.evaluations:
             raise ValueError(
                 f"lasting_checkpoints must not exceed the {self.evaluations} evaluations, got {self.lasting_checkpoints}"
             )
-        _at_least("absolute_episodes", self.absolute_episodes, 0)
-        for name in ("lanes_at_once", "devices"):
-            if getattr(self, name) is not None:
-                _at_least(name, getattr(self, name), 1)
-        if self.total_steps > MAX_STEPS:
-            raise ValueError(f"total_steps must be at most {MAX_STEPS:,}, got {self.total_steps:,}")
         if self.first_seed + self.seeds > 2**31:
             raise ValueError(f"seeds must stay below 2**31, got {self.first_seed + self.seeds - 1}")
         if not 0 <= self.checkpoint_seconds < math.inf:
@@ -102,13 +92,6 @@ class TrainOptions:
             raise ValueError(f"memory_gib must be finite and positive, got {self.memory_gib}")
         if self.lane_mode not in ("auto", "map", "vmap", "envs"):
             raise ValueError(f"lane_mode must be one of auto, map, vmap, envs, got {self.lane_mode!r}")
-
-
-def _at_least(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise ValueError(f"{name} must be an integer, got {value!r}")
-    if int(value) < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
 
 
 def _number_or_none(name: str, value: Any, *, may_be_none: bool) -> None:
@@ -235,6 +218,7 @@ class Experiment:
             settings = {k: v for k, v in overrides.items() if not k.startswith(ENV_PREFIX)}
             config = dataclasses.replace(base, **coerce(base, settings))
             check_floats(config, finite=floats)  # configs of other packages need not check them
+            check_integers(config, least=-LARGEST_INTEGER)
             instance = environments.get(_env_overrides(overrides))
             instances.append((instance, overrides))
             env, params, optimum = instance

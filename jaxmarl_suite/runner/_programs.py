@@ -249,23 +249,34 @@ class Programs:
 
     @property
     def memory(self) -> dict[str, int]:
-        """Bytes that the chunk needs on each device: arguments, outputs that are not arguments, temporaries.
+        """Bytes that the chunk needs on each device: arguments, outputs that are not arguments, temporaries."""
+        return _memory(self.chunk)
 
-        Not counted: evaluations (which run while the state is held), the best policies, the programs themselves, and the
-        host's copy of everything while a checkpoint is written.
+    @property
+    def evaluation_memory(self) -> dict[str, int]:
+        """Bytes that an evaluation needs on each device, without the learner's state, which is held meanwhile."""
+        return _memory(self.evaluate)
+
+    @property
+    def peak_bytes(self) -> int:
+        """Bytes that training needs on each device: best policies, and a chunk or an evaluation beside the state.
+
+        Not counted: the programs themselves, and the host's copy of everything while a checkpoint is written.
         """
-        analysis = self.chunk.memory_analysis()
-        aliased = analysis.alias_size_in_bytes
-        return {
-            "arguments": analysis.argument_size_in_bytes,
-            "outputs": analysis.output_size_in_bytes - aliased,
-            "aliased": aliased,
-            "temporaries": analysis.temp_size_in_bytes,
-            "total": analysis.argument_size_in_bytes
-            + analysis.output_size_in_bytes
-            - aliased
-            + analysis.temp_size_in_bytes,
-        }
+        chunk, evaluation = self.memory, self.evaluation_memory
+        best = evaluation["arguments"]  # they are policies
+        return best + max(chunk["total"], chunk["arguments"] + evaluation["total"])
+
+
+def _memory(compiled: Any) -> dict[str, int]:
+    analysis = compiled.memory_analysis()
+    aliased = analysis.alias_size_in_bytes
+    found = {
+        "arguments": analysis.argument_size_in_bytes,
+        "outputs": analysis.output_size_in_bytes - aliased,
+        "temporaries": analysis.temp_size_in_bytes,
+    }
+    return {**found, "aliased": aliased, "total": sum(found.values())}
 
 
 def seed_key(seed: jax.Array | int) -> jax.Array:

@@ -2,6 +2,7 @@
 
 import bisect
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -26,8 +27,11 @@ class PhasePlan:
 
     def next_stop(self, update: int) -> int:
         """The next update after which something is to be done."""
-        marks = sorted({*self.log_at, *self.eval_at, self.updates})
-        return marks[bisect.bisect_right(marks, update)]
+        return self._marks[bisect.bisect_right(self._marks, update)]
+
+    @functools.cached_property
+    def _marks(self) -> list[int]:
+        return sorted({*self.log_at, *self.eval_at, self.updates})
 
 
 def plan_phases(group: Group, options: TrainOptions) -> list[PhasePlan]:

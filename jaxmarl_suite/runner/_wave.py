@@ -141,18 +141,22 @@ def choose_wave(group: Group, options: TrainOptions, size: int | None = None) ->
     budget = int(options.memory_gib * 2**30) if options.memory_gib else memory_budget()
     count = size or min(len(group.lanes), options.lanes_at_once or len(group.lanes))
     least = _state_bytes(group)
+    programs: list[Programs] = []
     while True:
         lanes, placement = pad_lanes(list(group.lanes[:count]), options)
         needed = least * len(lanes)  # known before anything is compiled
         if needed <= budget:
             programs = compile_group(group, lanes, placement, options)
             # Arguments of sharded programs are counted per device.
-            needed = max(p.memory["total"] for p in programs) * placement.mesh.size
+            largest = max(programs, key=lambda p: p.peak_bytes)
+            needed = largest.peak_bytes * placement.mesh.size
             if needed <= budget:
                 return count, programs, placement
         if count == 1 or size:
             lanes_need = "one lane needs" if count == 1 else f"the {count} lanes that the run has at once need"
             remedy = "raise memory_gib" if size else "lower num_envs or rollout_length, or raise memory_gib"
+            if programs and largest.memory["total"] * placement.mesh.size <= budget:
+                remedy = "evaluations need most of it: lower eval_episodes, or raise memory_gib"
             raise ValueError(
                 f"{lanes_need} {needed / 2**30:.2g} GiB, and {budget / 2**30:.2g} GiB may be used; {remedy}"
             )
@@ -396,7 +400,12 @@ class Wave:
         batches = math.ceil(self.options.absolute_episodes / self.options.eval_episodes)
         if not batches:
             return []
-        results = [self._evaluate(self.best.policy, 10**6 + k) for k in range(batches)]
+        results = []
+        for k in range(batches):
+            results.append(jax.device_get(self._evaluate(self.best.policy, 10**6 + k)))
+            if k + 1 < batches and self.should_stop():  # a resumed run begins these evaluations anew
+                self.save()
+                raise Interrupted
         found = mean_played(results)
         env_steps = np.asarray(self.best.env_steps)
         plan = self.plans[self.progress.phase]
