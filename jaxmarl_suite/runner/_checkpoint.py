@@ -6,7 +6,8 @@ import json
 import logging
 import shutil
 import sys
-from collections.abc import Collection
+import time
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +118,7 @@ class Checkpoints:
             if not self._manager.save(step, args=composite, force=True):  # or only where it is the newest
                 raise RuntimeError("orbax did not take it")
         except Exception as error:  # of as many kinds as there are parts in the library
-            for path in self._directory.glob(f"{step}.orbax-checkpoint-tmp*"):
-                shutil.rmtree(path, ignore_errors=True)  # of room, where that is what is missing
+            _remove([*self._directory.glob(f"{step}.orbax-checkpoint-tmp*")])
             raise StorageError(
                 f"checkpoint {self._directory / str(step)} cannot be written: {reason(error)}"
             ) from error
@@ -166,6 +166,16 @@ class Checkpoints:
     def close(self) -> None:
         """Ends the manager."""
         self._closing.close()
+
+
+def _remove(folders: Sequence[Path]) -> None:
+    """Takes away what is half written: room, where that is what is missing. Other threads may still write for a moment."""
+    for _ in range(20):
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.05)
+        if not any(folder.exists() for folder in folders):
+            return
 
 
 def check_storage(folder: Path) -> None:

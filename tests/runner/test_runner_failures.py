@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -70,8 +71,8 @@ def test_a_checkpoint_that_does_not_fit_ends_in_one_line(tmp_path: Path) -> None
     )
     errors = done.stderr.strip().splitlines()
     assert done.returncode == 1 and len(errors) == 1, done.stderr
-    steps = NUM_ENVS * 4
-    assert f"error: checkpoint {run_dir}/checkpoints/000-00000/{steps} cannot be written: File too large; " in errors[0]
+    checkpoint = re.escape(f"{run_dir}/checkpoints/000-00000/") + r"\d+"  # which one depends on the machine's speed
+    assert re.search(f"error: checkpoint {checkpoint} cannot be written: File too large; ", errors[0]), errors
     assert f'what was written before is whole; "jaxmarl-suite resume {run_dir}" continues from there' in errors[0]
     after = {path: path.read_bytes() for path in (run_dir / "checkpoints").rglob("*") if path.is_file()}
     assert after == before, "nor is anything half-written left"
