@@ -117,12 +117,13 @@ def _environment(target: str) -> Any:
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"--check {target}: no {name!r} in {module_name!r}{hint}")
         found = getattr(found, name)
-    if callable(found):
-        try:
-            return found()
-        except TypeError as error:
-            raise ValueError(f"--check {target}: cannot be made without arguments: {error}") from None
-    return found
+    if not callable(found):
+        return found
+    try:
+        inspect.signature(found).bind()
+    except TypeError as error:
+        raise ValueError(f"--check {target}: cannot be made without arguments: {error}") from None
+    return found()
 
 
 @dataclasses.dataclass(frozen=True)

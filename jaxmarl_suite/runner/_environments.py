@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import jaxmarl_envs
 import numpy as np
-from jaxmarl_envs import Environment, EpisodeStatistics
+from jaxmarl_envs import Environment, EpisodeStatistics, UnknownOption
 
 
 class Instance(NamedTuple):
@@ -54,7 +54,7 @@ class Environments:
         """The environment without overrides, and those of its options that are parameters."""
         try:
             return self._make(self._options), {}
-        except ValueError:
+        except UnknownOption:
             try:
                 fields = _scalar_fields(self._make({}).default_params)
             except ValueError:

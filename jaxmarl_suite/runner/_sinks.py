@@ -56,9 +56,9 @@ class TensorBoardSink:
         """Imports tensorboardX; raises ValueError naming the extra where it is missing."""
         try:
             from tensorboardX import SummaryWriter
-        except ImportError:
+        except ImportError as error:
             raise ValueError(
-                'the tensorboard sink needs tensorboardX: pip install "jaxmarl-suite[tensorboard]"'
+                f'the tensorboard sink needs tensorboardX: pip install "jaxmarl-suite[tensorboard]" ({error})'
             ) from None
         self._summary_writer = SummaryWriter
         self._directory = directory / "tensorboard"
@@ -102,8 +102,8 @@ class WandbSink:
         """Imports wandb; raises ValueError naming the extra where it is missing. Obeys WANDB_MODE=offline."""
         try:
             import wandb
-        except ImportError:
-            raise ValueError('the wandb sink needs wandb: pip install "jaxmarl-suite[wandb]"') from None
+        except ImportError as error:
+            raise ValueError(f'the wandb sink needs wandb: pip install "jaxmarl-suite[wandb]" ({error})') from None
         self._directory, self._config = directory, dict(config)
         self._wandb: Any = wandb
         self._run: Any = None

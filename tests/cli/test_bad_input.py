@@ -236,6 +236,10 @@ class Broken:
 
 def needs(argument):
     return argument
+
+class Faulty(Broken):
+    def __init__(self):
+        None + 1
 """
 
 
@@ -246,6 +250,8 @@ def test_an_environment_that_breaks_the_protocol(cli: Cli, in_tmp: Path) -> None
     assert "obs" in error.err and "[2, 4]" in error.err
     assert "did you mean 'Broken'?" in cli("envs --check my_broken_env:Brokn").error
     assert "cannot be made without arguments" in cli("envs --check my_broken_env:needs").error
+    faulty = cli("envs --check my_broken_env:Faulty")
+    assert faulty.code == 1 and faulty.err.startswith("error: TypeError: unsupported operand")
 
 
 def test_a_fresh_process_reports_mistakes_the_same_way(in_tmp: Path) -> None:

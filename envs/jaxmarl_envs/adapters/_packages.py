@@ -13,6 +13,8 @@ from typing import Any
 import jax
 import jax.experimental
 
+from jaxmarl_envs.core import UnknownOption
+
 EXTRAS = {"gymnax": "gymnax", "jaxmarl": "jaxmarl", "pettingzoo": "pettingzoo"}
 """Packages that come with an extra of this project, and its name."""
 _enable_x64: Any = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64  # type: ignore[attr-defined]  # before 0.8
@@ -97,7 +99,7 @@ def check_options(env_id: str, options: Mapping[str, Any], accepted: Mapping[str
     chosen = {}
     for name, value in options.items():
         if name not in accepted:
-            raise ValueError(
+            raise UnknownOption(
                 f"{env_id}: unknown option {name!r}; accepted: {', '.join(sorted(accepted)) or 'no options'}"
             )
         default = accepted[name]

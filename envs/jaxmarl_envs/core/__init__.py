@@ -5,7 +5,7 @@ from jaxmarl_envs.core._check import ProtocolError, Report, check_environment
 from jaxmarl_envs.core._environment import Environment, Wrapper
 from jaxmarl_envs.core._episode import Episode, load_episode, random_action, record_episode
 from jaxmarl_envs.core._metrics import EpisodeMetrics, EpisodeStatistics
-from jaxmarl_envs.core._registry import Family, UnknownVariant, available, families, make, register
+from jaxmarl_envs.core._registry import Family, UnknownOption, UnknownVariant, available, families, make, register
 from jaxmarl_envs.core._types import EnvSpec, TimeStep, pytree_dataclass, restart, transition
 from jaxmarl_envs.core._vector import VectorEnv, VectorState
 from jaxmarl_envs.core._viewer import Frame, Verdict, check_drawable, render, render_frames
@@ -39,6 +39,7 @@ __all__ = [
     "ShowOwed",
     "TimeLimit",
     "TimeStep",
+    "UnknownOption",
     "UnknownVariant",
     "VectorEnv",
     "VectorState",

@@ -123,13 +123,20 @@ def _check_options(env_id: str, family: Family, options: Mapping[str, Any]) -> N
         if name not in accepted and not (takes_all and (name != first.name or first.kind is first.POSITIONAL_ONLY)):
             near = difflib.get_close_matches(name, accepted, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(
+            raise UnknownOption(
                 f"{env_id}: unknown option {name!r}; {hint}accepted: {', '.join(accepted) or 'no options'}"
             )
 
 
 class UnknownVariant(ValueError):
     """Raised by a family's `make` for a variant it does not have; the registry adds the nearest spelling."""
+
+
+class UnknownOption(ValueError):
+    """Raised for an option that an environment does not have; scalar parameters of the name are then looked for.
+
+    A family whose `make` takes `**options` raises it itself, and a plain ValueError for a value that it refuses.
+    """
 
 
 def _hint(env_id: str) -> str:

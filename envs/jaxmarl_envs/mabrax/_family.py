@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmarl_envs.adapters._packages import check_options, foreign, load
-from jaxmarl_envs.core import Environment, Family, TimeLimit, UnknownVariant
+from jaxmarl_envs.core import Environment, Family, TimeLimit, UnknownOption, UnknownVariant
 from jaxmarl_envs.mabrax._env import MultiAgentBrax
 from jaxmarl_envs.mabrax._joints import entry_owners, tree_of
 from jaxmarl_envs.mabrax._robots import ROBOTS, Partition, Robot
@@ -50,7 +50,7 @@ def make(variant: str, **options: Any) -> Environment:
     accepted: dict[str, Any] = {"obs": "local-1", "backend": robot.backends[0], "time_limit": 1000}
     unknown = sorted(set(options) - set(accepted))
     if unknown:
-        raise ValueError(f"{env_id}: unknown option {unknown[0]!r}; accepted: {_OPTIONS}")
+        raise UnknownOption(f"{env_id}: unknown option {unknown[0]!r}; accepted: {_OPTIONS}")
     check_options(env_id, options, accepted)
     chosen = accepted | options
     if chosen["time_limit"] < 1:
