@@ -80,10 +80,11 @@ def hardware() -> dict[str, Any]:
 
 def machine() -> dict[str, Any]:
     """The processor, the cores that may be used, and how busy the machine is with other work."""
-    is_known = hasattr(os, "sched_getaffinity")
+    from jaxmarl_suite.runner import usable_cores
+
     return {
         "cpu": _cpu_name(),
-        "usable_cores": len(os.sched_getaffinity(0)) if is_known else os.cpu_count(),
+        "usable_cores": usable_cores(),
         "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     }
 

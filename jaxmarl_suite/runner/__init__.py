@@ -13,6 +13,7 @@ from jaxmarl_suite.runner._evaluate import (  # fmt: skip
 from jaxmarl_suite.runner._experiment import ENV_PREFIX, Experiment, Group, Lane, TrainOptions
 from jaxmarl_suite.runner._files import StorageError, move_aside
 from jaxmarl_suite.runner._folder import RunFolder, default_run_dir
+from jaxmarl_suite.runner._machine import usable_cores
 from jaxmarl_suite.runner._record import record
 from jaxmarl_suite.runner._rules import evaluate_rules, rules_of
 from jaxmarl_suite.runner._schedule import check_milestones
@@ -62,4 +63,5 @@ __all__ = [
     "run",
     "total_env_steps",
     "train",
+    "usable_cores",
 ]

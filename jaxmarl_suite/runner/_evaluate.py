@@ -17,6 +17,7 @@ from jaxmarl_suite.runner._checkpoint import Checkpoints, from_host
 from jaxmarl_suite.runner._devices import configure, in_32_bits
 from jaxmarl_suite.runner._experiment import MAX_EPISODES, Experiment, Group, Lane, TrainOptions
 from jaxmarl_suite.runner._folder import RunFolder
+from jaxmarl_suite.runner._lanes import lane_context, pad_lanes
 from jaxmarl_suite.runner._programs import (
     CONTEXT_AXES,
     Best,
@@ -27,7 +28,6 @@ from jaxmarl_suite.runner._programs import (
     seed_key,
 )
 from jaxmarl_suite.runner._schedule import plan_phases
-from jaxmarl_suite.runner._wave import lane_context, pad_lanes
 
 FIRST_EVALUATION = 2_000_000
 """Numbers the evaluations here, far from those of training."""

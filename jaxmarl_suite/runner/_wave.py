@@ -14,11 +14,12 @@ import numpy as np
 
 from jaxmarl_suite.algorithms import Context
 from jaxmarl_suite.runner._checkpoint import Checkpoints, from_host, to_host
-from jaxmarl_suite.runner._devices import env_mesh, in_32_bits, lane_mesh, memory_budget
+from jaxmarl_suite.runner._devices import in_32_bits, memory_budget
 from jaxmarl_suite.runner._experiment import Group, Lane, TrainOptions
+from jaxmarl_suite.runner._lanes import lane_context, pad_lanes
+from jaxmarl_suite.runner._memory import state_bytes, what_to_lower
 from jaxmarl_suite.runner._programs import (  # fmt: skip
     Best,
-    LaneMode,
     Placement,
     Played,
     Programs,
@@ -28,7 +29,6 @@ from jaxmarl_suite.runner._programs import (  # fmt: skip
     mean_played,
     phase_keys,
     played_fields,
-    seed_key,
 )
 from jaxmarl_suite.runner._schedule import PhasePlan, lasting_steps, plan_phases
 
@@ -46,47 +46,6 @@ class Diverged(RuntimeError):
 
 class Interrupted(RuntimeError):
     """The run was asked to stop, and has saved."""
-
-
-def place(num_lanes: int, options: TrainOptions) -> Placement:
-    """Where `num_lanes` lanes run: on CPU one after another on each core, on accelerators batched."""
-    mode: LaneMode
-    if options.lane_mode == "auto":
-        mode = "map" if jax.default_backend() == "cpu" else "vmap"
-    else:
-        mode = options.lane_mode
-    mesh = env_mesh(options.devices) if mode == "envs" else lane_mesh(num_lanes, options.devices)
-    return Placement(mesh, mode)
-
-
-def lane_context(lanes: list[Lane], horizon: int, data: Any = None) -> Context:
-    """The context of some lanes, their numbers stacked to [L]; `data` is theirs together."""
-    return Context(
-        hp=jax.tree.map(_stack, *[lane.config for lane in lanes]),
-        env_params=jax.tree.map(_stack, *[lane.env_params for lane in lanes]),
-        data=data,
-        clock=jnp.zeros((), jnp.int32),
-        horizon=jnp.asarray(horizon, jnp.int32),
-    )
-
-
-def _stack(*values: Any) -> jax.Array:
-    """[L, ...] from a value of each lane, in one transfer: as operands of XLA, values take time by the square of L."""
-    made: dict[int, np.ndarray] = {}  # many lanes share their values
-    for value in values:
-        if id(value) not in made:
-            made[id(value)] = np.asarray(value, np.float32 if isinstance(value, float) else None)
-    array = np.stack([made[id(value)] for value in values])
-    return jnp.asarray(array, jax.dtypes.canonicalize_dtype(array.dtype))
-
-
-def pad_lanes(lanes: list[Lane], options: TrainOptions, size: int | None = None) -> tuple[list[Lane], Placement]:
-    """The lanes, the last one repeated until all devices have equally many (and there are `size`), and their placement."""
-    wanted = max(len(lanes), size or 0)
-    placement = place(wanted, options)
-    multiple = placement.mesh.shape["seed"]
-    wanted = math.ceil(wanted / multiple) * multiple
-    return lanes + [lanes[-1]] * (wanted - len(lanes)), placement
 
 
 def compile_group(group: Group, lanes: list[Lane], placement: Placement, options: TrainOptions) -> list[Programs]:
@@ -140,7 +99,7 @@ def choose_wave(group: Group, options: TrainOptions, size: int | None = None) ->
     """
     budget = int(options.memory_gib * 2**30) if options.memory_gib else memory_budget()
     count = size or min(len(group.lanes), options.lanes_at_once or len(group.lanes))
-    least = _state_bytes(group)
+    least = state_bytes(group)
     programs: list[Programs] = []
     while True:
         lanes, placement = pad_lanes(list(group.lanes[:count]), options)
@@ -154,21 +113,14 @@ def choose_wave(group: Group, options: TrainOptions, size: int | None = None) ->
                 return count, programs, placement
         if count == 1 or size:
             lanes_need = "one lane needs" if count == 1 else f"the {count} lanes that the run has at once need"
-            remedy = "raise memory_gib" if size else "lower num_envs or rollout_length, or raise memory_gib"
+            lower = "" if size else what_to_lower(group, options, needed / len(lanes))
+            remedy = f"lower {lower}, or raise memory_gib" if lower else "raise memory_gib"
             if programs and largest.memory["total"] * placement.mesh.size <= budget:
                 remedy = "evaluations need most of it: lower eval_episodes, or raise memory_gib"
             raise ValueError(
                 f"{lanes_need} {needed / 2**30:.2g} GiB, and {budget / 2**30:.2g} GiB may be used; {remedy}"
             )
         count = max(1, min(count - 1, int(count * budget / needed)))
-
-
-def _state_bytes(group: Group) -> int:
-    """Bytes of one lane's state: less than any program needs."""
-    ctx = jax.eval_shape(lambda: jax.tree.map(lambda x: x[0] if x.ndim else x, lane_context([group.lanes[0]], 1)))
-    ctx = dataclasses.replace(ctx, data=group.data)
-    state = jax.eval_shape(group.phases[0].algorithm.init, jax.eval_shape(lambda: seed_key(0)), ctx)
-    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state))
 
 
 def _setting(lane: Lane) -> str:

@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from runner_tools import Recorder, assert_same_arrays, final_arrays, metrics, rows, toy
+from runner_tools import Recorder, assert_same_arrays, final_arrays, metrics, rows, tiny, toy
 
 from jaxmarl_suite.analysis import load_run
 from jaxmarl_suite.runner import Experiment, TrainOptions, _wave, run
-from jaxmarl_suite.runner._wave import compile_group, lane_context, pad_lanes
+from jaxmarl_suite.runner._lanes import lane_context, pad_lanes
+from jaxmarl_suite.runner._wave import compile_group
 
 pytestmark = pytest.mark.usefixtures("toys")
 GIB = 2**30
@@ -106,6 +107,61 @@ def test_little_memory_splits_the_lanes_and_too_little_is_refused(tmp_path: Path
         run(toy(seeds=2, memory_gib=1e-7), run_dir=tmp_path / "refused")
     assert "0.00 GiB" not in str(error.value)
     assert not (tmp_path / "refused").exists(), "a refused run leaves nothing behind"
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "lower"),
+    [
+        ("vdn", {"capacity": 2**23}, "capacity (8388608 now)"),
+        ("td3", {"capacity": 2**26}, "capacity (67108864 now)"),
+        ("td3", {"capacity": 24 * 2796203, "num_envs": 24}, "capacity (67108872 now)"),  # half of it is refused
+        ("ippo", {"num_envs": 2**20}, "num_envs (1048576 now)"),
+        ("toy-without-floats", {}, "num_envs (8 now)"),
+    ],
+)
+def test_the_setting_that_makes_a_state_too_large_is_named(name: str, changes: dict[str, int], lower: str) -> None:
+    experiment = tiny(name, changes=changes, total_steps=2**31 - 1, memory_gib=1e-8)
+    (group,) = experiment.groups()
+    with pytest.raises(ValueError, match=re.escape(f"GiB may be used; lower {lower}, or raise memory_gib")):
+        _wave.choose_wave(group, experiment.options)
+
+
+def test_lanes_keep_the_types_of_their_numbers() -> None:
+    (group,) = toy(grid={"step": [0.5, 1.0]}, seeds=2).groups()
+    numbers = [
+        {
+            "float": 0.5 + i,
+            "int": i,
+            "bool": i % 2 == 0,
+            "half": np.float16(i),
+            "double": np.full(2, i / 3),
+            "array": jnp.full((3,), i, jnp.int8),
+            "key": jax.random.key(i, impl="rbg"),
+            "none": None,
+        }
+        for i in range(4)
+    ]
+    lanes = [dataclasses.replace(lane, env_params=params) for lane, params in zip(group.lanes, numbers)]
+    context = lane_context(lanes, 7)
+    found = context.env_params
+    assert context.hp.step.tolist() == [0.5, 0.5, 1.0, 1.0] and context.hp.step.dtype == jnp.float32
+    expected = {
+        "float": "float32",
+        "int": "int32",
+        "bool": "bool",
+        "half": "float16",
+        "double": "float32",
+        "array": "int8",
+    }
+    assert {name: str(found[name].dtype) for name in expected} == expected
+    for name in expected:
+        np.testing.assert_array_equal(found[name], np.asarray([one[name] for one in numbers], found[name].dtype))
+    assert found["none"] is None and str(jax.random.key_impl(found["key"])) == "rbg"
+    np.testing.assert_array_equal(
+        jax.random.key_data(found["key"]), [jax.random.key_data(one["key"]) for one in numbers]
+    )
+    shapes = jax.eval_shape(lambda: lane_context(lanes, 7)).env_params
+    assert shapes["key"].dtype == found["key"].dtype
 
 
 def test_an_algorithm_with_nothing_to_tune_and_nothing_learnt(tmp_path: Path) -> None:
