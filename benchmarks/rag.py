@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from jaxmarl_envs import seed_key
 
 from benchmarks import _common, _processes
 from benchmarks._tables import Column, Row, Table, number, plain
@@ -67,11 +68,11 @@ def measure(env_id: str, num_envs: int, steps: int, repetitions: int, options: d
         return state, counts.sum()
 
     program = jax.jit(play, donate_argnums=0)
-    state = jax.jit(vector.reset)(jax.random.key(0), params)
+    state = jax.jit(vector.reset)(seed_key(0), params)
     times, counts = [], []
     for i in range(repetitions + 1):
         began = time.perf_counter()
-        state, count = jax.block_until_ready(program(state, jax.random.key(i)))
+        state, count = jax.block_until_ready(program(state, seed_key(i)))
         times.append(time.perf_counter() - began)
         counts.append(int(count))
     seconds = statistics.median(times[1:])

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import jaxmarl_envs
-from jaxmarl_envs import VectorEnv
+from jaxmarl_envs import VectorEnv, seed_key
 
 from jaxmarl_suite import analysis, runner
 from jaxmarl_suite.algorithms import get
@@ -152,7 +152,7 @@ def random_returns(env_id: str, episodes: int = 1_000, **options: Any) -> jax.Ar
         low, high = env.spec.action_bounds
         return jax.random.uniform(key, mask.shape, minval=low, maxval=high)
 
-    return play(jax.random.key(0))
+    return play(seed_key(0))
 
 
 def random_return(env_id: str, episodes: int = 1_000, **options: Any) -> float:

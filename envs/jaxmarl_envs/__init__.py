@@ -45,6 +45,7 @@ from jaxmarl_envs.core import (
     render,
     render_frames,
     restart,
+    seed_key,
     transition,
     uniform_index,
 )
@@ -87,6 +88,7 @@ __all__ = [
     "render",
     "render_frames",
     "restart",
+    "seed_key",
     "transition",
     "uniform_index",
 ]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import jaxmarl_envs
 import numpy as np
 import tyro
-from jaxmarl_envs import EpisodeStatistics
+from jaxmarl_envs import EpisodeStatistics, seed_key
 from numpy.typing import NDArray
 
 from experiments._study import markdown_table, processor, provenance, train_all
@@ -71,7 +71,7 @@ def test_learnt(run: Path, level: presets.Level, options: Options) -> list[dict[
             def play(policy: Any, ctx: Any, key: jax.Array, algorithm: Any = algorithm) -> dict[str, jax.Array]:
                 return evaluate_policy(algorithm, env, policy, ctx, key, episodes=EPISODES, max_steps=1000)
 
-            found = play(policy, ctx, jax.random.key(0))
+            found = play(policy, ctx, seed_key(0))
             results.append({name: float(value) for name, value in found.items()})
     return results
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+from jaxmarl_envs import seed_key
 
 from jaxmarl_suite.analysis.style import format_share
 from jaxmarl_suite.cli._console import print_table
@@ -99,7 +100,6 @@ def _eval_rules(argv: list[str], session: Session) -> Result:
 
 
 def _render(waves: list[Any], lane: int, path: Path) -> Path:
-    import jax
     from jaxmarl_envs import record_episode, render
 
     from jaxmarl_suite.runner import make_act
@@ -110,7 +110,7 @@ def _render(waves: list[Any], lane: int, path: Path) -> Path:
                 env = trained.group.env
                 limit = trained.options.eval_max_steps
                 act = make_act(trained, lane)
-                episode = record_episode(env, jax.random.key(one.seed), act, params=one.env_params, max_steps=limit)
+                episode = record_episode(env, seed_key(one.seed), act, params=one.env_params, max_steps=limit)
                 params = None if one.env_params is env.default_params else one.env_params
                 with writing(path, "--render "):
                     return render(env, episode, path, params=params)

@@ -45,13 +45,24 @@ def from_host(arrays: list[np.ndarray], like: Any) -> Any:
     for array, leaf in zip(arrays, leaves):
         value: Any = array
         if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            value = jax.random.wrap_key_data(jnp.asarray(array))
+            value = _keys(array, leaf.dtype)
         if value.shape != leaf.shape or value.dtype != leaf.dtype:
             raise ValueError(
                 f"checkpoint holds {value.dtype}{value.shape} where the program needs {leaf.dtype}{leaf.shape}"
             )
         restored.append(value)
     return jax.tree.unflatten(structure, restored)
+
+
+def _keys(data: np.ndarray, dtype: Any) -> jax.Array:
+    """Typed keys of a dtype from their data, whatever implementation JAX is set to use by default."""
+    like = jnp.empty((), dtype)
+    words = jax.random.key_data(like).shape[-1]
+    if data.shape[-1:] != (words,):
+        raise ValueError(
+            f"checkpoint holds random keys of shape {data.shape} where the program's have {words} words each"
+        )
+    return jax.random.wrap_key_data(jnp.asarray(data), impl=jax.random.key_impl(like))
 
 
 def _digest(arrays: list[np.ndarray], meta: dict[str, Any]) -> str:

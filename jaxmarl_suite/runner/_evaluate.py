@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxmarl_envs import TimeStep
+from jaxmarl_envs import TimeStep, seed_key
 
 from jaxmarl_suite.algorithms import Context
 from jaxmarl_suite.runner._checkpoint import Checkpoints, from_host
@@ -25,7 +25,6 @@ from jaxmarl_suite.runner._programs import (
     evaluate_policy,
     mean_played,
     played_fields,
-    seed_key,
 )
 from jaxmarl_suite.runner._schedule import plan_phases
 
@@ -84,7 +83,7 @@ def restore_policies(
       run_dir: the run folder; the run may be unfinished.
       step: the checkpoint after so many environment steps of a lane; None for the newest one. Runs keep those that
         `lasting_checkpoints` asks for.
-      warn: is told of checkpoints that could not be read.
+      warn: is told of checkpoints that could not be read, and of settings of JAX that are others than the run's.
 
     Raises:
       ValueError: where `run_dir` holds no run, or no (such) checkpoint.
@@ -92,6 +91,8 @@ def restore_policies(
     configure()
     folder = RunFolder.open(run_dir)
     experiment = Experiment.read(folder)
+    if changed := folder.changed_flags():
+        warn(changed)
     found, problems, steps = [], [], set()
 
     def note(problem: str) -> None:

@@ -38,8 +38,23 @@ _ROW = {
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "jaxmarl-suite")
 
 
+_JAX_FLAGS = (
+    "enable_x64",
+    "default_matmul_precision",
+    "threefry_partitionable",
+    "default_prng_impl",
+    "random_seed_offset",
+)
+"""Settings of JAX that change numbers."""
+
+
+def jax_flags() -> dict[str, Any]:
+    """The settings of JAX that change numbers, as they are in this thread now; None where this JAX has none of the name."""
+    return {name: getattr(jax.config, f"jax_{name}", None) for name in _JAX_FLAGS}
+
+
 def versions() -> dict[str, Any]:
-    """What the numbers of a run depend on: packages, platform, devices."""
+    """What the numbers of a run depend on: packages, platform, devices, settings of JAX."""
     found: dict[str, Any] = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -55,6 +70,7 @@ def versions() -> dict[str, Any]:
         "machine": platform.machine(),
         "system": platform.system(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "jax_flags": jax_flags(),
     }
 
 
@@ -186,6 +202,24 @@ class RunFolder:
     def write(self, name: str, data: Mapping[str, Any]) -> None:
         """Replaces a JSON file of the folder, whole or not at all."""
         write_whole(self.path / name, json.dumps(data, indent=1) + "\n")
+
+    def changed_flags(self) -> str:
+        """A warning of JAX's settings that are others than when the run began; empty where none is known to be."""
+        try:
+            stored = self.read("versions.json").get("jax_flags")
+        except (OSError, ValueError):
+            return ""
+        here = jax_flags()
+        if not isinstance(stored, dict):
+            return ""
+        changes = [
+            f"jax_{name} was {stored[name]!r} and is {here[name]!r}"
+            for name in _JAX_FLAGS
+            if name in stored and stored[name] != here[name]
+        ]
+        if not changes:
+            return ""
+        return f"run {self.name!r} began with other settings of JAX, so numbers may differ: {'; '.join(changes)}"
 
     def renew_versions(self) -> bool:
         """Writes versions.json where there is none that can be read; whether it had to."""

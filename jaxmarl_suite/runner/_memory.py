@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+from jaxmarl_envs import seed_key
 
 from jaxmarl_suite.algorithms import Phase
 from jaxmarl_suite.runner._experiment import Group, TrainOptions
 from jaxmarl_suite.runner._lanes import lane_context
-from jaxmarl_suite.runner._programs import seed_key
 
 _USUAL = ("num_envs", "rollout_length")  # what steps and their temporaries grow with
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxmarl_envs import Environment, TimeStep, VectorState, pytree_dataclass
+from jaxmarl_envs import Environment, TimeStep, VectorState, pytree_dataclass, seed_key
 
 from jaxmarl_suite.algorithms import Algorithm, Average, Context, Metrics, Phase
 from jaxmarl_suite.algorithms._base import episode_names
@@ -277,11 +277,6 @@ def _memory(compiled: Any) -> dict[str, int]:
         "temporaries": analysis.temp_size_in_bytes,
     }
     return {**found, "aliased": aliased, "total": sum(found.values())}
-
-
-def seed_key(seed: jax.Array | int) -> jax.Array:
-    """[] the key of a seed, whatever implementation JAX is set to use by default: checkpoints hold such keys."""
-    return jax.random.key(seed, impl="threefry2x32")
 
 
 def phase_keys(seeds: jax.Array, phase: int) -> jax.Array:

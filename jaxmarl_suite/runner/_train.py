@@ -142,6 +142,8 @@ def resume(
         folder.cut_torn_line()
         if folder.renew_versions():
             listener.announce(f"{folder.path / 'versions.json'} was missing or damaged: it is of this process now")
+        if changed := folder.changed_flags():
+            listener.announce(changed)
         return _run(experiment, groups, folder, tuple(stored.get("sinks", ())), listener, is_resumed=True)
 
 

@@ -190,3 +190,12 @@ def test_an_observation_that_says_too_little_is_named():
         ValueError, match="jumanji/Cleaner: its observation has no agents_view, got a Observation; what"
     ):
         adapters.from_jumanji(Cleaner()).spec  # noqa: B018
+
+
+def test_keys_of_any_implementation_whatever_the_default() -> None:
+    """Jumanji's keys have no type, and are read as JAX is set."""
+    env = jaxmarl_envs.make(IDS[1])
+    expected = env.reset(KEY, env.default_params)[1].obs
+    with jax.default_prng_impl("rbg"):
+        assert_same(env.reset(KEY, env.default_params)[1].obs, expected)
+        assert env.reset(jax.random.key(5), env.default_params)[1].obs.shape == expected.shape

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmarl_envs.adapters._packages import check_parts, foreign
-from jaxmarl_envs.core import Environment, EnvSpec, TimeLimit, TimeStep, pytree_dataclass, restart, transition
+from jaxmarl_envs.core import Environment, EnvSpec, TimeLimit, TimeStep, pytree_dataclass, restart, seed_key, transition
 
 Array = jax.Array
 
@@ -78,7 +78,7 @@ class FromGymnax:
     def spec(self) -> EnvSpec:
         """Static description. Traces `reset` once, for the shape of the observation."""
         with quiet():
-            shape = jax.eval_shape(self._reset, jax.random.key(0), self.default_params)[0].shape
+            shape = jax.eval_shape(self._reset, seed_key(0), self.default_params)[0].shape
             space = self.env.action_space(self.default_params.inner)
         if type(space).__name__ != "Discrete":
             raise ValueError(

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmarl_envs.adapters._packages import check_parts, foreign
-from jaxmarl_envs.core import Environment, EnvSpec, PadAgents, TimeStep
+from jaxmarl_envs.core import Environment, EnvSpec, PadAgents, TimeStep, seed_key
 
 Array = jax.Array
 
@@ -78,7 +78,7 @@ class FromJaxMARL:
         agents = self._agents
         spaces = [self._action_space(agent) for agent in agents]
         with foreign():
-            obs, _, state = jax.eval_shape(self._reset, jax.random.key(0))
+            obs, _, state = jax.eval_shape(self._reset, seed_key(0))
         unseen = [agent for agent in agents if agent not in obs]
         if unseen:
             raise ValueError(f"{self.id}: reset shows nothing to {unseen[0]!r}, one of its agents; got {list(obs)}")

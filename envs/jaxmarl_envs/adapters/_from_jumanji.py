@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmarl_envs.adapters._packages import check_parts, foreign
-from jaxmarl_envs.core import EnvSpec, TimeStep
+from jaxmarl_envs.core import EnvSpec, TimeStep, seed_key
+from jaxmarl_envs.core._keys import KEY_IMPL
 
 Array = jax.Array
 
@@ -71,7 +72,7 @@ class FromJumanji:
                 f"{self.id}: needs discrete actions, equally many for each agent, got {self.env.action_spec}"
             )
         with foreign():
-            timestep = jax.eval_shape(self._reset, jax.random.key(0))[1]
+            timestep = jax.eval_shape(self._reset, seed_key(0))[1]
             needed = ("action_mask", *(("agents_view",) if self.reading.observe is _agents_view else ()))
             missing = [part for part in needed if not hasattr(timestep.observation, part)]
             if missing:
@@ -115,8 +116,12 @@ class FromJumanji:
             return following, self._show(timestep, timestep.reward, terminated, done & ~terminated)
 
     def _reset(self, key: Array) -> tuple[Any, Any]:
-        is_typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-        return self.env.reset(jax.random.key_data(key) if is_typed else key)
+        if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+            return self.env.reset(key)
+        # jumanji takes untyped keys, which are read as those of the default implementation.
+        data = jax.random.key_data(key)
+        is_usual = str(jax.random.key_impl(key)) == KEY_IMPL
+        return self.env.reset(data if is_usual else jax.random.bits(key, (2,), jnp.uint32))
 
     def _show(self, timestep: Any, reward: Array, terminated: Array, truncated: Array) -> TimeStep:
         spec, observation = self.spec, timestep.observation

@@ -14,6 +14,7 @@ import jax
 import jax.experimental
 
 from jaxmarl_envs.core import UnknownOption
+from jaxmarl_envs.core._keys import KEY_IMPL
 
 EXTRAS = {"gymnax": "gymnax", "jaxmarl": "jaxmarl", "pettingzoo": "pettingzoo"}
 """Packages that come with an extra of this project, and its name."""
@@ -63,8 +64,13 @@ def load(module: str, needed_by: str) -> ModuleType:
 
 @contextlib.contextmanager
 def foreign() -> Iterator[None]:
-    """Traces what is inside with JAX's default promotion and 32 bits: other projects are not written for anything else."""
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"), _enable_x64(False):
+    """Traces what is inside with JAX's default promotion, keys and 32 bits: others are not written for anything else."""
+    with (
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+        _enable_x64(False),
+        jax.default_prng_impl(KEY_IMPL),
+    ):
         yield
 
 

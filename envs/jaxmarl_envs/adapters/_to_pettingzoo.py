@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
-from jaxmarl_envs.core import Environment, TimeStep
+from jaxmarl_envs.core import Environment, TimeStep, seed_key
 
 
 class ToPettingZoo(ParallelEnv):
@@ -39,7 +39,7 @@ class ToPettingZoo(ParallelEnv):
         self.render_mode = None
         self.possible_agents = list(spec.names)
         self.agents: list[str] = []
-        self._key = jax.random.key(seed)
+        self._key = seed_key(seed)
         self._reset, self._step = jax.jit(env.reset), jax.jit(env.step)
         self._state: Any = None
         self._timestep: TimeStep | None = None
@@ -72,7 +72,7 @@ class ToPettingZoo(ParallelEnv):
     def reset(self, seed: int | None = None, options: dict | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
         """Observations and infos of a fresh episode; `options` are not used."""
         if seed is not None:
-            self._key = jax.random.key(seed)
+            self._key = seed_key(seed)
         self._key, reset_key = jax.random.split(self._key)
         self._state, timestep = self._reset(reset_key, self.params)
         self._timestep = jax.tree.map(np.asarray, timestep)

@@ -4,6 +4,7 @@ from jaxmarl_envs.core._cheap import one_hot, uniform_index
 from jaxmarl_envs.core._check import ProtocolError, Report, check_environment
 from jaxmarl_envs.core._environment import Environment, Wrapper
 from jaxmarl_envs.core._episode import Episode, load_episode, random_action, record_episode
+from jaxmarl_envs.core._keys import seed_key
 from jaxmarl_envs.core._metrics import EpisodeMetrics, EpisodeStatistics
 from jaxmarl_envs.core._registry import Family, UnknownOption, UnknownVariant, available, families, make, register
 from jaxmarl_envs.core._types import EnvSpec, TimeStep, pytree_dataclass, restart, transition
@@ -59,6 +60,7 @@ __all__ = [
     "render",
     "render_frames",
     "restart",
+    "seed_key",
     "transition",
     "uniform_index",
 ]

@@ -30,6 +30,7 @@ from jaxmarl_envs.core._check_traces import (
 )
 from jaxmarl_envs.core._check_trees import describe, differences, equal, on_host
 from jaxmarl_envs.core._environment import Environment, Params
+from jaxmarl_envs.core._keys import seed_key
 from jaxmarl_envs.core._metrics import EpisodeStatistics, taken_metrics
 from jaxmarl_envs.core._types import EnvSpec
 
@@ -119,7 +120,7 @@ def check_environment(
     if not isinstance(spec, EnvSpec):
         raise ProtocolError(name, [f"spec is {describe(spec)}, expected an EnvSpec"])
     name = repr(spec.id)
-    key = jax.random.key(20) if key is None else key
+    key = seed_key(20) if key is None else key
     at_default = params is None
     params = env.default_params if at_default else params
     is_usual_length = num_steps is None

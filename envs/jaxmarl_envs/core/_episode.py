@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmarl_envs.core._environment import Environment, Params, Wrapper
+from jaxmarl_envs.core._keys import seed_key
 from jaxmarl_envs.core._types import EnvSpec, TimeStep, pytree_dataclass
 
 _FIELDS = ("actions", "rewards", "terminated", "truncated")
@@ -50,7 +51,7 @@ def load_episode(env: Environment, path: str | Path) -> Episode:
       ValueError: if the stored states are not those of `env`.
     """
     innermost = getattr(env, "unwrapped", env)
-    state, _ = jax.eval_shape(innermost.reset, jax.random.key(0), innermost.default_params)
+    state, _ = jax.eval_shape(innermost.reset, seed_key(0), innermost.default_params)
     leaves, structure = jax.tree_util.tree_flatten_with_path(state)
     names = [f"states{jax.tree_util.keystr(p)}" for p, _ in leaves]
     with np.load(path) as stored:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmarl_envs.adapters._packages import check_options, foreign, load
-from jaxmarl_envs.core import Environment, Family, TimeLimit, UnknownOption, UnknownVariant
+from jaxmarl_envs.core import Environment, Family, TimeLimit, UnknownOption, UnknownVariant, seed_key
 from jaxmarl_envs.mabrax._env import MultiAgentBrax
 from jaxmarl_envs.mabrax._joints import entry_owners, tree_of
 from jaxmarl_envs.mabrax._robots import ROBOTS, Partition, Robot
@@ -95,7 +95,7 @@ def _simulation(name: str, backend: str) -> Any:
             env = CoupledHalfCheetahs(backend)
         else:
             env = envs.get_environment(name, backend=backend)
-        size = jax.eval_shape(env.reset, jax.eval_shape(jax.random.key, 0)).obs.shape[-1]
+        size = jax.eval_shape(env.reset, jax.eval_shape(seed_key, 0)).obs.shape[-1]
     expected = len(entry_owners(tree_of(env.sys), ROBOTS[name].layout))
     if size != expected:
         raise ValueError(f"mabrax/{name}: this version of brax observes {size} numbers, expected {expected}")
