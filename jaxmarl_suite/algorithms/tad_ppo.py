@@ -182,9 +182,9 @@ def make_distillation(config: TADConfig, env: Environment, teacher: JointPolicy,
             env_carry: tuple[VectorState, TADCarry], key: jax.Array
         ) -> tuple[tuple[VectorState, TADCarry], Demonstration]:
             env_state, carry = env_carry
-            teacher_key, student_key, step_key = jax.random.split(key, 3)
+            label_key, teacher_key, student_key, step_key = jax.random.split(key, 4)
             seen = env_state.timestep
-            label, teacher_carry = teacher.greedy(state.teacher, carry.teacher, seen, teacher_key)
+            label, teacher_carry = teacher.greedy(state.teacher, carry.teacher, seen, label_key)
             sampled, _, _ = teacher.select(state.teacher, carry.teacher, seen, teacher_key)
             own, _, student_carry = student.select(
                 state.student.params, carry.student, seen, student_key, greedy=not env.spec.is_discrete

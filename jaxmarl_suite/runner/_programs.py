@@ -180,7 +180,7 @@ def evaluate_policy(
     acts = {"": algorithm.act, **{f"{name}/": fn for name, fn in algorithm.extra_acts.items()}}
     steps = env.spec.episode_limit or max_steps
     for prefix, act in acts.items():
-        reset_key, run_key = jax.random.split(key)
+        reset_key, run_key = jax.random.split(key)  # the same for all, so that they are compared on the same episodes
         state, timestep = jax.vmap(env.reset, (0, None))(jax.random.split(reset_key, episodes), ctx.env_params)
         carry = algorithm.init_carry(episodes)
 
