@@ -173,7 +173,7 @@ def make_off_policy(players: Players, env: Environment, method: Method) -> tuple
 
         learnt, of_critics, of_actors = jax.lax.cond(is_ready, train, wait, state.learnt)
         weight = is_ready.astype(jnp.float32)
-        learner = {name: Average(value * weight, weight) for name, value in of_critics.items()}
+        learner = {name: Average(value, weight) for name, value in of_critics.items()}
         count = of_actors.pop("actor_steps")
         learner |= {name: Average(value, count) for name, value in of_actors.items()}
         return OffPolicyState(learnt, ring, env_state, key), Metrics(episode_metrics(led_to), learner)

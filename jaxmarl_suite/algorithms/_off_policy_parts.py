@@ -293,7 +293,7 @@ def averaged(targets: Networks, params: Networks, ctx: Context) -> Networks:
 
 def backed_up(batch: Batch, after: jax.Array) -> jax.Array:
     """[K, B] targets R + discount · V from the values [K, B] of what the drawn steps led to."""
-    return batch.reward[None] + batch.discount[None] * after
+    return batch.reward[None] + batch.discount[None] * jnp.where(batch.discount[None] > 0, after, 0.0)
 
 
 def regress(values: jax.Array, target: jax.Array) -> tuple[jax.Array, Metrics]:

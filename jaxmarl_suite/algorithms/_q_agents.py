@@ -41,6 +41,16 @@ class Steps:
     next_mask: jax.Array  # [N, A] bool
     weight: jax.Array  # [] float32, 0 for steps that do not count
 
+    def without_padding(self) -> "Steps":
+        """With numbers of 0 in steps that do not count: what is not finite would reach gradients through them."""
+        counts = self.weight > 0
+
+        def clean(x: jax.Array) -> jax.Array:
+            own = counts.reshape(counts.shape + (1,) * (x.ndim - counts.ndim))
+            return jnp.where(own, x, 0.0) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+        return jax.tree.map(clean, self)
+
 
 @pytree_dataclass
 class Sequences:
@@ -62,8 +72,8 @@ class Look:
 
 def take(q: jax.Array, action: jax.Array) -> jax.Array:
     """[*, N] utilities of the actions [*, N]; a one-hot sum, whose gradient is cheaper than a gather's on CPU."""
-    chosen = jax.nn.one_hot(action, q.shape[-1], dtype=q.dtype)
-    return jnp.sum(q * chosen, axis=-1)
+    chosen = jax.nn.one_hot(action, q.shape[-1], dtype=jnp.bool_)
+    return jnp.sum(jnp.where(chosen, q, 0.0), axis=-1)
 
 
 def legal(q: jax.Array, mask: jax.Array) -> jax.Array:

@@ -140,6 +140,8 @@ def make_q_learning(
             next_mask=led_to.final_mask,
             weight=counts,
         )
+        if config.whole_episodes:
+            steps = steps.without_padding()
         return env_state, new_memory, Sequences(first, jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), steps)), led_to
 
     def learn(learner: Learner, target: Any, ring: Any, key: jax.Array, ctx: Context) -> tuple[Learner, Any, Any]:
@@ -198,7 +200,7 @@ def make_q_learning(
         weight = is_ready.astype(jnp.float32)
         metrics = Metrics(
             episodes=episode_metrics(led_to, jnp.swapaxes(sequences.steps.weight, 0, 1) > 0),
-            learner={name: Average(value * weight, weight) for name, value in learnt.items()}
+            learner={name: Average(value, weight) for name, value in learnt.items()}
             | {"epsilon": epsilon(ctx)},
         )
         target = follow(state.target, learner.params, ctx)
