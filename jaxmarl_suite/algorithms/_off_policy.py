@@ -153,7 +153,7 @@ def make_off_policy(players: Players, env: Environment, method: Method) -> tuple
 
         keys = jax.random.split(step_key, (steps, 2))
         learnt, (metrics, own) = jax.lax.scan(
-            step, Learnt(learnt.actor, learnt.critic, targets), (jnp.arange(steps), draws, keys)
+            step, Learnt(learnt.actor, learnt.critic, targets), (jnp.arange(steps, dtype=jnp.int32), draws, keys)
         )
         return learnt, jax.tree.map(jnp.mean, metrics), jax.tree.map(jnp.sum, own)
 
@@ -185,7 +185,7 @@ def make_off_policy(players: Players, env: Environment, method: Method) -> tuple
         init=init,
         update=update,
         policy=lambda state: method.policy(state.learnt.params),
-        init_carry=lambda n: jnp.zeros((n, 0)),
+        init_carry=lambda n: jnp.zeros((n, 0), jnp.float32),
         act=act,
         env_steps_per_update=steps_per_update,
     )

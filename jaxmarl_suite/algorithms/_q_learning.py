@@ -110,7 +110,7 @@ def make_q_learning(
             random_key, gate_key, step_key = jax.random.split(key, 3)
             q, hidden = agents.step(params["agents"], memory, seen)
             random = jax.random.categorical(random_key, legal(jnp.zeros_like(q), seen.action_mask)).astype(jnp.int32)
-            is_random = jax.random.uniform(gate_key, random.shape) < explore
+            is_random = jax.random.uniform(gate_key, random.shape, jnp.float32) < explore
             action = jnp.where(is_random, random, greedy(q, seen.action_mask))
             env_state = vector.step(step_key, env_state, action, ctx.env_params)
             return (env_state, Memory(hidden, action)), (seen, action, env_state.timestep)
@@ -118,7 +118,7 @@ def make_q_learning(
         (env_state, new_memory), (seen, action, led_to) = jax.lax.scan(
             step, (env_state, memory), jax.random.split(play_key, config.rollout_length)
         )
-        counts = jnp.ones(led_to.done.shape)
+        counts = jnp.ones(led_to.done.shape, jnp.float32)
         start = seen.done.at[0].set(False)  # the memory before the first step is what the agents brought along
         if config.whole_episodes:
             done = led_to.done.astype(jnp.float32)
@@ -154,8 +154,11 @@ def make_q_learning(
         def step(carried: tuple[Learner, Any], key: jax.Array) -> tuple[tuple[Learner, Any], dict[str, jax.Array]]:
             learner, priorities = carried
             if stored:
-                index = jax.random.randint(key, (config.batch_size,), 0, ctx.data.steps.action.shape[0])
-                items, importance = jax.tree.map(lambda x: x[index], ctx.data), jnp.ones((config.batch_size,))
+                index = jax.random.randint(key, (config.batch_size,), 0, ctx.data.steps.action.shape[0], jnp.int32)
+                items, importance = (
+                    jax.tree.map(lambda x: x[index], ctx.data),
+                    jnp.ones((config.batch_size,), jnp.float32),
+                )
             else:
                 whole = replay.join(priorities, ring)
                 items, index, importance = replay.sample(whole, key, ctx.hp.importance_exponent)
@@ -200,8 +203,7 @@ def make_q_learning(
         weight = is_ready.astype(jnp.float32)
         metrics = Metrics(
             episodes=episode_metrics(led_to, jnp.swapaxes(sequences.steps.weight, 0, 1) > 0),
-            learner={name: Average(value, weight) for name, value in learnt.items()}
-            | {"epsilon": epsilon(ctx)},
+            learner={name: Average(value, weight) for name, value in learnt.items()} | {"epsilon": epsilon(ctx)},
         )
         target = follow(state.target, learner.params, ctx)
         return QState(learner, target, ring, env_state, memory, key), metrics

@@ -54,7 +54,7 @@ class Team:
 
     def context(self, obs: jax.Array, state: jax.Array) -> jax.Array:
         """[*, G] what mixers are shown of observations [*, N, *obs_shape] and global state."""
-        return self.view.look(obs, state, jnp.zeros(0))[0][..., 0, :]
+        return self.view.look(obs, state, jnp.zeros(0, jnp.float32))[0][..., 0, :]
 
     def flat_obs(self, obs: jax.Array) -> jax.Array:
         """[*, N, D] observations as vectors."""

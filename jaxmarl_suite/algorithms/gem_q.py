@@ -134,7 +134,8 @@ def make_values(players: Players, num: int) -> ActionValues:
     nets = make_action_values(view.size, spec.num_actions, num=num, hidden=config.hidden, layer_norm=config.layer_norm)
 
     def values(params: Any, obs: jax.Array) -> jax.Array:
-        return nets.values(params, view.look(obs, jnp.zeros(0), jnp.zeros(0))[0][..., 0, :])
+        nothing = jnp.zeros(0, jnp.float32)
+        return nets.values(params, view.look(obs, nothing, nothing)[0][..., 0, :])
 
     return ActionValues(nets.init, values)
 
@@ -182,7 +183,7 @@ def _remembering(
     def explore(policy: Any, obs: jax.Array, mask: jax.Array, key: jax.Array, ctx: Context) -> jax.Array:
         random_key, gate_key = jax.random.split(key)
         random = players.actions.random(random_key, mask)
-        is_random = jax.random.uniform(gate_key, random.shape) < epsilon(config, ctx)
+        is_random = jax.random.uniform(gate_key, random.shape, jnp.float32) < epsilon(config, ctx)
         return jnp.where(is_random, random, greedy_action(policy, obs, mask))
 
     def prepare(

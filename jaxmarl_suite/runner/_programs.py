@@ -137,8 +137,8 @@ def row_metrics(metrics: Any) -> dict[str, Any]:
 def zero_totals(names: list[str]) -> Totals:
     """Nothing summed yet, for metrics of one lane."""
     return Totals(
-        {n: jnp.zeros(()) for n in names},
-        {n: jnp.zeros(()) for n in names},
+        {n: jnp.zeros((), jnp.float32) for n in names},
+        {n: jnp.zeros((), jnp.float32) for n in names},
         {n: jnp.full((), -1, jnp.int32) for n in names},
     )
 
@@ -147,7 +147,7 @@ def add_metrics(totals: Totals, metrics: Any, update: jax.Array) -> Totals:
     """`totals` with one more update's metrics."""
     total, weight, first_bad = {}, {}, {}
     for name, metric in metrics.items():
-        value, amount = metric if isinstance(metric, Average) else (metric, jnp.ones(()))
+        value, amount = metric if isinstance(metric, Average) else (metric, jnp.ones((), jnp.float32))
         total[name] = totals.total[name] + value
         weight[name] = totals.weight[name] + amount
         is_new = ~jnp.isfinite(value) & (totals.first_bad[name] < 0)
