@@ -74,7 +74,7 @@ def make_off_policy(players: Players, env: Environment, method: Method) -> tuple
         policy: Any, env_state: VectorState, key: jax.Array, ctx: Context
     ) -> tuple[VectorState, Step, TimeStep]:
         """A block of play as steps [E, L, ...], and what they led to, [L, E, ...]."""
-        is_warming_up = ctx.clock * steps_per_update < config.warmup_steps  # no lane's own: stays a branch
+        is_warming_up = ctx.played(steps_per_update) < config.warmup_steps  # no lane's own: stays a branch
 
         def step(env_state: VectorState, key: jax.Array) -> tuple[VectorState, tuple[Step, TimeStep]]:
             seen = env_state.timestep
@@ -123,7 +123,8 @@ def make_off_policy(players: Players, env: Environment, method: Method) -> tuple
         targets, prepared = method.prepare(learnt.params, learnt.targets, ring, prepare_key, ctx)
         steps = config.gradient_steps
         draws = replay.draw(ring, draw_key, (steps, config.batch_size))
-        before = (ctx.clock % delay) * (steps % delay)  # gradient steps so far, up to multiples of the delay
+        updates = ctx.played(steps_per_update) // steps_per_update
+        before = (updates % delay) * (steps % delay)  # gradient steps so far, up to multiples of the delay
 
         def step(
             learnt: Learnt, inputs: tuple[jax.Array, Draw, jax.Array]
@@ -161,8 +162,8 @@ def make_off_policy(players: Players, env: Environment, method: Method) -> tuple
         play_key, learn_key, key = jax.random.split(state.key, 3)
         env_state, steps, led_to = collect(method.policy(state.learnt.params), state.env, play_key, ctx)
         ring = replay.add(state.replay, steps)
-        # The clock is no lane's own, so this stays a branch where lanes are batched.
-        is_ready = (ctx.clock + 1) * steps_per_update >= config.warmup_steps
+        # What was played is no lane's own, so this stays a branch where lanes are batched.
+        is_ready = ctx.played(steps_per_update) + steps_per_update >= config.warmup_steps
 
         def train(learnt: Learnt) -> tuple[Learnt, dict[str, jax.Array], dict[str, jax.Array]]:
             return learn(learnt, ring, learn_key, ctx)

@@ -76,7 +76,8 @@ def make_q_learning(
         return optax.chain(clip, optax.rmsprop(hp.learning_rate, decay=0.99, eps=hp.optimizer_eps, eps_in_sqrt=False))
 
     def epsilon(ctx: Context) -> jax.Array:
-        done = jnp.minimum(ctx.clock.astype(jnp.float32) * steps_per_update / jnp.maximum(ctx.hp.epsilon_steps, 1), 1)
+        played = ctx.played(steps_per_update).astype(jnp.float32)
+        done = jnp.minimum(played / jnp.maximum(ctx.hp.epsilon_steps, 1), 1)
         return ctx.hp.epsilon_start + (ctx.hp.epsilon_end - ctx.hp.epsilon_start) * done
 
     def init_params(key: jax.Array) -> Any:
@@ -188,8 +189,9 @@ def make_q_learning(
             return QState(learner, target, (), (), (), key), Metrics({}, learnt)
         env_state, memory, sequences, led_to = collect(state.learner.params, state.env, state.memory, play_key, ctx)
         ring = replay.add(state.replay, sequences)
-        # The clock is no lane's own, so this stays a branch where lanes are batched.
-        is_ready = (ctx.clock + 1) * config.num_envs >= max(config.learning_starts, 1)
+        # What was played is no lane's own, so this stays a branch where lanes are batched.
+        num_played = ctx.played(steps_per_update) // config.rollout_length + config.num_envs
+        is_ready = num_played >= max(config.learning_starts, 1)
 
         def train(learner: Learner) -> tuple[Learner, Any, dict[str, jax.Array]]:
             return learn(learner, state.target, ring, learn_key, ctx)

@@ -107,7 +107,7 @@ class GEMMetaConfig(GEMQConfig):
 
 def epsilon(config: GEMQConfig, ctx: Context) -> jax.Array:
     """[] probability of a random action in this update."""
-    played = ctx.clock.astype(jnp.float32) * (config.num_envs * config.rollout_length)
+    played = ctx.played(config.num_envs * config.rollout_length).astype(jnp.float32)
     share = jnp.minimum(played / jnp.maximum(ctx.hp.epsilon_steps, 1.0), 1.0)
     return ctx.hp.epsilon_start + (ctx.hp.epsilon_end - ctx.hp.epsilon_start) * share
 

@@ -17,9 +17,17 @@ from jaxmarl_suite.runner._checkpoint import Checkpoints, from_host
 from jaxmarl_suite.runner._devices import configure
 from jaxmarl_suite.runner._experiment import Experiment, Group, Lane, TrainOptions
 from jaxmarl_suite.runner._folder import RunFolder
-from jaxmarl_suite.runner._programs import CONTEXT_AXES, Best, eval_keys, evaluate_policy, mean_played, played_fields
+from jaxmarl_suite.runner._programs import (  # fmt: skip
+    CONTEXT_AXES,
+    EVALUATION_AXES,
+    Best,
+    eval_keys,
+    evaluate_policy,
+    mean_played,
+    played_fields,
+)
 from jaxmarl_suite.runner._schedule import plan_phases
-from jaxmarl_suite.runner._wave import lane_context, pad_lanes
+from jaxmarl_suite.runner._wave import lane_context, pad_lanes, phase_context
 
 _FIRST_EVALUATION = 2_000_000
 """Numbers the evaluations here, far from those of training."""
@@ -42,9 +50,11 @@ class Trained:
     is_done: bool
     state: Any  # the learners' whole states, [L] in front
 
-    def context(self, lanes: list[Lane]) -> Context:
-        """What acting reads, for some lanes."""
-        return lane_context(lanes, plan_phases(self.group, self.options)[self.phase].updates)
+    def context(self, lanes: list[Lane], env_steps: np.ndarray | int) -> Context:
+        """What acting reads, for some lanes whose policies come from so many environment steps; the clock is [L]."""
+        plan = plan_phases(self.group, self.options)[self.phase]
+        clock = np.broadcast_to(plan.clock(env_steps), (len(lanes),))
+        return dataclasses.replace(phase_context(lanes, plan), clock=jnp.asarray(clock, jnp.int32))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,15 +242,15 @@ def _evaluate(trained: Trained, chosen: list[int], episodes: int | None) -> Iter
     batches = math.ceil(wanted / size)
     lanes, placement = pad_lanes([trained.lanes[i] for i in chosen], options)
     pick = np.array(chosen + [chosen[-1]] * (len(lanes) - len(chosen)))
-    ctx = trained.context(lanes)
     seeds = jnp.asarray([lane.seed for lane in lanes], jnp.int32)
     algorithm = group.phases[trained.phase].algorithm
     fn = functools.partial(evaluate_policy, algorithm, group.env, episodes=size, max_steps=options.eval_max_steps)
-    program = jax.jit(placement.over_lanes(fn, (True, CONTEXT_AXES, True)))
+    program = jax.jit(placement.over_lanes(fn, (True, EVALUATION_AXES, True)))
     for name, policies in (("final", trained.final), ("best", trained.best)):
         if name == "best" and not np.isfinite(trained.best_score).all():
             continue  # nothing has been evaluated yet
         policy = jax.tree.map(lambda x: x[pick], policies)
+        ctx = trained.context(lanes, trained.best_env_steps[pick] if name == "best" else trained.env_steps)
         keys = [eval_keys(seeds, jnp.asarray(_FIRST_EVALUATION + k, jnp.int32)) for k in range(batches)]
         played = mean_played([program(policy, ctx, key) for key in keys])
         for place, index in enumerate(chosen):
@@ -271,8 +281,9 @@ def make_act(trained: Trained, lane: int, policy: str = "best") -> Callable[[jax
     """
     index = [one.index for one in trained.lanes].index(lane)
     algorithm = trained.group.phases[trained.phase].algorithm
-    ctx = trained.context([trained.lanes[index]])
-    ctx = jax.tree.map(lambda batched, sub: jax.tree.map(lambda x: x[0] if batched else x, sub), CONTEXT_AXES, ctx)
+    env_steps = trained.best_env_steps[index] if policy == "best" else trained.env_steps
+    ctx = trained.context([trained.lanes[index]], env_steps)
+    ctx = jax.tree.map(lambda batched, sub: jax.tree.map(lambda x: x[0] if batched else x, sub), EVALUATION_AXES, ctx)
     chosen = jax.tree.map(lambda x: x[index], trained.best if policy == "best" else trained.final)
     step = jax.jit(lambda carry, timestep, key: algorithm.act(chosen, carry, timestep, key, ctx))
     memory = [algorithm.init_carry(1)]

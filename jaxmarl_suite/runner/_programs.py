@@ -124,8 +124,12 @@ def _broadcast(prefix: Any, tree: Any) -> list[bool]:
 
 _BATCHED: Any = True
 _SHARED: Any = False
-CONTEXT_AXES = Context(hp=_BATCHED, env_params=_BATCHED, data=_SHARED, clock=_SHARED, horizon=_SHARED)
+CONTEXT_AXES = Context(
+    hp=_BATCHED, env_params=_BATCHED, data=_SHARED, clock=_SHARED, horizon=_SHARED, played_before=_SHARED
+)
 """Which parts of a context differ between lanes."""
+EVALUATION_AXES = dataclasses.replace(CONTEXT_AXES, clock=_BATCHED)
+"""The same where policies are evaluated: the best ones of lanes are of different updates."""
 
 
 def row_metrics(metrics: Any) -> dict[str, Any]:
@@ -231,7 +235,7 @@ class Programs:
     chunk: Any
     """`(state, totals, ctx, start, stop) -> (state, totals)`; state and totals are donated."""
     evaluate: Any
-    """`(policy, ctx, keys [L]) -> Played [L]`"""
+    """`(policy, ctx, keys [L]) -> Played [L]`; the context's clock is [L]"""
     policy: Callable[[Any], Any]
     """`state -> policy`, lanes in front of both."""
     fresh_totals: Callable[[], Totals]
@@ -345,7 +349,7 @@ def compile_phase(
     chunk_fn = placement.over_lanes(
         functools.partial(run_updates, algorithm), (True, True, CONTEXT_AXES, False, False), updated=2
     )
-    ctx_place = _context_sharding(placement, ctx)
+    ctx_place = _context_sharding(placement, ctx, CONTEXT_AXES)
     shared = placement.sharding(jnp.int32(0), batched=False)
     bound = jax.ShapeDtypeStruct((), jnp.int32)
     chunk = (
@@ -367,13 +371,16 @@ def compile_phase(
         evaluate_fn = functools.partial(
             evaluate_policy, algorithm, env, episodes=eval_episodes, max_steps=eval_max_steps
         )
+        clock: Any = jax.ShapeDtypeStruct((lanes,), jnp.int32)
+        evaluated = dataclasses.replace(ctx, clock=clock)
+        evaluated_place = _context_sharding(placement, evaluated, EVALUATION_AXES)
         evaluate = (
             jax.jit(
-                placement.over_lanes(evaluate_fn, (True, CONTEXT_AXES, True)),
-                in_shardings=(placement.sharding(policy_shape), ctx_place, placement.sharding(keys)),
+                placement.over_lanes(evaluate_fn, (True, EVALUATION_AXES, True)),
+                in_shardings=(placement.sharding(policy_shape), evaluated_place, placement.sharding(keys)),
                 out_shardings=NamedSharding(placement.mesh, PartitionSpec("seed")),
             )
-            .lower(policy_shape, ctx, keys)
+            .lower(policy_shape, evaluated, keys)
             .compile()
         )
     return Programs(
@@ -395,12 +402,12 @@ def _same_policies(a: Algorithm, b: Algorithm) -> bool:
     return a.act is b.act and a.extra_acts == b.extra_acts and a.init_carry is b.init_carry
 
 
-def _context_sharding(placement: Placement, ctx: Context) -> Context:
+def _context_sharding(placement: Placement, ctx: Context, axes: Context) -> Context:
     return jax.tree.map(
         lambda batched, sub: jax.tree.map(
             lambda _: NamedSharding(placement.mesh, PartitionSpec("seed") if batched else PartitionSpec()), sub
         ),
-        CONTEXT_AXES,
+        axes,
         ctx,
     )
 

@@ -73,6 +73,12 @@ def lane_context(lanes: list[Lane], horizon: int, data: Any = None) -> Context:
     )
 
 
+def phase_context(lanes: list[Lane], plan: PhasePlan, data: Any = None) -> Context:
+    """`lane_context` of a run's phase."""
+    ctx = lane_context(lanes, plan.updates, data)
+    return dataclasses.replace(ctx, played_before=jnp.asarray(plan.played_before, jnp.int32))
+
+
 def pad_lanes(lanes: list[Lane], options: TrainOptions, size: int | None = None) -> tuple[list[Lane], Placement]:
     """The lanes, the last one repeated until all devices have equally many (and there are `size`), and their placement."""
     wanted = max(len(lanes), size or 0)
@@ -192,7 +198,7 @@ class Wave:
         self.lanes = lanes
         padded, _ = pad_lanes(lanes, options, programs[0].lanes)
         self.seeds = jnp.asarray([lane.seed for lane in padded], jnp.int32)
-        self.contexts = [lane_context(padded, plan.updates, group.data) for plan in self.plans]
+        self.contexts = [phase_context(padded, plan, group.data) for plan in self.plans]
         self.lasting = lasting_steps(self.plans, options.lasting_checkpoints)
         self.checkpoints = Checkpoints(directory, options.keep_checkpoints, self.lasting)
         self.should_stop = should_stop
@@ -366,16 +372,19 @@ class Wave:
             rows.append(self._row("train", plan, lane, metrics))
         return rows
 
-    def _evaluate(self, policy: Any, index: int) -> Played:
+    def _evaluate(self, policy: Any, index: int, env_steps: np.ndarray | int) -> Played:
+        """Evaluation `index` of policies [L], which so many environment steps of training led to."""
         programs, ctx = self.programs[self.progress.phase], self.contexts[self.progress.phase]
+        clock = np.broadcast_to(self.plans[self.progress.phase].clock(env_steps), self.seeds.shape)
+        ctx = dataclasses.replace(ctx, clock=jnp.asarray(clock, jnp.int32))
         return programs.evaluate(policy, ctx, eval_keys(self.seeds, jnp.asarray(index, jnp.int32)))
 
     def _eval_rows(self, plan: PhasePlan) -> list[dict[str, Any]]:
         policy = self.programs[self.progress.phase].policy(self.state)
-        played = self._evaluate(policy, self.progress.evaluations)
+        steps = plan.env_steps(self.progress.update)
+        played = self._evaluate(policy, self.progress.evaluations, steps)
         self.progress.evaluations += 1
-        steps = jnp.asarray(plan.env_steps(self.progress.update), jnp.int32)
-        self.best = keep_best(policy, played.metrics["return"], self.best, steps)
+        self.best = keep_best(policy, played.metrics["return"], self.best, jnp.asarray(steps, jnp.int32))
         found = jax.device_get(played)
         return [
             {**self._row("eval", plan, lane, {}), **played_fields(found, i, self.options.eval_episodes)}
@@ -387,9 +396,9 @@ class Wave:
         batches = math.ceil(self.options.absolute_episodes / self.options.eval_episodes)
         if not batches:
             return []
-        results = [self._evaluate(self.best.policy, 10**6 + k) for k in range(batches)]
-        found = mean_played(results)
         env_steps = np.asarray(self.best.env_steps)
+        results = [self._evaluate(self.best.policy, 10**6 + k, env_steps) for k in range(batches)]
+        found = mean_played(results)
         plan = self.plans[self.progress.phase]
         self.progress.wall = time.perf_counter() - started
         fields = [played_fields(found, i, batches * self.options.eval_episodes) for i in range(len(self.lanes))]
