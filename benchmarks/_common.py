@@ -161,7 +161,7 @@ def load(path: Path, benchmark: str) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"cannot read {str(path)!r}: {error.strerror or error}") from None
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         raise ValueError(f"{str(path)!r} is not a result of a benchmark: it is not valid JSON") from None
     if not isinstance(found, dict) or (found.get("benchmark"), found.get("schema")) != (benchmark, SCHEMA):
         raise ValueError(f"{str(path)!r} is not a result of the benchmark {benchmark!r} in this version's format")

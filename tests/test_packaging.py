@@ -32,6 +32,7 @@ def test_wheel_holds_both_packages_and_nothing_else(wheel):
         assert f"{package}/py.typed" in names
         expected = {str(path.relative_to(folder)) for path in (folder / package).rglob("*.py")}
         assert expected == {name for name in names if name.startswith(f"{package}/") and name.endswith(".py")}
+    assert "jaxmarl_envs/rag/trace/calibration.json" in names
     roots = {name.split("/")[0] for name in names}
     assert roots == {"jaxmarl_suite", "jaxmarl_envs", f"jaxmarl_suite-{PROJECT['version']}.dist-info"}
 

@@ -6,23 +6,27 @@ from jaxmarl_suite.algorithms._base import (
     Average,
     Context,
     Metrics,
+    Milestone,
     Phase,
     episode_metrics,
     field_types,
     hyperparameters,
     traced_fields,
 )
-from jaxmarl_suite.algorithms._checks import check_floats
+from jaxmarl_suite.algorithms._checks import LARGEST_INTEGER, check_floats, check_integers
 from jaxmarl_suite.algorithms._registry import get, names, register
 
 __all__ = [
+    "LARGEST_INTEGER",
     "Algorithm",
     "AlgorithmSpec",
     "Average",
     "Context",
     "Metrics",
+    "Milestone",
     "Phase",
     "check_floats",
+    "check_integers",
     "episode_metrics",
     "field_types",
     "get",

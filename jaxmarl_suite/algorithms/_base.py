@@ -126,6 +126,19 @@ _COUNTED = {shown: name for name, shown in _ROW_NAMES.items()}
 ActFn = Callable[[Policy, Carry, TimeStep, jax.Array, Context], tuple[jax.Array, Carry]]
 
 
+class Milestone(NamedTuple):
+    """When something in an algorithm happens for the first time, where a setting in absolute units decides it."""
+
+    setting: str
+    """Field of the config that decides it."""
+    event: str
+    """What happens, as "the first gradient step"."""
+    env_steps: float
+    """Environment steps of the phase after which it has happened."""
+    is_vital: bool = False
+    """Nothing is learned before it: a run that ends earlier is refused. Others are warned of."""
+
+
 class Algorithm(NamedTuple):
     """Pure functions of one learner; the runner maps them over lanes (seeds and hyper-parameter points).
 
@@ -147,6 +160,8 @@ class Algorithm(NamedTuple):
     """Environment steps (not agent steps) that one `update` takes."""
     extra_acts: Mapping[str, ActFn] = {}
     """Further policies to report beside `act`, by name: a teacher, a search-free variant. Rows show `NAME/return`."""
+    milestones: Callable[[Any], tuple[Milestone, ...]] = lambda config: ()
+    """`config of a lane -> milestones`, held against the length of the phase before anything is trained."""
 
 
 class Phase(NamedTuple):

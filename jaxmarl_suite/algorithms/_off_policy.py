@@ -6,6 +6,8 @@ Deliberate differences from the published codes, which take a gradient step afte
 Methods without an actor (Q-learning) have an empty one, of which no gradient step is taken.
 """
 
+import math
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,8 +15,9 @@ import jax.numpy as jnp
 import optax
 from jaxmarl_envs import Environment, TimeStep, VectorEnv, VectorState, pytree_dataclass
 
-from jaxmarl_suite.algorithms._base import Algorithm, Average, Context, Metrics, Phase, episode_metrics
+from jaxmarl_suite.algorithms._base import Algorithm, Average, Context, Metrics, Milestone, Phase, episode_metrics
 from jaxmarl_suite.algorithms._learner import Learner, gradient_step
+from jaxmarl_suite.algorithms._off_policy_config import OffPolicyConfig
 from jaxmarl_suite.algorithms._off_policy_parts import Method, Players, Step, draw_batch
 from jaxmarl_suite.replay import Draw, StepState, make_step_replay
 
@@ -41,6 +44,17 @@ class OffPolicyState:
     replay: Any  # `Step` [E, capacity / E, ...]
     env: VectorState  # [E, ...]
     key: jax.Array  # []
+
+
+def milestones(method: Method, config: OffPolicyConfig) -> tuple[Milestone, ...]:
+    """Settings in absolute units that decide when learning begins, beside those of the method."""
+    steps = config.num_envs * config.rollout_length
+    first = max(math.ceil(config.warmup_steps / steps), 1)
+    found = [Milestone("warmup_steps", "the first gradient step", first * steps, is_vital=True)]
+    if method.actor_loss is not None and method.policy_delay > 1:
+        acted = max(math.ceil(method.policy_delay / config.gradient_steps), 1) + first - 1
+        found.append(Milestone("policy_delay", "the first gradient step of the actor", acted * steps, is_vital=True))
+    return (*found, *method.milestones(config))
 
 
 def make_off_policy(players: Players, env: Environment, method: Method) -> tuple[Phase, ...]:
@@ -189,5 +203,6 @@ def make_off_policy(players: Players, env: Environment, method: Method) -> tuple
         init_carry=lambda n: jnp.zeros((n, 0), jnp.float32),
         act=act,
         env_steps_per_update=steps_per_update,
+        milestones=partial(milestones, method),
     )
     return (Phase("q" if method.actor_loss is None else "actor-critic", algorithm),)

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxmarl_envs import Environment, EnvSpec, pytree_dataclass
 
-from jaxmarl_suite.algorithms._base import Context
+from jaxmarl_suite.algorithms._base import Context, Milestone
 from jaxmarl_suite.algorithms._off_policy_config import ActorCriticConfig, OffPolicyConfig
 from jaxmarl_suite.algorithms._q_agents import legal
 from jaxmarl_suite.algorithms._views import View, central_view, local_view
@@ -275,6 +275,8 @@ class Method(NamedTuple):
     """Rewards summed in a batch before what follows is valued."""
     policy: Callable[[Networks], Any] = operator.itemgetter("actor")
     """The part of the parameters that acts."""
+    milestones: Callable[[Any], tuple[Milestone, ...]] = lambda config: ()
+    """`config of a lane -> milestones` of the method's own settings."""
 
 
 def unprepared(

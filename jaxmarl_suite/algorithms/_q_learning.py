@@ -7,6 +7,8 @@ stored sequence is `rollout_length` steps of one of them with the memory it bega
 """
 
 import dataclasses
+import math
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,7 +16,7 @@ import jax.numpy as jnp
 import optax
 from jaxmarl_envs import Environment, TimeStep, VectorEnv, VectorState, pytree_dataclass
 
-from jaxmarl_suite.algorithms._base import Algorithm, Average, Context, Metrics, Phase, episode_metrics
+from jaxmarl_suite.algorithms._base import Algorithm, Average, Context, Metrics, Milestone, Phase, episode_metrics
 from jaxmarl_suite.algorithms._learner import Learner, adam, gradient_step, new_learner
 from jaxmarl_suite.algorithms._q_agents import (
     NO_ACTION,
@@ -39,6 +41,20 @@ class QState:
     env: Any  # VectorState [E, ...]; () where the data is stored
     memory: Any  # Memory [E, ...]; () where the data is stored
     key: jax.Array  # []
+
+
+def milestones(config: QConfig, *, stored: bool) -> tuple[Milestone, ...]:
+    """Settings in absolute units that decide when learning begins, targets move and exploration has ended."""
+    steps = config.num_envs * config.rollout_length
+    first = 1 if stored else max(math.ceil(config.learning_starts / config.num_envs), 1)
+    found = []
+    if config.target_period:
+        copied = max(math.ceil(config.target_period / config.gradient_steps), first)
+        found.append(Milestone("target_period", "the first copy into the target networks", copied * steps))
+    if not stored:
+        found.append(Milestone("learning_starts", "the first gradient step", first * steps, is_vital=True))
+        found.append(Milestone("epsilon_steps", "the end of the decay of exploration", config.epsilon_steps))
+    return tuple(found)
 
 
 def make_q_learning(
@@ -145,15 +161,30 @@ def make_q_learning(
             steps = steps.without_padding()
         return env_state, new_memory, Sequences(first, jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), steps)), led_to
 
-    def learn(learner: Learner, target: Any, ring: Any, key: jax.Array, ctx: Context) -> tuple[Learner, Any, Any]:
-        """`(learner, priorities, metrics)` after the update's gradient steps; the stored items are only read."""
+    def follow(target: Any, params: Any, gradient_steps: jax.Array, ctx: Context) -> Any:
+        """The target networks after so many gradient steps, which may be counted up to whole periods."""
+        if config.target_period:
+            is_due = gradient_steps % config.target_period == 0
+            return jax.tree.map(lambda new, old: jnp.where(is_due, new, old), params, target)
+        return jax.tree.map(lambda new, old: old + ctx.hp.target_rate * (new - old), params, target)
 
-        def loss_fn(params: Any, batch: tuple[Sequences, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
-            sequences, importance = batch
-            return total(method.terms(params, target, sequences, ctx), sequences.steps.weight, importance)
+    def learn(
+        learner: Learner, target: Any, ring: Any, key: jax.Array, ctx: Context
+    ) -> tuple[Learner, Any, Any, dict[str, jax.Array]]:
+        """`(learner, target, priorities, metrics)` after the gradient steps; the stored items are only read."""
+        steps, period = config.gradient_steps, max(config.target_period, 1)
+        updates = ctx.played(steps_per_update) // steps_per_update
+        before = (updates % period) * (steps % period)  # gradient steps so far, up to whole periods
 
-        def step(carried: tuple[Learner, Any], key: jax.Array) -> tuple[tuple[Learner, Any], dict[str, jax.Array]]:
-            learner, priorities = carried
+        def step(
+            carried: tuple[Learner, Any, Any], inputs: tuple[jax.Array, jax.Array]
+        ) -> tuple[tuple[Learner, Any, Any], dict[str, jax.Array]]:
+            (learner, target, priorities), (number, key) = carried, inputs
+
+            def loss_fn(params: Any, batch: tuple[Sequences, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
+                sequences, importance = batch
+                return total(method.terms(params, target, sequences, ctx), sequences.steps.weight, importance)
+
             if stored:
                 index = jax.random.randint(key, (config.batch_size,), 0, ctx.data.steps.action.shape[0], jnp.int32)
                 items, importance = (
@@ -168,24 +199,18 @@ def make_q_learning(
             priority = metrics.pop("priority")
             if not stored:
                 priorities = replay.split(replay.set_priorities(whole, index, priority))
-            return (learner, priorities), metrics
+            return (learner, follow(target, learner.params, before + number, ctx), priorities), metrics
 
-        start = (learner, () if stored else replay.split(ring))
-        (learner, priorities), metrics = jax.lax.scan(step, start, jax.random.split(key, config.gradient_steps))
-        return learner, priorities, {n: m.max() if n == "q_max_abs" else m.mean() for n, m in metrics.items()}
-
-    def follow(target: Any, params: Any, ctx: Context) -> Any:
-        """The target networks after an update."""
-        if config.target_period:
-            is_due = (ctx.clock + 1) % config.target_period == 0
-            return jax.tree.map(lambda new, old: jnp.where(is_due, new, old), params, target)
-        return jax.tree.map(lambda new, old: old + ctx.hp.target_rate * (new - old), params, target)
+        start = (learner, target, () if stored else replay.split(ring))
+        inputs = (jnp.arange(1, steps + 1), jax.random.split(key, steps))
+        (learner, target, priorities), metrics = jax.lax.scan(step, start, inputs)
+        metrics = {n: m.max() if n == "q_max_abs" else m.mean() for n, m in metrics.items()}
+        return learner, target, priorities, metrics
 
     def update(state: QState, ctx: Context) -> tuple[QState, Metrics]:
         play_key, learn_key, key = jax.random.split(state.key, 3)
         if stored:
-            learner, ring, learnt = learn(state.learner, state.target, (), learn_key, ctx)
-            target = follow(state.target, learner.params, ctx)
+            learner, target, _, learnt = learn(state.learner, state.target, (), learn_key, ctx)
             return QState(learner, target, (), (), (), key), Metrics({}, learnt)
         env_state, memory, sequences, led_to = collect(state.learner.params, state.env, state.memory, play_key, ctx)
         ring = replay.add(state.replay, sequences)
@@ -193,21 +218,20 @@ def make_q_learning(
         num_played = ctx.played(steps_per_update) // config.rollout_length + config.num_envs
         is_ready = num_played >= max(config.learning_starts, 1)
 
-        def train(learner: Learner) -> tuple[Learner, Any, dict[str, jax.Array]]:
-            return learn(learner, state.target, ring, learn_key, ctx)
+        def train(learner: Learner, target: Any) -> tuple[Learner, Any, Any, dict[str, jax.Array]]:
+            return learn(learner, target, ring, learn_key, ctx)
 
-        def wait(learner: Learner) -> tuple[Learner, Any, dict[str, jax.Array]]:
-            shapes = jax.eval_shape(train, learner)[2]
-            return learner, replay.split(ring), jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        def wait(learner: Learner, target: Any) -> tuple[Learner, Any, Any, dict[str, jax.Array]]:
+            shapes = jax.eval_shape(train, learner, target)[3]
+            return learner, target, replay.split(ring), jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
-        learner, priorities, learnt = jax.lax.cond(is_ready, train, wait, state.learner)
+        learner, target, priorities, learnt = jax.lax.cond(is_ready, train, wait, state.learner, state.target)
         ring = replay.join(priorities, ring)
         weight = is_ready.astype(jnp.float32)
         metrics = Metrics(
             episodes=episode_metrics(led_to, jnp.swapaxes(sequences.steps.weight, 0, 1) > 0),
             learner={name: Average(value, weight) for name, value in learnt.items()} | {"epsilon": epsilon(ctx)},
         )
-        target = follow(state.target, learner.params, ctx)
         return QState(learner, target, ring, env_state, memory, key), metrics
 
     def act(policy: Any, memory: Memory, timestep: TimeStep, key: jax.Array, ctx: Context) -> tuple[jax.Array, Memory]:
@@ -222,5 +246,6 @@ def make_q_learning(
         init_carry=agents.initial_memory,
         act=act,
         env_steps_per_update=steps_per_update,
+        milestones=partial(milestones, stored=stored),
     )
     return (Phase("q", algorithm),)

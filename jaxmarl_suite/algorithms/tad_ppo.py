@@ -60,8 +60,6 @@ class TADConfig(PPOConfig):
         check_floats(self, fractions=("teacher_rounds",), amounts=("distill_learning_rate",))
         if self.teacher_context not in ("state", "local"):
             raise ValueError(f"teacher_context must be 'state' or 'local', got {self.teacher_context!r}")
-        if self.distill_epochs < 1:
-            raise ValueError(f"distill_epochs must be at least 1, got {self.distill_epochs}")
         if self.num_envs < 2:
             raise ValueError(f"num_envs must be at least 2: teacher and student act side by side, got {self.num_envs}")
         if not 0 < self.distill_fraction < 1:
@@ -182,7 +180,8 @@ def make_distillation(config: TADConfig, env: Environment, teacher: JointPolicy,
             env_carry: tuple[VectorState, TADCarry], key: jax.Array
         ) -> tuple[tuple[VectorState, TADCarry], Demonstration]:
             env_state, carry = env_carry
-            label_key, teacher_key, student_key, step_key = jax.random.split(key, 4)
+            teacher_key, student_key, step_key = jax.random.split(key, 3)
+            label_key = jax.random.fold_in(teacher_key, 1)  # the teacher draws with the other
             seen = env_state.timestep
             label, teacher_carry = teacher.greedy(state.teacher, carry.teacher, seen, label_key)
             sampled, _, _ = teacher.select(state.teacher, carry.teacher, seen, teacher_key)

@@ -137,7 +137,7 @@ def _rows(path: Path, lanes: set[int]) -> list[Row]:
         if row is None:
             continue
         key: tuple[Any, ...] = (row.kind, row.lane)
-        if row.kind != "absolute":  # of which there is one a lane
+        if row.kind != "absolute":  # there is one per lane
             key += (row.phase, row.update)
         rows[key] = row
     return _named_as_today(list(rows.values()))

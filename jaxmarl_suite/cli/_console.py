@@ -17,7 +17,7 @@ from jaxmarl_suite.analysis import Estimate, bootstrap_estimate
 from jaxmarl_suite.analysis.style import format_count, format_score, format_share
 from jaxmarl_suite.cli._parse import flat_settings
 from jaxmarl_suite.cli._session import Session
-from jaxmarl_suite.runner import Experiment
+from jaxmarl_suite.runner import Experiment, RunFolder
 
 PIPE_SECONDS = 5.0
 """Between two lines in a pipe."""
@@ -83,16 +83,12 @@ class TrainingConsole:
 
     def take_up(self, folder: Path) -> None:
         """Begins where the run in `folder` stopped."""
-        from jaxmarl_suite.analysis import load_run
-
-        run = load_run(folder)
-        point = {lane.lane: lane.point for lane in run.lanes}
-        for row in run.rows:
-            if row.kind != "absolute":
-                self._steps[row.lane] = max(self._steps.get(row.lane, 0), row.env_steps)
-            if row.kind == "eval":
-                self._found[row.lane] = point[row.lane], dict(row.metrics)
-                self._cut[row.lane] = row.cut.get("return", 0.0)
+        for row in RunFolder(folder).rows():
+            if row["kind"] != "absolute":
+                self._steps[row["lane"]] = max(self._steps.get(row["lane"], 0), row["env_steps"])
+            if row["kind"] == "eval":
+                self._found[row["lane"]] = row["point"], row["metrics"]
+                self._cut[row["lane"]] = row.get("cut", {}).get("return", 0.0)
         self._done = sum(self._steps.values())
 
     def announce(self, text: str) -> None:

@@ -10,9 +10,12 @@ from jaxmarl_suite.runner._evaluate import (  # fmt: skip
     make_act,
     restore_policies,
 )
-from jaxmarl_suite.runner._experiment import ENV_PREFIX, Experiment, Group, Lane, TrainOptions, coerce
+from jaxmarl_suite.runner._experiment import ENV_PREFIX, Experiment, Group, Lane, TrainOptions
+from jaxmarl_suite.runner._files import StorageError, move_aside
 from jaxmarl_suite.runner._folder import RunFolder, default_run_dir
 from jaxmarl_suite.runner._record import record
+from jaxmarl_suite.runner._rules import evaluate_rules, rules_of
+from jaxmarl_suite.runner._schedule import check_milestones
 from jaxmarl_suite.runner._train import (  # fmt: skip
     Diverged,
     Interrupted,
@@ -23,6 +26,7 @@ from jaxmarl_suite.runner._train import (  # fmt: skip
     total_env_steps,
     train,
 )
+from jaxmarl_suite.runner._values import coerce
 from jaxmarl_suite.runner._wave import choose_wave, plan_phases
 
 __all__ = [
@@ -35,21 +39,26 @@ __all__ = [
     "Lane",
     "Listener",
     "RunFolder",
+    "StorageError",
     "TrainOptions",
     "Trained",
     "check_data",
     "check_episodes",
+    "check_milestones",
     "choose_wave",
     "coerce",
     "configure",
     "default_run_dir",
     "evaluate",
+    "evaluate_rules",
     "evaluate_trained",
     "make_act",
+    "move_aside",
     "plan_phases",
     "record",
     "restore_policies",
     "resume",
+    "rules_of",
     "run",
     "total_env_steps",
     "train",

@@ -14,10 +14,10 @@ from jaxmarl_envs import TimeStep
 
 from jaxmarl_suite.algorithms import Context
 from jaxmarl_suite.runner._checkpoint import Checkpoints, from_host
-from jaxmarl_suite.runner._devices import configure
-from jaxmarl_suite.runner._experiment import Experiment, Group, Lane, TrainOptions
+from jaxmarl_suite.runner._devices import configure, in_32_bits
+from jaxmarl_suite.runner._experiment import MAX_EPISODES, Experiment, Group, Lane, TrainOptions
 from jaxmarl_suite.runner._folder import RunFolder
-from jaxmarl_suite.runner._programs import (  # fmt: skip
+from jaxmarl_suite.runner._programs import (
     CONTEXT_AXES,
     EVALUATION_AXES,
     Best,
@@ -25,13 +25,13 @@ from jaxmarl_suite.runner._programs import (  # fmt: skip
     evaluate_policy,
     mean_played,
     played_fields,
+    seed_key,
 )
 from jaxmarl_suite.runner._schedule import plan_phases
 from jaxmarl_suite.runner._wave import lane_context, pad_lanes, phase_context
 
-_FIRST_EVALUATION = 2_000_000
+FIRST_EVALUATION = 2_000_000
 """Numbers the evaluations here, far from those of training."""
-MAX_EPISODES = 10**7
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +77,7 @@ class Evaluation:
     """Where episodes had not ended after `eval_max_steps` steps, their share by the return that they count in."""
 
 
+@in_32_bits
 def restore_policies(
     run_dir: str | Path, *, step: int | None = None, warn: Callable[[str], None] = lambda _: None
 ) -> list[Trained]:
@@ -93,7 +94,7 @@ def restore_policies(
     """
     configure()
     folder = RunFolder.open(run_dir)
-    experiment = Experiment.from_json(folder.read_config())
+    experiment = Experiment.read(folder)
     found, problems, steps = [], [], set()
 
     def note(problem: str) -> None:
@@ -101,12 +102,10 @@ def restore_policies(
         warn(problem)
 
     for number, group in enumerate(experiment.groups_to_evaluate()):
-        directories = sorted(folder.checkpoints.glob(f"{number:03d}-*")) if folder.checkpoints.is_dir() else []
-        for directory in directories:
-            first = int(directory.name.partition("-")[2])
+        for first, directory in folder.waves(number, len(group.lanes)):
             plans = plan_phases(group, experiment.options)
             end = plans[-1].env_steps(plans[-1].updates)
-            checkpoints = Checkpoints(directory, experiment.options.keep_checkpoints)
+            checkpoints = Checkpoints(directory, read_only=True)
             try:
                 # That of a finished run has the number after its last step.
                 numbers = {min(number, end): number for number in checkpoints.steps()}
@@ -171,7 +170,7 @@ def _shapes(group: Group, phase: int, lanes: int) -> Any:
         CONTEXT_AXES,
         ctx,
     )
-    key = jax.eval_shape(lambda: jax.random.key(0))
+    key = jax.eval_shape(lambda: seed_key(0))
     state: Any = None
     for stage in group.phases[: phase + 1]:
         if stage.begin is None:
@@ -235,7 +234,8 @@ def check_lane(lane: int | None, known: list[int]) -> None:
         raise ValueError(f"no lane {lane} with a checkpoint; there are {min(known)}..{max(known)}")
 
 
-def _evaluate(trained: Trained, chosen: list[int], episodes: int | None) -> Iterator[Evaluation]:
+@in_32_bits
+def _evaluate(trained: Trained, chosen: list[int], episodes: int | None) -> list[Evaluation]:
     options, group = trained.options, trained.group
     wanted = episodes or options.absolute_episodes or options.eval_episodes
     size = min(wanted, options.eval_episodes)
@@ -246,29 +246,34 @@ def _evaluate(trained: Trained, chosen: list[int], episodes: int | None) -> Iter
     algorithm = group.phases[trained.phase].algorithm
     fn = functools.partial(evaluate_policy, algorithm, group.env, episodes=size, max_steps=options.eval_max_steps)
     program = jax.jit(placement.over_lanes(fn, (True, EVALUATION_AXES, True)))
+    results = []
     for name, policies in (("final", trained.final), ("best", trained.best)):
         if name == "best" and not np.isfinite(trained.best_score).all():
             continue  # nothing has been evaluated yet
         policy = jax.tree.map(lambda x: x[pick], policies)
         ctx = trained.context(lanes, trained.best_env_steps[pick] if name == "best" else trained.env_steps)
-        keys = [eval_keys(seeds, jnp.asarray(_FIRST_EVALUATION + k, jnp.int32)) for k in range(batches)]
+        keys = [eval_keys(seeds, jnp.asarray(FIRST_EVALUATION + k, jnp.int32)) for k in range(batches)]
         played = mean_played([program(policy, ctx, key) for key in keys])
         for place, index in enumerate(chosen):
             one, found = trained.lanes[index], played_fields(played, place, batches * size)
-            yield Evaluation(
-                lane=one.index,
-                point=one.point,
-                seed=one.seed,
-                overrides=dict(one.overrides),
-                policy=name,
-                env_steps=int(trained.best_env_steps[index]) if name == "best" else trained.env_steps,
-                episodes=found["episodes"],
-                optimum=one.optimum,
-                metrics=found["metrics"],
-                cut=found.get("cut", {}),
+            results.append(
+                Evaluation(
+                    lane=one.index,
+                    point=one.point,
+                    seed=one.seed,
+                    overrides=dict(one.overrides),
+                    policy=name,
+                    env_steps=int(trained.best_env_steps[index]) if name == "best" else trained.env_steps,
+                    episodes=found["episodes"],
+                    optimum=one.optimum,
+                    metrics=found["metrics"],
+                    cut=found.get("cut", {}),
+                )
             )
+    return results
 
 
+@in_32_bits
 def make_act(trained: Trained, lane: int, policy: str = "best") -> Callable[[jax.Array, TimeStep], jax.Array]:
     """`(key, timestep) -> action` for one instance of the environment, as `jaxmarl_envs.record_episode` wants it.
 
@@ -285,7 +290,7 @@ def make_act(trained: Trained, lane: int, policy: str = "best") -> Callable[[jax
     ctx = trained.context([trained.lanes[index]], env_steps)
     ctx = jax.tree.map(lambda batched, sub: jax.tree.map(lambda x: x[0] if batched else x, sub), EVALUATION_AXES, ctx)
     chosen = jax.tree.map(lambda x: x[index], trained.best if policy == "best" else trained.final)
-    step = jax.jit(lambda carry, timestep, key: algorithm.act(chosen, carry, timestep, key, ctx))
+    step = in_32_bits(jax.jit(lambda carry, timestep, key: algorithm.act(chosen, carry, timestep, key, ctx)))
     memory = [algorithm.init_carry(1)]
 
     def act(key: jax.Array, timestep: TimeStep) -> jax.Array:

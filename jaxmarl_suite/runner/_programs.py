@@ -253,35 +253,51 @@ class Programs:
 
     @property
     def memory(self) -> dict[str, int]:
-        """Bytes that the chunk needs on each device: arguments, outputs that are not arguments, temporaries.
+        """Bytes that the chunk needs on each device: arguments, outputs that are not arguments, temporaries."""
+        return _memory(self.chunk)
 
-        Not counted: evaluations (which run while the state is held), the best policies, the programs themselves, and the
-        host's copy of everything while a checkpoint is written.
+    @property
+    def evaluation_memory(self) -> dict[str, int]:
+        """Bytes that an evaluation needs on each device, without the learner's state, which is held meanwhile."""
+        return _memory(self.evaluate)
+
+    @property
+    def peak_bytes(self) -> int:
+        """Bytes that training needs on each device: best policies, and a chunk or an evaluation beside the state.
+
+        Not counted: the programs themselves, and the host's copy of everything while a checkpoint is written.
         """
-        analysis = self.chunk.memory_analysis()
-        aliased = analysis.alias_size_in_bytes
-        return {
-            "arguments": analysis.argument_size_in_bytes,
-            "outputs": analysis.output_size_in_bytes - aliased,
-            "aliased": aliased,
-            "temporaries": analysis.temp_size_in_bytes,
-            "total": analysis.argument_size_in_bytes
-            + analysis.output_size_in_bytes
-            - aliased
-            + analysis.temp_size_in_bytes,
-        }
+        chunk, evaluation = self.memory, self.evaluation_memory
+        best = evaluation["arguments"]  # they are policies
+        return best + max(chunk["total"], chunk["arguments"] + evaluation["total"])
+
+
+def _memory(compiled: Any) -> dict[str, int]:
+    analysis = compiled.memory_analysis()
+    aliased = analysis.alias_size_in_bytes
+    found = {
+        "arguments": analysis.argument_size_in_bytes,
+        "outputs": analysis.output_size_in_bytes - aliased,
+        "temporaries": analysis.temp_size_in_bytes,
+    }
+    return {**found, "aliased": aliased, "total": sum(found.values())}
+
+
+def seed_key(seed: jax.Array | int) -> jax.Array:
+    """[] the key of a seed, whatever implementation JAX is set to use by default: checkpoints hold such keys."""
+    return jax.random.key(seed, impl="threefry2x32")
 
 
 def phase_keys(seeds: jax.Array, phase: int) -> jax.Array:
     """[L] keys for the start of a phase; a lane's randomness depends on its seed alone."""
-    return jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(seed), phase))(seeds)
+    return jax.vmap(lambda seed: jax.random.fold_in(seed_key(seed), phase))(seeds)
 
 
 def eval_keys(seeds: jax.Array, index: jax.Array) -> jax.Array:
     """[L] keys of evaluation number `index`."""
 
     def one(seed: jax.Array) -> jax.Array:
-        return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _EVAL_STREAM), index)
+        return jax.random.fold_in(jax.random.fold_in(seed_key(seed), _EVAL_STREAM), index)
 
     return jax.vmap(one)(seeds)
 
@@ -319,7 +335,7 @@ def compile_phase(
     """
     started = time.perf_counter()
     algorithm = phase.algorithm
-    keys = jax.eval_shape(jax.vmap(jax.random.key), jax.ShapeDtypeStruct((lanes,), jnp.int32))
+    keys = jax.eval_shape(jax.vmap(seed_key), jax.ShapeDtypeStruct((lanes,), jnp.int32))
 
     if phase.begin is None:
         start_fn, flags = (lambda _, key, ctx: algorithm.init(key, ctx)), (False, True, CONTEXT_AXES)

@@ -2,7 +2,9 @@
 
 import bisect
 import dataclasses
+import functools
 import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -33,8 +35,11 @@ class PhasePlan:
 
     def next_stop(self, update: int) -> int:
         """The next update after which something is to be done."""
-        marks = sorted({*self.log_at, *self.eval_at, self.updates})
-        return marks[bisect.bisect_right(marks, update)]
+        return self._marks[bisect.bisect_right(self._marks, update)]
+
+    @functools.cached_property
+    def _marks(self) -> list[int]:
+        return sorted({*self.log_at, *self.eval_at, self.updates})
 
 
 def plan_phases(group: Group, options: TrainOptions) -> list[PhasePlan]:
@@ -65,6 +70,35 @@ def plan_phases(group: Group, options: TrainOptions) -> list[PhasePlan]:
         plans.append(PhasePlan(phase.name, updates, size, done, log_at, eval_at, played))
         done += updates * size
     return plans
+
+
+def check_milestones(groups: Sequence[Group], options: TrainOptions) -> list[str]:
+    """A warning for every setting in absolute units, of any lane, whose effect would come after the end of its phase.
+
+    Raises:
+      ValueError: where nothing would be learned before the end.
+    """
+    return list(dict.fromkeys(warning for group in groups for warning in _too_late(group, options)))
+
+
+def _too_late(group: Group, options: TrainOptions) -> Iterator[str]:
+    for phase, plan in zip(group.phases, plan_phases(group, options)):
+        length = plan.updates * plan.env_steps_per_update
+        for config in {id(lane.config): lane.config for lane in group.lanes}.values():
+            for milestone in phase.algorithm.milestones(config):
+                if milestone.env_steps <= length:
+                    continue
+                value = f"{milestone.setting} {getattr(config, milestone.setting):,g}"
+                if milestone.is_vital:
+                    raise ValueError(
+                        f"{group.spec.name} would learn nothing: with {value} {milestone.event} comes after "
+                        f"{milestone.env_steps:,g} environment steps, and phase {plan.name!r} has {length:,}; lower "
+                        f"{milestone.setting} or raise total_steps"
+                    )
+                yield (
+                    f"warning: with {value} {milestone.event} comes after {milestone.env_steps:,g} environment steps, "
+                    f"and phase {plan.name!r} has {length:,}"
+                )
 
 
 def lasting_steps(plans: list[PhasePlan], number: int) -> frozenset[int]:

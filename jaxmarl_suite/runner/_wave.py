@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxmarl_suite.algorithms import Context
 from jaxmarl_suite.runner._checkpoint import Checkpoints, from_host, to_host
-from jaxmarl_suite.runner._devices import env_mesh, lane_mesh, memory_budget
+from jaxmarl_suite.runner._devices import env_mesh, in_32_bits, lane_mesh, memory_budget
 from jaxmarl_suite.runner._experiment import Group, Lane, TrainOptions
 from jaxmarl_suite.runner._programs import (  # fmt: skip
     Best,
@@ -28,6 +28,7 @@ from jaxmarl_suite.runner._programs import (  # fmt: skip
     mean_played,
     phase_keys,
     played_fields,
+    seed_key,
 )
 from jaxmarl_suite.runner._schedule import PhasePlan, lasting_steps, plan_phases
 
@@ -60,13 +61,9 @@ def place(num_lanes: int, options: TrainOptions) -> Placement:
 
 def lane_context(lanes: list[Lane], horizon: int, data: Any = None) -> Context:
     """The context of some lanes, their numbers stacked to [L]; `data` is theirs together."""
-
-    def stack(*values: Any) -> jax.Array:
-        return jnp.stack([jnp.asarray(v, jnp.float32) if isinstance(v, float) else jnp.asarray(v) for v in values])
-
     return Context(
-        hp=jax.tree.map(stack, *[lane.config for lane in lanes]),
-        env_params=jax.tree.map(stack, *[lane.env_params for lane in lanes]),
+        hp=jax.tree.map(_stack, *[lane.config for lane in lanes]),
+        env_params=jax.tree.map(_stack, *[lane.env_params for lane in lanes]),
         data=data,
         clock=jnp.zeros((), jnp.int32),
         horizon=jnp.asarray(horizon, jnp.int32),
@@ -77,6 +74,16 @@ def phase_context(lanes: list[Lane], plan: PhasePlan, data: Any = None) -> Conte
     """`lane_context` of a run's phase."""
     ctx = lane_context(lanes, plan.updates, data)
     return dataclasses.replace(ctx, played_before=jnp.asarray(plan.played_before, jnp.int32))
+
+
+def _stack(*values: Any) -> jax.Array:
+    """[L, ...] from a value of each lane, in one transfer: as operands of XLA, values take time by the square of L."""
+    made: dict[int, np.ndarray] = {}  # many lanes share their values
+    for value in values:
+        if id(value) not in made:
+            made[id(value)] = np.asarray(value, np.float32 if isinstance(value, float) else None)
+    array = np.stack([made[id(value)] for value in values])
+    return jnp.asarray(array, jax.dtypes.canonicalize_dtype(array.dtype))
 
 
 def pad_lanes(lanes: list[Lane], options: TrainOptions, size: int | None = None) -> tuple[list[Lane], Placement]:
@@ -97,9 +104,10 @@ def compile_group(group: Group, lanes: list[Lane], placement: Placement, options
         *(len(lanes), placement, options.eval_episodes, options.eval_max_steps),
     )
     try:
-        programs = _compiled.pop(key, None) or _compile(group, ctx, len(lanes), placement, options)
+        hash(key)
     except TypeError:  # an environment or a config that cannot be hashed
         return _compile(group, ctx, len(lanes), placement, options)
+    programs = _compiled.pop(key, None) or _compile(group, ctx, len(lanes), placement, options)
     _compiled[key] = programs
     if len(_compiled) > _KEPT_PROGRAMS:
         _compiled.popitem(last=False)
@@ -124,6 +132,7 @@ def _compile(group: Group, ctx: Context, lanes: int, placement: Placement, optio
     return programs
 
 
+@in_32_bits
 def choose_wave(group: Group, options: TrainOptions, size: int | None = None) -> tuple[int, list[Programs], Placement]:
     """How many lanes run at once, with the programs for them: all, or as many as the memory holds.
 
@@ -138,18 +147,22 @@ def choose_wave(group: Group, options: TrainOptions, size: int | None = None) ->
     budget = int(options.memory_gib * 2**30) if options.memory_gib else memory_budget()
     count = size or min(len(group.lanes), options.lanes_at_once or len(group.lanes))
     least = _state_bytes(group)
+    programs: list[Programs] = []
     while True:
         lanes, placement = pad_lanes(list(group.lanes[:count]), options)
         needed = least * len(lanes)  # known before anything is compiled
         if needed <= budget:
             programs = compile_group(group, lanes, placement, options)
             # Arguments of sharded programs are counted per device.
-            needed = max(p.memory["total"] for p in programs) * placement.mesh.size
+            largest = max(programs, key=lambda p: p.peak_bytes)
+            needed = largest.peak_bytes * placement.mesh.size
             if needed <= budget:
                 return count, programs, placement
         if count == 1 or size:
             lanes_need = "one lane needs" if count == 1 else f"the {count} lanes that the run has at once need"
             remedy = "raise memory_gib" if size else "lower num_envs or rollout_length, or raise memory_gib"
+            if programs and largest.memory["total"] * placement.mesh.size <= budget:
+                remedy = "evaluations need most of it: lower eval_episodes, or raise memory_gib"
             raise ValueError(
                 f"{lanes_need} {needed / 2**30:.2g} GiB, and {budget / 2**30:.2g} GiB may be used; {remedy}"
             )
@@ -160,7 +173,7 @@ def _state_bytes(group: Group) -> int:
     """Bytes of one lane's state: less than any program needs."""
     ctx = jax.eval_shape(lambda: jax.tree.map(lambda x: x[0] if x.ndim else x, lane_context([group.lanes[0]], 1)))
     ctx = dataclasses.replace(ctx, data=group.data)
-    state = jax.eval_shape(group.phases[0].algorithm.init, jax.eval_shape(lambda: jax.random.key(0)), ctx)
+    state = jax.eval_shape(group.phases[0].algorithm.init, jax.eval_shape(lambda: seed_key(0)), ctx)
     return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state))
 
 
@@ -397,7 +410,12 @@ class Wave:
         if not batches:
             return []
         env_steps = np.asarray(self.best.env_steps)
-        results = [self._evaluate(self.best.policy, 10**6 + k, env_steps) for k in range(batches)]
+        results = []
+        for k in range(batches):
+            results.append(jax.device_get(self._evaluate(self.best.policy, 10**6 + k, env_steps)))
+            if k + 1 < batches and self.should_stop():  # a resumed run begins these evaluations anew
+                self.save()
+                raise Interrupted
         found = mean_played(results)
         plan = self.plans[self.progress.phase]
         self.progress.wall = time.perf_counter() - started

@@ -32,7 +32,7 @@ SMALL = {
     "hidden": (4, 3),
     "learning_rate": 0.01,
     "gamma": 0.9,
-    "target_period": 2,
+    "target_period": 6,
 }
 PARTS = {"gem-q": gem_q.parts, "gem-meta": gem_q.meta_parts}
 
@@ -239,7 +239,7 @@ def course(request):
 
 
 def test_target_networks_are_copies_renewed_every_period(course):
-    """Period 2: before the blocks of updates 2 and 4 the targets become what the networks then are."""
+    """Period of two blocks: before the blocks of updates 2 and 4 the targets become what the networks then are."""
     _, method, states, metrics = course
     equal = jax.tree_util.Partial(jax.tree.map, np.testing.assert_array_equal)
     equal(states[1].learnt, states[0].learnt)  # the warm-up: nothing is learnt from ten steps

@@ -37,7 +37,7 @@ def test_padding_is_never_played_nor_learnt_from(name, others):
     stored = np.asarray(states[-1].replay.experience.action)[:, :15]  # [E, T, N, A]
     real = ENV.spec.real_actions
     assert stored.shape[2:] == real.shape and not stored[..., ~real].any() and stored[..., real].all()
-    assert all(found["illegal"].total == 0 for found in metrics)
+    assert all(found.episodes["illegal"].total == 0 for found in metrics)
     before, after = (states[i].learnt.actor.params for i in (0, -1))
     before, after = ((tree["policy"] if name == "masac" else tree)["head"]["params"] for tree in (before, after))
     last = max(before)  # [N, hidden, outputs]
@@ -50,6 +50,7 @@ def test_the_target_entropy_counts_real_entries():
     """The temperature is 1 at first, so that its loss is the entropy less its target, -1 nat for each real entry."""
     _, (found,) = course("masac", 1)
     assert ENTRIES < 2 * N
+    found = found.learner
     assert found["temperature_loss"].total == pytest.approx(float(found["entropy"].total) + ENTRIES, rel=1e-5)
 
 

@@ -54,13 +54,26 @@ def test_learning_starts_with_enough_sequences(course):
             assert (metrics[k].learner[name].total != 0) == is_learning
 
 
-def test_hard_copies_come_every_period(course):
+def test_hard_copies_come_every_period_of_gradient_steps(course):
+    """Two gradient steps an update, so that every second update ends with a copy."""
     _, _, states, _ = course
     jax.tree.map(np.testing.assert_array_equal, states[0].target, states[0].learner.params)
     for k in range(UPDATES):
-        source = states[k + 1].learner.params if (k + 1) % PERIOD == 0 else states[k].target
+        source = states[k + 1].learner.params if (k + 1) * 2 % PERIOD == 0 else states[k].target
         jax.tree.map(np.testing.assert_array_equal, states[k + 1].target, source)
-    assert unequal(states[PERIOD - 1].target, states[PERIOD].target)
+    assert unequal(states[3].target, states[4].target)
+
+
+def test_a_copy_may_fall_between_the_gradient_steps_of_an_update():
+    """With a period of 3 and two gradient steps an update, the second update copies after its first step."""
+    sizes = {"num_envs": 1, "capacity": 1, "batch_size": 1, "rollout_length": 3, "optimizer": "adam"}
+    learner = Learner("iql", Noisy(), target_period=3, gradient_steps=2, learning_rate=0.1, **sizes)
+    states = [learner.init(jax.random.key(0), learner.context())]
+    for clock in range(3):
+        states.append(learner.update(states[-1], learner.context(clock=clock))[0])
+    jax.tree.map(np.testing.assert_array_equal, states[1].target, states[0].target)
+    assert unequal(states[2].target, states[1].target) and unequal(states[2].target, states[2].learner.params)
+    jax.tree.map(np.testing.assert_array_equal, states[3].target, states[3].learner.params)  # after step 6
 
 
 def test_gradient_steps_are_rmsprop_as_in_torch(course):
@@ -102,7 +115,9 @@ def test_gradient_steps_are_rmsprop_as_in_torch(course):
 
 
 def test_averaged_targets_move_a_share_of_the_way():
-    learner = Learner("iql", Noisy(), target_period=0, target_rate=0.25, optimizer="adam", learning_rate=0.1)
+    learner = Learner(
+        "iql", Noisy(), target_period=0, target_rate=0.25, optimizer="adam", learning_rate=0.1, gradient_steps=1
+    )
     ctx = learner.context()
     state = learner.init(jax.random.key(0), ctx)
     for _ in range(2):

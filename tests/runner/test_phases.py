@@ -47,8 +47,8 @@ def test_a_phase_that_inherits_experience_goes_on_as_one_phase_would(name, tmp_p
     monkeypatch.setattr(_memory, "refresh_targets", functools.partial(refresh_targets, chunk_size=8))
     whole = tiny(name, changes=CHANGES[name])
     found = {}
-    halves = dataclasses.replace(whole, algorithm="in-halves")
     with registered("in-halves", type(whole.config), functools.partial(in_halves, name)):
+        halves = dataclasses.replace(whole, algorithm="in-halves")
         for kind, experiment in (("whole", whole), ("halves", halves)):
             found[kind] = runner.run(experiment, run_dir=tmp_path / kind)
     shown = [
@@ -76,14 +76,13 @@ def make_punctual(config, env):
 @pytest.mark.parametrize("lane_mode", ["map", "vmap"])
 def test_evaluations_see_the_clock_of_the_update_that_made_the_policy(lane_mode, toys, tmp_path):
     """Also those of best policies, which differ between lanes, and of a finished run's."""
-    experiment = dataclasses.replace(
-        toy(evaluations=UPDATES, seeds=4, lane_mode=lane_mode, changes={"two_phases": True}), algorithm="punctual"
-    )
+    two_phases = toy(evaluations=UPDATES, seeds=4, lane_mode=lane_mode, changes={"two_phases": True})
 
     def played(metrics):
         return round(metrics["return"] / metrics["length"] / 2)
 
     with registered("punctual", runner_toy.ToyConfig, make_punctual):
+        experiment = dataclasses.replace(two_phases, algorithm="punctual")
         run_dir = runner.run(experiment, run_dir=tmp_path / "run")
         evaluations = runner.evaluate(run_dir, episodes=8)
     found = rows(run_dir)

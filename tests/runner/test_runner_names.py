@@ -158,8 +158,11 @@ def test_a_policy_with_the_name_of_another_source_is_refused(name: str) -> None:
     ],
 )
 def test_a_metric_with_the_name_of_another_source_is_refused(name: str, message: str) -> None:
-    env = EpisodeStatistics(Reporting(Countdown(), (name,)))
+    with pytest.raises(ValueError, match=f"metrics cannot be called '{name}'"):
+        EpisodeStatistics(Reporting(Countdown(), (name,)))
+    env = EpisodeStatistics(Countdown())
     timestep = jax.eval_shape(lambda key: env.reset(key, CountdownParams(jnp.zeros(()))), jax.random.key(0))[1]
+    timestep = timestep.replace(metrics=timestep.metrics | {name: timestep.metrics["episode_return"]})
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(episode_metrics, timestep)
 

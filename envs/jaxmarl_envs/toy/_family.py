@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxmarl_envs.core import DelayReward, Environment, EpisodeMetrics, Family, ShowOwed, TimeLimit, UnknownVariant
+from jaxmarl_envs.core._options import Option, count, not_negative, positive, read_options, steps
 from jaxmarl_envs.toy._cart_pole import STANDARD, CartPole, CartPoleParams
 from jaxmarl_envs.toy._chain import Chain, ChainParams
 from jaxmarl_envs.toy._linear_team import LinearTeam, LinearTeamParams, draw_system
-from jaxmarl_envs.toy._options import Option, count, not_negative, positive, read_options, steps
 from jaxmarl_envs.toy._pendulum import Pendulum, PendulumParams
 from jaxmarl_envs.toy._point_mass import PointMass, PointMassParams
 from jaxmarl_envs.toy._puck import MAX_AGENTS, Puck, PuckParams

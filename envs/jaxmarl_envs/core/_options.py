@@ -1,4 +1,4 @@
-"""Options of the toy tasks: what they may be, and what is said of those that are not."""
+"""Options of environments: what they may be, and what is said of those that are not."""
 
 import difflib
 import math
