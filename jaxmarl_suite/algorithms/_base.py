@@ -48,13 +48,23 @@ class Context:
     hp: Any  # the algorithm's config with its floats traced; one value a lane
     env_params: Any  # parameters of the environment; one value a lane
     data: Any  # offline data, traces: shared by all lanes, never copied
-    clock: jax.Array  # [] int32, index of this update in the phase; never batched over lanes
+    clock: jax.Array
+    """[] int32, index of this update in the phase; never batched over lanes. In evaluations that of the update which made
+    the policy (0 where an earlier phase did), and batched: best policies of lanes are of different updates."""
     horizon: jax.Array  # [] int32, updates in the phase; never batched over lanes
+    played_before: jax.Array = dataclasses.field(default_factory=lambda: jnp.zeros((), jnp.int32))
+    """[] int32, environment steps of the earlier phases whose state this one began with, and with it their experience; 0
+    where it began with `init`. Never batched over lanes, so that a branch on it stays one, as on the clock. A phase
+    whose `begin` keeps other experience than that, or none, replaces it in its own functions."""
 
     @property
     def progress(self) -> jax.Array:
         """[] float32 in [0, 1): how much of the phase is over."""
         return self.clock.astype(jnp.float32) / self.horizon.astype(jnp.float32)
+
+    def played(self, steps_per_update: int) -> jax.Array:
+        """[] int32, environment steps before this update, those of the phases that this one continues among them."""
+        return self.played_before + self.clock * steps_per_update
 
 
 class Average(NamedTuple):

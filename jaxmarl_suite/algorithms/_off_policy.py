@@ -88,7 +88,7 @@ def make_off_policy(players: Players, env: Environment, method: Method) -> tuple
         policy: Any, env_state: VectorState, key: jax.Array, ctx: Context
     ) -> tuple[VectorState, Step, TimeStep]:
         """A block of play as steps [E, L, ...], and what they led to, [L, E, ...]."""
-        is_warming_up = ctx.clock * steps_per_update < config.warmup_steps  # no lane's own: stays a branch
+        is_warming_up = ctx.played(steps_per_update) < config.warmup_steps  # no lane's own: stays a branch
 
         def step(env_state: VectorState, key: jax.Array) -> tuple[VectorState, tuple[Step, TimeStep]]:
             seen = env_state.timestep
@@ -137,7 +137,8 @@ def make_off_policy(players: Players, env: Environment, method: Method) -> tuple
         targets, prepared = method.prepare(learnt.params, learnt.targets, ring, prepare_key, ctx)
         steps = config.gradient_steps
         draws = replay.draw(ring, draw_key, (steps, config.batch_size))
-        before = (ctx.clock % delay) * (steps % delay)  # gradient steps so far, up to multiples of the delay
+        updates = ctx.played(steps_per_update) // steps_per_update
+        before = (updates % delay) * (steps % delay)  # gradient steps so far, up to multiples of the delay
 
         def step(
             learnt: Learnt, inputs: tuple[jax.Array, Draw, jax.Array]
@@ -167,7 +168,7 @@ def make_off_policy(players: Players, env: Environment, method: Method) -> tuple
 
         keys = jax.random.split(step_key, (steps, 2))
         learnt, (metrics, own) = jax.lax.scan(
-            step, Learnt(learnt.actor, learnt.critic, targets), (jnp.arange(steps), draws, keys)
+            step, Learnt(learnt.actor, learnt.critic, targets), (jnp.arange(steps, dtype=jnp.int32), draws, keys)
         )
         return learnt, jax.tree.map(jnp.mean, metrics), jax.tree.map(jnp.sum, own)
 
@@ -175,8 +176,8 @@ def make_off_policy(players: Players, env: Environment, method: Method) -> tuple
         play_key, learn_key, key = jax.random.split(state.key, 3)
         env_state, steps, led_to = collect(method.policy(state.learnt.params), state.env, play_key, ctx)
         ring = replay.add(state.replay, steps)
-        # The clock is no lane's own, so this stays a branch where lanes are batched.
-        is_ready = (ctx.clock + 1) * steps_per_update >= config.warmup_steps
+        # What was played is no lane's own, so this stays a branch where lanes are batched.
+        is_ready = ctx.played(steps_per_update) + steps_per_update >= config.warmup_steps
 
         def train(learnt: Learnt) -> tuple[Learnt, dict[str, jax.Array], dict[str, jax.Array]]:
             return learn(learnt, ring, learn_key, ctx)
@@ -187,7 +188,7 @@ def make_off_policy(players: Players, env: Environment, method: Method) -> tuple
 
         learnt, of_critics, of_actors = jax.lax.cond(is_ready, train, wait, state.learnt)
         weight = is_ready.astype(jnp.float32)
-        learner = {name: Average(value * weight, weight) for name, value in of_critics.items()}
+        learner = {name: Average(value, weight) for name, value in of_critics.items()}
         count = of_actors.pop("actor_steps")
         learner |= {name: Average(value, count) for name, value in of_actors.items()}
         return OffPolicyState(learnt, ring, env_state, key), Metrics(episode_metrics(led_to), learner)
@@ -199,7 +200,7 @@ def make_off_policy(players: Players, env: Environment, method: Method) -> tuple
         init=init,
         update=update,
         policy=lambda state: method.policy(state.learnt.params),
-        init_carry=lambda n: jnp.zeros((n, 0)),
+        init_carry=lambda n: jnp.zeros((n, 0), jnp.float32),
         act=act,
         env_steps_per_update=steps_per_update,
         milestones=partial(milestones, method),

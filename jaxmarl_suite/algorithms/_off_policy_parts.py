@@ -68,7 +68,7 @@ def draw_batch(ring: StepState, prepared: Any, draw: Draw, *, n_step: int, gamma
       gamma: discount of one step.
     """
     steps: Step = ring.experience
-    at = draw.position[None] + jnp.arange(n_step)[:, None]
+    at = draw.position[None] + jnp.arange(n_step, dtype=jnp.int32)[:, None]
     slots = slot_of(ring, at)  # [n, B]
     along = read_steps((steps.reward, steps.terminated, steps.truncated), draw.env[None], slots)
     is_newest = at >= num_stored(ring) - 1
@@ -102,7 +102,8 @@ def continuous_actions(spec: EnvSpec) -> Actions:
         )
 
     def random(key: jax.Array, mask: jax.Array) -> jax.Array:
-        return without_padding(spec, jax.random.uniform(key, (*mask.shape[:-1], spec.action_dim), minval=-1.0))
+        shape = (*mask.shape[:-1], spec.action_dim)
+        return without_padding(spec, jax.random.uniform(key, shape, jnp.float32, minval=-1.0))
 
     return Actions(
         random=random,
@@ -121,7 +122,7 @@ def discrete_actions() -> Actions:
     """Actions [E, N] int32 as they are; random ones are legal."""
 
     def random(key: jax.Array, mask: jax.Array) -> jax.Array:
-        return jax.random.categorical(key, legal(jnp.zeros(mask.shape), mask)).astype(jnp.int32)
+        return jax.random.categorical(key, legal(jnp.zeros(mask.shape, jnp.float32), mask)).astype(jnp.int32)
 
     return Actions(random, to_env=lambda action: action)
 
@@ -161,13 +162,14 @@ class Team(Players):
 
     def output(self, params: Any, obs: jax.Array) -> jax.Array:
         """[B, N, outputs] of the actors for observations [B, N, *obs_shape]."""
-        x, extra = self.view.look(obs, jnp.zeros(0), jnp.zeros(0))
+        nothing = jnp.zeros(0, jnp.float32)
+        x, extra = self.view.look(obs, nothing, nothing)
         batch = x.shape[:-2]
         return self.actor.step(params, self.actor.initial_carry(x.shape[:-1]), x, extra, jnp.zeros(batch, bool))[0]
 
     def values(self, params: Any, obs: jax.Array, state: jax.Array, action: jax.Array) -> jax.Array:
         """[C, *M, B] values of joint actions [*M, B, N, A] at what [B] steps showed."""
-        context = self.critic_view.look(obs, state, jnp.zeros(0))[0][..., 0, :]
+        context = self.critic_view.look(obs, state, jnp.zeros(0, jnp.float32))[0][..., 0, :]
         joint = action.reshape(*action.shape[:-2], self.action_size)
         return self.critics.values(params, jnp.broadcast_to(context, (*joint.shape[:-1], context.shape[-1])), joint)
 
@@ -295,7 +297,7 @@ def averaged(targets: Networks, params: Networks, ctx: Context) -> Networks:
 
 def backed_up(batch: Batch, after: jax.Array) -> jax.Array:
     """[K, B] targets R + discount · V from the values [K, B] of what the drawn steps led to."""
-    return batch.reward[None] + batch.discount[None] * after
+    return batch.reward[None] + batch.discount[None] * jnp.where(batch.discount[None] > 0, after, 0.0)
 
 
 def regress(values: jax.Array, target: jax.Array) -> tuple[jax.Array, Metrics]:

@@ -92,7 +92,8 @@ def make_q_learning(
         return optax.chain(clip, optax.rmsprop(hp.learning_rate, decay=0.99, eps=hp.optimizer_eps, eps_in_sqrt=False))
 
     def epsilon(ctx: Context) -> jax.Array:
-        done = jnp.minimum(ctx.clock.astype(jnp.float32) * steps_per_update / jnp.maximum(ctx.hp.epsilon_steps, 1), 1)
+        played = ctx.played(steps_per_update).astype(jnp.float32)
+        done = jnp.minimum(played / jnp.maximum(ctx.hp.epsilon_steps, 1), 1)
         return ctx.hp.epsilon_start + (ctx.hp.epsilon_end - ctx.hp.epsilon_start) * done
 
     def init_params(key: jax.Array) -> Any:
@@ -126,7 +127,7 @@ def make_q_learning(
             random_key, gate_key, step_key = jax.random.split(key, 3)
             q, hidden = agents.step(params["agents"], memory, seen)
             random = jax.random.categorical(random_key, legal(jnp.zeros_like(q), seen.action_mask)).astype(jnp.int32)
-            is_random = jax.random.uniform(gate_key, random.shape) < explore
+            is_random = jax.random.uniform(gate_key, random.shape, jnp.float32) < explore
             action = jnp.where(is_random, random, greedy(q, seen.action_mask))
             env_state = vector.step(step_key, env_state, action, ctx.env_params)
             return (env_state, Memory(hidden, action)), (seen, action, env_state.timestep)
@@ -134,7 +135,7 @@ def make_q_learning(
         (env_state, new_memory), (seen, action, led_to) = jax.lax.scan(
             step, (env_state, memory), jax.random.split(play_key, config.rollout_length)
         )
-        counts = jnp.ones(led_to.done.shape)
+        counts = jnp.ones(led_to.done.shape, jnp.float32)
         start = seen.done.at[0].set(False)  # the memory before the first step is what the agents brought along
         if config.whole_episodes:
             done = led_to.done.astype(jnp.float32)
@@ -156,6 +157,8 @@ def make_q_learning(
             next_mask=led_to.final_mask,
             weight=counts,
         )
+        if config.whole_episodes:
+            steps = steps.without_padding()
         return env_state, new_memory, Sequences(first, jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), steps)), led_to
 
     def follow(target: Any, params: Any, gradient_steps: jax.Array, ctx: Context) -> Any:
@@ -170,7 +173,8 @@ def make_q_learning(
     ) -> tuple[Learner, Any, Any, dict[str, jax.Array]]:
         """`(learner, target, priorities, metrics)` after the gradient steps; the stored items are only read."""
         steps, period = config.gradient_steps, max(config.target_period, 1)
-        before = (ctx.clock % period) * (steps % period)  # gradient steps so far, up to whole periods
+        updates = ctx.played(steps_per_update) // steps_per_update
+        before = (updates % period) * (steps % period)  # gradient steps so far, up to whole periods
 
         def step(
             carried: tuple[Learner, Any, Any], inputs: tuple[jax.Array, jax.Array]
@@ -182,8 +186,11 @@ def make_q_learning(
                 return total(method.terms(params, target, sequences, ctx), sequences.steps.weight, importance)
 
             if stored:
-                index = jax.random.randint(key, (config.batch_size,), 0, ctx.data.steps.action.shape[0])
-                items, importance = jax.tree.map(lambda x: x[index], ctx.data), jnp.ones((config.batch_size,))
+                index = jax.random.randint(key, (config.batch_size,), 0, ctx.data.steps.action.shape[0], jnp.int32)
+                items, importance = (
+                    jax.tree.map(lambda x: x[index], ctx.data),
+                    jnp.ones((config.batch_size,), jnp.float32),
+                )
             else:
                 whole = replay.join(priorities, ring)
                 items, index, importance = replay.sample(whole, key, ctx.hp.importance_exponent)
@@ -207,8 +214,9 @@ def make_q_learning(
             return QState(learner, target, (), (), (), key), Metrics({}, learnt)
         env_state, memory, sequences, led_to = collect(state.learner.params, state.env, state.memory, play_key, ctx)
         ring = replay.add(state.replay, sequences)
-        # The clock is no lane's own, so this stays a branch where lanes are batched.
-        is_ready = (ctx.clock + 1) * config.num_envs >= max(config.learning_starts, 1)
+        # What was played is no lane's own, so this stays a branch where lanes are batched.
+        num_played = ctx.played(steps_per_update) // config.rollout_length + config.num_envs
+        is_ready = num_played >= max(config.learning_starts, 1)
 
         def train(learner: Learner, target: Any) -> tuple[Learner, Any, Any, dict[str, jax.Array]]:
             return learn(learner, target, ring, learn_key, ctx)
@@ -222,8 +230,7 @@ def make_q_learning(
         weight = is_ready.astype(jnp.float32)
         metrics = Metrics(
             episodes=episode_metrics(led_to, jnp.swapaxes(sequences.steps.weight, 0, 1) > 0),
-            learner={name: Average(value * weight, weight) for name, value in learnt.items()}
-            | {"epsilon": epsilon(ctx)},
+            learner={name: Average(value, weight) for name, value in learnt.items()} | {"epsilon": epsilon(ctx)},
         )
         return QState(learner, target, ring, env_state, memory, key), metrics
 

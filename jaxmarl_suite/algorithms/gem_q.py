@@ -109,7 +109,7 @@ class GEMMetaConfig(GEMQConfig):
 
 def epsilon(config: GEMQConfig, ctx: Context) -> jax.Array:
     """[] probability of a random action in this update."""
-    played = ctx.clock.astype(jnp.float32) * (config.num_envs * config.rollout_length)
+    played = ctx.played(config.num_envs * config.rollout_length).astype(jnp.float32)
     share = jnp.minimum(played / jnp.maximum(ctx.hp.epsilon_steps, 1.0), 1.0)
     return ctx.hp.epsilon_start + (ctx.hp.epsilon_end - ctx.hp.epsilon_start) * share
 
@@ -146,7 +146,8 @@ def make_values(players: Players, num: int) -> ActionValues:
     nets = make_action_values(view.size, spec.num_actions, num=num, hidden=config.hidden, layer_norm=config.layer_norm)
 
     def values(params: Any, obs: jax.Array) -> jax.Array:
-        return nets.values(params, view.look(obs, jnp.zeros(0), jnp.zeros(0))[0][..., 0, :])
+        nothing = jnp.zeros(0, jnp.float32)
+        return nets.values(params, view.look(obs, nothing, nothing)[0][..., 0, :])
 
     return ActionValues(nets.init, values)
 
@@ -194,7 +195,7 @@ def _remembering(
     def explore(policy: Any, obs: jax.Array, mask: jax.Array, key: jax.Array, ctx: Context) -> jax.Array:
         random_key, gate_key = jax.random.split(key)
         random = players.actions.random(random_key, mask)
-        is_random = jax.random.uniform(gate_key, random.shape) < epsilon(config, ctx)
+        is_random = jax.random.uniform(gate_key, random.shape, jnp.float32) < epsilon(config, ctx)
         return jnp.where(is_random, random, greedy_action(policy, obs, mask))
 
     def prepare(
@@ -203,7 +204,8 @@ def _remembering(
         online, old = estimators(params["critic"]), targets["critic"]
         if config.target_period:
             period, steps = config.target_period, config.gradient_steps
-            is_due = (ctx.clock % period) * (
+            size = config.num_envs * config.rollout_length
+            is_due = (ctx.played(size) // size % period) * (
                 steps % period
             ) % period < steps  # a multiple was reached in the last block
             target = jax.tree.map(lambda new, old: jnp.where(is_due, new, old), online, old)

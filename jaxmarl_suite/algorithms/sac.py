@@ -69,7 +69,7 @@ def sac_method(team: Team) -> Method:
 
     def init(key: jax.Array) -> Networks:
         actor_key, critic_key = jax.random.split(key)
-        actor = {"policy": team.actor.init(actor_key), "log_temperature": jnp.zeros(())}
+        actor = {"policy": team.actor.init(actor_key), "log_temperature": jnp.zeros((), jnp.float32)}
         return {"actor": actor, "critic": team.critics.init(critic_key)}
 
     def draw(actor: Any, obs: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:

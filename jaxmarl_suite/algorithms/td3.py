@@ -74,7 +74,7 @@ def bootstrap(
     team: Team, targets: Networks, obs: jax.Array, state: jax.Array, key: jax.Array, ctx: Context
 ) -> jax.Array:
     """[K, B] values of what is shown: each group's smallest target critic at the target actors' smoothed action."""
-    noise = jax.random.normal(key, (*obs.shape[:1], team.spec.n_agents, team.spec.action_dim))
+    noise = jax.random.normal(key, (*obs.shape[:1], team.spec.n_agents, team.spec.action_dim), jnp.float32)
     action = smoothed(team, targets["actor"], obs, noise, ctx)
     return team.group_min(team.values(targets["critic"], obs, state, action))
 
@@ -94,7 +94,7 @@ def td3_method(team: Team, *, n_step: int) -> Method:
 
     def explore(actor: Any, obs: jax.Array, mask: jax.Array, key: jax.Array, ctx: Context) -> jax.Array:
         action = deterministic(team, actor, obs)
-        noise = ctx.hp.exploration_noise * jax.random.normal(key, action.shape)
+        noise = ctx.hp.exploration_noise * jax.random.normal(key, action.shape, jnp.float32)
         return without_padding(team.spec, jnp.clip(action + noise, -1.0, 1.0))
 
     def critic_loss(

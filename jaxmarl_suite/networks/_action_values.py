@@ -38,7 +38,7 @@ def make_action_values(
     layers = _Layers(tuple(hidden), "relu", "torch", num_actions, layer_norm=layer_norm)
 
     def init(key: jax.Array) -> Any:
-        return jax.vmap(lambda key: layers.init(key, jnp.zeros((1, in_size))))(jax.random.split(key, num))
+        return jax.vmap(lambda key: layers.init(key, jnp.zeros((1, in_size), jnp.float32)))(jax.random.split(key, num))
 
     def values(params: Any, x: jax.Array) -> jax.Array:
         found: Any = jax.vmap(layers.apply, (0, None))(params, x)

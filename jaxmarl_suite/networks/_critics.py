@@ -67,7 +67,7 @@ def make_critics(
     critic = _Critic(tuple(hidden), layer_norm, action_twice)
 
     def init(key: jax.Array) -> Any:
-        context, action = jnp.zeros((1, context_size)), jnp.zeros((1, action_size))
+        context, action = (jnp.zeros((1, size), jnp.float32) for size in (context_size, action_size))
         return jax.vmap(lambda key: critic.init(key, context, action))(jax.random.split(key, num))
 
     def values(params: Any, context: jax.Array, action: jax.Array) -> jax.Array:

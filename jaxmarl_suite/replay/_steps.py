@@ -61,11 +61,16 @@ def make_step_replay(num_envs: int, capacity: int) -> StepReplay:
     def draw(state: StepState, key: jax.Array, shape: tuple[int, ...]) -> Draw:
         env_key, position_key = jax.random.split(key)
         return Draw(
-            jax.random.randint(env_key, shape, 0, num_envs),
-            jax.random.randint(position_key, shape, 0, num_stored(state)),
+            jax.random.randint(env_key, shape, 0, num_envs, jnp.int32),
+            jax.random.randint(position_key, shape, 0, num_stored(state), jnp.int32),
         )
 
-    return StepReplay(ring.init, ring.add, draw)
+    return StepReplay(lambda step: with_int32_index(ring.init(step)), ring.add, draw)
+
+
+def with_int32_index(state: StepState) -> StepState:
+    """A fresh state of flashbax's, whose index would have 64 bits where JAX is told to use them."""
+    return state.replace(current_index=state.current_index.astype(jnp.int32))
 
 
 def capacity_of(state: StepState) -> int:
@@ -137,7 +142,9 @@ def refresh_targets(
 
     num_targets = jax.eval_shape(part, jnp.int32(0), key).shape[-1]
     limit = capacity if at_most is None else jnp.minimum(at_most, capacity)
-    bootstrap = jax.lax.fori_loop(0, -(-limit // chunk), fill, jnp.zeros((num_envs, capacity, num_targets)))
+    bootstrap = jax.lax.fori_loop(
+        0, -(-limit // chunk), fill, jnp.zeros((num_envs, capacity, num_targets), jnp.float32)
+    )
     # Turned so that the oldest step comes first and the newest last: the write head is then the end of the arrays.
     head = state.current_index
     scalars = (steps.reward, bootstrap, steps.terminated, steps.truncated)

@@ -17,9 +17,10 @@ from jaxmarl_suite.runner._checkpoint import Checkpoints, from_host
 from jaxmarl_suite.runner._devices import configure, in_32_bits
 from jaxmarl_suite.runner._experiment import MAX_EPISODES, Experiment, Group, Lane, TrainOptions
 from jaxmarl_suite.runner._folder import RunFolder
-from jaxmarl_suite.runner._lanes import lane_context, pad_lanes
+from jaxmarl_suite.runner._lanes import lane_context, pad_lanes, phase_context
 from jaxmarl_suite.runner._programs import (
     CONTEXT_AXES,
+    EVALUATION_AXES,
     Best,
     eval_keys,
     evaluate_policy,
@@ -48,9 +49,11 @@ class Trained:
     is_done: bool
     state: Any  # the learners' whole states, [L] in front
 
-    def context(self, lanes: list[Lane]) -> Context:
-        """What acting reads, for some lanes."""
-        return lane_context(lanes, plan_phases(self.group, self.options)[self.phase].updates)
+    def context(self, lanes: list[Lane], env_steps: np.ndarray | int) -> Context:
+        """What acting reads, for some lanes whose policies come from so many environment steps; the clock is [L]."""
+        plan = plan_phases(self.group, self.options)[self.phase]
+        clock = np.broadcast_to(plan.clock(env_steps), (len(lanes),))
+        return dataclasses.replace(phase_context(lanes, plan), clock=jnp.asarray(clock, jnp.int32))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -240,16 +243,16 @@ def _evaluate(trained: Trained, chosen: list[int], episodes: int | None) -> list
     batches = math.ceil(wanted / size)
     lanes, placement = pad_lanes([trained.lanes[i] for i in chosen], options)
     pick = np.array(chosen + [chosen[-1]] * (len(lanes) - len(chosen)))
-    ctx = trained.context(lanes)
     seeds = jnp.asarray([lane.seed for lane in lanes], jnp.int32)
     algorithm = group.phases[trained.phase].algorithm
     fn = functools.partial(evaluate_policy, algorithm, group.env, episodes=size, max_steps=options.eval_max_steps)
-    program = jax.jit(placement.over_lanes(fn, (True, CONTEXT_AXES, True)))
+    program = jax.jit(placement.over_lanes(fn, (True, EVALUATION_AXES, True)))
     results = []
     for name, policies in (("final", trained.final), ("best", trained.best)):
         if name == "best" and not np.isfinite(trained.best_score).all():
             continue  # nothing has been evaluated yet
         policy = jax.tree.map(lambda x: x[pick], policies)
+        ctx = trained.context(lanes, trained.best_env_steps[pick] if name == "best" else trained.env_steps)
         keys = [eval_keys(seeds, jnp.asarray(FIRST_EVALUATION + k, jnp.int32)) for k in range(batches)]
         played = mean_played([program(policy, ctx, key) for key in keys])
         for place, index in enumerate(chosen):
@@ -284,8 +287,9 @@ def make_act(trained: Trained, lane: int, policy: str = "best") -> Callable[[jax
     """
     index = [one.index for one in trained.lanes].index(lane)
     algorithm = trained.group.phases[trained.phase].algorithm
-    ctx = trained.context([trained.lanes[index]])
-    ctx = jax.tree.map(lambda batched, sub: jax.tree.map(lambda x: x[0] if batched else x, sub), CONTEXT_AXES, ctx)
+    env_steps = trained.best_env_steps[index] if policy == "best" else trained.env_steps
+    ctx = trained.context([trained.lanes[index]], env_steps)
+    ctx = jax.tree.map(lambda batched, sub: jax.tree.map(lambda x: x[0] if batched else x, sub), EVALUATION_AXES, ctx)
     chosen = jax.tree.map(lambda x: x[index], trained.best if policy == "best" else trained.final)
     step = in_32_bits(jax.jit(lambda carry, timestep, key: algorithm.act(chosen, carry, timestep, key, ctx)))
     memory = [algorithm.init_carry(1)]

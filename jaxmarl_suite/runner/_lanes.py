@@ -1,5 +1,6 @@
 """Lanes side by side: where they run, and their numbers as arrays."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -11,6 +12,7 @@ from jaxmarl_suite.algorithms import Context
 from jaxmarl_suite.runner._devices import env_mesh, lane_mesh
 from jaxmarl_suite.runner._experiment import Lane, TrainOptions
 from jaxmarl_suite.runner._programs import LaneMode, Placement
+from jaxmarl_suite.runner._schedule import PhasePlan
 
 
 def place(num_lanes: int, options: TrainOptions) -> Placement:
@@ -57,3 +59,9 @@ def pad_lanes(lanes: list[Lane], options: TrainOptions, size: int | None = None)
     multiple = placement.mesh.shape["seed"]
     wanted = math.ceil(wanted / multiple) * multiple
     return lanes + [lanes[-1]] * (wanted - len(lanes)), placement
+
+
+def phase_context(lanes: list[Lane], plan: PhasePlan, data: Any = None) -> Context:
+    """`lane_context` of a run's phase."""
+    ctx = lane_context(lanes, plan.updates, data)
+    return dataclasses.replace(ctx, played_before=jnp.asarray(plan.played_before, jnp.int32))

@@ -124,8 +124,12 @@ def _broadcast(prefix: Any, tree: Any) -> list[bool]:
 
 _BATCHED: Any = True
 _SHARED: Any = False
-CONTEXT_AXES = Context(hp=_BATCHED, env_params=_BATCHED, data=_SHARED, clock=_SHARED, horizon=_SHARED)
+CONTEXT_AXES = Context(
+    hp=_BATCHED, env_params=_BATCHED, data=_SHARED, clock=_SHARED, horizon=_SHARED, played_before=_SHARED
+)
 """Which parts of a context differ between lanes."""
+EVALUATION_AXES = dataclasses.replace(CONTEXT_AXES, clock=_BATCHED)
+"""The same where policies are evaluated: the best ones of lanes are of different updates."""
 
 
 def row_metrics(metrics: Any) -> dict[str, Any]:
@@ -137,8 +141,8 @@ def row_metrics(metrics: Any) -> dict[str, Any]:
 def zero_totals(names: list[str]) -> Totals:
     """Nothing summed yet, for metrics of one lane."""
     return Totals(
-        {n: jnp.zeros(()) for n in names},
-        {n: jnp.zeros(()) for n in names},
+        {n: jnp.zeros((), jnp.float32) for n in names},
+        {n: jnp.zeros((), jnp.float32) for n in names},
         {n: jnp.full((), -1, jnp.int32) for n in names},
     )
 
@@ -147,7 +151,7 @@ def add_metrics(totals: Totals, metrics: Any, update: jax.Array) -> Totals:
     """`totals` with one more update's metrics."""
     total, weight, first_bad = {}, {}, {}
     for name, metric in metrics.items():
-        value, amount = metric if isinstance(metric, Average) else (metric, jnp.ones(()))
+        value, amount = metric if isinstance(metric, Average) else (metric, jnp.ones((), jnp.float32))
         total[name] = totals.total[name] + value
         weight[name] = totals.weight[name] + amount
         is_new = ~jnp.isfinite(value) & (totals.first_bad[name] < 0)
@@ -180,7 +184,7 @@ def evaluate_policy(
     acts = {"": algorithm.act, **{f"{name}/": fn for name, fn in algorithm.extra_acts.items()}}
     steps = env.spec.episode_limit or max_steps
     for prefix, act in acts.items():
-        reset_key, run_key = jax.random.split(key)
+        reset_key, run_key = jax.random.split(key)  # the same for all, so that they are compared on the same episodes
         state, timestep = jax.vmap(env.reset, (0, None))(jax.random.split(reset_key, episodes), ctx.env_params)
         carry = algorithm.init_carry(episodes)
 
@@ -231,7 +235,7 @@ class Programs:
     chunk: Any
     """`(state, totals, ctx, start, stop) -> (state, totals)`; state and totals are donated."""
     evaluate: Any
-    """`(policy, ctx, keys [L]) -> Played [L]`"""
+    """`(policy, ctx, keys [L]) -> Played [L]`; the context's clock is [L]"""
     policy: Callable[[Any], Any]
     """`state -> policy`, lanes in front of both."""
     fresh_totals: Callable[[], Totals]
@@ -356,7 +360,7 @@ def compile_phase(
     chunk_fn = placement.over_lanes(
         functools.partial(run_updates, algorithm), (True, True, CONTEXT_AXES, False, False), updated=2
     )
-    ctx_place = _context_sharding(placement, ctx)
+    ctx_place = _context_sharding(placement, ctx, CONTEXT_AXES)
     shared = placement.sharding(jnp.int32(0), batched=False)
     bound = jax.ShapeDtypeStruct((), jnp.int32)
     chunk = (
@@ -378,13 +382,16 @@ def compile_phase(
         evaluate_fn = functools.partial(
             evaluate_policy, algorithm, env, episodes=eval_episodes, max_steps=eval_max_steps
         )
+        clock: Any = jax.ShapeDtypeStruct((lanes,), jnp.int32)
+        evaluated = dataclasses.replace(ctx, clock=clock)
+        evaluated_place = _context_sharding(placement, evaluated, EVALUATION_AXES)
         evaluate = (
             jax.jit(
-                placement.over_lanes(evaluate_fn, (True, CONTEXT_AXES, True)),
-                in_shardings=(placement.sharding(policy_shape), ctx_place, placement.sharding(keys)),
+                placement.over_lanes(evaluate_fn, (True, EVALUATION_AXES, True)),
+                in_shardings=(placement.sharding(policy_shape), evaluated_place, placement.sharding(keys)),
                 out_shardings=NamedSharding(placement.mesh, PartitionSpec("seed")),
             )
-            .lower(policy_shape, ctx, keys)
+            .lower(policy_shape, evaluated, keys)
             .compile()
         )
     return Programs(
@@ -406,12 +413,12 @@ def _same_policies(a: Algorithm, b: Algorithm) -> bool:
     return a.act is b.act and a.extra_acts == b.extra_acts and a.init_carry is b.init_carry
 
 
-def _context_sharding(placement: Placement, ctx: Context) -> Context:
+def _context_sharding(placement: Placement, ctx: Context, axes: Context) -> Context:
     return jax.tree.map(
         lambda batched, sub: jax.tree.map(
             lambda _: NamedSharding(placement.mesh, PartitionSpec("seed") if batched else PartitionSpec()), sub
         ),
-        CONTEXT_AXES,
+        axes,
         ctx,
     )
 

@@ -6,6 +6,8 @@ import functools
 import math
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from jaxmarl_suite.runner._experiment import Group, TrainOptions
 
 
@@ -20,10 +22,16 @@ class PhasePlan:
     """Environment steps before the phase."""
     log_at: tuple[int, ...]
     eval_at: tuple[int, ...]
+    played_before: int = 0
+    """Environment steps of the phases before whose state this one begins with; see `Context`."""
 
     def env_steps(self, update: int) -> int:
         """Environment steps of a lane after `update` updates of the phase."""
         return self.first_step + update * self.env_steps_per_update
+
+    def clock(self, env_steps: np.ndarray | int) -> np.ndarray:
+        """Indices of the updates after which a lane had so many environment steps; 0 where that was before the phase."""
+        return np.maximum((np.asarray(env_steps) - self.first_step) // self.env_steps_per_update - 1, 0)
 
     def next_stop(self, update: int) -> int:
         """The next update after which something is to be done."""
@@ -37,7 +45,7 @@ class PhasePlan:
 def plan_phases(group: Group, options: TrainOptions) -> list[PhasePlan]:
     """The schedule of a group: phases share the environment steps by their fractions, marks lie at equal distances."""
     plans: list[PhasePlan] = []
-    done = 0
+    done = begun = 0  # environment steps before a phase, and before the last one that began with nothing
     fractions = [phase.fraction for phase in group.phases]
     for index, phase in enumerate(group.phases):
         size = phase.algorithm.env_steps_per_update
@@ -57,7 +65,9 @@ def plan_phases(group: Group, options: TrainOptions) -> list[PhasePlan]:
         log_at, eval_at = tuple(sorted({*marks(options.log_rows), updates})), marks(options.evaluations)
         if index == len(group.phases) - 1:  # the end of the run is always evaluated
             eval_at = tuple(sorted({*eval_at, updates}))
-        plans.append(PhasePlan(phase.name, updates, size, done, log_at, eval_at))
+        played = done - begun if phase.begin else 0
+        begun = done - played
+        plans.append(PhasePlan(phase.name, updates, size, done, log_at, eval_at, played))
         done += updates * size
     return plans
 

@@ -16,7 +16,7 @@ from jaxmarl_suite.algorithms import Context
 from jaxmarl_suite.runner._checkpoint import Checkpoints, from_host, to_host
 from jaxmarl_suite.runner._devices import in_32_bits, memory_budget
 from jaxmarl_suite.runner._experiment import Group, Lane, TrainOptions
-from jaxmarl_suite.runner._lanes import lane_context, pad_lanes
+from jaxmarl_suite.runner._lanes import lane_context, pad_lanes, phase_context
 from jaxmarl_suite.runner._memory import state_bytes, what_to_lower
 from jaxmarl_suite.runner._programs import (  # fmt: skip
     Best,
@@ -157,7 +157,7 @@ class Wave:
         self.lanes = lanes
         padded, _ = pad_lanes(lanes, options, programs[0].lanes)
         self.seeds = jnp.asarray([lane.seed for lane in padded], jnp.int32)
-        self.contexts = [lane_context(padded, plan.updates, group.data) for plan in self.plans]
+        self.contexts = [phase_context(padded, plan, group.data) for plan in self.plans]
         self.lasting = lasting_steps(self.plans, options.lasting_checkpoints)
         self.checkpoints = Checkpoints(directory, options.keep_checkpoints, self.lasting)
         self.should_stop = should_stop
@@ -331,16 +331,19 @@ class Wave:
             rows.append(self._row("train", plan, lane, metrics))
         return rows
 
-    def _evaluate(self, policy: Any, index: int) -> Played:
+    def _evaluate(self, policy: Any, index: int, env_steps: np.ndarray | int) -> Played:
+        """Evaluation `index` of policies [L], which so many environment steps of training led to."""
         programs, ctx = self.programs[self.progress.phase], self.contexts[self.progress.phase]
+        clock = np.broadcast_to(self.plans[self.progress.phase].clock(env_steps), self.seeds.shape)
+        ctx = dataclasses.replace(ctx, clock=jnp.asarray(clock, jnp.int32))
         return programs.evaluate(policy, ctx, eval_keys(self.seeds, jnp.asarray(index, jnp.int32)))
 
     def _eval_rows(self, plan: PhasePlan) -> list[dict[str, Any]]:
         policy = self.programs[self.progress.phase].policy(self.state)
-        played = self._evaluate(policy, self.progress.evaluations)
+        steps = plan.env_steps(self.progress.update)
+        played = self._evaluate(policy, self.progress.evaluations, steps)
         self.progress.evaluations += 1
-        steps = jnp.asarray(plan.env_steps(self.progress.update), jnp.int32)
-        self.best = keep_best(policy, played.metrics["return"], self.best, steps)
+        self.best = keep_best(policy, played.metrics["return"], self.best, jnp.asarray(steps, jnp.int32))
         found = jax.device_get(played)
         return [
             {**self._row("eval", plan, lane, {}), **played_fields(found, i, self.options.eval_episodes)}
@@ -352,14 +355,14 @@ class Wave:
         batches = math.ceil(self.options.absolute_episodes / self.options.eval_episodes)
         if not batches:
             return []
+        env_steps = np.asarray(self.best.env_steps)
         results = []
         for k in range(batches):
-            results.append(jax.device_get(self._evaluate(self.best.policy, 10**6 + k)))
+            results.append(jax.device_get(self._evaluate(self.best.policy, 10**6 + k, env_steps)))
             if k + 1 < batches and self.should_stop():  # a resumed run begins these evaluations anew
                 self.save()
                 raise Interrupted
         found = mean_played(results)
-        env_steps = np.asarray(self.best.env_steps)
         plan = self.plans[self.progress.phase]
         self.progress.wall = time.perf_counter() - started
         fields = [played_fields(found, i, batches * self.options.eval_episodes) for i in range(len(self.lanes))]
