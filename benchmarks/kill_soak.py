@@ -51,7 +51,7 @@ class Args(_common.Options):
 
     methods: tuple[str, ...] = tuple(METHODS)
     """Methods."""
-    kills: int = 12
+    kills: int = 13
     """Kills for each method."""
     seed: int = 0
     """Of the kills."""
