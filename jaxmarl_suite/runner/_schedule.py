@@ -83,7 +83,9 @@ def check_milestones(groups: Sequence[Group], options: TrainOptions) -> list[str
 
 def _too_late(group: Group, options: TrainOptions) -> Iterator[str]:
     for phase, plan in zip(group.phases, plan_phases(group, options)):
-        length = plan.updates * plan.env_steps_per_update
+        length = (
+            plan.played_before + plan.updates * plan.env_steps_per_update
+        )  # with the experience that it goes on with
         for config in {id(lane.config): lane.config for lane in group.lanes}.values():
             for milestone in phase.algorithm.milestones(config):
                 if milestone.env_steps <= length:

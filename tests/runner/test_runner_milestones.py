@@ -1,6 +1,7 @@
 """Settings in absolute units against the length of a run: refused where nothing is learned, else warned of."""
 
 import dataclasses
+from unittest import mock
 
 import pytest
 
@@ -73,3 +74,20 @@ def test_a_run_of_default_length_copies_its_targets_often(name):
     assert check_milestones([group], options) == []
     steps = options.total_steps // group.phases[0].algorithm.env_steps_per_update * group.config.gradient_steps
     assert steps // group.config.target_period >= 10
+
+
+def test_a_phase_counts_the_experience_that_it_goes_on_with():
+    """Warmed up in the phase before: the second half of a run learns from its first update on."""
+    spec = algorithms.get("td3")
+
+    def halves(config, env):
+        (phase,) = spec.make(config, env)
+        return phase._replace(fraction=0.5), phase._replace(fraction=0.5, begin=lambda state, key, ctx: state)
+
+    config = dataclasses.replace(spec.default_config, warmup_steps=3000)
+    env, options = "toy/pendulum", TrainOptions(total_steps=6000)
+    with mock.patch.object(Experiment, "spec", dataclasses.replace(spec, make=halves)):
+        assert check_milestones(Experiment("td3", env, config, options=options).groups(), options) == []
+        config = dataclasses.replace(config, warmup_steps=3050)  # not in the first
+        with pytest.raises(ValueError, match="phase 'actor-critic' has 3,000"):
+            check_milestones(Experiment("td3", env, config, options=options).groups(), options)
