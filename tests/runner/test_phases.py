@@ -1,5 +1,6 @@
 """A phase that goes on with the state of the one before: with its experience too. And what time it is in evaluations."""
 
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -12,6 +13,7 @@ from runner_tools import UPDATES, assert_same_arrays, final_arrays, rows, tiny, 
 from jaxmarl_suite import algorithms, runner
 from jaxmarl_suite.algorithms import AlgorithmSpec, _memory, _registry
 from jaxmarl_suite.replay import refresh_targets
+from jaxmarl_suite.runner import _wave
 
 
 @contextlib.contextmanager
@@ -43,6 +45,8 @@ CHANGES = {
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_phase_that_inherits_experience_goes_on_as_one_phase_would(name, tmp_path, monkeypatch):
     """No second warm-up, epsilon falls on, delayed actors keep their turn, GEM refreshes the whole ring: bit by bit."""
+    # No program of other tests, and none for them: they refresh in other chunks, and round otherwise.
+    monkeypatch.setattr(_wave, "_compiled", collections.OrderedDict())
     # Chunks of one step of each environment: targets of what is not counted as stored would not be refreshed.
     monkeypatch.setattr(_memory, "refresh_targets", functools.partial(refresh_targets, chunk_size=8))
     whole = tiny(name, changes=CHANGES[name])
