@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from jaxmarl_suite import algorithms
-from jaxmarl_suite.cli._parse import PROG, parse, parse_grid, take_env_options
+from jaxmarl_suite.cli._parse import PROG, parse, parse_grid, take_env_options, with_prefix
 from jaxmarl_suite.runner import Experiment, TrainOptions
 
 _GRID = tyro.conf.arg(
@@ -38,7 +38,10 @@ def parse_experiment(argv: Sequence[str], command: str, summary: str) -> Request
     name = _algorithm(rest, command, wants_help)
     arguments = _arguments(name, command)
     about = f"{summary}\n\nOptions of the environment are written --env.NAME VALUE"
-    if name is None:
+    if name is not None:
+        rest = with_prefix(arguments, rest, _flag_prefix(name))
+        about += f"; --{_flag_prefix(name)}.NAME may be written --NAME where no option below is called so"
+    else:
         about += f'.\nThe settings of an algorithm: "{PROG} {command} ALGO --help"; algorithms: ' + ", ".join(
             algorithms.names()
         )
@@ -69,6 +72,10 @@ def _algorithm(argv: Sequence[str], command: str, wants_help: bool) -> str | Non
 
 def _field(algorithm: str) -> str:
     return algorithm.replace("-", "_")
+
+
+def _flag_prefix(algorithm: str) -> str:
+    return _field(algorithm).replace("_", "-")
 
 
 def _arguments(algorithm: str | None, command: str) -> type:

@@ -39,6 +39,19 @@ def parse(arguments: type[_T], argv: Sequence[str], command: str, description: s
         raise ValueError(f'{_one_line(errors.getvalue())}; see "{prog} --help"') from None
 
 
+def with_prefix(arguments: type, argv: Sequence[str], prefix: str) -> list[str]:
+    """`argv` with `--NAME` as `--PREFIX.NAME` where only the latter is an option of the dataclass `arguments`."""
+    known = _flags(arguments)
+
+    def full(word: str) -> str:
+        flag = word.split("=")[0].replace("_", "-")
+        prefixed = f"--{prefix}.{flag.removeprefix('--')}"
+        is_short = flag.startswith("--") and flag not in known and prefixed in known
+        return prefixed + word[len(flag) :] if is_short else word
+
+    return [full(word) for word in argv]
+
+
 def _refuse_unknown(arguments: Any, argv: Sequence[str], prog: str) -> None:
     known = sorted(_flags(arguments))
     for token in argv:
@@ -47,11 +60,19 @@ def _refuse_unknown(arguments: Any, argv: Sequence[str], prog: str) -> None:
             continue
         last = name.rpartition(".")[2].removeprefix("--")
         near = [flag for flag in known if re.split(r"[.]|^--", flag)[-1] == last]
+        near = near or sorted(
+            (flag for flag in known if last and last == _initials(flag)), key=lambda flag: "." not in flag
+        )
         near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.6)
         hint = f"did you mean {near[0]}? " if near else ""
         if name == "--grid":
             hint = 'grids are for "sweep"; '
         raise ValueError(f'unknown option {token.split("=")[0]}; {hint}see "{prog} --help"')
+
+
+def _initials(flag: str) -> str:
+    """`lr` for `--mappo.learning-rate`."""
+    return "".join(word[:1] for word in re.split(r"[.]|^--", flag)[-1].split("-"))
 
 
 def _flags(arguments: Any, prefix: str = "") -> set[str]:

@@ -1,5 +1,6 @@
 """The one runner: seeds, sweeps, evaluation, logging, checkpoints, devices. Algorithms know nothing of it."""
 
+from jaxmarl_suite.algorithms import coerce
 from jaxmarl_suite.runner._devices import configure
 from jaxmarl_suite.runner._evaluate import (  # fmt: skip
     Evaluation,
@@ -27,7 +28,6 @@ from jaxmarl_suite.runner._train import (  # fmt: skip
     total_env_steps,
     train,
 )
-from jaxmarl_suite.runner._values import coerce
 from jaxmarl_suite.runner._wave import choose_wave, plan_phases
 
 __all__ = [
