@@ -121,6 +121,8 @@ def _guarded(run: Callable[[], dict[str, Any]], debug: bool) -> tuple[int, dict[
         if debug:
             return FAILURE, _report("error", f"{type(error).__name__}: {error}", debug)
         text = (str(error).strip().splitlines() or [""])[0]
+        if "TracingError" in kinds:
+            return FAILURE, _report("error", f"{text} (run with --debug for the traceback)", debug)
         return FAILURE, _report("error", f"{type(error).__name__}: {text} (run with --debug for the traceback)", debug)
 
 

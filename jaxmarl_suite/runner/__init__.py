@@ -1,6 +1,7 @@
 """The one runner: seeds, sweeps, evaluation, logging, checkpoints, devices. Algorithms know nothing of it."""
 
 from jaxmarl_suite.algorithms import coerce
+from jaxmarl_suite.runner._authors import TracingError
 from jaxmarl_suite.runner._devices import configure
 from jaxmarl_suite.runner._evaluate import (  # fmt: skip
     Evaluation,
@@ -41,6 +42,7 @@ __all__ = [
     "Listener",
     "RunFolder",
     "StorageError",
+    "TracingError",
     "TrainOptions",
     "Trained",
     "check_data",

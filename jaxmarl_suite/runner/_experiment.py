@@ -25,7 +25,8 @@ from jaxmarl_suite.algorithms import (  # fmt: skip
     unknown_field,
 )
 from jaxmarl_suite.replay import Dataset, read_vault
-from jaxmarl_suite.runner._environments import Environments, Instance, same_instance
+from jaxmarl_suite.runner._authors import naming_authors
+from jaxmarl_suite.runner._environments import Environments, Instance, check_instance, same_instance
 from jaxmarl_suite.runner._folder import RunFolder
 from jaxmarl_suite.runner._values import fields_of, grid_values, json_values, plain, plain_value
 
@@ -226,13 +227,16 @@ class Experiment:
             config = dataclasses.replace(base, **coerce(base, settings))
             check_floats(config, finite=floats)  # configs of other packages need not check them
             check_integers(config, least=-LARGEST_INTEGER)
-            instance = environments.get(_env_overrides(overrides))
+            with naming_authors(self.algorithm, self.env, refusals=(ValueError, ImportError)):
+                instance = environments.get(_env_overrides(overrides))
             instances.append((instance, overrides))
             env, params, optimum = instance
             for config_, env_, lanes in kept:
                 if _same_program(config_, config, env_, env, lanes[0].env_params, params):
                     break
             else:
+                if read_data:  # to train
+                    check_instance(self.env, instance)
                 lanes = []
                 kept.append((config, env, lanes))
             for repetition in range(self.options.seeds):
@@ -257,7 +261,8 @@ class Experiment:
         groups = []
         for config, env, lanes in kept:
             build = self.spec.build if self.options.data is None else self.spec.build_stored
-            phases = build(config, env)
+            with naming_authors(self.algorithm, self.env, refusals=(ValueError,)):
+                phases = build(config, env)
             data = None if dataset is None else self.spec.stored_data(config, env, dataset)
             steps = [phase.algorithm.env_steps_per_update for phase in phases]
             if self.options.total_steps < sum(steps):
