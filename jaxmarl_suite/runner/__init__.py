@@ -3,6 +3,7 @@
 from jaxmarl_suite.algorithms import coerce
 from jaxmarl_suite.runner._authors import TracingError
 from jaxmarl_suite.runner._devices import configure
+from jaxmarl_suite.runner._environments import env_parameters
 from jaxmarl_suite.runner._evaluate import (  # fmt: skip
     Evaluation,
     Trained,
@@ -52,6 +53,7 @@ __all__ = [
     "coerce",
     "configure",
     "default_run_dir",
+    "env_parameters",
     "evaluate",
     "evaluate_rules",
     "evaluate_trained",

@@ -79,6 +79,17 @@ class Environments:
 
 
 @in_32_bits
+def env_parameters(env_id: str) -> dict[str, Any]:
+    """The traced scalars of an environment that `env.NAME` sets, by name, with their defaults.
+
+    Raises:
+      ValueError: for an unknown environment.
+    """
+    fields = _scalar_fields(Environments(env_id, {}).get({}).params)
+    return {name: value.item() for name, value in sorted(fields.items())}
+
+
+@in_32_bits
 def check_instance(env_id: str, instance: Instance) -> None:
     """Refuses an environment that no learner could use, before one is compiled for it: traces its `reset` and `step`.
 

@@ -172,6 +172,25 @@ def test_help_and_the_package_import_no_jax() -> None:
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
 
 
+@pytest.mark.parametrize(
+    ("line", "parts", "absent"),
+    [
+        ("train mappo --env smax/3m", ["Options of smax/3m", "--env.walls-cause-death True"], "Traced"),
+        ("train masac --env=mabrax/halfcheetah-6x1", ["--env.time-limit 1000", "--env.backend spring"], "Traced"),
+        ("sweep mappo --grid clip=1,2 --env toy/chain", ["--env.length 50", "Traced ones", "--env.slip 0"], "payoff"),
+        ("plan mappo --env hallway/4-4", ["--env.clock False", "--env.observe-state False"], "Traced"),
+        ("train --env matrix/climbing", ["--env.horizon 1"], "payoff"),
+        ("train mappo", ["Options of the environment are written --env.NAME"], "Options of mappo"),
+    ],
+)
+def test_help_lists_the_options_of_the_environment(cli: Cli, line: str, parts: list[str], absent: str) -> None:
+    outcome = cli(f"{line} --help")
+    assert outcome.code == 0 and absent not in outcome.out
+    for part in parts:
+        assert part in outcome.out
+    assert "did you mean 'smax/3m'?" in cli("train mappo --env smax/3mm --help").error
+
+
 @pytest.mark.parametrize("command", ["train", "sweep", "plan"])
 @pytest.mark.parametrize("algorithm", ["mappo", "tad-ppo"])
 def test_settings_of_the_algorithm_may_lack_its_name(command: str, algorithm: str) -> None:

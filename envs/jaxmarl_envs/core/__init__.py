@@ -7,7 +7,16 @@ from jaxmarl_envs.core._episode import Episode, load_episode, random_action, rec
 from jaxmarl_envs.core._keys import seed_key
 from jaxmarl_envs.core._metrics import EpisodeMetrics, EpisodeStatistics
 from jaxmarl_envs.core._origin import origin
-from jaxmarl_envs.core._registry import Family, UnknownOption, UnknownVariant, available, families, make, register
+from jaxmarl_envs.core._registry import (
+    Family,
+    UnknownOption,
+    UnknownVariant,
+    available,
+    families,
+    make,
+    options,
+    register,
+)
 from jaxmarl_envs.core._types import EnvSpec, TimeStep, pytree_dataclass, restart, transition
 from jaxmarl_envs.core._vector import VectorEnv, VectorState
 from jaxmarl_envs.core._viewer import Frame, Verdict, check_drawable, render, render_frames
@@ -55,6 +64,7 @@ __all__ = [
     "load_episode",
     "make",
     "one_hot",
+    "options",
     "origin",
     "pytree_dataclass",
     "random_action",
