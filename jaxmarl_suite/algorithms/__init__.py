@@ -15,6 +15,7 @@ from jaxmarl_suite.algorithms._base import (
 )
 from jaxmarl_suite.algorithms._checks import LARGEST_INTEGER, check_floats, check_integers
 from jaxmarl_suite.algorithms._registry import get, names, register
+from jaxmarl_suite.algorithms._settings import coerce, config, nearest_field, unknown_field
 
 __all__ = [
     "LARGEST_INTEGER",
@@ -27,11 +28,15 @@ __all__ = [
     "Phase",
     "check_floats",
     "check_integers",
+    "coerce",
+    "config",
     "episode_metrics",
     "field_types",
     "get",
     "hyperparameters",
     "names",
+    "nearest_field",
     "register",
     "traced_fields",
+    "unknown_field",
 ]

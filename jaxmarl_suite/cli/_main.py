@@ -9,7 +9,7 @@ import math
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 PROG = "jaxmarl-suite"
@@ -50,7 +50,25 @@ GLOBAL_FLAGS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code: 0, 1 (failed), 2 (the user's mistake) or 130 (interrupted)."""
-    argv = list(sys.argv[1:] if argv is None else argv)
+    with _escaping(sys.stdout), _escaping(sys.stderr):
+        return _main(list(sys.argv[1:] if argv is None else argv))
+
+
+@contextlib.contextmanager
+def _escaping(stream: Any) -> Iterator[None]:
+    """What the encoding of a stream does not have is escaped, not an error: names of files may be any bytes."""
+    errors = getattr(stream, "errors", None)
+    if not hasattr(stream, "reconfigure") or errors is None:
+        yield
+        return
+    stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        stream.reconfigure(errors=errors)
+
+
+def _main(argv: list[str]) -> int:
     flags, argv = _take_global_flags(argv)
     command = argv[0] if argv else "--help"
     if command in ("-h", "--help", "help"):
@@ -121,6 +139,8 @@ def _guarded(run: Callable[[], dict[str, Any]], debug: bool) -> tuple[int, dict[
         if debug:
             return FAILURE, _report("error", f"{type(error).__name__}: {error}", debug)
         text = (str(error).strip().splitlines() or [""])[0]
+        if "TracingError" in kinds:
+            return FAILURE, _report("error", f"{text} (run with --debug for the traceback)", debug)
         return FAILURE, _report("error", f"{type(error).__name__}: {text} (run with --debug for the traceback)", debug)
 
 

@@ -1,6 +1,9 @@
 """The one runner: seeds, sweeps, evaluation, logging, checkpoints, devices. Algorithms know nothing of it."""
 
+from jaxmarl_suite.algorithms import coerce
+from jaxmarl_suite.runner._authors import TracingError
 from jaxmarl_suite.runner._devices import configure
+from jaxmarl_suite.runner._environments import env_parameters
 from jaxmarl_suite.runner._evaluate import (  # fmt: skip
     Evaluation,
     Trained,
@@ -27,7 +30,6 @@ from jaxmarl_suite.runner._train import (  # fmt: skip
     total_env_steps,
     train,
 )
-from jaxmarl_suite.runner._values import coerce
 from jaxmarl_suite.runner._wave import choose_wave, plan_phases
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "Listener",
     "RunFolder",
     "StorageError",
+    "TracingError",
     "TrainOptions",
     "Trained",
     "check_data",
@@ -50,6 +53,7 @@ __all__ = [
     "coerce",
     "configure",
     "default_run_dir",
+    "env_parameters",
     "evaluate",
     "evaluate_rules",
     "evaluate_trained",

@@ -1,7 +1,6 @@
 """What is to be run: one algorithm on one environment, for a grid of settings times seeds, as lanes."""
 
 import dataclasses
-import difflib
 import functools
 import itertools
 import math
@@ -15,11 +14,21 @@ import jax.numpy as jnp
 from jaxmarl_envs import Environment
 
 from jaxmarl_suite import algorithms
-from jaxmarl_suite.algorithms import LARGEST_INTEGER, AlgorithmSpec, Phase, check_floats, check_integers, field_types
+from jaxmarl_suite.algorithms import (  # fmt: skip
+    LARGEST_INTEGER,
+    AlgorithmSpec,
+    Phase,
+    check_floats,
+    check_integers,
+    coerce,
+    field_types,
+    unknown_field,
+)
 from jaxmarl_suite.replay import Dataset, read_vault
-from jaxmarl_suite.runner._environments import Environments, Instance, same_instance
+from jaxmarl_suite.runner._authors import naming_authors
+from jaxmarl_suite.runner._environments import Environments, Instance, check_instance, same_instance
 from jaxmarl_suite.runner._folder import RunFolder
-from jaxmarl_suite.runner._values import coerce, fields_of, grid_values, json_values, plain, plain_value
+from jaxmarl_suite.runner._values import fields_of, grid_values, json_values, plain, plain_value
 
 ENV_PREFIX = "env."
 MAX_LANES = 100_000
@@ -132,7 +141,7 @@ class Experiment:
     algorithm: str
     env: str
     config: Any = None
-    """The algorithm's config; None for its defaults."""
+    """The algorithm's config, or a mapping from names of its fields to values other than its defaults; None for these."""
     env_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Passed to `jaxmarl_envs.make`; or scalar fields of the environment's parameters, where it has no such option."""
     grid: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
@@ -146,7 +155,10 @@ class Experiment:
           ValueError: for a value that a file could not hold.
         """
         config: Any = self.config
-        if config is not None and isinstance(config, self.spec.config):
+        if isinstance(config, Mapping):
+            settings = {str(name): plain_value(str(name), value) for name, value in config.items()}
+            object.__setattr__(self, "config", algorithms.config(self.algorithm, **settings))
+        elif config is not None and isinstance(config, self.spec.config):
             made: Any = type(config)
             object.__setattr__(self, "config", made(**coerce(config, fields_of(config))))
         options = {name: plain_value(f"{ENV_PREFIX}{name}", value) for name, value in self.env_options.items()}
@@ -164,9 +176,8 @@ class Experiment:
         if self.config is None:
             return self.spec.default_config
         if not isinstance(self.config, self.spec.config):
-            raise ValueError(
-                f"{self.algorithm} needs a {self.spec.config.__name__}, got a {type(self.config).__name__}"
-            )
+            wanted, given = self.spec.config.__name__, type(self.config).__name__
+            raise ValueError(f"{self.algorithm} needs a {wanted} or a mapping of its fields, got a {given}")
         return self.config
 
     def points(self) -> list[dict[str, Any]]:
@@ -174,12 +185,9 @@ class Experiment:
         fields = {f.name for f in dataclasses.fields(self.base_config)}
         for name, values in self.grid.items():
             if not name.startswith(ENV_PREFIX) and name not in fields:
-                near = difflib.get_close_matches(name, fields, n=1, cutoff=0.4)
-                near = near or [f for f in sorted(fields) if name == "".join(word[:1] for word in f.split("_"))]
-                hint = f"did you mean {near[0]!r}? " if near else ""
                 raise ValueError(
-                    f"no field {name!r} in the config of {self.algorithm}; {hint}there are: "
-                    f"{', '.join(sorted(fields))}; options of the environment are spelled {ENV_PREFIX}NAME"
+                    unknown_field(name, fields, f" in the config of {self.algorithm}")
+                    + f"; options of the environment are spelled {ENV_PREFIX}NAME"
                 )
             if len(values) == 0:
                 raise ValueError(f"grid over {name!r} has no values")
@@ -219,13 +227,16 @@ class Experiment:
             config = dataclasses.replace(base, **coerce(base, settings))
             check_floats(config, finite=floats)  # configs of other packages need not check them
             check_integers(config, least=-LARGEST_INTEGER)
-            instance = environments.get(_env_overrides(overrides))
+            with naming_authors(self.algorithm, self.env, refusals=(ValueError, ImportError)):
+                instance = environments.get(_env_overrides(overrides))
             instances.append((instance, overrides))
             env, params, optimum = instance
             for config_, env_, lanes in kept:
                 if _same_program(config_, config, env_, env, lanes[0].env_params, params):
                     break
             else:
+                if read_data:  # to train
+                    check_instance(self.env, instance)
                 lanes = []
                 kept.append((config, env, lanes))
             for repetition in range(self.options.seeds):
@@ -250,7 +261,8 @@ class Experiment:
         groups = []
         for config, env, lanes in kept:
             build = self.spec.build if self.options.data is None else self.spec.build_stored
-            phases = build(config, env)
+            with naming_authors(self.algorithm, self.env, refusals=(ValueError,)):
+                phases = build(config, env)
             data = None if dataset is None else self.spec.stored_data(config, env, dataset)
             steps = [phase.algorithm.env_steps_per_update for phase in phases]
             if self.options.total_steps < sum(steps):

@@ -58,7 +58,8 @@ def train(
     Args:
       algorithm: a registered name, e.g. "tad-ppo".
       env: an id, e.g. "matrix/climbing".
-      config: the algorithm's config; None for its defaults.
+      config: the algorithm's config, or a mapping from names of its fields to values other than its defaults, as
+        `{"recurrent": True}`; None for the defaults.
       env_options: passed to `jaxmarl_envs.make`.
       grid: values by field of the config or by `env.OPTION`; every combination is trained.
       options: length, seeds, evaluations, ...

@@ -1,16 +1,12 @@
-"""Values: Python's own of whatever was given, in the types of a config's fields, as JSON has them."""
+"""Values: Python's own of whatever was given, and as JSON has them."""
 
 import dataclasses
-import difflib
 import os
-import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-
-from jaxmarl_suite.algorithms import field_types
 
 
 def plain_value(name: str, value: Any) -> Any:
@@ -43,59 +39,6 @@ def grid_values(name: Any, values: Any) -> list[Any]:
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable) or getattr(values, "ndim", 1) < 1:
         raise ValueError(f"grid over {name!r} needs a list of values, got {values!r}")
     return [plain_value(f"grid over {name!r}", value) for value in values]
-
-
-def coerce(config: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """`settings` with every value turned into its field's type: "1e-3" and 1 into floats, lists into tuples.
-
-    Raises:
-      ValueError: for a field that does not exist or a value that does not fit, naming both.
-    """
-    types = field_types(config)
-    result = {}
-    for name, value in settings.items():
-        if name not in types:
-            near = difflib.get_close_matches(name, types, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"no field {name!r}; {hint}there are: {', '.join(sorted(types))}")
-        result[name] = _as_type(name, value, types[name])
-    return result
-
-
-def _as_type(name: str, value: Any, expected: Any) -> Any:
-    origin, arguments = typing.get_origin(expected), typing.get_args(expected)
-    try:
-        if expected is bool:
-            if isinstance(value, str):
-                return {"true": True, "false": False, "1": True, "0": False}[value.lower()]
-            if not isinstance(value, bool):
-                raise ValueError
-            return value
-        if expected is int:
-            number = float(value)
-            if number != int(number) or isinstance(value, bool):
-                raise ValueError
-            return int(number)
-        if expected is float:
-            return float(value)
-        if expected is str and not isinstance(value, str):
-            raise ValueError
-        if origin is typing.Literal:
-            if value not in arguments:
-                raise ValueError
-            return value
-        if origin is tuple:
-            parts = value.strip("()[]").replace(" ", "").rstrip(",").split(",") if isinstance(value, str) else value
-            return tuple(_as_type(name, part, arguments[0]) for part in parts)
-        if type(None) in arguments:  # Optional
-            kind = next(a for a in arguments if a is not type(None))
-            return None if value in (None, "none", "None") else _as_type(name, value, kind)
-    except (ValueError, KeyError, TypeError, OverflowError):
-        shown = (
-            " or ".join(map(repr, arguments)) if origin is typing.Literal else getattr(expected, "__name__", expected)
-        )
-        raise ValueError(f"{name} must be {shown}, got {value!r}") from None
-    return value
 
 
 def plain(config: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmarl_suite.algorithms import Context
+from jaxmarl_suite.runner._authors import naming_authors
 from jaxmarl_suite.runner._checkpoint import Checkpoints, from_host, to_host
 from jaxmarl_suite.runner._devices import in_32_bits, memory_budget
 from jaxmarl_suite.runner._experiment import Group, Lane, TrainOptions
@@ -96,7 +97,13 @@ def choose_wave(group: Group, options: TrainOptions, size: int | None = None) ->
 
     Raises:
       ValueError: where not even one lane a device fits, or not `size`.
+      TracingError: where an algorithm or environment outside the suite raised an exception.
     """
+    with naming_authors(group.spec.name, group.env.spec.id):
+        return _choose_wave(group, options, size)
+
+
+def _choose_wave(group: Group, options: TrainOptions, size: int | None) -> tuple[int, list[Programs], Placement]:
     budget = int(options.memory_gib * 2**30) if options.memory_gib else memory_budget()
     count = size or min(len(group.lanes), options.lanes_at_once or len(group.lanes))
     least = state_bytes(group)

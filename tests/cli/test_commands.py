@@ -1,19 +1,23 @@
 """Every command once, for people and for programs."""
 
+import dataclasses
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
 import jaxmarl_suite
-from jaxmarl_suite.cli._parse import literal, parse_grid, take_env_options
+from jaxmarl_suite.cli._arguments import parse_experiment
+from jaxmarl_suite.cli._parse import literal, parse_grid, take_env_options, with_prefix
 from jaxmarl_suite.runner import restore_policies
 from tests.cli.conftest import TINY_MAPPO, Cli
 
@@ -166,6 +170,57 @@ def test_help_and_the_package_import_no_jax() -> None:
     for line in ("import jaxmarl_suite", "from jaxmarl_suite.cli import main; main(['--help']); main(['trian'])"):
         code = f"import sys; {line}; assert 'jax' not in sys.modules and 'tyro' not in sys.modules"
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("line", "parts", "absent"),
+    [
+        ("train mappo --env smax/3m", ["Options of smax/3m", "--env.walls-cause-death True"], "Traced"),
+        ("train masac --env=mabrax/halfcheetah-6x1", ["--env.time-limit 1000", "--env.backend spring"], "Traced"),
+        ("sweep mappo --grid clip=1,2 --env toy/chain", ["--env.length 50", "Traced ones", "--env.slip 0"], "payoff"),
+        ("plan mappo --env hallway/4-4", ["--env.clock False", "--env.observe-state False"], "Traced"),
+        ("train --env matrix/climbing", ["--env.horizon 1"], "payoff"),
+        ("train mappo", ["Options of the environment are written --env.NAME"], "Options of mappo"),
+    ],
+)
+def test_help_lists_the_options_of_the_environment(cli: Cli, line: str, parts: list[str], absent: str) -> None:
+    outcome = cli(f"{line} --help")
+    assert outcome.code == 0 and absent not in outcome.out
+    for part in parts:
+        assert part in outcome.out
+    assert "did you mean 'smax/3m'?" in cli("train mappo --env smax/3mm --help").error
+
+
+@pytest.mark.parametrize("command", ["train", "sweep", "plan"])
+@pytest.mark.parametrize("algorithm", ["mappo", "tad-ppo"])
+def test_settings_of_the_algorithm_may_lack_its_name(command: str, algorithm: str) -> None:
+    def config(line: str) -> Any:
+        grid = "" if command == "train" else "--grid gamma=0.9,1 "
+        return parse_experiment(
+            shlex.split(f"{algorithm} --env matrix/xor {grid}{line}"), command, ""
+        ).experiment.config
+
+    short = config("--learning-rate 1e-4 --num_envs=8 --no-clip-value --hidden 8 16 --recurrent")
+    name = f"--{algorithm}."
+    assert short == config(
+        f"{name}learning-rate 1e-4 {name}num_envs=8 {name}no-clip-value {name}hidden 8 16 {name}recurrent"
+    )
+    assert (short.learning_rate, short.num_envs, short.clip_value, short.hidden) == (1e-4, 8, False, (8, 16))
+    assert short.recurrent
+
+
+def test_an_option_of_the_command_goes_before_a_setting_of_the_same_name() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Inner:
+        seeds: int = 1
+        rate: float = 1.0
+
+    outer = dataclasses.make_dataclass(
+        "Outer", [("seeds", int, 1), ("inner", Inner, dataclasses.field(default=Inner()))]
+    )
+    assert with_prefix(outer, ["--seeds", "3", "--rate=2", "--", "rate"], "inner") == [
+        *("--seeds", "3", "--inner.rate=2", "--", "rate"),
+    ]
 
 
 def test_numbers_and_grids() -> None:

@@ -126,3 +126,17 @@ def test_families_of_installed_packages(clean, monkeypatch):
 def test_specs_refuse_impossible_sizes(sizes, words):
     with pytest.raises(ValueError, match=words):
         EnvSpec(**{"id": "test/x", "n_agents": 2, "obs_shape": (1,), "num_actions": 2, **sizes})
+
+
+@pytest.mark.parametrize("env_id", ["matrix/random-2x3", "hallway/4-4", "toy/pendulum", "smax/3m", "rag/cache-L0"])
+def test_options_and_their_defaults_make_the_environment(env_id):
+    found = jaxmarl_envs.options(env_id)
+    assert found and jaxmarl_envs.make(env_id, **found).spec == jaxmarl_envs.make(env_id).spec
+    with pytest.raises(jaxmarl_envs.UnknownOption) as caught:
+        jaxmarl_envs.make(env_id, frob=1)
+    assert set(caught.value.accepted) == set(found)
+
+
+def test_every_family_says_what_options_it_accepts():
+    for family in jaxmarl_envs.families():
+        assert jaxmarl_envs.options(f"{family.name}/{family.variants[0]}"), family.name

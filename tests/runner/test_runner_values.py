@@ -2,6 +2,7 @@
 
 import enum
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from runner_toy import ToyConfig
 
 from jaxmarl_suite import algorithms
 from jaxmarl_suite.algorithms import _registry
-from jaxmarl_suite.runner import Experiment, TrainOptions, resume, run
+from jaxmarl_suite.runner import Experiment, TrainOptions, resume, run, train
 
 pytestmark = pytest.mark.usefixtures("toys")
 
@@ -146,4 +147,34 @@ def test_a_setting_of_another_package_that_no_file_can_hold_leaves_nothing(
         ValueError, match="play must be a number, text, or a list of them, got <built-in function print>"
     ):
         run(Experiment("other", "counting/countdown", options=toy().options), run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_mapping_changes_defaults_of_the_config() -> None:
+    settings = {"recurrent": True, "num_envs": np.int64(8), "hidden": [16], "learning_rate": "1e-2"}
+    given = Experiment("happo", "matrix/xor", settings)
+    assert given.config == algorithms.config("happo", recurrent=True, num_envs=8, hidden=(16,), learning_rate=1e-2)
+    assert given.config.share_parameters is False  # happo's own default
+    assert type(given.config) is algorithms.get("happo").config
+    assert Experiment.from_json(given.to_json()) == given
+    assert Experiment("happo", "matrix/xor", {}).config == Experiment("happo", "matrix/xor").base_config
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"recurent": True},
+            "no field 'recurent' in the config of mappo; did you mean 'recurrent'? there are: adam_eps",
+        ),
+        ({"lr": 1e-3}, "no field 'lr' in the config of mappo; did you mean 'learning_rate'?"),
+        ({1: 2}, "no field '1' in the config of mappo; there are: "),
+        ({"num_envs": "many"}, "num_envs must be int, got 'many'"),
+        ({"num_envs": object}, "num_envs must be a number, text, or a list of them, got <class 'object'>"),
+        ({"num_envs": 0}, "num_envs must be at least 1, got 0"),
+    ],
+)
+def test_mappings_that_no_config_fits(settings: dict, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        train("mappo", "matrix/xor", config=settings, run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()

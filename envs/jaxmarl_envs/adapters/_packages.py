@@ -106,7 +106,8 @@ def check_options(env_id: str, options: Mapping[str, Any], accepted: Mapping[str
     for name, value in options.items():
         if name not in accepted:
             raise UnknownOption(
-                f"{env_id}: unknown option {name!r}; accepted: {', '.join(sorted(accepted)) or 'no options'}"
+                f"{env_id}: unknown option {name!r}; accepted: {', '.join(sorted(accepted)) or 'no options'}",
+                accepted,
             )
         default = accepted[name]
         kinds: Any = (float, int) if isinstance(default, float) else type(default)

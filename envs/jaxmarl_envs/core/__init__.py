@@ -1,12 +1,22 @@
 """What every environment family is made of: types, registry, wrappers, batching and the conformance check."""
 
 from jaxmarl_envs.core._cheap import one_hot, uniform_index
-from jaxmarl_envs.core._check import ProtocolError, Report, check_environment
+from jaxmarl_envs.core._check import ProtocolError, Report, check_environment, check_shapes, read_spec
 from jaxmarl_envs.core._environment import Environment, Wrapper
 from jaxmarl_envs.core._episode import Episode, load_episode, random_action, record_episode
 from jaxmarl_envs.core._keys import seed_key
 from jaxmarl_envs.core._metrics import EpisodeMetrics, EpisodeStatistics
-from jaxmarl_envs.core._registry import Family, UnknownOption, UnknownVariant, available, families, make, register
+from jaxmarl_envs.core._origin import origin
+from jaxmarl_envs.core._registry import (
+    Family,
+    UnknownOption,
+    UnknownVariant,
+    available,
+    families,
+    make,
+    options,
+    register,
+)
 from jaxmarl_envs.core._types import EnvSpec, TimeStep, pytree_dataclass, restart, transition
 from jaxmarl_envs.core._vector import VectorEnv, VectorState
 from jaxmarl_envs.core._viewer import Frame, Verdict, check_drawable, render, render_frames
@@ -49,12 +59,16 @@ __all__ = [
     "available",
     "check_drawable",
     "check_environment",
+    "check_shapes",
     "families",
     "load_episode",
     "make",
     "one_hot",
+    "options",
+    "origin",
     "pytree_dataclass",
     "random_action",
+    "read_spec",
     "record_episode",
     "register",
     "render",

@@ -20,6 +20,7 @@ from jaxmarl_envs.core._check_play import (
     random_play,
 )
 from jaxmarl_envs.core._check_traces import (
+    check_hashable,
     check_leaks,
     check_purity,
     check_structure,
@@ -84,6 +85,43 @@ class Report:
         return "\n".join([head, *lines])
 
 
+def check_shapes(env: Environment, *, params: Params = None) -> None:
+    """The cheap part of `check_environment`: traces `reset` and `step`, and runs and compiles nothing.
+
+    Args:
+      env: one instance, not batched.
+      params: traced parameters; `env.default_params` if None.
+
+    Raises:
+      ProtocolError: where a call fails, or what it returns has not the shapes, dtypes, metrics and tree structures that the
+        spec and the protocol promise.
+    """
+    spec = read_spec(env)
+    params = env.default_params if params is None else params
+    if failures := check_structure(env, spec, seed_key(20), params) + _taken(env, spec):
+        raise ProtocolError(repr(spec.id), failures)
+
+
+def read_spec(env: Environment) -> EnvSpec:
+    """The spec of what should be an environment.
+
+    Raises:
+      ProtocolError: where it has none, or lacks another part of the protocol.
+    """
+    name = type(env).__name__
+    lacks = [lack for part in ("spec", "default_params", "reset", "step") if (lack := missing_part(env, part))]
+    if lacks:
+        raise ProtocolError(name, lacks)
+    if not isinstance(env.spec, EnvSpec):
+        raise ProtocolError(name, [f"spec is {describe(env.spec)}, expected an EnvSpec"])
+    return env.spec
+
+
+def _taken(env: Environment, spec: EnvSpec) -> list[str]:
+    taken = taken_metrics(env.env.spec if isinstance(env, EpisodeStatistics) else spec)
+    return [taken] if taken else []
+
+
 def check_environment(
     env: Environment,
     *,
@@ -112,13 +150,7 @@ def check_environment(
     Raises:
       ProtocolError: listing everything that is wrong, what came and what was expected.
     """
-    name = f"{type(env).__name__}"
-    lacks = [lack for part in ("spec", "default_params", "reset", "step") if (lack := missing_part(env, part))]
-    if lacks:
-        raise ProtocolError(name, lacks)
-    spec = env.spec
-    if not isinstance(spec, EnvSpec):
-        raise ProtocolError(name, [f"spec is {describe(spec)}, expected an EnvSpec"])
+    spec = read_spec(env)
     name = repr(spec.id)
     key = seed_key(20) if key is None else key
     at_default = params is None
@@ -129,9 +161,7 @@ def check_environment(
     if num_steps < 1:
         raise ValueError(f"num_steps must be at least 1, got {num_steps}")
 
-    failures = check_structure(env, spec, key, params)
-    taken = taken_metrics(env.env.spec if isinstance(env, EpisodeStatistics) else spec)
-    failures += [taken] if taken else []
+    failures = check_hashable(env, spec) + check_structure(env, spec, key, params) + _taken(env, spec)
     if failures:  # nothing can run, or nothing that runs means what it should
         raise ProtocolError(name, failures)
     try:

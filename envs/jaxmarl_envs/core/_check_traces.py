@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxmarl_envs.core._check_trees import by_path, describe, differences, equal, is_key, short
 from jaxmarl_envs.core._environment import Environment, Params
+from jaxmarl_envs.core._origin import origin
 from jaxmarl_envs.core._types import EnvSpec, TimeStep
 
 LARGE_CONSTANT = 2**24
@@ -36,13 +37,18 @@ def step_arguments(env: Environment, spec: EnvSpec, key: jax.Array, params: Para
     return key, state, action, params
 
 
-def check_structure(env: Environment, spec: EnvSpec, key: jax.Array, params: Params) -> list[str]:
+def check_hashable(env: Environment, spec: EnvSpec) -> list[str]:
     failures = []
     for part, value in (("spec", spec), ("the environment", env)):
         try:
             hash(value)
         except Exception as error:
             failures.append(f"{part} is not hashable ({error}): use a frozen dataclass with hashable static fields")
+    return failures
+
+
+def check_structure(env: Environment, spec: EnvSpec, key: jax.Array, params: Params) -> list[str]:
+    failures: list[str] = []
     outputs: dict[str, Any] = {}
     for call, arguments in (
         ("reset", lambda: (key, params)),
@@ -138,7 +144,8 @@ def raised(call: str, error: Exception) -> str:
     """What a call raised, where JAX's own text would not say what is wrong in the environment."""
     if isinstance(error, jax.errors.UnexpectedTracerError):
         return _leak(call)
-    return f"{call} raised {short(error)}"
+    where = origin(error)
+    return f"{call} raised {short(error)}" + (f" ({where})" if where else "")
 
 
 def _leak(call: str) -> str:

@@ -70,7 +70,10 @@ def read_options(env_id: str, given: Mapping[str, Any], accepted: Mapping[str, O
         if name not in accepted:
             near = difflib.get_close_matches(name, accepted, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise UnknownOption(f"{env_id}: unknown option {name!r}; {hint}accepted: {', '.join(sorted(accepted))}")
+            raise UnknownOption(
+                f"{env_id}: unknown option {name!r}; {hint}accepted: {', '.join(sorted(accepted))}",
+                {name: option.default for name, option in accepted.items()},
+            )
     return {
         name: option.read(f"{env_id}: {name}", given[name]) if name in given else option.default
         for name, option in accepted.items()

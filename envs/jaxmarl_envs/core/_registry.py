@@ -45,6 +45,7 @@ class Family:
     none. `make` raises ValueError where it is not installed."""
 
 
+_NO_OPTION = "no option is called so"
 _registered: dict[str, Family] = {}
 
 
@@ -111,6 +112,22 @@ def make(env_id: str, /, **options: Any) -> Environment:
         raise ValueError(_unknown(env_id, family) + (f": {error}" if str(error) else "")) from None
 
 
+def options(env_id: str) -> dict[str, Any]:
+    """The options of an environment by name, with their defaults.
+
+    Raises:
+      ValueError: for an unknown id.
+    """
+    family = _load(env_id.partition("/")[0]) if env_id.partition("/")[0] in _family_names() else None
+    others = [] if family is None else list(inspect.signature(family.make).parameters.values())[1:]
+    found = {p.name: p.default for p in others if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    try:
+        make(env_id, **{_NO_OPTION: None})
+    except UnknownOption as error:  # it knows those that the family's signature does not name
+        found |= error.accepted
+    return dict(sorted(found.items()))
+
+
 def _check_options(env_id: str, family: Family, options: Mapping[str, Any]) -> None:
     """Refuses options that the signature of the family's `make` excludes; with `**` there, it checks itself."""
     first, *others = inspect.signature(family.make).parameters.values()
@@ -137,6 +154,11 @@ class UnknownOption(ValueError):
 
     A family whose `make` takes `**options` raises it itself, and a plain ValueError for a value that it refuses.
     """
+
+    def __init__(self, text: str = "", accepted: Mapping[str, Any] | None = None) -> None:
+        """`accepted`: the options that there are, with their defaults."""
+        super().__init__(text)
+        self.accepted = dict(accepted or {})
 
 
 def _hint(env_id: str) -> str:

@@ -27,7 +27,8 @@ def make(variant: str, /, **options: Any) -> Environment:
     unknown = sorted(set(options) - {"clock", "observe_state"})
     if unknown:
         raise UnknownOption(
-            f"hallway/{variant}: unknown option {unknown[0]!r}; accepted: clock (bool), observe_state (bool)"
+            f"hallway/{variant}: unknown option {unknown[0]!r}; accepted: clock (bool), observe_state (bool)",
+            {"clock": False, "observe_state": False},
         )
     for name, value in options.items():
         if not isinstance(value, bool):

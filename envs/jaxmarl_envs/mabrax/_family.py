@@ -50,7 +50,9 @@ def make(variant: str, **options: Any) -> Environment:
     accepted: dict[str, Any] = {"obs": "local-1", "backend": robot.backends[0], "time_limit": 1000}
     unknown = sorted(set(options) - set(accepted))
     if unknown:
-        raise UnknownOption(f"{env_id}: unknown option {unknown[0]!r}; accepted: {_OPTIONS}")
+        raise UnknownOption(
+            f"{env_id}: unknown option {unknown[0]!r}; accepted: {_OPTIONS}", accepted | {"partition": own}
+        )
     check_options(env_id, options, accepted)
     chosen = accepted | options
     if chosen["time_limit"] < 1:

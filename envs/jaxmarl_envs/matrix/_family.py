@@ -173,7 +173,8 @@ def _options(variant: str, options: Mapping[str, Any], **accepted: int) -> dict[
     for name, value in options.items():
         if name not in accepted:
             raise UnknownOption(
-                f"matrix/{variant}: unknown option {name!r}; accepted: {', '.join(accepted) or 'no options'}"
+                f"matrix/{variant}: unknown option {name!r}; accepted: {', '.join(accepted) or 'no options'}",
+                accepted,
             )
         lowest = 0 if name == "seed" else 1
         if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
