@@ -96,3 +96,8 @@ __all__ = [
     "transition",
     "uniform_index",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

@@ -40,3 +40,8 @@ __all__ = [
     "traced_fields",
     "unknown_field",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar, dataclass_transform
 import jax
 import jax.numpy as jnp
 from jaxmarl_envs import Environment, TimeStep, pytree_dataclass
+from jaxmarl_envs.core import documented
 
 State = Any
 Policy = Any
@@ -67,6 +68,7 @@ class Context:
         return self.played_before + self.clock * steps_per_update
 
 
+@documented
 class Average(NamedTuple):
     """A metric that is averaged with a weight; it is empty (null in the logs) where no weight was seen."""
 
@@ -74,6 +76,7 @@ class Average(NamedTuple):
     weight: jax.Array  # [] float32
 
 
+@documented
 class Metrics(NamedTuple):
     """What an update reports, by source, so that no name of the one hides a name of the other.
 
@@ -126,6 +129,7 @@ _COUNTED = {shown: name for name, shown in _ROW_NAMES.items()}
 ActFn = Callable[[Policy, Carry, TimeStep, jax.Array, Context], tuple[jax.Array, Carry]]
 
 
+@documented
 class Milestone(NamedTuple):
     """When something in an algorithm happens for the first time, where a setting in absolute units decides it."""
 
@@ -139,6 +143,7 @@ class Milestone(NamedTuple):
     """Nothing is learned before it: a run that ends earlier is refused. Others are warned of."""
 
 
+@documented
 class Algorithm(NamedTuple):
     """Pure functions of one learner; the runner maps them over lanes (seeds and hyper-parameter points).
 
@@ -164,11 +169,14 @@ class Algorithm(NamedTuple):
     """`config of a lane -> milestones`, held against the length of the phase before anything is trained."""
 
 
+@documented
 class Phase(NamedTuple):
     """One stage of a method. Stages are joined outside compiled code."""
 
     name: str
+    """How rows and messages call it."""
     algorithm: Algorithm
+    """What learns in it."""
     fraction: float = 1.0
     """Share of the run's environment steps."""
     begin: Callable[[State, jax.Array, Context], State] | None = None

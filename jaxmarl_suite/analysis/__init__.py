@@ -48,3 +48,8 @@ __all__ = [
     "table",
     "update_section",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

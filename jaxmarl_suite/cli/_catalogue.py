@@ -1,13 +1,10 @@
 """`envs` and `algos`: what there is."""
 
-import ast
 import dataclasses
 import difflib
 import importlib
 import inspect
-import itertools
 import sys
-import textwrap
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -137,6 +134,8 @@ class AlgosArguments:
 def algos(argv: list[str], session: Session) -> Result:
     """Lists algorithms, or the settings of one."""
     given = parse(AlgosArguments, argv, "algos", "Lists algorithms, or the settings of one.")
+    from jaxmarl_envs.core import field_docs
+
     from jaxmarl_suite import algorithms
 
     console = session.console()
@@ -147,7 +146,7 @@ def algos(argv: list[str], session: Session) -> Result:
         return {"algorithms": rows}
     spec = algorithms.get(given.name)
     default = spec.default_config
-    help_texts, traced = field_help(spec.config), algorithms.traced_fields(spec.config)
+    help_texts, traced = field_docs(spec.config), algorithms.traced_fields(spec.config)
     settings = [
         {
             "field": field.name,
@@ -160,19 +159,3 @@ def algos(argv: list[str], session: Session) -> Result:
     console.print(f"[bold]{spec.name}[/]  {spec.summary}; {' and '.join(spec.actions)} actions")
     print_table(console, settings)
     return {"algorithm": spec.name, "summary": spec.summary, "actions": list(spec.actions), "settings": settings}
-
-
-def field_help(config: type) -> dict[str, str]:
-    """The docstrings below the fields of a dataclass and its bases."""
-    found: dict[str, str] = {}
-    for cls in reversed(config.__mro__):
-        try:
-            tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
-        except (OSError, TypeError, SyntaxError):
-            continue
-        body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
-        for field, text in itertools.pairwise(body):
-            is_text = isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and is_text:
-                found[field.target.id] = " ".join(str(text.value.value).split())  # type: ignore[attr-defined]
-    return found

@@ -5,15 +5,18 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxmarl_envs.core import documented
 
 from jaxmarl_suite.networks._dense import check_sizes
 from jaxmarl_suite.networks._network import _Layers
 
 
+@documented
 class ActionValues(NamedTuple):
     """C independent estimates of the values of A actions; every leaf of the parameters has a leading [C]."""
 
     init: Callable[[jax.Array], Any]
+    """`key -> params`. Consumes the key."""
     values: Callable[[Any, jax.Array], jax.Array]
     """`(params, x [*B, D]) -> [C, *B, A]`."""
 

@@ -6,16 +6,19 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxmarl_envs.core import documented
 
 from jaxmarl_suite.networks._dense import check_sizes, torch_dense
 
 LAYER_NORM_EPS = 1e-5  # PyTorch's
 
 
+@documented
 class Critics(NamedTuple):
     """C independent estimates of the value of an action; every leaf of the parameters has a leading [C]."""
 
     init: Callable[[jax.Array], Any]
+    """`key -> params`. Consumes the key."""
     values: Callable[[Any, jax.Array, jax.Array], jax.Array]
     """`(params, context [*B, D], action [*B, X]) -> [C, *B]`."""
 

@@ -9,16 +9,20 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxmarl_envs.core import documented
 
 from jaxmarl_suite.networks._dense import TorchMLP, check_shape, check_sizes, check_team
 from jaxmarl_suite.networks._network import Params
 
 
+@documented
 class ValueNetwork(NamedTuple):
     """Parameters and a value [*B] float32 of what the factory says."""
 
     init: Callable[[jax.Array], Params]
+    """`key -> params`. Consumes the key."""
     value: Callable[..., jax.Array]
+    """`(params, ...) -> [*B] float32`."""
 
 
 class _JointValue(nn.Module):

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxmarl_envs.core import documented
 
 from jaxmarl_suite.networks._dense import TorchMLP, check_shape, check_sizes, check_team, torch_dense
 from jaxmarl_suite.networks._network import Params
@@ -21,6 +22,7 @@ _ATTENTION_EMBED = 32
 _ATTENTION_PENALTY = 0.001
 
 
+@documented
 class Mixer(NamedTuple):
     """Agents' utilities to the values that are regressed.
 
@@ -37,8 +39,11 @@ class Mixer(NamedTuple):
     """
 
     init: Callable[[jax.Array], Params]
+    """`key -> params`. Consumes the key."""
     mix: Callable[..., tuple[jax.Array, jax.Array]]
+    """`(params, chosen, best, action, state, obs) -> (values [*B, M], penalty [])`."""
     outputs: int
+    """M."""
 
 
 def independent_mixer(n_agents: int) -> Mixer:

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxmarl_envs.core import documented
 
 from jaxmarl_suite.networks._critics import LAYER_NORM_EPS
 from jaxmarl_suite.networks._dense import torch_bound, torch_dense, uniform_between
@@ -17,6 +18,7 @@ from jaxmarl_suite.networks._linear import dense_product
 Params = Any
 
 
+@documented
 class Network(NamedTuple):
     """A network that is unrolled over time; a feed-forward one simply has a memory of size zero.
 
@@ -31,8 +33,11 @@ class Network(NamedTuple):
     """
 
     init: Callable[[jax.Array], Params]
+    """`key -> params`. Consumes the key."""
     initial_carry: Callable[[tuple[int, ...]], jax.Array]
+    """`B -> [*B, H]`: the memory at the start of an episode."""
     unroll: Callable[[Params, jax.Array, jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+    """`(params, carry, x, extra, start) -> (y, carries)`."""
 
     def step(
         self, params: Params, carry: jax.Array, x: jax.Array, extra: jax.Array, start: jax.Array

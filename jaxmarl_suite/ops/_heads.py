@@ -5,8 +5,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxmarl_envs.core import documented
 
 
+@documented
 class ActionHead(NamedTuple):
     """A family of distributions over one agent's action, batched over leading axes `*B`.
 
@@ -18,9 +20,13 @@ class ActionHead(NamedTuple):
     """
 
     num_outputs: int
+    """Entries of `output`."""
     embed_size: int
+    """Entries of what `embed` gives."""
     action_shape: tuple[int, ...]
+    """() where actions are discrete, (D,) where they are continuous."""
     dtype: Any
+    """Of actions: int32 or float32."""
     sample: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
     """`(key, output, mask) -> action`. Consumes the key."""
     sample_and_log_prob: Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]

@@ -4,8 +4,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxmarl_envs.core import documented
 
 
+@documented
 class NStepReturn(NamedTuple):
     """What is collected along up to n steps, and what a value estimate after them is worth."""
 

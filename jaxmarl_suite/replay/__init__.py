@@ -36,3 +36,8 @@ __all__ = [
     "slot_of",
     "write_vault",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jaxmarl_envs import pytree_dataclass
+from jaxmarl_envs.core import documented
 
 from jaxmarl_suite.replay._steps import with_int32_index
 
@@ -31,6 +32,7 @@ class PrioritisedState:
     highest: jax.Array  # [] float32, the highest so far, at least 1
 
 
+@documented
 class Sample(NamedTuple):
     """B items drawn from a replay."""
 
@@ -39,6 +41,7 @@ class Sample(NamedTuple):
     weight: jax.Array  # [B] float32, importance weights, at most 1; all 1 where drawn uniformly
 
 
+@documented
 class Replay(NamedTuple):
     """Pure functions of a ring of items; the state is a pytree whose experience is [1, capacity, ...]."""
 

@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxmarl_envs.core import documented
 
 StepState = Any
 """flashbax's `TrajectoryBufferState`: `experience` [E, capacity, ...], `current_index` [] (where the next step goes) and
 `is_full` []. All environments are filled alike."""
 
 
+@documented
 class Draw(NamedTuple):
     """Which steps were drawn."""
 
@@ -22,6 +24,7 @@ class Draw(NamedTuple):
     position: jax.Array  # [*] int32 in time, 0 is the oldest stored step
 
 
+@documented
 class StepReplay(NamedTuple):
     """Pure functions of E rings of steps."""
 

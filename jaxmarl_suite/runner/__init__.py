@@ -69,3 +69,8 @@ __all__ = [
     "train",
     "usable_cores",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

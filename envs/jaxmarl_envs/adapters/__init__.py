@@ -85,3 +85,8 @@ def to_pettingzoo(env: Environment, params: Any = None, *, masks: bool = False, 
     from jaxmarl_envs.adapters._to_pettingzoo import ToPettingZoo
 
     return ToPettingZoo(env, params, masks=masks, seed=seed)
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

@@ -4,6 +4,7 @@ from jaxmarl_envs.core._cheap import one_hot, uniform_index
 from jaxmarl_envs.core._check import ProtocolError, Report, check_environment, check_shapes, read_spec
 from jaxmarl_envs.core._environment import Environment, Wrapper
 from jaxmarl_envs.core._episode import Episode, load_episode, random_action, record_episode
+from jaxmarl_envs.core._field_docs import documented, field_docs
 from jaxmarl_envs.core._keys import seed_key
 from jaxmarl_envs.core._metrics import EpisodeMetrics, EpisodeStatistics
 from jaxmarl_envs.core._origin import origin
@@ -60,7 +61,9 @@ __all__ = [
     "check_drawable",
     "check_environment",
     "check_shapes",
+    "documented",
     "families",
+    "field_docs",
     "load_episode",
     "make",
     "one_hot",
@@ -78,3 +81,8 @@ __all__ = [
     "transition",
     "uniform_index",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)
