@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxmarl_envs import Environment, TimeStep, VectorState, pytree_dataclass, seed_key
 
 from jaxmarl_suite.algorithms import Algorithm, Average, Context, Metrics, Phase
-from jaxmarl_suite.algorithms._base import episode_names
+from jaxmarl_suite.algorithms.core._types import episode_names
 
 LaneMode = Literal["map", "vmap", "envs"]
 _EVAL_STREAM = 1_000_000  # folded into a lane's key before evaluations, far from the indices of phases

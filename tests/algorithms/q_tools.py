@@ -9,7 +9,7 @@ import numpy as np
 from toy_envs import Noisy
 
 from jaxmarl_suite import algorithms
-from jaxmarl_suite.algorithms._q_agents import Memory, Sequences, Steps
+from jaxmarl_suite.algorithms.q_learning._agents import Memory, Sequences, Steps
 
 NAMES = ("iql", "vdn", "qmix", "qtran", "cw-qmix", "ow-qmix", "qplex")
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}

@@ -14,7 +14,7 @@ from runner_tools import assert_same_arrays, final_arrays, rows, tiny_config, to
 from runner_toy import ToyConfig
 
 from jaxmarl_suite import algorithms
-from jaxmarl_suite.algorithms import _registry
+from jaxmarl_suite.algorithms.core import _registry
 from jaxmarl_suite.runner import Experiment, TrainOptions, resume, run, train
 
 pytestmark = pytest.mark.usefixtures("toys")
