@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from runner_tools import Recorder, rows, toy
-from test_runner_processes import lines, start
+from test_processes import lines, start
 
 from jaxmarl_suite.runner import RunFolder, default_run_dir, resume, run
 

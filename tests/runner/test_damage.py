@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import pytest
 from runner_tools import Recorder, assert_same_arrays, final_arrays, rows, toy
-from test_runner_checkpoints import largest_file
+from test_checkpoints import largest_file
 
 from jaxmarl_suite.cli import main
 from jaxmarl_suite.runner import (
