@@ -48,7 +48,7 @@ def algorithm_of(name, env=None, **changes):
 def parts_of(name, config, env):
     """`(team, method)`."""
     module = "weighted_qmix" if name in ("cw-qmix", "ow-qmix") else name
-    parts = importlib.import_module(f"jaxmarl_suite.algorithms.{module}").parts
+    parts = importlib.import_module(f"jaxmarl_suite.algorithms.q_learning.{module}").parts
     if module == "weighted_qmix":
         return parts(config, env, weighting="central" if name == "cw-qmix" else "optimistic")
     return parts(config, env)
