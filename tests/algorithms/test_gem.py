@@ -111,9 +111,9 @@ def test_target_networks_jump_before_a_block_and_stand_still_in_it():
     states, metrics = learner.course(3)
     share = 1 - (1 - 0.2) ** 3
     for before, after in itertools.pairwise(states):
-        expected = jax.tree.map(lambda o, n: o + share * (n - o), before.learnt.targets, before.learnt.params)
+        expected = jax.tree.map(lambda o, n: o + share * (n - o), before.learners.targets, before.learners.params)
         jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), after.learnt.targets, expected
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), after.learners.targets, expected
         )
     assert all(np.isfinite(found.learner["memory_mean"].total) for found in metrics), (
         "no target was left out of the refresh"

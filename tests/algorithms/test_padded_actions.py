@@ -38,7 +38,7 @@ def test_padding_is_never_played_nor_learnt_from(name, others):
     real = ENV.spec.real_actions
     assert stored.shape[2:] == real.shape and not stored[..., ~real].any() and stored[..., real].all()
     assert all(found.episodes["illegal"].total == 0 for found in metrics)
-    before, after = (states[i].learnt.actor.params for i in (0, -1))
+    before, after = (states[i].learners.actor.params for i in (0, -1))
     before, after = ((tree["policy"] if name == "masac" else tree)["head"]["params"] for tree in (before, after))
     last = max(before)  # [N, hidden, outputs]
     moved = (np.asarray(before[last]["kernel"]) != np.asarray(after[last]["kernel"])).any(1)

@@ -10,6 +10,7 @@ from test_q_play import Learner
 from toy_envs import Noisy, context
 
 from jaxmarl_suite import algorithms
+from jaxmarl_suite.algorithms.q_learning._core import StoredQState
 from jaxmarl_suite.algorithms.q_learning._spec import to_items
 from jaxmarl_suite.replay import Dataset
 
@@ -39,7 +40,7 @@ def stored_update(items, **changes):
 
 def emptied(state, key):
     """The learner of a state, without its play."""
-    return type(state)(state.learner, state.target, (), (), (), key)
+    return StoredQState(state.learners, key)
 
 
 def test_sequences_come_back_without_memory(played):
@@ -56,9 +57,9 @@ def test_an_update_is_that_of_play(played):
     _, states = played
     update, _ = stored_update(to_items(states[3]))
     found, _ = update(emptied(states[2], states[2].key), 2)
-    jax.tree.map(np.testing.assert_array_equal, found.learner.params, states[3].learner.params)
+    jax.tree.map(np.testing.assert_array_equal, found.learners.online.params, states[3].learners.online.params)
     assert any((np.asarray(a) != np.asarray(b)).any() for a, b in zip(
-        jax.tree.leaves(found.learner.params), jax.tree.leaves(states[2].learner.params)))  # fmt: skip
+        jax.tree.leaves(found.learners.online.params), jax.tree.leaves(states[2].learners.online.params)))  # fmt: skip
 
 
 def test_all_items_are_drawn(played):

@@ -262,7 +262,7 @@ class Method(NamedTuple):
     """`(parameters, targets, replay, key, ctx) -> (targets, prepared)` once before each block of gradient steps;
     `prepared` is a pytree [E, capacity, ...] beside the replay, whose entries batches bring along. `unprepared` for
     none."""
-    follow: Callable[[Networks, Networks, Context], Networks]
+    update_targets: Callable[[Networks, Networks, Context], Networks]
     """`(targets, parameters, ctx) -> targets` after a gradient step of the actors (where there are none, after every
     `policy_delay` of the critics); `averaged` for Polyak's."""
     policy_delay: int = 1

@@ -62,7 +62,7 @@ def gem_method(team: Team) -> Method:
         return loss, {"critic_loss": loss, "td_error": error, "q_mean": values.mean(), "memory_mean": target.mean()}
 
     return td3_method(team, n_step=1)._replace(
-        prepare=prepare, critic_loss=critic_loss, follow=lambda targets, params, ctx: targets
+        prepare=prepare, critic_loss=critic_loss, update_targets=lambda targets, params, ctx: targets
     )
 
 

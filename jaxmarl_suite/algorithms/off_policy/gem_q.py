@@ -225,7 +225,7 @@ def _remembering(
         critic_loss=critic_loss,
         actor_loss=None,
         prepare=prepare,
-        follow=lambda targets, params, ctx: targets,
+        update_targets=lambda targets, params, ctx: targets,
         policy=lambda params: policy(params["critic"]),
         milestones=milestones,
     )
