@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from q_tools import QUICK
-from test_q_play import Learner
+from test_q_play import Learner, stored
 from toy_envs import Noisy
 
 from jaxmarl_suite.algorithms.q_learning._methods import total
@@ -98,7 +98,7 @@ def test_gradient_steps_are_rmsprop_as_in_torch(course):
     for k in range(LEARNING_STARTS - 1, UPDATES):
         before, after = states[k], states[k + 1]
         params, rows = before.learners.online.params, []
-        items = jax.tree.map(lambda x: x[0], after.replay.experience)
+        items = stored(learner, after)
         for _ in range(2):
             grads, row = gradient(params, before.learners.target, items, contexts[k])
             norm = np.sqrt(sum(np.sum(np.square(g)) for g in jax.tree.leaves(grads)))
@@ -114,7 +114,7 @@ def test_gradient_steps_are_rmsprop_as_in_torch(course):
             metrics[k].learner["q_max_abs"].total, np.max([r["q_max_abs"] for r in rows]), rtol=1e-4
         )
         # The sequence's priority is its last error, the exponent applied.
-        np.testing.assert_allclose(after.replay.priority, rows[-1]["priority"] ** ALPHA, rtol=1e-4)
+        np.testing.assert_allclose(after.replay.head.priority, rows[-1]["priority"] ** ALPHA, rtol=1e-4)
     assert any(clipped) and not all(clipped)
 
 
@@ -143,13 +143,13 @@ def test_sequences_with_large_errors_are_drawn_more_often():
     ctx = learner.context(importance_exponent=1.0)
     state = learner.init(jax.random.key(3), ctx)
     after, metrics = learner.update(state, ctx)
-    items = jax.tree.map(lambda x: x[0], after.replay.experience)
+    items = stored(learner, after)
     batch = dataclasses.replace(items, steps=jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), items.steps))
     terms = jax.jit(learner.method.terms, compiler_options=QUICK)(
         state.learners.online.params, state.learners.target, batch, ctx
     )
     error = np.asarray(terms.td_error[0])
-    np.testing.assert_allclose(after.replay.priority, error, rtol=1e-4)
+    np.testing.assert_allclose(after.replay.head.priority, error, rtol=1e-4)
     # The mean error over the steps tells how often each was drawn: p is the share of sequence 0.
     mean, p = float(metrics.learner["td_error"].total), error[0] / error.sum()
     share = (mean - error[1]) / (error[0] - error[1])

@@ -203,8 +203,9 @@ class AlgorithmSpec:
     it: evaluations are made without."""
     read_stored: Callable[[Any, Environment, Any], Any] | None = None
     """`(config, env, dataset) -> ctx.data` for these phases; raises ValueError for data of something else."""
-    record: Callable[[State], dict[str, Any]] | None = None
-    """One lane's last state as items [M, ...] by name that `read_stored` of such methods can read; None for none."""
+    record: Callable[[Any, Environment, State], dict[str, Any]] | None = None
+    """`(config, env, state) -> items`: one lane's last state as items [M, ...] by name, which `read_stored` of such methods
+    can read; None for none."""
 
     @property
     def default_config(self) -> Any:

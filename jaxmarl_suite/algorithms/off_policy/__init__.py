@@ -3,12 +3,13 @@
 from jaxmarl_suite.algorithms.off_policy._config import ActorCriticConfig, NStepConfig, OffPolicyConfig, TeamConfig
 from jaxmarl_suite.algorithms.off_policy._core import Learners, OffPolicy, OffPolicyState, make_off_policy
 from jaxmarl_suite.algorithms.off_policy._memory import MemoryConfig
-from jaxmarl_suite.algorithms.off_policy._parts import Batch, Method, Players, Step, Team, make_team
+from jaxmarl_suite.algorithms.off_policy._parts import Batch, Done, Method, Players, Shown, Team, make_team
 from jaxmarl_suite.algorithms.off_policy._spec import off_policy_spec
 
 __all__ = [
     "ActorCriticConfig",
     "Batch",
+    "Done",
     "Learners",
     "MemoryConfig",
     "Method",
@@ -17,7 +18,7 @@ __all__ = [
     "OffPolicyConfig",
     "OffPolicyState",
     "Players",
-    "Step",
+    "Shown",
     "Team",
     "TeamConfig",
     "make_off_policy",

@@ -22,8 +22,8 @@ from jaxmarl_suite.algorithms.core._learner import Learner, gradient_step
 from jaxmarl_suite.algorithms.core._rollout import Transitions, rollout
 from jaxmarl_suite.algorithms.core._types import Algorithm, Average, Context, Metrics, Milestone, Phase, episode_metrics
 from jaxmarl_suite.algorithms.off_policy._config import OffPolicyConfig
-from jaxmarl_suite.algorithms.off_policy._parts import Batch, Method, Players, Step, draw_batch
-from jaxmarl_suite.replay import Draw, StepReplay, StepState, make_step_replay
+from jaxmarl_suite.algorithms.off_policy._parts import Batch, Done, Method, Players, Shown, read_batch
+from jaxmarl_suite.replay import Block, Places, Store, StoreLayout, add_block, draw_steps, new_store
 
 
 @pytree_dataclass
@@ -45,7 +45,7 @@ class OffPolicyState:
     """All that a learner carries from one update to the next. E environments."""
 
     learners: Learners
-    replay: Any  # `Step` [E, capacity / E, ...]
+    replay: Store  # of `Done` and `Shown`
     env: VectorState  # [E, ...]
     key: jax.Array  # []
 
@@ -93,22 +93,34 @@ class OffPolicy:
         )
         return self.players.actions.to_env(action), carry, action
 
-    def to_steps(self, played: Transitions, ctx: Context) -> Step:
-        """A rollout [L, E, ...] as it is stored, [E, L, ...]."""
+    def to_block(self, played: Transitions, last: TimeStep, ctx: Context) -> Block:
+        """A rollout [L, E, ...] as it is stored; `last` [E, ...] is what is shown after it."""
         shown, after = played.timestep, played.next_timestep
-        size = self.players.spec.state_size
-        steps = Step(
-            obs=shown.obs,
-            state=shown.state[..., :size],
-            action=played.record,
-            reward=after.reward.mean(-1) * ctx.hp.reward_scale,
-            terminated=after.terminated,
-            truncated=after.truncated,
-            next_obs=after.final_obs,
-            next_state=after.final_state[..., :size],
-            next_mask=after.final_mask[..., : self.players.spec.num_actions],
+        done = Done(played.record, after.reward.mean(-1) * ctx.hp.reward_scale)
+        return Block(
+            steps=swap_axes(done),
+            observed=swap_axes(self.shown(shown.obs, shown.state, shown.action_mask)),
+            observed_after=self.shown(last.obs, last.state, last.action_mask),
+            final=swap_axes(self.shown(after.final_obs, after.final_state, after.final_mask)),
+            terminated=after.terminated.T,
+            truncated=after.truncated.T,
+            start=(),
         )
-        return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), steps)
+
+    def shown(self, obs: jax.Array, state: jax.Array, mask: jax.Array) -> Shown:
+        """What is stored of an observation, state and mask [*, ...]."""
+        spec = self.players.spec
+        return Shown(obs, state[..., : spec.state_size], mask[..., : spec.num_actions])
+
+    def layout(self, env: Environment) -> StoreLayout:
+        """Of the replay; the capacity is rounded up to whole updates."""
+        config = self.config
+        return StoreLayout(
+            config.num_envs,
+            -(-config.capacity // self.steps_per_update),
+            config.rollout_length,
+            env.spec.episode_limit,
+        )
 
     def learn(
         self, learners: Learners, batch: Batch, key: jax.Array, ctx: Context, *, improve_actor: jax.Array | bool = True
@@ -170,6 +182,11 @@ class OffPolicy:
         return actor, self.method.update_targets(learners.targets, params, ctx), metrics
 
 
+def swap_axes(tree: Any) -> Any:
+    """[L, E, ...] as [E, L, ...]."""
+    return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), tree)
+
+
 def zeros(shapes: Any) -> Any:
     """Zeros of these shapes and types."""
     return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
@@ -185,14 +202,14 @@ def make_off_policy(players: Players, env: Environment, method: Method) -> tuple
     """
     learner, config = OffPolicy(players, method), players.config
     vector = VectorEnv(env, config.num_envs)
-    replay = make_step_replay(config.num_envs, config.capacity // config.num_envs)
+    layout = learner.layout(env)
 
     def act(policy: Any, carry: jax.Array, timestep: TimeStep, key: jax.Array, ctx: Context) -> tuple[jax.Array, Any]:
         return players.actions.to_env(method.greedy(policy, timestep.obs, timestep.action_mask)), carry
 
     algorithm = Algorithm(
-        init=partial(init_state, learner, vector, replay),
-        update=partial(update_state, learner, vector, replay),
+        init=partial(init_state, learner, vector, layout),
+        update=partial(update_state, learner, vector, layout),
         policy=lambda state: method.policy(state.learners.params),
         init_carry=lambda n: jnp.zeros((n, 0), jnp.float32),
         act=act,
@@ -213,46 +230,41 @@ def milestones(method: Method, config: OffPolicyConfig) -> tuple[Milestone, ...]
     return (*found, *method.milestones(config))
 
 
-def init_state(learner: OffPolicy, env: VectorEnv, replay: StepReplay, key: jax.Array, ctx: Context) -> OffPolicyState:
+def init_state(learner: OffPolicy, env: VectorEnv, layout: StoreLayout, key: jax.Array, ctx: Context) -> OffPolicyState:
     """Fresh networks and episodes, an empty replay. Consumes `key`."""
     net_key, env_key, key = jax.random.split(key, 3)
     learners, env_state = learner.init(net_key, ctx), env.reset(env_key, ctx.env_params)
-    shapes = jax.eval_shape(lambda: play(learner, env, learners, env_state, env_key, ctx)[1])
-    return OffPolicyState(learners, replay.init(zeros(first_step(shapes))), env_state, key)
-
-
-def first_step(steps: Step) -> Step:
-    """Shapes of one step, of shapes [E, L, ...]."""
-    return jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape[2:], s.dtype), steps)
+    block = jax.eval_shape(lambda: play(learner, env, learners, env_state, env_key, ctx)[1])
+    return OffPolicyState(learners, new_store(layout, block), env_state, key)
 
 
 def play(
     learner: OffPolicy, env: VectorEnv, learners: Learners, env_state: VectorState, key: jax.Array, ctx: Context
-) -> tuple[VectorState, Step, TimeStep]:
-    """A block of play as steps [E, L, ...], and what they led to, [L, E, ...]. Consumes `key`."""
+) -> tuple[VectorState, Block, TimeStep]:
+    """A block of L steps of each environment, and what they led to, [L, E, ...]. Consumes `key`."""
     act = partial(learner.act, learners, ctx)
     length = learner.config.rollout_length
     env_state, _, played = rollout(env, act, env_state, (), key, ctx.env_params, length)
-    return env_state, learner.to_steps(played, ctx), played.next_timestep
+    return env_state, learner.to_block(played, env_state.timestep, ctx), played.next_timestep
 
 
 def learn_block(
-    learner: OffPolicy, replay: StepReplay, learners: Learners, ring: StepState, key: jax.Array, ctx: Context
+    learner: OffPolicy, layout: StoreLayout, learners: Learners, store: Store, key: jax.Array, ctx: Context
 ) -> tuple[Learners, dict[str, jax.Array | Average]]:
     """`(learners, metrics)` after the gradient steps of one update, on draws from the replay. Consumes `key`."""
     config, method, delay = learner.config, learner.method, learner.method.policy_delay
     prepare_key, draw_key, step_key = jax.random.split(key, 3)
-    targets, prepared = method.prepare(learners.params, learners.targets, ring, prepare_key, ctx)
+    targets, prepared = method.prepare(learners.params, learners.targets, layout, store, prepare_key, ctx)
     steps = config.gradient_steps
-    draws = replay.draw(ring, draw_key, (steps, config.batch_size))
+    draws = draw_steps(layout, store.head, draw_key, (steps, config.batch_size))
     updates = ctx.played(learner.steps_per_update) // learner.steps_per_update
     before = (updates % delay) * (steps % delay)  # gradient steps so far, up to multiples of the delay
 
     def step(
-        learners: Learners, inputs: tuple[jax.Array, Draw, jax.Array]
+        learners: Learners, inputs: tuple[jax.Array, Places, jax.Array]
     ) -> tuple[Learners, dict[str, jax.Array | Average]]:
-        index, draw, (critic_key, actor_key) = inputs
-        batch = draw_batch(ring, prepared, draw, n_step=method.n_step, gamma=ctx.hp.gamma)
+        index, places, (critic_key, actor_key) = inputs
+        batch = read_batch(layout, store, prepared, places, n_step=method.n_step, gamma=ctx.hp.gamma)
         is_due = (before + index + 1) % delay == 0 if delay > 1 else True
         return learner._learn(learners, batch, critic_key, actor_key, ctx, is_due)
 
@@ -267,18 +279,18 @@ def learn_block(
 
 
 def update_state(
-    learner: OffPolicy, env: VectorEnv, replay: StepReplay, state: OffPolicyState, ctx: Context
+    learner: OffPolicy, env: VectorEnv, layout: StoreLayout, state: OffPolicyState, ctx: Context
 ) -> tuple[OffPolicyState, Metrics]:
     """One block of play, and, after the warm-up, one of gradient steps."""
     play_key, learn_key, key = jax.random.split(state.key, 3)
-    env_state, steps, next_timestep = play(learner, env, state.learners, state.env, play_key, ctx)
-    ring = replay.add(state.replay, steps)
+    env_state, block, next_timestep = play(learner, env, state.learners, state.env, play_key, ctx)
+    store = add_block(layout, state.replay, block)
     # What was played is no lane's own, so this stays a branch where lanes are batched.
     size = learner.steps_per_update
     is_ready = ctx.played(size) + size >= learner.config.warmup_steps
 
     def train(learners: Learners) -> tuple[Learners, dict[str, Any]]:
-        return learn_block(learner, replay, learners, ring, learn_key, ctx)
+        return learn_block(learner, layout, learners, store, learn_key, ctx)
 
     def wait(learners: Learners) -> tuple[Learners, dict[str, Any]]:
         return learners, zeros(jax.eval_shape(train, learners)[1])
@@ -286,4 +298,4 @@ def update_state(
     learners, metrics = jax.lax.cond(is_ready, train, wait, state.learners)
     weight = is_ready.astype(jnp.float32)
     metrics = {name: m if isinstance(m, Average) else Average(m, weight) for name, m in metrics.items()}
-    return OffPolicyState(learners, ring, env_state, key), Metrics(episode_metrics(next_timestep), metrics)
+    return OffPolicyState(learners, store, env_state, key), Metrics(episode_metrics(next_timestep), metrics)

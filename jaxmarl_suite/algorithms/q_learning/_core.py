@@ -27,7 +27,21 @@ from jaxmarl_suite.algorithms.q_learning._agents import NO_ACTION, Memory, Seque
 from jaxmarl_suite.algorithms.q_learning._config import QConfig
 from jaxmarl_suite.algorithms.q_learning._methods import Method, Team, total
 from jaxmarl_suite.ops import epsilon_greedy, greedy
-from jaxmarl_suite.replay import Replay, make_replay
+from jaxmarl_suite.replay import (
+    Block,
+    Head,
+    Places,
+    Store,
+    StoreLayout,
+    Windows,
+    add_block,
+    draw_blocks,
+    draw_by_priority,
+    expand,
+    new_store,
+    read_windows,
+    set_priorities,
+)
 
 
 @pytree_dataclass
@@ -43,7 +57,7 @@ class QState:
     """All that a Q-learner which plays carries from one update to the next. E environments."""
 
     learners: QLearners
-    replay: Any  # experience [1, capacity, ...]
+    replay: Store  # blocks of L steps
     env: VectorState  # [E, ...]
     memory: Memory  # [E, ...]
     key: jax.Array  # []
@@ -141,44 +155,82 @@ class QLearning:
         before = (updates % period) * (steps % period)  # gradient steps so far, up to whole periods
         return (before + step) % period == 0
 
-    def to_sequences(self, played: Transitions, memory: Memory) -> Sequences:
-        """A rollout [L, E, ...] as it is stored, [E, L, ...], with the memory [E, ...] that agents brought along."""
+    def to_block(self, played: Transitions, last: TimeStep, memory: Memory) -> Block:
+        """A rollout [L, E, ...] as it is stored.
+
+        Args:
+          played: the rollout.
+          last: [E, ...] what is shown after it.
+          memory: [E, ...] what agents brought along.
+        """
         shown, after = played.timestep, played.next_timestep
-        counts = jnp.ones(after.done.shape, jnp.float32)
-        if self.config.whole_episodes:
-            done = after.done.astype(jnp.float32)
-            counts = (jnp.cumsum(done, axis=0) == done).astype(jnp.float32)  # no end before this step
-        steps = Steps(
-            obs=shown.obs,
-            state=shown.state,
-            mask=shown.action_mask,
-            start=shown.done.at[0].set(False),  # the memory before the first step is what the agents brought along
-            action=played.record,
-            reward=after.reward,
-            terminated=after.terminated,
-            next_obs=after.final_obs,
-            next_state=after.final_state,
-            next_mask=after.final_mask,
-            weight=counts,
-        )
-        if self.config.whole_episodes:
-            steps = steps.without_padding()
         restarted = shown.done[0]
         first = Memory(
             jnp.where(restarted[:, None, None], 0.0, memory.hidden),
             jnp.where(restarted[:, None], NO_ACTION, memory.last_action),
         )
-        return Sequences(first, swap_time(steps))
+        return Block(
+            steps=swap_axes({"action": played.record, "reward": after.reward}),
+            observed=swap_axes(observed(shown.obs, shown.state, shown.action_mask)),
+            observed_after=observed(last.obs, last.state, last.action_mask),
+            final=swap_axes(observed(after.final_obs, after.final_state, after.final_mask)),
+            terminated=after.terminated.T,
+            truncated=after.truncated.T,
+            start=first,
+        )
+
+    def to_sequences(self, windows: Windows) -> Sequences:
+        """Stored blocks as items [B, L, ...], in which every step has what it led to."""
+        found = expand(windows)
+        ended = windows.terminated | windows.truncated
+        counts = windows.is_known
+        if self.config.whole_episodes:
+            counts = counts & windows.same_episode
+        steps = Steps(
+            **found.observed,
+            # The memory before the first step is what the agents brought along.
+            start=jnp.concatenate([jnp.zeros_like(ended[:, :1]), ended[:, :-1]], axis=1),
+            **found.steps,
+            terminated=windows.terminated,
+            **{f"next_{name}": x for name, x in found.next_observed.items()},
+            weight=counts.astype(jnp.float32),
+        )
+        return Sequences(windows.start, steps.without_padding() if self.config.whole_episodes else steps)
+
+    def layout(self, env: Environment) -> StoreLayout:
+        """Of the replay; the capacity is rounded up to whole updates."""
+        config = self.config
+        return StoreLayout(
+            config.num_envs,
+            -(-config.capacity // config.num_envs),
+            config.rollout_length,
+            env.spec.episode_limit,
+            priorities="block" if config.prioritised else "none",
+            priority_exponent=config.priority_exponent,
+            is_continuous=not config.whole_episodes,
+        )
+
+    def draw(self, layout: StoreLayout, head: Head, key: jax.Array, ctx: Context) -> Places:
+        """Places of B sequences. Consumes `key`."""
+        size = self.config.batch_size
+        if layout.priorities == "none":
+            return draw_blocks(layout, head, key, (size,))
+        return draw_by_priority(layout, head, key, size, ctx.hp.importance_exponent)
 
 
-def swap_time(steps: Steps) -> Steps:
-    """Steps [L, B, ...] as [B, L, ...], and back."""
-    return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), steps)
+def observed(obs: jax.Array, state: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
+    """What is shown before a step."""
+    return {"obs": obs, "state": state, "mask": mask}
+
+
+def swap_axes(tree: Any) -> Any:
+    """[L, B, ...] as [B, L, ...], and back."""
+    return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), tree)
 
 
 def in_time(items: Sequences, importance: jax.Array) -> QBatch:
-    """Stored items [B, L, ...] as a batch."""
-    return QBatch(dataclasses.replace(items, steps=swap_time(items.steps)), importance)
+    """Items [B, L, ...] as a batch."""
+    return QBatch(dataclasses.replace(items, steps=swap_axes(items.steps)), importance)
 
 
 def make_q_learning(
@@ -202,10 +254,7 @@ def make_q_learning(
             f"whole_episodes needs a rollout_length of at least the episode limit of {spec.id!r}, "
             f"{spec.episode_limit}, got {config.rollout_length}"
         )
-    vector = VectorEnv(env, config.num_envs)
-    replay = make_replay(
-        config.capacity, config.batch_size, prioritised=config.prioritised, priority_exponent=config.priority_exponent
-    )
+    vector, layout = VectorEnv(env, config.num_envs), learner.layout(env)
 
     def act(policy: Any, memory: Memory, timestep: TimeStep, key: jax.Array, ctx: Context) -> tuple[jax.Array, Memory]:
         q, hidden = team.agents.step(policy, memory, timestep)
@@ -213,8 +262,8 @@ def make_q_learning(
         return action, Memory(hidden, action)
 
     algorithm = Algorithm(
-        init=partial(init_stored, learner) if stored else partial(init_state, learner, vector, replay),
-        update=partial(update_stored, learner) if stored else partial(update_state, learner, vector, replay),
+        init=partial(init_stored, learner) if stored else partial(init_state, learner, vector, layout),
+        update=partial(update_stored, learner) if stored else partial(update_state, learner, vector, layout),
         policy=lambda state: state.learners.online.params["agents"],
         init_carry=team.agents.initial_memory,
         act=act,
@@ -238,15 +287,14 @@ def milestones(config: QConfig, *, stored: bool) -> tuple[Milestone, ...]:
     return tuple(found)
 
 
-def init_state(learner: QLearning, env: VectorEnv, replay: Replay, key: jax.Array, ctx: Context) -> QState:
+def init_state(learner: QLearning, env: VectorEnv, layout: StoreLayout, key: jax.Array, ctx: Context) -> QState:
     """Fresh networks and episodes, an empty replay. Consumes `key`."""
     net_key, env_key, key = jax.random.split(key, 3)
     learners = learner.init(net_key, ctx)
     env_state, memory = env.reset(env_key, ctx.env_params), learner.team.agents.initial_memory(env.num_envs)
     params = learners.online.params
-    shape = jax.eval_shape(lambda: play(learner, env, params, env_state, memory, env_key, ctx)[2])
-    item = jax.tree.map(lambda s: jnp.zeros(s.shape[1:], s.dtype), shape)
-    return QState(learners, replay.init(item), env_state, memory, key)
+    block = jax.eval_shape(lambda: play(learner, env, params, env_state, memory, env_key, ctx)[2])
+    return QState(learners, new_store(layout, block), env_state, memory, key)
 
 
 def init_stored(learner: QLearning, key: jax.Array, ctx: Context) -> StoredQState:
@@ -263,36 +311,37 @@ def play(
     memory: Memory,
     key: jax.Array,
     ctx: Context,
-) -> tuple[VectorState, Memory, Sequences, TimeStep]:
-    """One sequence of each environment, [E, L, ...], and what its steps led to, [L, E, ...]. Consumes `key`."""
+) -> tuple[VectorState, Memory, Block, TimeStep]:
+    """A block of L steps of each environment, and what they led to, [L, E, ...]. Consumes `key`."""
     reset_key, play_key = jax.random.split(key)
     if learner.config.whole_episodes:
         env_state, memory = env.reset(reset_key, ctx.env_params), learner.team.agents.initial_memory(env.num_envs)
     act = partial(learner.act, params, ctx)
     length = learner.config.rollout_length
     env_state, new_memory, played = rollout(env, act, env_state, memory, play_key, ctx.env_params, length)
-    return env_state, new_memory, learner.to_sequences(played, memory), played.next_timestep
+    return env_state, new_memory, learner.to_block(played, env_state.timestep, memory), played.next_timestep
 
 
 def learn_block(
-    learner: QLearning, replay: Replay, learners: QLearners, ring: Any, key: jax.Array, ctx: Context
-) -> tuple[QLearners, Any, dict[str, jax.Array]]:
-    """`(learners, priorities, metrics)` after the gradient steps of one update; stored items are only read."""
+    learner: QLearning, layout: StoreLayout, learners: QLearners, store: Store, key: jax.Array, ctx: Context
+) -> tuple[QLearners, Head, dict[str, jax.Array]]:
+    """`(learners, head of the store, metrics)` after the gradient steps of one update. Consumes `key`."""
 
     def step(
-        carried: tuple[QLearners, Any], inputs: tuple[jax.Array, jax.Array]
-    ) -> tuple[tuple[QLearners, Any], dict[str, jax.Array]]:
-        (learners, priorities), (number, key) = carried, inputs
-        whole = replay.join(priorities, ring)
-        items, index, importance = replay.sample(whole, key, ctx.hp.importance_exponent)
+        carried: tuple[QLearners, Head], inputs: tuple[jax.Array, jax.Array]
+    ) -> tuple[tuple[QLearners, Head], dict[str, jax.Array]]:
+        (learners, head), (number, key) = carried, inputs
+        places = learner.draw(layout, head, key, ctx)
+        windows = read_windows(layout, head, store.contents, places, layout.block_length)
+        batch = in_time(learner.to_sequences(windows), places.weight)
         copies = learner.copies_target(number, ctx)
-        learners, priority, metrics = learner.learn(learners, in_time(items, importance), ctx, update_target=copies)
-        return (learners, replay.split(replay.set_priorities(whole, index, priority))), metrics
+        learners, priority, metrics = learner.learn(learners, batch, ctx, update_target=copies)
+        return (learners, set_priorities(layout, head, places, priority)), metrics
 
     steps = learner.config.gradient_steps
     inputs = (jnp.arange(1, steps + 1), jax.random.split(key, steps))
-    (learners, priorities), metrics = jax.lax.scan(step, (learners, replay.split(ring)), inputs)
-    return learners, priorities, summary(metrics)
+    (learners, head), metrics = jax.lax.scan(step, (learners, store.head), inputs)
+    return learners, head, summary(metrics)
 
 
 def summary(metrics: dict[str, jax.Array]) -> dict[str, jax.Array]:
@@ -301,33 +350,40 @@ def summary(metrics: dict[str, jax.Array]) -> dict[str, jax.Array]:
 
 
 def update_state(
-    learner: QLearning, env: VectorEnv, replay: Replay, state: QState, ctx: Context
+    learner: QLearning, env: VectorEnv, layout: StoreLayout, state: QState, ctx: Context
 ) -> tuple[QState, Metrics]:
-    """One sequence of play, then gradient steps once there are enough sequences."""
+    """A block of play, then gradient steps once there are enough sequences."""
     play_key, learn_key, key = jax.random.split(state.key, 3)
     params = state.learners.online.params
-    env_state, memory, sequences, next_timestep = play(learner, env, params, state.env, state.memory, play_key, ctx)
-    ring = replay.add(state.replay, sequences)
+    env_state, memory, block, next_timestep = play(learner, env, params, state.env, state.memory, play_key, ctx)
+    store = add_block(layout, state.replay, block)
     # What was played is no lane's own, so this stays a branch where lanes are batched.
     size = learner.steps_per_update
     num_played = ctx.played(size) // learner.config.rollout_length + env.num_envs
     is_ready = num_played >= max(learner.config.learning_starts, 1)
 
-    def train(learners: QLearners) -> tuple[QLearners, Any, dict[str, jax.Array]]:
-        return learn_block(learner, replay, learners, ring, learn_key, ctx)
+    def train(learners: QLearners) -> tuple[QLearners, Head, dict[str, jax.Array]]:
+        return learn_block(learner, layout, learners, store, learn_key, ctx)
 
-    def wait(learners: QLearners) -> tuple[QLearners, Any, dict[str, jax.Array]]:
+    def wait(learners: QLearners) -> tuple[QLearners, Head, dict[str, jax.Array]]:
         shapes = jax.eval_shape(train, learners)[2]
-        return learners, replay.split(ring), jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        return learners, store.head, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
-    learners, priorities, found = jax.lax.cond(is_ready, train, wait, state.learners)
-    ring = replay.join(priorities, ring)
+    learners, head, found = jax.lax.cond(is_ready, train, wait, state.learners)
     weight = is_ready.astype(jnp.float32)
     metrics = Metrics(
-        episodes=episode_metrics(next_timestep, jnp.swapaxes(sequences.steps.weight, 0, 1) > 0),
+        episodes=episode_metrics(
+            next_timestep, first_episodes(next_timestep) if learner.config.whole_episodes else None
+        ),
         learner={name: Average(value, weight) for name, value in found.items()} | {"epsilon": epsilon(ctx, size)},
     )
-    return QState(learners, ring, env_state, memory, key), metrics
+    return QState(learners, Store(head, store.contents), env_state, memory, key), metrics
+
+
+def first_episodes(next_timestep: TimeStep) -> jax.Array:
+    """[L, E] bool, steps before which no episode of the block has ended."""
+    done = next_timestep.done.astype(jnp.int32)
+    return jnp.cumsum(done, axis=0) == done
 
 
 def update_stored(learner: QLearning, state: StoredQState, ctx: Context) -> tuple[StoredQState, Metrics]:
