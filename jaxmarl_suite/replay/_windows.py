@@ -127,7 +127,7 @@ def read_windows(layout: StoreLayout, head: Head, contents: Contents, places: Pl
         raise ValueError(f"windows of this store have 1 to {layout.capacity} steps, got {length}")
     env = places.env[:, None]
     first = positions_in_time(layout, head, places.slot)
-    position = first[:, None] + jnp.arange(length + 1, dtype=jnp.int32)  # [B, W + 1]
+    position = first[:, None] + jnp.arange(length + 1, dtype=jnp.int32)[None]  # [B, W + 1]
     is_stored = position < head.num_stored
     slot_or_last = slots_in_time(layout, head, jnp.minimum(position, jnp.maximum(head.num_stored - 1, 0)))
     slot = slot_or_last[:, :-1]
@@ -139,7 +139,7 @@ def read_windows(layout: StoreLayout, head: Head, contents: Contents, places: Pl
     is_lost = is_lost | (is_cut & (rank >= num_finals))
     # The cuts of an environment are numbered in the order of time, and so are those of a window.
     lowest = jnp.min(jnp.where(is_cut, number, contents.num_cuts[env]), axis=1)
-    numbers = lowest[:, None] + jnp.arange(num_finals, dtype=jnp.int32)
+    numbers = lowest[:, None] + jnp.arange(num_finals, dtype=jnp.int32)[None]
     terminated = contents.terminated[env, slot]
     ended = (terminated & is_stored[:, :-1] | is_cut).astype(jnp.int32)
     return Windows(
@@ -161,7 +161,7 @@ def read_windows(layout: StoreLayout, head: Head, contents: Contents, places: Pl
 def next_observed(windows: Windows) -> Any:
     """[B, W, ...] what each step of the windows led to, before any restart."""
     batch = jnp.arange(windows.slot.shape[0], dtype=jnp.int32)[:, None]
-    follows = jnp.arange(windows.slot.shape[1], dtype=jnp.int32) + windows.is_known.astype(jnp.int32)
+    follows = jnp.arange(windows.slot.shape[1], dtype=jnp.int32)[None] + windows.is_known.astype(jnp.int32)
 
     def put_together(observed: jax.Array, final: jax.Array) -> jax.Array:
         has_final = windows.final_index >= 0
