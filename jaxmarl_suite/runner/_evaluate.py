@@ -10,16 +10,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxmarl_envs import TimeStep, seed_key
+from jaxmarl_envs import TimeStep
 
 from jaxmarl_suite.algorithms import Context
 from jaxmarl_suite.runner._checkpoint import Checkpoints, from_host
 from jaxmarl_suite.runner._devices import configure, in_32_bits
 from jaxmarl_suite.runner._experiment import MAX_EPISODES, Experiment, Group, Lane, TrainOptions
 from jaxmarl_suite.runner._folder import RunFolder
-from jaxmarl_suite.runner._lanes import lane_context, pad_lanes, phase_context
+from jaxmarl_suite.runner._lanes import last_clock, pad_lanes, phase_context, state_shapes
 from jaxmarl_suite.runner._programs import (
-    CONTEXT_AXES,
     EVALUATION_AXES,
     Best,
     eval_keys,
@@ -46,14 +45,15 @@ class Trained:
     best_score: np.ndarray  # [L] return in the evaluation that chose it; -inf before the first
     env_steps: int  # of a lane, of the final policies
     best_env_steps: np.ndarray  # [L]
+    update: int  # of the phase, which led to the final policies
+    best_update: np.ndarray  # [L] the same of the best ones; 0 where they are of an earlier phase
     is_done: bool
     state: Any  # the learners' whole states, [L] in front
 
-    def context(self, lanes: list[Lane], env_steps: np.ndarray | int) -> Context:
-        """What acting reads, for some lanes whose policies come from so many environment steps; the clock is [L]."""
+    def context(self, lanes: list[Lane], update: np.ndarray | int) -> Context:
+        """What acting reads, for some lanes whose policies come from so many updates of the phase; the clock is [L]."""
         plan = plan_phases(self.group, self.options)[self.phase]
-        clock = np.broadcast_to(plan.clock(env_steps), (len(lanes),))
-        return dataclasses.replace(phase_context(lanes, plan), clock=jnp.asarray(clock, jnp.int32))
+        return dataclasses.replace(phase_context(lanes, plan), clock=last_clock(update, len(lanes)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,8 +84,8 @@ def restore_policies(
 
     Args:
       run_dir: the run folder; the run may be unfinished.
-      step: the checkpoint after so many environment steps of a lane; None for the newest one. Runs keep those that
-        `lasting_checkpoints` asks for.
+      step: the checkpoint after so many environment steps of a lane (and updates of phases that take none); None for the
+        newest one. Runs keep those that `lasting_checkpoints` asks for.
       warn: is told of checkpoints that could not be read, and of settings of JAX that are others than the run's.
 
     Raises:
@@ -105,7 +105,7 @@ def restore_policies(
     for number, group in enumerate(experiment.groups_to_evaluate()):
         for first, directory in folder.waves(number, len(group.lanes)):
             plans = plan_phases(group, experiment.options)
-            end = plans[-1].env_steps(plans[-1].updates)
+            end = plans[-1].step(plans[-1].updates)
             checkpoints = Checkpoints(directory, read_only=True)
             try:
                 # That of a finished run has the number after its last step.
@@ -156,6 +156,8 @@ def _trained(
         best_score=np.asarray(best.score)[: len(lanes)],
         env_steps=plan_phases(group, options)[phase].env_steps(progress["update"]),
         best_env_steps=np.asarray(best.env_steps)[: len(lanes)],
+        update=progress["update"],
+        best_update=np.asarray(best.update)[: len(lanes)],
         is_done=progress["is_done"],
         state=take(state),
     )
@@ -163,25 +165,12 @@ def _trained(
 
 def _shapes(group: Group, phase: int, lanes: int) -> Any:
     """Shapes of what a wave saves first: state and best."""
-    ctx = jax.eval_shape(lambda: lane_context([group.lanes[0]], 1))
-    one = jax.tree.map(
-        lambda batched, sub: jax.tree.map(
-            lambda s: jax.ShapeDtypeStruct(s.shape[1:] if batched else s.shape, s.dtype), sub
-        ),
-        CONTEXT_AXES,
-        ctx,
-    )
-    key = jax.eval_shape(lambda: seed_key(0))
-    state: Any = None
-    for stage in group.phases[: phase + 1]:
-        if stage.begin is None:
-            state = jax.eval_shape(stage.algorithm.init, key, one)
-        else:
-            state = jax.eval_shape(stage.begin, state, key, one)
+    state = state_shapes((*group.earlier, *group.phases[: phase + 1]), group.lanes[0])[-1]
     algorithm = group.phases[phase].algorithm
     best = Best(
         jax.eval_shape(algorithm.policy, state),
         jax.eval_shape(lambda: jnp.zeros((), jnp.float32)),
+        jax.eval_shape(lambda: jnp.zeros((), jnp.int32)),
         jax.eval_shape(lambda: jnp.zeros((), jnp.int32)),
     )
     return jax.tree.map(lambda s: jax.ShapeDtypeStruct((lanes, *s.shape), s.dtype), (state, best))
@@ -252,7 +241,7 @@ def _evaluate(trained: Trained, chosen: list[int], episodes: int | None) -> list
         if name == "best" and not np.isfinite(trained.best_score).all():
             continue  # nothing has been evaluated yet
         policy = jax.tree.map(lambda x: x[pick], policies)
-        ctx = trained.context(lanes, trained.best_env_steps[pick] if name == "best" else trained.env_steps)
+        ctx = trained.context(lanes, trained.best_update[pick] if name == "best" else trained.update)
         keys = [eval_keys(seeds, jnp.asarray(FIRST_EVALUATION + k, jnp.int32)) for k in range(batches)]
         played = mean_played([program(policy, ctx, key) for key in keys])
         for place, index in enumerate(chosen):
@@ -287,8 +276,8 @@ def make_act(trained: Trained, lane: int, policy: str = "best") -> Callable[[jax
     """
     index = [one.index for one in trained.lanes].index(lane)
     algorithm = trained.group.phases[trained.phase].algorithm
-    env_steps = trained.best_env_steps[index] if policy == "best" else trained.env_steps
-    ctx = trained.context([trained.lanes[index]], env_steps)
+    update = trained.best_update[index] if policy == "best" else trained.update
+    ctx = trained.context([trained.lanes[index]], update)
     ctx = jax.tree.map(lambda batched, sub: jax.tree.map(lambda x: x[0] if batched else x, sub), EVALUATION_AXES, ctx)
     chosen = jax.tree.map(lambda x: x[index], trained.best if policy == "best" else trained.final)
     step = in_32_bits(jax.jit(lambda carry, timestep, key: algorithm.act(chosen, carry, timestep, key, ctx)))

@@ -10,6 +10,7 @@ from test_q_play import Learner
 from toy_envs import Noisy, context
 
 from jaxmarl_suite import algorithms
+from jaxmarl_suite.algorithms.q_learning._core import StoredQState
 from jaxmarl_suite.algorithms.q_learning._spec import to_items
 from jaxmarl_suite.replay import Dataset
 
@@ -32,14 +33,15 @@ def stored_update(items, **changes):
     env, config = Noisy(), config_of("vdn", **{**SIZES, **changes})
     about = {"env": env.spec.id, "rollout_length": 3, "env_options": {}}
     spec = algorithms.get("vdn")
-    (phase,), data = spec.build_stored(config, env), spec.stored_data(config, env, Dataset(Path("data"), items, about))
+    (phase,) = spec.build(config, env, has_data=True)
+    data = phase.data(Dataset(Path("data"), items, about))
     update = jax.jit(phase.algorithm.update, compiler_options=QUICK)
     return lambda state, clock: update(state, context(config, env, clock=clock, data=data)), data
 
 
 def emptied(state, key):
     """The learner of a state, without its play."""
-    return type(state)(state.learner, state.target, (), (), (), key)
+    return StoredQState(state.learner, state.target, key)
 
 
 def test_sequences_come_back_without_memory(played):

@@ -8,6 +8,7 @@ stored sequence is `rollout_length` steps of one of them with the memory it bega
 
 import dataclasses
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,7 @@ from jaxmarl_envs import Environment, TimeStep, VectorEnv, VectorState, pytree_d
 from jaxmarl_suite.algorithms.core._learner import Learner, adam, gradient_step, new_learner
 from jaxmarl_suite.algorithms.core._schedules import epsilon
 from jaxmarl_suite.algorithms.core._targets import copied_if, polyak
-from jaxmarl_suite.algorithms.core._types import Algorithm, Average, Context, Metrics, Milestone, Phase, episode_metrics
+from jaxmarl_suite.algorithms.core._types import Algorithm, Average, Context, Metrics, Milestone, episode_metrics
 from jaxmarl_suite.algorithms.q_learning._agents import (
     NO_ACTION,
     Memory,
@@ -31,6 +32,9 @@ from jaxmarl_suite.algorithms.q_learning._methods import Method, Team, total
 from jaxmarl_suite.ops import greedy, legal
 from jaxmarl_suite.replay import make_replay
 
+Draw = Callable[[Any, jax.Array, Context], tuple[Sequences, jax.Array, Callable[[jax.Array], Any]]]
+"""`(source, key, ctx) -> (batch [B, L, ...], importance [B], put)`; `put(priority [B])` is the source of the next draw."""
+
 
 @pytree_dataclass
 class QState:
@@ -38,9 +42,18 @@ class QState:
 
     learner: Learner
     target: Any  # parameters
-    replay: Any  # experience [1, capacity, ...]; () where the data is stored
-    env: Any  # VectorState [E, ...]; () where the data is stored
-    memory: Any  # Memory [E, ...]; () where the data is stored
+    replay: Any  # experience [1, capacity, ...]
+    env: VectorState  # [E, ...]
+    memory: Memory  # [E, ...]
+    key: jax.Array  # []
+
+
+@pytree_dataclass
+class StoredQState:
+    """The same of one that learns from data and never plays."""
+
+    learner: Learner
+    target: Any  # parameters
     key: jax.Array  # []
 
 
@@ -58,9 +71,7 @@ def milestones(config: QConfig, *, stored: bool) -> tuple[Milestone, ...]:
     return tuple(found)
 
 
-def make_q_learning(
-    config: QConfig, env: Environment, team: Team, method: Method, *, stored: bool
-) -> tuple[Phase, ...]:
+def make_q_learning(config: QConfig, env: Environment, team: Team, method: Method, *, stored: bool) -> Algorithm:
     """The Q-learning algorithm with these parts.
 
     Args:
@@ -96,11 +107,14 @@ def make_q_learning(
         agent_key, rest_key = jax.random.split(key)
         return {"agents": agents.network.init(agent_key), **method.init(rest_key)}
 
+    def init_stored(key: jax.Array, ctx: Context) -> StoredQState:
+        net_key, _, key = jax.random.split(key, 3)
+        learner = new_learner(init_params, net_key, optimizer(ctx), shared=True)
+        return StoredQState(learner, learner.params, key)
+
     def init(key: jax.Array, ctx: Context) -> QState:
         net_key, env_key, key = jax.random.split(key, 3)
         learner = new_learner(init_params, net_key, optimizer(ctx), shared=True)
-        if stored:
-            return QState(learner, learner.params, (), (), (), key)
         env_state, memory = vector.reset(env_key, ctx.env_params), agents.initial_memory(config.num_envs)
         shape = jax.eval_shape(lambda: collect(learner.params, env_state, memory, env_key, ctx)[2])
         item = jax.tree.map(lambda s: jnp.zeros(s.shape[1:], s.dtype), shape)
@@ -164,9 +178,9 @@ def make_q_learning(
         return polyak(params, target, ctx.hp.target_rate)
 
     def learn(
-        learner: Learner, target: Any, ring: Any, key: jax.Array, ctx: Context
+        learner: Learner, target: Any, source: Any, draw: Draw, key: jax.Array, ctx: Context
     ) -> tuple[Learner, Any, Any, dict[str, jax.Array]]:
-        """`(learner, target, priorities, metrics)` after the gradient steps; the stored items are only read."""
+        """`(learner, target, source, metrics)` after the gradient steps; the stored items are only read."""
         steps, period = config.gradient_steps, max(config.target_period, 1)
         updates = ctx.played(steps_per_update) // steps_per_update
         before = (updates % period) * (steps % period)  # gradient steps so far, up to whole periods
@@ -174,47 +188,48 @@ def make_q_learning(
         def step(
             carried: tuple[Learner, Any, Any], inputs: tuple[jax.Array, jax.Array]
         ) -> tuple[tuple[Learner, Any, Any], dict[str, jax.Array]]:
-            (learner, target, priorities), (number, key) = carried, inputs
+            (learner, target, source), (number, key) = carried, inputs
 
             def loss_fn(params: Any, batch: tuple[Sequences, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
                 sequences, importance = batch
                 return total(method.terms(params, target, sequences, ctx), sequences.steps.weight, importance)
 
-            if stored:
-                index = jax.random.randint(key, (config.batch_size,), 0, ctx.data.steps.action.shape[0], jnp.int32)
-                items, importance = (
-                    jax.tree.map(lambda x: x[index], ctx.data),
-                    jnp.ones((config.batch_size,), jnp.float32),
-                )
-            else:
-                whole = replay.join(priorities, ring)
-                items, index, importance = replay.sample(whole, key, ctx.hp.importance_exponent)
+            items, importance, put = draw(source, key, ctx)
             batch = dataclasses.replace(items, steps=jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), items.steps))
             learner, metrics = gradient_step(learner, (batch, importance), loss_fn, optimizer(ctx))
-            priority = metrics.pop("priority")
-            if not stored:
-                priorities = replay.split(replay.set_priorities(whole, index, priority))
-            return (learner, follow(target, learner.params, before + number, ctx), priorities), metrics
+            source = put(metrics.pop("priority"))
+            return (learner, follow(target, learner.params, before + number, ctx), source), metrics
 
-        start = (learner, target, () if stored else replay.split(ring))
         inputs = (jnp.arange(1, steps + 1), jax.random.split(key, steps))
-        (learner, target, priorities), metrics = jax.lax.scan(step, start, inputs)
+        (learner, target, source), metrics = jax.lax.scan(step, (learner, target, source), inputs)
         metrics = {n: m.max() if n == "q_max_abs" else m.mean() for n, m in metrics.items()}
-        return learner, target, priorities, metrics
+        return learner, target, source, metrics
+
+    def draw_stored(source: None, key: jax.Array, ctx: Context) -> tuple[Sequences, jax.Array, Callable[..., None]]:
+        index = jax.random.randint(key, (config.batch_size,), 0, ctx.data.steps.action.shape[0], jnp.int32)
+        items = jax.tree.map(lambda x: x[index], ctx.data)
+        return items, jnp.ones((config.batch_size,), jnp.float32), lambda priority: None
+
+    def update_stored(state: StoredQState, ctx: Context) -> tuple[StoredQState, Metrics]:
+        _, learn_key, key = jax.random.split(state.key, 3)
+        learner, target, _, learned = learn(state.learner, state.target, None, draw_stored, learn_key, ctx)
+        return StoredQState(learner, target, key), Metrics({}, learned)
 
     def update(state: QState, ctx: Context) -> tuple[QState, Metrics]:
         play_key, learn_key, key = jax.random.split(state.key, 3)
-        if stored:
-            learner, target, _, learnt = learn(state.learner, state.target, (), learn_key, ctx)
-            return QState(learner, target, (), (), (), key), Metrics({}, learnt)
         env_state, memory, sequences, led_to = collect(state.learner.params, state.env, state.memory, play_key, ctx)
         ring = replay.add(state.replay, sequences)
         # What was played is no lane's own, so this stays a branch where lanes are batched.
         num_played = ctx.played(steps_per_update) // config.rollout_length + config.num_envs
         is_ready = num_played >= max(config.learning_starts, 1)
 
+        def draw(priorities: Any, key: jax.Array, ctx: Context) -> tuple[Sequences, jax.Array, Callable[..., Any]]:
+            whole = replay.join(priorities, ring)
+            items, index, importance = replay.sample(whole, key, ctx.hp.importance_exponent)
+            return items, importance, lambda new: replay.split(replay.set_priorities(whole, index, new))
+
         def train(learner: Learner, target: Any) -> tuple[Learner, Any, Any, dict[str, jax.Array]]:
-            return learn(learner, target, ring, learn_key, ctx)
+            return learn(learner, target, replay.split(ring), draw, learn_key, ctx)
 
         def wait(learner: Learner, target: Any) -> tuple[Learner, Any, Any, dict[str, jax.Array]]:
             shapes = jax.eval_shape(train, learner, target)[3]
@@ -235,13 +250,12 @@ def make_q_learning(
         action = greedy(q, timestep.action_mask)
         return action, Memory(hidden, action)
 
-    algorithm = Algorithm(
-        init=init,
-        update=update,
+    return Algorithm(
+        init=init_stored if stored else init,
+        update=update_stored if stored else update,
         policy=lambda state: state.learner.params["agents"],
         init_carry=agents.initial_memory,
         act=act,
         env_steps_per_update=steps_per_update,
         milestones=partial(milestones, stored=stored),
     )
-    return (Phase("q", algorithm),)
