@@ -17,7 +17,7 @@ from jaxmarl_suite.runner._checkpoint import Checkpoints, from_host
 from jaxmarl_suite.runner._devices import configure, in_32_bits
 from jaxmarl_suite.runner._experiment import MAX_EPISODES, Experiment, Group, Lane, TrainOptions
 from jaxmarl_suite.runner._folder import RunFolder
-from jaxmarl_suite.runner._lanes import last_clock, pad_lanes, phase_context, state_shapes
+from jaxmarl_suite.runner._lanes import pad_lanes, phase_context, state_shapes
 from jaxmarl_suite.runner._programs import (
     EVALUATION_AXES,
     Best,
@@ -26,7 +26,7 @@ from jaxmarl_suite.runner._programs import (
     mean_played,
     played_fields,
 )
-from jaxmarl_suite.runner._schedule import plan_phases
+from jaxmarl_suite.runner._schedule import env_steps_at, plan_phases
 
 FIRST_EVALUATION = 2_000_000
 """Numbers the evaluations here, far from those of training."""
@@ -45,15 +45,16 @@ class Trained:
     best_score: np.ndarray  # [L] return in the evaluation that chose it; -inf before the first
     env_steps: int  # of a lane, of the final policies
     best_env_steps: np.ndarray  # [L]
-    update: int  # of the phase, which led to the final policies
-    best_update: np.ndarray  # [L] the same of the best ones; 0 where they are of an earlier phase
+    step: int  # of the run, of the final policies: environment steps, and updates of phases that took none
+    best_step: np.ndarray  # [L]
     is_done: bool
     state: Any  # the learners' whole states, [L] in front
 
-    def context(self, lanes: list[Lane], update: np.ndarray | int) -> Context:
-        """What acting reads, for some lanes whose policies come from so many updates of the phase; the clock is [L]."""
+    def context(self, lanes: list[Lane], step: np.ndarray | int) -> Context:
+        """What acting reads, for some lanes whose policies are of a step of the run; the clock is [L]."""
         plan = plan_phases(self.group, self.options)[self.phase]
-        return dataclasses.replace(phase_context(lanes, plan), clock=last_clock(update, len(lanes)))
+        clock = np.broadcast_to(plan.clock(step), (len(lanes),))
+        return dataclasses.replace(phase_context(lanes, plan), clock=jnp.asarray(clock, jnp.int32))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,6 +146,7 @@ def _trained(
     state, best = from_host(arrays[: len(jax.tree.leaves(shapes))], shapes)
     lanes = group.lanes[first : first + stored]
     final = jax.jit(group.phases[phase].algorithm.policy)(state)
+    plans, best_step = plan_phases(group, options), np.asarray(best.step)[: len(lanes)]
     take = functools.partial(jax.tree.map, lambda x: x[: len(lanes)])
     return Trained(
         group=group,
@@ -154,10 +156,10 @@ def _trained(
         final=take(final),
         best=take(best.policy),
         best_score=np.asarray(best.score)[: len(lanes)],
-        env_steps=plan_phases(group, options)[phase].env_steps(progress["update"]),
-        best_env_steps=np.asarray(best.env_steps)[: len(lanes)],
-        update=progress["update"],
-        best_update=np.asarray(best.update)[: len(lanes)],
+        env_steps=plans[phase].env_steps(progress["update"]),
+        best_env_steps=env_steps_at(plans, best_step),
+        step=plans[phase].step(progress["update"]),
+        best_step=best_step,
         is_done=progress["is_done"],
         state=take(state),
     )
@@ -170,7 +172,6 @@ def _shapes(group: Group, phase: int, lanes: int) -> Any:
     best = Best(
         jax.eval_shape(algorithm.policy, state),
         jax.eval_shape(lambda: jnp.zeros((), jnp.float32)),
-        jax.eval_shape(lambda: jnp.zeros((), jnp.int32)),
         jax.eval_shape(lambda: jnp.zeros((), jnp.int32)),
     )
     return jax.tree.map(lambda s: jax.ShapeDtypeStruct((lanes, *s.shape), s.dtype), (state, best))
@@ -241,7 +242,7 @@ def _evaluate(trained: Trained, chosen: list[int], episodes: int | None) -> list
         if name == "best" and not np.isfinite(trained.best_score).all():
             continue  # nothing has been evaluated yet
         policy = jax.tree.map(lambda x: x[pick], policies)
-        ctx = trained.context(lanes, trained.best_update[pick] if name == "best" else trained.update)
+        ctx = trained.context(lanes, trained.best_step[pick] if name == "best" else trained.step)
         keys = [eval_keys(seeds, jnp.asarray(FIRST_EVALUATION + k, jnp.int32)) for k in range(batches)]
         played = mean_played([program(policy, ctx, key) for key in keys])
         for place, index in enumerate(chosen):
@@ -276,8 +277,8 @@ def make_act(trained: Trained, lane: int, policy: str = "best") -> Callable[[jax
     """
     index = [one.index for one in trained.lanes].index(lane)
     algorithm = trained.group.phases[trained.phase].algorithm
-    update = trained.best_update[index] if policy == "best" else trained.update
-    ctx = trained.context([trained.lanes[index]], update)
+    step = trained.best_step[index] if policy == "best" else trained.step
+    ctx = trained.context([trained.lanes[index]], step)
     ctx = jax.tree.map(lambda batched, sub: jax.tree.map(lambda x: x[0] if batched else x, sub), EVALUATION_AXES, ctx)
     chosen = jax.tree.map(lambda x: x[index], trained.best if policy == "best" else trained.final)
     step = in_32_bits(jax.jit(lambda carry, timestep, key: algorithm.act(chosen, carry, timestep, key, ctx)))

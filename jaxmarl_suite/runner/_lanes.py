@@ -69,12 +69,6 @@ def phase_context(lanes: list[Lane], plan: PhasePlan, data: Any = None) -> Conte
     return dataclasses.replace(ctx, played_before=jnp.asarray(plan.played_before, jnp.int32))
 
 
-def last_clock(updates: np.ndarray | int, lanes: int) -> jax.Array:
-    """[L] int32 clocks of policies after so many updates of a phase, one number or [L]; 0 after none."""
-    clock = np.maximum(np.asarray(updates) - 1, 0)
-    return jnp.asarray(np.broadcast_to(clock, (lanes,)), jnp.int32)
-
-
 def state_shapes(phases: Sequence[Phase], lane: Lane) -> list[Any]:
     """Shapes of a lane's state in each of a method's phases."""
     return [state for state, _ in _shapes(phases, lane)]

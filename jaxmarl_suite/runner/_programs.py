@@ -35,8 +35,7 @@ class Best:
 
     policy: Any
     score: jax.Array  # [] float32
-    env_steps: jax.Array  # [] int32, environment steps before that evaluation
-    update: jax.Array  # [] int32, updates of the phase before it; 0 where it was in an earlier phase
+    step: jax.Array  # [] int32, when that evaluation was: see `PhasePlan.step`
 
 
 @pytree_dataclass
@@ -303,7 +302,7 @@ def eval_keys(seeds: jax.Array, index: jax.Array) -> jax.Array:
 
 
 @functools.partial(jax.jit, donate_argnums=2)
-def keep_best(policy: Any, score: jax.Array, best: Best, env_steps: jax.Array, update: jax.Array) -> Best:
+def keep_best(policy: Any, score: jax.Array, best: Best, step: jax.Array) -> Best:
     """`best`, or the new policy in every lane [L] where its score is at least as high."""
     # Of equals the latest, so that the luck of an untrained policy does not count.
     better = score >= best.score
@@ -314,8 +313,7 @@ def keep_best(policy: Any, score: jax.Array, best: Best, env_steps: jax.Array, u
     return Best(
         jax.tree.map(select, policy, best.policy),
         select(score, best.score),
-        jnp.where(better, env_steps, best.env_steps),
-        jnp.where(better, update, best.update),
+        jnp.where(better, step, best.step),
     )
 
 

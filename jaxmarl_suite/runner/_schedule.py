@@ -6,6 +6,8 @@ import functools
 import math
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from jaxmarl_suite.runner._experiment import Group, TrainOptions
 
 
@@ -33,6 +35,14 @@ class PhasePlan:
     def step(self, update: int) -> int:
         """Environment steps, and one for each update of a phase that takes none: numbers checkpoints, measures progress."""
         return self.first_step + update * (self.env_steps_per_update or 1)
+
+    def updates_at(self, step: np.ndarray | int) -> np.ndarray:
+        """Updates of the phase that were over at a step; 0 before it."""
+        return np.maximum((np.asarray(step) - self.first_step) // (self.env_steps_per_update or 1), 0)
+
+    def clock(self, step: np.ndarray | int) -> np.ndarray:
+        """Indices of the updates after which it was that step; 0 where that was before the phase."""
+        return np.maximum(self.updates_at(step) - 1, 0)
 
     def next_stop(self, update: int) -> int:
         """The next update after which something is to be done."""
@@ -96,6 +106,14 @@ def _marks(number: int, total: int, first: int, size: int, updates: int) -> tupl
         math.ceil((k * interval - first) / size - 1e-9) for k in range(math.floor(first / interval) + 1, number + 1)
     }
     return tuple(sorted(update for update in found if 0 < update <= updates))
+
+
+def env_steps_at(plans: Sequence[PhasePlan], step: np.ndarray | int) -> np.ndarray:
+    """Environment steps of a lane at a step of the run."""
+    return sum(
+        (np.minimum(plan.updates_at(step), plan.updates) * plan.env_steps_per_update for plan in plans),
+        start=np.zeros(np.shape(step), np.int64),
+    )
 
 
 def check_milestones(groups: Sequence[Group], options: TrainOptions) -> list[str]:

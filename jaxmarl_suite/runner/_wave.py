@@ -18,7 +18,7 @@ from jaxmarl_suite.runner._authors import naming_authors
 from jaxmarl_suite.runner._checkpoint import Checkpoints, from_host, to_host
 from jaxmarl_suite.runner._devices import in_32_bits, memory_budget
 from jaxmarl_suite.runner._experiment import Group, Lane, TrainOptions
-from jaxmarl_suite.runner._lanes import handed_shape, lane_context, last_clock, pad_lanes, phase_context
+from jaxmarl_suite.runner._lanes import handed_shape, lane_context, pad_lanes, phase_context
 from jaxmarl_suite.runner._memory import state_bytes, what_to_lower
 from jaxmarl_suite.runner._programs import (  # fmt: skip
     Best,
@@ -32,7 +32,7 @@ from jaxmarl_suite.runner._programs import (  # fmt: skip
     phase_keys,
     played_fields,
 )
-from jaxmarl_suite.runner._schedule import PhasePlan, lasting_steps, plan_phases
+from jaxmarl_suite.runner._schedule import PhasePlan, env_steps_at, lasting_steps, plan_phases
 
 _CHUNK_SECONDS = 1.0
 """Compiled work between two looks at the clock, the console and the signals."""
@@ -203,8 +203,8 @@ class Wave:
         programs = self.programs[phase]
         lanes = self.seeds.shape[0]
         score: Any = jax.ShapeDtypeStruct((lanes,), jnp.float32)
-        count: Any = jax.ShapeDtypeStruct((lanes,), jnp.int32)
-        best = Best(programs.policy_shape, score, count, count)
+        step: Any = jax.ShapeDtypeStruct((lanes,), jnp.int32)
+        best = Best(programs.policy_shape, score, step)
         return programs.state_shape, best, programs.totals_shape
 
     def restore(self) -> bool:
@@ -275,7 +275,6 @@ class Wave:
             jax.tree.map(jnp.copy, policy),
             jnp.full((lanes_at_once,), -jnp.inf, jnp.float32),
             jnp.zeros((lanes_at_once,), jnp.int32),
-            jnp.zeros((lanes_at_once,), jnp.int32),
         )
 
     def _begin_phase(self, index: int, handed: Any) -> None:
@@ -323,7 +322,6 @@ class Wave:
                     break
                 self.progress.phase, self.progress.update = self.progress.phase + 1, 0
                 self._begin_phase(self.progress.phase, handed)
-                self.best = dataclasses.replace(self.best, update=jnp.zeros_like(self.best.update))
                 continue
             self._advance(plan)
             self.progress.wall = time.perf_counter() - started
@@ -398,19 +396,19 @@ class Wave:
             rows.append(self._row("train", plan, lane, metrics))
         return rows
 
-    def _evaluate(self, policy: Any, index: int, update: np.ndarray | int) -> Played:
-        """Evaluation `index` of policies [L], which so many updates of the phase led to."""
+    def _evaluate(self, policy: Any, index: int, step: np.ndarray | int) -> Played:
+        """Evaluation `index` of policies [L], which training up to a step of the run led to."""
         programs, ctx = self.programs[self.progress.phase], self.contexts[self.progress.phase]
-        ctx = dataclasses.replace(ctx, clock=last_clock(update, self.seeds.shape[0]), data=None)
+        clock = np.broadcast_to(self.plans[self.progress.phase].clock(step), self.seeds.shape)
+        ctx = dataclasses.replace(ctx, clock=jnp.asarray(clock, jnp.int32), data=None)
         return programs.evaluate(policy, ctx, eval_keys(self.seeds, jnp.asarray(index, jnp.int32)))
 
     def _eval_rows(self, plan: PhasePlan) -> list[dict[str, Any]]:
         policy = self.programs[self.progress.phase].policy(self.state)
-        update = self.progress.update
-        played = self._evaluate(policy, self.progress.evaluations, update)
+        step = plan.step(self.progress.update)
+        played = self._evaluate(policy, self.progress.evaluations, step)
         self.progress.evaluations += 1
-        behind = jnp.asarray(plan.env_steps(update), jnp.int32), jnp.asarray(update, jnp.int32)
-        self.best = keep_best(policy, played.metrics["return"], self.best, *behind)
+        self.best = keep_best(policy, played.metrics["return"], self.best, jnp.asarray(step, jnp.int32))
         found = jax.device_get(played)
         return [
             {**self._row("eval", plan, lane, {}), **played_fields(found, i, self.options.eval_episodes)}
@@ -422,14 +420,14 @@ class Wave:
         batches = math.ceil(self.options.absolute_episodes / self.options.eval_episodes)
         if not batches:
             return []
-        env_steps, updates = np.asarray(self.best.env_steps), np.asarray(self.best.update)
+        step = np.asarray(self.best.step)
         results = []
         for k in range(batches):
-            results.append(jax.device_get(self._evaluate(self.best.policy, 10**6 + k, updates)))
+            results.append(jax.device_get(self._evaluate(self.best.policy, 10**6 + k, step)))
             if k + 1 < batches and self.should_stop():  # a resumed run begins these evaluations anew
                 self.save()
                 raise Interrupted
-        found = mean_played(results)
+        found, env_steps = mean_played(results), env_steps_at(self.plans, step)
         plan = self.plans[self.progress.phase]
         self.progress.wall = time.perf_counter() - started
         fields = [played_fields(found, i, batches * self.options.eval_episodes) for i in range(len(self.lanes))]

@@ -214,7 +214,10 @@ def test_a_sweep_shares_the_phases(data: Path, tmp_path: Path) -> None:
         dataclasses.replace(waves, options=dataclasses.replace(waves.options, data=None, start_from=str(many))),
         run_dir=tmp_path / "again-many",
     )
-    assert of_phase(again, "play") == of_phase(many, "play")
+    ours, theirs = of_phase(again, "play"), of_phase(many, "play")
+    assert ours.keys() == theirs.keys()
+    # Best policies are left out: in the whole run one of the first phase may be it.
+    assert all(ours[key] == theirs[key] for key in ours if key[0] != "absolute")
 
 
 def test_lasting_checkpoints_are_of_both_phases(data: Path, tmp_path: Path) -> None:
@@ -223,7 +226,7 @@ def test_lasting_checkpoints_are_of_both_phases(data: Path, tmp_path: Path) -> N
     assert lasting_steps(plan_phases(group, given.options), 4) == {5, 10, 22, 34}
     run_dir = run(given, run_dir=tmp_path / "run")
     (early,) = restore_policies(run_dir, step=10)
-    assert (early.phase, early.update, early.env_steps) == (0, 10, 0)
+    assert (early.phase, early.step, early.env_steps) == (0, 10, 0)
     with pytest.raises(ValueError, match="no checkpoint of step 7; there are 10, 34"):
         restore_policies(run_dir, step=7)
 
