@@ -218,8 +218,9 @@ class AlgorithmSpec:
     """The config a run starts from; `config()` if None."""
     takes_data: bool = False
     """Whether stored data may be given: `make` is then told whether they are, and some phase has `data`."""
-    record: Callable[[State], dict[str, Any]] | None = None
-    """One lane's last state as items [M, ...] by name that `Phase.data` of other methods can read; None for none."""
+    record: Callable[[Any, Environment, State], dict[str, Any]] | None = None
+    """`(config, env, state) -> items`: one lane's last state as items [M, ...] by name, which `Phase.data` of other methods
+    can read; None for none."""
 
     @property
     def default_config(self) -> Any:
