@@ -28,6 +28,7 @@ from jaxmarl_suite.runner._train import (  # fmt: skip
     resume,
     run,
     total_env_steps,
+    total_steps,
     train,
 )
 from jaxmarl_suite.runner._wave import choose_wave, plan_phases
@@ -66,6 +67,7 @@ __all__ = [
     "rules_of",
     "run",
     "total_env_steps",
+    "total_steps",
     "train",
     "usable_cores",
 ]

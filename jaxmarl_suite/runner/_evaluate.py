@@ -10,16 +10,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxmarl_envs import TimeStep, seed_key
+from jaxmarl_envs import TimeStep
 
 from jaxmarl_suite.algorithms import Context
 from jaxmarl_suite.runner._checkpoint import Checkpoints, from_host
 from jaxmarl_suite.runner._devices import configure, in_32_bits
 from jaxmarl_suite.runner._experiment import MAX_EPISODES, Experiment, Group, Lane, TrainOptions
 from jaxmarl_suite.runner._folder import RunFolder
-from jaxmarl_suite.runner._lanes import lane_context, pad_lanes, phase_context
+from jaxmarl_suite.runner._lanes import pad_lanes, phase_context, state_shapes
 from jaxmarl_suite.runner._programs import (
-    CONTEXT_AXES,
     EVALUATION_AXES,
     Best,
     eval_keys,
@@ -27,7 +26,7 @@ from jaxmarl_suite.runner._programs import (
     mean_played,
     played_fields,
 )
-from jaxmarl_suite.runner._schedule import plan_phases
+from jaxmarl_suite.runner._schedule import env_steps_at, plan_phases
 
 FIRST_EVALUATION = 2_000_000
 """Numbers the evaluations here, far from those of training."""
@@ -46,13 +45,15 @@ class Trained:
     best_score: np.ndarray  # [L] return in the evaluation that chose it; -inf before the first
     env_steps: int  # of a lane, of the final policies
     best_env_steps: np.ndarray  # [L]
+    step: int  # of the run, of the final policies: environment steps, and updates of phases that took none
+    best_step: np.ndarray  # [L]
     is_done: bool
     state: Any  # the learners' whole states, [L] in front
 
-    def context(self, lanes: list[Lane], env_steps: np.ndarray | int) -> Context:
-        """What acting reads, for some lanes whose policies come from so many environment steps; the clock is [L]."""
+    def context(self, lanes: list[Lane], step: np.ndarray | int) -> Context:
+        """What acting reads, for some lanes whose policies are of a step of the run; the clock is [L]."""
         plan = plan_phases(self.group, self.options)[self.phase]
-        clock = np.broadcast_to(plan.clock(env_steps), (len(lanes),))
+        clock = np.broadcast_to(plan.clock(step), (len(lanes),))
         return dataclasses.replace(phase_context(lanes, plan), clock=jnp.asarray(clock, jnp.int32))
 
 
@@ -84,8 +85,8 @@ def restore_policies(
 
     Args:
       run_dir: the run folder; the run may be unfinished.
-      step: the checkpoint after so many environment steps of a lane; None for the newest one. Runs keep those that
-        `lasting_checkpoints` asks for.
+      step: the checkpoint after so many environment steps of a lane (and updates of phases that take none); None for the
+        newest one. Runs keep those that `lasting_checkpoints` asks for.
       warn: is told of checkpoints that could not be read, and of settings of JAX that are others than the run's.
 
     Raises:
@@ -105,7 +106,7 @@ def restore_policies(
     for number, group in enumerate(experiment.groups_to_evaluate()):
         for first, directory in folder.waves(number, len(group.lanes)):
             plans = plan_phases(group, experiment.options)
-            end = plans[-1].env_steps(plans[-1].updates)
+            end = plans[-1].step(plans[-1].updates)
             checkpoints = Checkpoints(directory, read_only=True)
             try:
                 # That of a finished run has the number after its last step.
@@ -145,6 +146,7 @@ def _trained(
     state, best = from_host(arrays[: len(jax.tree.leaves(shapes))], shapes)
     lanes = group.lanes[first : first + stored]
     final = jax.jit(group.phases[phase].algorithm.policy)(state)
+    plans, best_step = plan_phases(group, options), np.asarray(best.step)[: len(lanes)]
     take = functools.partial(jax.tree.map, lambda x: x[: len(lanes)])
     return Trained(
         group=group,
@@ -154,8 +156,10 @@ def _trained(
         final=take(final),
         best=take(best.policy),
         best_score=np.asarray(best.score)[: len(lanes)],
-        env_steps=plan_phases(group, options)[phase].env_steps(progress["update"]),
-        best_env_steps=np.asarray(best.env_steps)[: len(lanes)],
+        env_steps=plans[phase].env_steps(progress["update"]),
+        best_env_steps=env_steps_at(plans, best_step),
+        step=plans[phase].step(progress["update"]),
+        best_step=best_step,
         is_done=progress["is_done"],
         state=take(state),
     )
@@ -163,21 +167,7 @@ def _trained(
 
 def _shapes(group: Group, phase: int, lanes: int) -> Any:
     """Shapes of what a wave saves first: state and best."""
-    ctx = jax.eval_shape(lambda: lane_context([group.lanes[0]], 1))
-    one = jax.tree.map(
-        lambda batched, sub: jax.tree.map(
-            lambda s: jax.ShapeDtypeStruct(s.shape[1:] if batched else s.shape, s.dtype), sub
-        ),
-        CONTEXT_AXES,
-        ctx,
-    )
-    key = jax.eval_shape(lambda: seed_key(0))
-    state: Any = None
-    for stage in group.phases[: phase + 1]:
-        if stage.begin is None:
-            state = jax.eval_shape(stage.algorithm.init, key, one)
-        else:
-            state = jax.eval_shape(stage.begin, state, key, one)
+    state = state_shapes((*group.earlier, *group.phases[: phase + 1]), group.lanes[0])[-1]
     algorithm = group.phases[phase].algorithm
     best = Best(
         jax.eval_shape(algorithm.policy, state),
@@ -252,7 +242,7 @@ def _evaluate(trained: Trained, chosen: list[int], episodes: int | None) -> list
         if name == "best" and not np.isfinite(trained.best_score).all():
             continue  # nothing has been evaluated yet
         policy = jax.tree.map(lambda x: x[pick], policies)
-        ctx = trained.context(lanes, trained.best_env_steps[pick] if name == "best" else trained.env_steps)
+        ctx = trained.context(lanes, trained.best_step[pick] if name == "best" else trained.step)
         keys = [eval_keys(seeds, jnp.asarray(FIRST_EVALUATION + k, jnp.int32)) for k in range(batches)]
         played = mean_played([program(policy, ctx, key) for key in keys])
         for place, index in enumerate(chosen):
@@ -287,8 +277,8 @@ def make_act(trained: Trained, lane: int, policy: str = "best") -> Callable[[jax
     """
     index = [one.index for one in trained.lanes].index(lane)
     algorithm = trained.group.phases[trained.phase].algorithm
-    env_steps = trained.best_env_steps[index] if policy == "best" else trained.env_steps
-    ctx = trained.context([trained.lanes[index]], env_steps)
+    step = trained.best_step[index] if policy == "best" else trained.step
+    ctx = trained.context([trained.lanes[index]], step)
     ctx = jax.tree.map(lambda batched, sub: jax.tree.map(lambda x: x[0] if batched else x, sub), EVALUATION_AXES, ctx)
     chosen = jax.tree.map(lambda x: x[index], trained.best if policy == "best" else trained.final)
     step = in_32_bits(jax.jit(lambda carry, timestep, key: algorithm.act(chosen, carry, timestep, key, ctx)))

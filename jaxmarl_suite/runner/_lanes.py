@@ -1,17 +1,19 @@
-"""Lanes side by side: where they run, and their numbers as arrays."""
+"""Lanes side by side: where they run, their numbers as arrays, the shapes of their states."""
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxmarl_envs import seed_key
 
-from jaxmarl_suite.algorithms import Context
+from jaxmarl_suite.algorithms import Context, Phase
 from jaxmarl_suite.runner._devices import env_mesh, lane_mesh
 from jaxmarl_suite.runner._experiment import Lane, TrainOptions
-from jaxmarl_suite.runner._programs import LaneMode, Placement
+from jaxmarl_suite.runner._programs import CONTEXT_AXES, LaneMode, Placement
 from jaxmarl_suite.runner._schedule import PhasePlan
 
 
@@ -65,3 +67,31 @@ def phase_context(lanes: list[Lane], plan: PhasePlan, data: Any = None) -> Conte
     """`lane_context` of a run's phase."""
     ctx = lane_context(lanes, plan.updates, data)
     return dataclasses.replace(ctx, played_before=jnp.asarray(plan.played_before, jnp.int32))
+
+
+def state_shapes(phases: Sequence[Phase], lane: Lane) -> list[Any]:
+    """Shapes of a lane's state in each of a method's phases."""
+    return [state for state, _ in _shapes(phases, lane)]
+
+
+def handed_shape(phases: Sequence[Phase], lane: Lane) -> Any:
+    """Shapes of what a lane's next phase begins with after `phases`; None after none."""
+    return _shapes(phases, lane)[-1][1] if phases else None
+
+
+def _shapes(phases: Sequence[Phase], lane: Lane) -> list[tuple[Any, Any]]:
+    """`(state, what the next phase begins with)` of each phase."""
+
+    def without_lanes(batched: Any, part: Any) -> Any:
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:] if batched else x.shape, x.dtype), part)
+
+    ctx = jax.tree.map(without_lanes, CONTEXT_AXES, jax.eval_shape(lambda: lane_context([lane], 1)))
+    key = jax.eval_shape(lambda: seed_key(0))
+    found: list[tuple[Any, Any]] = []
+    for phase in phases:
+        if phase.begin is None:
+            state = jax.eval_shape(phase.algorithm.init, key, ctx)
+        else:
+            state = jax.eval_shape(phase.begin, found[-1][1], key, ctx)
+        found.append((state, state if phase.artifact is None else jax.eval_shape(phase.artifact, state)))
+    return found

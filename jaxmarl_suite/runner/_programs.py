@@ -35,7 +35,7 @@ class Best:
 
     policy: Any
     score: jax.Array  # [] float32
-    env_steps: jax.Array  # [] int32, environment steps before that evaluation
+    step: jax.Array  # [] int32, when that evaluation was: see `PhasePlan.step`
 
 
 @pytree_dataclass
@@ -231,17 +231,21 @@ class Programs:
 
     phase: Phase
     begin: Callable[..., Any]
-    """`(previous state or None, keys [L], ctx) -> state`"""
+    """`(handed or None, keys [L], ctx) -> state`, where `handed` is what the phase before hands on"""
+    hand_on: Callable[[Any], Any]
+    """`last state -> what the next phase begins with`, its artifact or all of it"""
     chunk: Any
     """`(state, totals, ctx, start, stop) -> (state, totals)`; state and totals are donated."""
     evaluate: Any
-    """`(policy, ctx, keys [L]) -> Played [L]`; the context's clock is [L]"""
+    """`(policy, ctx, keys [L]) -> Played [L]`; the context's clock is [L], its data None"""
     policy: Callable[[Any], Any]
     """`state -> policy`, lanes in front of both."""
     fresh_totals: Callable[[], Totals]
     lanes: int
     """L, lanes that the programs are for."""
     state_shape: Any
+    handed_shape: Any
+    """Of what `hand_on` gives."""
     totals_shape: Any
     policy_shape: Any
     compile_seconds: float
@@ -298,7 +302,7 @@ def eval_keys(seeds: jax.Array, index: jax.Array) -> jax.Array:
 
 
 @functools.partial(jax.jit, donate_argnums=2)
-def keep_best(policy: Any, score: jax.Array, best: Best, env_steps: jax.Array) -> Best:
+def keep_best(policy: Any, score: jax.Array, best: Best, step: jax.Array) -> Best:
     """`best`, or the new policy in every lane [L] where its score is at least as high."""
     # Of equals the latest, so that the luck of an untrained policy does not count.
     better = score >= best.score
@@ -309,7 +313,7 @@ def keep_best(policy: Any, score: jax.Array, best: Best, env_steps: jax.Array) -
     return Best(
         jax.tree.map(select, policy, best.policy),
         select(score, best.score),
-        jnp.where(better, env_steps, best.env_steps),
+        jnp.where(better, step, best.step),
     )
 
 
@@ -320,13 +324,15 @@ def compile_phase(
     ctx: Context,
     previous: "Programs | None",
     *,
+    handed: Any,
     lanes: int,
     eval_episodes: int,
     eval_max_steps: int,
 ) -> Programs:
     """The programs of `phase` for the L `lanes` of `ctx` (leaves [L], or shapes), compiled.
 
-    A phase whose policies are those of the phase before takes over its evaluation.
+    A phase whose policies are those of the phase before takes over its evaluation. `handed` are the shapes [L] of what it
+    begins with, None for nothing.
     """
     started = time.perf_counter()
     algorithm = phase.algorithm
@@ -339,10 +345,12 @@ def compile_phase(
     # Lanes start one after another in every mode, so that LAPACK calls are not batched (see networks.per_agent).
     one_by_one = dataclasses.replace(placement, mode="map")
     begin = jax.jit(one_by_one.over_lanes(start_fn, flags))
-    state_shape = jax.eval_shape(begin, previous.state_shape if previous and phase.begin else None, keys, ctx)
+    state_shape = jax.eval_shape(begin, handed if phase.begin else None, keys, ctx)
     # Begin's result lies where the chunk wants it: this matters where environments are spread over devices.
     state_place = placement.sharding(state_shape)
     begin = jax.jit(one_by_one.over_lanes(start_fn, flags), out_shardings=state_place)
+
+    hand_on = _all if phase.artifact is None else jax.jit(one_by_one.over_lanes(phase.artifact, (True,)))
 
     one_state = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape[1:], s.dtype), state_shape)
     one_ctx = jax.tree.map(
@@ -383,7 +391,7 @@ def compile_phase(
             evaluate_policy, algorithm, env, episodes=eval_episodes, max_steps=eval_max_steps
         )
         clock: Any = jax.ShapeDtypeStruct((lanes,), jnp.int32)
-        evaluated = dataclasses.replace(ctx, clock=clock)
+        evaluated = dataclasses.replace(ctx, clock=clock, data=None)
         evaluated_place = _context_sharding(placement, evaluated, EVALUATION_AXES)
         evaluate = (
             jax.jit(
@@ -397,16 +405,22 @@ def compile_phase(
     return Programs(
         phase=phase,
         begin=begin,
+        hand_on=hand_on,
         chunk=chunk,
         evaluate=evaluate,
         policy=jax.jit(algorithm.policy),
         fresh_totals=jax.jit(fresh_totals, out_shardings=totals_place),
         lanes=lanes,
         state_shape=state_shape,
+        handed_shape=jax.eval_shape(hand_on, state_shape),
         totals_shape=totals_shape,
         policy_shape=policy_shape,
         compile_seconds=time.perf_counter() - started,
     )
+
+
+def _all(state: Any) -> Any:
+    return state
 
 
 def _same_policies(a: Algorithm, b: Algorithm) -> bool:

@@ -32,7 +32,8 @@ def stored_update(items, **changes):
     env, config = Noisy(), config_of("vdn", **{**SIZES, **changes})
     about = {"env": env.spec.id, "rollout_length": 3, "env_options": {}}
     spec = algorithms.get("vdn")
-    (phase,), data = spec.build_stored(config, env), spec.stored_data(config, env, Dataset(Path("data"), items, about))
+    (phase,) = spec.build(config, env, has_data=True)
+    data = phase.data(Dataset(Path("data"), items, about))
     update = jax.jit(phase.algorithm.update, compiler_options=QUICK)
     return lambda state, clock: update(state, context(config, env, clock=clock, data=data)), data
 

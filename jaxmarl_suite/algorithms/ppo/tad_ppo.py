@@ -90,14 +90,14 @@ class TeachingState:
     """State of the first phase."""
 
     ppo: PPOState
-    student: Learner  # untouched, so that both phases have the same policy
+    student: Learner  # untrained: it stands in for the second phase's, so that both phases have the same policy
 
 
 @pytree_dataclass
 class DistillState:
     """State of the second phase."""
 
-    teacher: Any
+    teacher: Any  # the parameters that the first phase left, never changed
     student: Learner
     env: VectorState  # [E, ...]
     carry: TADCarry
@@ -130,15 +130,20 @@ def make(config: TADConfig, env: Environment) -> tuple[Phase, ...]:
         ppo_state, metrics = ppo.update(state.ppo, ctx)
         return TeachingState(ppo_state, state.student), metrics
 
-    def begin(previous: TeachingState, key: jax.Array, ctx: Context) -> DistillState:
-        fresh = distillation.init(key, ctx)
-        return dataclasses.replace(fresh, teacher=previous.ppo.learners.actor.params, student=previous.student)
+    def begin(taught: Any, key: jax.Array, ctx: Context) -> DistillState:
+        return dataclasses.replace(distillation.init(key, ctx), teacher=taught)
 
     teaching = distillation._replace(
         init=init, update=update, policy=lambda state: TADPolicy(state.ppo.learners.actor.params, state.student.params)
     )
     return (
-        Phase("teach", teaching, 1 - config.distill_fraction, trains_policy=False),
+        Phase(
+            "teach",
+            teaching,
+            1 - config.distill_fraction,
+            trains_policy=False,
+            artifact=lambda state: state.ppo.learners.actor.params,
+        ),
         Phase("distill", distillation, config.distill_fraction, begin),
     )
 

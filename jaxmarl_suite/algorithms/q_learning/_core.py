@@ -22,7 +22,7 @@ from jaxmarl_suite.algorithms.core._learner import Learner, adam, gradient_step,
 from jaxmarl_suite.algorithms.core._rollout import Transitions, rollout
 from jaxmarl_suite.algorithms.core._schedules import epsilon
 from jaxmarl_suite.algorithms.core._targets import copied_if, polyak
-from jaxmarl_suite.algorithms.core._types import Algorithm, Average, Context, Metrics, Milestone, Phase, episode_metrics
+from jaxmarl_suite.algorithms.core._types import Algorithm, Average, Context, Metrics, Milestone, episode_metrics
 from jaxmarl_suite.algorithms.q_learning._agents import NO_ACTION, Memory, Sequences, Steps
 from jaxmarl_suite.algorithms.q_learning._config import QConfig
 from jaxmarl_suite.algorithms.q_learning._methods import Method, Team, total
@@ -236,9 +236,7 @@ def in_time(items: Sequences, importance: jax.Array) -> QBatch:
     return QBatch(dataclasses.replace(items, steps=swap_axes(items.steps)), importance)
 
 
-def make_q_learning(
-    config: QConfig, env: Environment, team: Team, method: Method, *, stored: bool
-) -> tuple[Phase, ...]:
+def make_q_learning(config: QConfig, env: Environment, team: Team, method: Method, *, stored: bool) -> Algorithm:
     """The Q-learning algorithm with these parts: plays in `env`, stores, learns.
 
     Args:
@@ -264,7 +262,7 @@ def make_q_learning(
         action = greedy(q, timestep.action_mask)
         return action, Memory(hidden, action)
 
-    algorithm = Algorithm(
+    return Algorithm(
         init=partial(init_stored, learner) if stored else partial(init_state, learner, vector, layout),
         update=partial(update_stored, learner) if stored else partial(update_state, learner, vector, layout),
         policy=lambda state: state.learners.online.params["agents"],
@@ -273,7 +271,6 @@ def make_q_learning(
         env_steps_per_update=learner.steps_per_update,
         milestones=partial(milestones, stored=stored),
     )
-    return (Phase("q", algorithm),)
 
 
 def milestones(config: QConfig, *, stored: bool) -> tuple[Milestone, ...]:

@@ -30,24 +30,17 @@ def q_spec(name: str, config: type[QConfig], parts: Parts, summary: str, *, is_m
       is_mixing: needs at least two agents.
     """
 
-    def build(config: Any, env: Environment, *, stored: bool) -> tuple[Phase, ...]:
+    def make(config: Any, env: Environment, has_data: bool) -> tuple[Phase, ...]:
         if is_mixing and env.spec.n_agents < 2:
             raise ValueError(
                 f"{name} mixes the utilities of at least 2 agents, but {env.spec.id!r} has 1; iql and vdn take one"
             )
-        return make_q_learning(config, env, *parts(config, env), stored=stored)
-
-    def make(config: Any, env: Environment) -> tuple[Phase, ...]:
-        return build(config, env, stored=False)
-
-    def make_stored(config: Any, env: Environment) -> tuple[Phase, ...]:
-        if config.prioritised:
+        if has_data and config.prioritised:
             raise ValueError("stored replay is drawn uniformly, which prioritised=True does not allow")
-        return build(config, env, stored=True)
+        algorithm = make_q_learning(config, env, *parts(config, env), stored=has_data)
+        return (Phase("q", algorithm, data=partial(read_stored, config, env) if has_data else None),)
 
-    return AlgorithmSpec(
-        name, config, make, summary, make_stored=make_stored, read_stored=read_stored, record=partial(to_items, parts)
-    )
+    return AlgorithmSpec(name, config, make, summary, takes_data=True, record=partial(to_items, parts))
 
 
 _FIRST = "last_action"
