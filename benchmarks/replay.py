@@ -67,7 +67,7 @@ def measure(
             bench.begin(0)
             bench.run(200)  # past the first sequences, with which nothing is learnt yet
             memory = bench.program.memory
-            size = sum(x.nbytes for x in jax.tree.leaves(bench.state.replay.experience))
+            size = sum(x.nbytes for x in jax.tree.leaves(bench.state.replay))
             row: Row = {
                 "algorithm": algorithm,
                 "env": env,
