@@ -1,6 +1,7 @@
 """Algorithms: tuples of pure functions that the runner maps over lanes."""
 
 from jaxmarl_suite.algorithms._base import (
+    ActContext,
     Algorithm,
     AlgorithmSpec,
     Average,
@@ -8,6 +9,7 @@ from jaxmarl_suite.algorithms._base import (
     Metrics,
     Milestone,
     Phase,
+    Stacked,
     episode_metrics,
     field_types,
     hyperparameters,
@@ -19,6 +21,7 @@ from jaxmarl_suite.algorithms._settings import coerce, config, nearest_field, un
 
 __all__ = [
     "LARGEST_INTEGER",
+    "ActContext",
     "Algorithm",
     "AlgorithmSpec",
     "Average",
@@ -26,6 +29,7 @@ __all__ = [
     "Metrics",
     "Milestone",
     "Phase",
+    "Stacked",
     "check_floats",
     "check_integers",
     "coerce",

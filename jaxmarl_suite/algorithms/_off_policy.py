@@ -15,7 +15,16 @@ import jax.numpy as jnp
 import optax
 from jaxmarl_envs import Environment, TimeStep, VectorEnv, VectorState, pytree_dataclass
 
-from jaxmarl_suite.algorithms._base import Algorithm, Average, Context, Metrics, Milestone, Phase, episode_metrics
+from jaxmarl_suite.algorithms._base import (
+    ActContext,
+    Algorithm,
+    Average,
+    Context,
+    Metrics,
+    Milestone,
+    Phase,
+    episode_metrics,
+)
 from jaxmarl_suite.algorithms._learner import Learner, gradient_step
 from jaxmarl_suite.algorithms._off_policy_config import OffPolicyConfig
 from jaxmarl_suite.algorithms._off_policy_parts import Method, Players, Step, draw_batch
@@ -193,7 +202,9 @@ def make_off_policy(players: Players, env: Environment, method: Method) -> tuple
         learner |= {name: Average(value, count) for name, value in of_actors.items()}
         return OffPolicyState(learnt, ring, env_state, key), Metrics(episode_metrics(led_to), learner)
 
-    def act(policy: Any, carry: jax.Array, timestep: TimeStep, key: jax.Array, ctx: Context) -> tuple[jax.Array, Any]:
+    def act(
+        policy: Any, carry: jax.Array, timestep: TimeStep, key: jax.Array, ctx: ActContext
+    ) -> tuple[jax.Array, Any]:
         return actions.to_env(method.greedy(policy, timestep.obs, timestep.action_mask)), carry
 
     algorithm = Algorithm(

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxmarl_envs import Environment, TimeStep, VectorEnv, VectorState, pytree_dataclass
 
-from jaxmarl_suite.algorithms._base import Algorithm, Context, Metrics, episode_metrics
+from jaxmarl_suite.algorithms._base import ActContext, Algorithm, Context, Metrics, episode_metrics
 from jaxmarl_suite.algorithms._learner import Learner, LossFn, adam, fit_agents, new_learner, to_sequences
 from jaxmarl_suite.algorithms._policies import JointPolicy
 from jaxmarl_suite.algorithms._ppo_config import PPOConfig
@@ -266,7 +266,7 @@ def make_ppo(
         return state, Metrics(episode_metrics(trajectory.led_to), learner)
 
     def act(
-        params: Any, carry: jax.Array, timestep: TimeStep, key: jax.Array, ctx: Context
+        params: Any, carry: jax.Array, timestep: TimeStep, key: jax.Array, ctx: ActContext
     ) -> tuple[jax.Array, jax.Array]:
         action, carry = policy.greedy(params, carry, timestep, key)
         return policy.head.to_env(action), carry

@@ -16,7 +16,16 @@ import jax.numpy as jnp
 import optax
 from jaxmarl_envs import Environment, TimeStep, VectorEnv, VectorState, pytree_dataclass
 
-from jaxmarl_suite.algorithms._base import Algorithm, Average, Context, Metrics, Milestone, Phase, episode_metrics
+from jaxmarl_suite.algorithms._base import (
+    ActContext,
+    Algorithm,
+    Average,
+    Context,
+    Metrics,
+    Milestone,
+    Phase,
+    episode_metrics,
+)
 from jaxmarl_suite.algorithms._learner import Learner, adam, gradient_step, new_learner
 from jaxmarl_suite.algorithms._q_agents import (
     NO_ACTION,
@@ -234,7 +243,9 @@ def make_q_learning(
         )
         return QState(learner, target, ring, env_state, memory, key), metrics
 
-    def act(policy: Any, memory: Memory, timestep: TimeStep, key: jax.Array, ctx: Context) -> tuple[jax.Array, Memory]:
+    def act(
+        policy: Any, memory: Memory, timestep: TimeStep, key: jax.Array, ctx: ActContext
+    ) -> tuple[jax.Array, Memory]:
         q, hidden = agents.step(policy, memory, timestep)
         action = greedy(q, timestep.action_mask)
         return action, Memory(hidden, action)

@@ -16,6 +16,7 @@ from jaxmarl_envs import Environment, TimeStep, VectorEnv, VectorState, pytree_d
 
 from jaxmarl_suite.algorithms._actors import KINDS, policy_head, policy_network
 from jaxmarl_suite.algorithms._base import (
+    ActContext,
     Algorithm,
     AlgorithmSpec,
     Context,
@@ -229,13 +230,13 @@ def make_distillation(config: TADConfig, env: Environment, teacher: JointPolicy,
         return state, Metrics(episode_metrics(data.led_to), metrics)
 
     def act(
-        policy: TADPolicy, carry: TADCarry, timestep: TimeStep, key: jax.Array, ctx: Context
+        policy: TADPolicy, carry: TADCarry, timestep: TimeStep, key: jax.Array, ctx: ActContext
     ) -> tuple[jax.Array, TADCarry]:
         action, memory = student.greedy(policy.student, carry.student, timestep, key)
         return head.to_env(action), dataclasses.replace(carry, student=memory)
 
     def act_teacher(
-        policy: TADPolicy, carry: TADCarry, timestep: TimeStep, key: jax.Array, ctx: Context
+        policy: TADPolicy, carry: TADCarry, timestep: TimeStep, key: jax.Array, ctx: ActContext
     ) -> tuple[jax.Array, TADCarry]:
         action, memory = teacher.greedy(policy.teacher, carry.teacher, timestep, key)
         return head.to_env(action), dataclasses.replace(carry, teacher=memory)

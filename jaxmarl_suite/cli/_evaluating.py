@@ -9,7 +9,7 @@ from jaxmarl_envs import seed_key
 
 from jaxmarl_suite.analysis.style import format_share
 from jaxmarl_suite.cli._console import print_table
-from jaxmarl_suite.cli._parse import flat_settings, parse, take_env_options
+from jaxmarl_suite.cli._parse import EVAL_PREFIX, flat_settings, parse, take_env_options
 from jaxmarl_suite.cli._session import Result, Session, writing
 
 
@@ -47,7 +47,12 @@ def eval(argv: list[str], session: Session) -> Result:
     """Evaluates the final and the best policy of every lane, or the rules of an environment."""
     if any(word.split("=")[0] == "--env" for word in argv):
         return _eval_rules(argv, session)
-    given = parse(EvalArguments, argv, "eval", "Evaluates the final and the best policy of every lane of a run.")
+    eval_env_options, rest = take_env_options(argv, EVAL_PREFIX)
+    about = (
+        "Evaluates the final and the best policy of every lane of a run. Options in which the environment differs from that "
+        f"of the run's evaluations are written {EVAL_PREFIX}NAME VALUE"
+    )
+    given = parse(EvalArguments, rest, "eval", about)
     if given.render is not None and given.render.suffix not in (".gif", ".png", ".html"):
         raise ValueError(f"--render {given.render}: the suffix must be .gif or .png, or .html for robots")
     from jaxmarl_envs.core import check_drawable
@@ -55,10 +60,10 @@ def eval(argv: list[str], session: Session) -> Result:
     from jaxmarl_suite.runner import check_episodes, evaluate_trained, restore_policies
 
     check_episodes(given.episodes)
-    waves = restore_policies(given.run, step=given.step, warn=session.note)
+    waves = restore_policies(given.run, step=given.step, eval_env_options=eval_env_options, warn=session.note)
     if given.render is not None:  # found out before the evaluation, not after it
         for trained in waves:
-            check_drawable(trained.group.env, given.render)
+            check_drawable(trained.group.eval_env, given.render)
         with writing(given.render, "--render "):
             given.render.parent.mkdir(parents=True, exist_ok=True)
     found = list(evaluate_trained(waves, episodes=given.episodes, lane=given.lane))
@@ -107,11 +112,11 @@ def _render(waves: list[Any], lane: int, path: Path) -> Path:
     for trained in waves:
         for one in trained.lanes:
             if one.index == lane:
-                env = trained.group.env
+                env = trained.group.eval_env
                 limit = trained.options.eval_max_steps
                 act = make_act(trained, lane)
-                episode = record_episode(env, seed_key(one.seed), act, params=one.env_params, max_steps=limit)
-                params = None if one.env_params is env.default_params else one.env_params
+                episode = record_episode(env, seed_key(one.seed), act, params=one.eval_params, max_steps=limit)
+                params = None if one.eval_params is env.default_params else one.eval_params
                 with writing(path, "--render "):
                     return render(env, episode, path, params=params)
     raise ValueError(f"no lane {lane} with a checkpoint")

@@ -4,6 +4,7 @@ from jaxmarl_suite.algorithms import coerce
 from jaxmarl_suite.runner._authors import TracingError
 from jaxmarl_suite.runner._devices import configure
 from jaxmarl_suite.runner._environments import env_parameters
+from jaxmarl_suite.runner._eval_env import eval_flags
 from jaxmarl_suite.runner._evaluate import (  # fmt: skip
     Evaluation,
     Trained,
@@ -54,6 +55,7 @@ __all__ = [
     "configure",
     "default_run_dir",
     "env_parameters",
+    "eval_flags",
     "evaluate",
     "evaluate_rules",
     "evaluate_trained",

@@ -7,11 +7,13 @@ import math
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import jaxmarl_envs
 from jaxmarl_envs import Environment
+from jaxmarl_envs.core import evaluation_options
 
 from jaxmarl_suite import algorithms
 from jaxmarl_suite.algorithms import (  # fmt: skip
@@ -26,7 +28,8 @@ from jaxmarl_suite.algorithms import (  # fmt: skip
 )
 from jaxmarl_suite.replay import Dataset, read_vault
 from jaxmarl_suite.runner._authors import naming_authors
-from jaxmarl_suite.runner._environments import Environments, Instance, check_instance, same_instance
+from jaxmarl_suite.runner._environments import Environments, Instance, check_instance, same_instance, same_program
+from jaxmarl_suite.runner._eval_env import EvalEnvironments, check_policies
 from jaxmarl_suite.runner._folder import RunFolder
 from jaxmarl_suite.runner._values import fields_of, grid_values, json_values, plain, plain_value
 
@@ -118,7 +121,10 @@ class Lane:
     overrides: Mapping[str, Any]
     config: Any
     env_params: Any
+    eval_params: Any
+    """Parameters of the environment that policies are evaluated in."""
     optimum: float | None
+    """Of that environment."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +136,10 @@ class Group:
     env: Environment
     lanes: tuple[Lane, ...]
     phases: tuple[Phase, ...]
+    eval_env: Environment
+    """Policies are evaluated in it: `env`, or one with the same sizes of observations and actions."""
+    eval_phases: tuple[Phase, ...]
+    """Act in `eval_env`."""
     data: Any = None
     """What all lanes read: stored replay."""
 
@@ -147,6 +157,9 @@ class Experiment:
     grid: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
     """Values by field of the config, or by `env.OPTION`; every combination is a point."""
     options: TrainOptions = dataclasses.field(default_factory=TrainOptions)
+    eval_env_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Options of the environment in which evaluations differ from training, beside those of its family
+    (`Family.evaluation_options`); they go before the grid."""
 
     def __post_init__(self) -> None:
         """Makes Python's own values of settings, options and grid, whatever they come as: `np.int64(2)`, `jnp.pi`, a `Path`.
@@ -161,8 +174,9 @@ class Experiment:
         elif config is not None and isinstance(config, self.spec.config):
             made: Any = type(config)
             object.__setattr__(self, "config", made(**coerce(config, fields_of(config))))
-        options = {name: plain_value(f"{ENV_PREFIX}{name}", value) for name, value in self.env_options.items()}
-        object.__setattr__(self, "env_options", options)
+        for field, prefix in (("env_options", ENV_PREFIX), ("eval_env_options", f"eval-{ENV_PREFIX}")):
+            options = {name: plain_value(f"{prefix}{name}", value) for name, value in getattr(self, field).items()}
+            object.__setattr__(self, field, options)
         object.__setattr__(self, "grid", {name: grid_values(name, values) for name, values in self.grid.items()})
 
     @property
@@ -217,10 +231,11 @@ class Experiment:
 
     def _make_groups(self, *, read_data: bool) -> list[Group]:
         base, environments = self.base_config, Environments(self.env, self.env_options)
+        evaluating = EvalEnvironments(self.env, self.env_options, self.evaluation_options)
         if self.options.data is not None:
             self.spec.check_stored()
         floats = [name for name, kind in field_types(base).items() if kind is float]
-        kept: list[tuple[Any, Environment, list[Lane]]] = []
+        kept: list[_Kind] = []
         instances: list[tuple[Instance, Mapping[str, Any]]] = []
         for point, overrides in enumerate(self.points()):
             settings = {k: v for k, v in overrides.items() if not k.startswith(ENV_PREFIX)}
@@ -229,16 +244,15 @@ class Experiment:
             check_integers(config, least=-LARGEST_INTEGER)
             with naming_authors(self.algorithm, self.env, refusals=(ValueError, ImportError)):
                 instance = environments.get(_env_overrides(overrides))
+                evaluated = evaluating.get(_env_overrides(overrides), instance)
             instances.append((instance, overrides))
-            env, params, optimum = instance
-            for config_, env_, lanes in kept:
-                if _same_program(config_, config, env_, env, lanes[0].env_params, params):
-                    break
-            else:
+            lanes = next((k.lanes for k in kept if k.serves(config, instance, evaluated)), None)
+            if lanes is None:
                 if read_data:  # to train
-                    check_instance(self.env, instance)
+                    for one in {id(one): one for one in (instance, evaluated)}.values():
+                        check_instance(self.env, one)
                 lanes = []
-                kept.append((config, env, lanes))
+                kept.append(_Kind(config, instance, evaluated, lanes))
             for repetition in range(self.options.seeds):
                 lanes.append(
                     Lane(
@@ -247,8 +261,9 @@ class Experiment:
                         seed=self.options.first_seed + repetition,
                         overrides=overrides,
                         config=config,
-                        env_params=params,
-                        optimum=optimum,
+                        env_params=instance.params,
+                        eval_params=evaluated.params,
+                        optimum=evaluated.optimum,
                     )
                 )
         dataset = None
@@ -259,10 +274,12 @@ class Experiment:
             items: Any = {name: jnp.asarray(array) for name, array in dataset.items.items()}
             dataset = dataclasses.replace(dataset, items=items)
         groups = []
-        for config, env, lanes in kept:
+        for config, (env, params, _), (eval_env, eval_params, _), lanes in kept:
             build = self.spec.build if self.options.data is None else self.spec.build_stored
             with naming_authors(self.algorithm, self.env, refusals=(ValueError,)):
                 phases = build(config, env)
+                eval_phases = phases if eval_env is env else build(config, eval_env)
+                check_policies(self.spec, config, (env, params), (eval_env, eval_params))
             data = None if dataset is None else self.spec.stored_data(config, env, dataset)
             steps = [phase.algorithm.env_steps_per_update for phase in phases]
             if self.options.total_steps < sum(steps):
@@ -270,7 +287,7 @@ class Experiment:
                     f"total_steps must cover at least one update a phase ({' + '.join(map(str, steps))} environment "
                     f"steps for {self.algorithm} with these settings), got {self.options.total_steps}"
                 )
-            groups.append(Group(self.spec, config, env, tuple(lanes), phases, data))
+            groups.append(Group(self.spec, config, env, tuple(lanes), phases, eval_env, eval_phases, data))
         return groups
 
     def _check_environments(self, dataset: Dataset, instances: Sequence[tuple[Instance, Mapping[str, Any]]]) -> None:
@@ -293,6 +310,11 @@ class Experiment:
         """The environment's options at a point of the grid, as JSON values."""
         return json_values({**self.env_options, **_env_overrides(overrides)})
 
+    @property
+    def evaluation_options(self) -> dict[str, Any]:
+        """Options of the environment in which evaluations differ from training, those of its family among them."""
+        return {**evaluation_options(self.env), **self.eval_env_options}
+
     def to_json(self) -> dict[str, Any]:
         """Everything needed to make the experiment again, from any folder, as plain values."""
         data = None if self.options.data is None else str(Path(self.options.data).absolute())
@@ -301,6 +323,7 @@ class Experiment:
                 "algorithm": self.algorithm,
                 "env": self.env,
                 "env_options": self.env_options,
+                "eval_env_options": self.evaluation_options,
                 "config": plain(self.base_config),
                 "grid": self.grid,
                 "train": plain(self.options) | {"data": data},
@@ -313,7 +336,12 @@ class Experiment:
         config_type = algorithms.get(data["algorithm"]).config
         config = config_type(**coerce(config_type, data["config"]))
         options = TrainOptions(**coerce(TrainOptions, data["train"]))
-        return cls(data["algorithm"], data["env"], config, data["env_options"], data["grid"], options)
+        env, env_options, evaluated = data["env"], data["env_options"], data.get("eval_env_options")
+        if evaluated is None:  # of a version that evaluated where it trained
+            evaluated = {
+                name: env_options.get(name, jaxmarl_envs.options(env)[name]) for name in evaluation_options(env)
+            }
+        return cls(data["algorithm"], env, config, env_options, data["grid"], options, evaluated)
 
     @classmethod
     def read(cls, folder: RunFolder) -> "Experiment":
@@ -329,21 +357,23 @@ class Experiment:
             raise ValueError(f"{folder.path / 'config.json'}: {error}") from None
 
 
+class _Kind(NamedTuple):
+    """Lanes of one group while it is found out which there are."""
+
+    config: Any
+    trained: Instance
+    evaluated: Instance
+    lanes: list[Lane]
+
+    def serves(self, config: Any, trained: Instance, evaluated: Instance) -> bool:
+        """Whether the group's programs are those of another lane, too."""
+        structures: list[Any] = [jax.tree.structure(one) for one in (self.config, config)]
+        return (
+            structures[0] == structures[1]  # floats are leaves, all else is structure
+            and same_program(self.trained, trained)
+            and same_program(self.evaluated, evaluated)
+        )
+
+
 def _env_overrides(overrides: Mapping[str, Any]) -> dict[str, Any]:
     return {k.removeprefix(ENV_PREFIX): v for k, v in overrides.items() if k.startswith(ENV_PREFIX)}
-
-
-def _same_program(
-    config_a: Any, config_b: Any, env_a: Environment, env_b: Environment, params_a: Any, params_b: Any
-) -> bool:
-    def structure(tree: Any) -> Any:
-        return jax.tree.structure(tree)
-
-    def shapes(tree: Any) -> Any:
-        return structure(tree), [(jnp.shape(x), jnp.asarray(x).dtype) for x in jax.tree.leaves(tree)]
-
-    return (
-        structure(config_a) == structure(config_b)  # floats are leaves, all else is structure
-        and env_a == env_b
-        and shapes(params_a) == shapes(params_b)
-    )

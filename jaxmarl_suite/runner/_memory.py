@@ -10,7 +10,7 @@ from jaxmarl_envs import seed_key
 
 from jaxmarl_suite.algorithms import Phase
 from jaxmarl_suite.runner._experiment import Group, TrainOptions
-from jaxmarl_suite.runner._lanes import lane_context
+from jaxmarl_suite.runner._lanes import lane_shapes
 
 _USUAL = ("num_envs", "rollout_length")  # what steps and their temporaries grow with
 
@@ -24,8 +24,7 @@ def state_bytes(group: Group, phases: Sequence[Phase] | None = None, config: Any
       config: that of `phases`.
     """
     lane = group.lanes[0] if config is None else dataclasses.replace(group.lanes[0], config=config)
-    ctx = jax.eval_shape(lambda: jax.tree.map(lambda x: x[0] if x.ndim else x, lane_context([lane], 1)))
-    ctx = dataclasses.replace(ctx, data=group.data)
+    ctx = lane_shapes(lane, group.data)
     init = (phases or group.phases)[0].algorithm.init
     state = jax.eval_shape(init, jax.eval_shape(lambda: seed_key(0)), ctx)
     return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state))

@@ -12,25 +12,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmarl_suite.algorithms import Context
+from jaxmarl_suite.algorithms import ActContext, Context
 from jaxmarl_suite.runner._authors import naming_authors
 from jaxmarl_suite.runner._checkpoint import Checkpoints, from_host, to_host
 from jaxmarl_suite.runner._devices import in_32_bits, memory_budget
 from jaxmarl_suite.runner._experiment import Group, Lane, TrainOptions
-from jaxmarl_suite.runner._lanes import lane_context, pad_lanes, phase_context
+from jaxmarl_suite.runner._lanes import acting_context, lane_context, made_by, pad_lanes, phase_context
 from jaxmarl_suite.runner._memory import state_bytes, what_to_lower
-from jaxmarl_suite.runner._programs import (  # fmt: skip
-    Best,
-    Placement,
-    Played,
-    Programs,
-    compile_phase,
-    eval_keys,
-    keep_best,
-    mean_played,
-    phase_keys,
-    played_fields,
-)
+from jaxmarl_suite.runner._placement import Placement, acting_axes, context_axes
+from jaxmarl_suite.runner._play import Played, eval_keys, mean_played, played_fields
+from jaxmarl_suite.runner._programs import Best, Evaluated, Programs, compile_phase, keep_best, phase_keys
 from jaxmarl_suite.runner._schedule import PhasePlan, lasting_steps, plan_phases
 
 _CHUNK_SECONDS = 1.0
@@ -51,38 +42,33 @@ class Interrupted(RuntimeError):
 
 def compile_group(group: Group, lanes: list[Lane], placement: Placement, options: TrainOptions) -> list[Programs]:
     """All programs of a group for so many lanes; those that this process used last are at hand."""
-    ctx = lane_context(lanes, 1, group.data)
-    shapes = tuple((x.shape, x.dtype) for x in jax.tree.leaves(ctx))
+    ctx = jax.eval_shape(lambda: lane_context(lanes, 1, group.data))
+    acting = jax.eval_shape(lambda: acting_context(lanes))
+    shapes = tuple((x.shape, x.dtype) for x in jax.tree.leaves((ctx, acting)))
     key = (
-        *(group.spec.make, jax.tree.structure(group.config), group.env, jax.tree.structure(ctx), shapes),
+        *(group.spec.make, jax.tree.structure(group.config), group.env, group.eval_env),
+        *(jax.tree.structure((ctx, acting)), shapes),
         *(len(lanes), placement, options.eval_episodes, options.eval_max_steps),
     )
     try:
         hash(key)
     except TypeError:  # an environment or a config that cannot be hashed
-        return _compile(group, ctx, len(lanes), placement, options)
-    programs = _compiled.pop(key, None) or _compile(group, ctx, len(lanes), placement, options)
+        return _compile(group, ctx, acting, len(lanes), placement, options)
+    programs = _compiled.pop(key, None) or _compile(group, ctx, acting, len(lanes), placement, options)
     _compiled[key] = programs
     if len(_compiled) > _KEPT_PROGRAMS:
         _compiled.popitem(last=False)
     return programs
 
 
-def _compile(group: Group, ctx: Context, lanes: int, placement: Placement, options: TrainOptions) -> list[Programs]:
+def _compile(
+    group: Group, ctx: Context, acting: ActContext, lanes: int, placement: Placement, options: TrainOptions
+) -> list[Programs]:
     programs: list[Programs] = []
-    for phase in group.phases:
-        programs.append(
-            compile_phase(
-                phase,
-                group.env,
-                placement,
-                ctx,
-                programs[-1] if programs else None,
-                lanes=lanes,
-                eval_episodes=options.eval_episodes,
-                eval_max_steps=options.eval_max_steps,
-            )
-        )
+    for phase, evaluated in zip(group.phases, group.eval_phases):
+        how = Evaluated(evaluated.algorithm, group.eval_env, acting, options.eval_episodes, options.eval_max_steps)
+        previous = programs[-1] if programs else None
+        programs.append(compile_phase(phase, placement, ctx, previous, lanes=lanes, evaluate=how))
     return programs
 
 
@@ -130,6 +116,20 @@ def _choose_wave(group: Group, options: TrainOptions, size: int | None) -> tuple
         count = max(1, min(count - 1, int(count * budget / needed)))
 
 
+def _place_contexts(
+    group: Group, lanes: list[Lane], plans: list[PhasePlan], placement: Placement
+) -> tuple[list[Context], ActContext]:
+    """What the phases read, and what acting reads in evaluations, on the devices; what is large is there once."""
+    contexts = [phase_context(lanes, plan, group.data) for plan in plans]
+    axes = context_axes(contexts[0].env_params)
+    first = placement.put(axes, contexts[0])
+    placed = [dataclasses.replace(ctx, hp=first.hp, env_params=first.env_params, data=first.data) for ctx in contexts]
+    acting = acting_context(lanes)
+    if all(lane.eval_params is lane.env_params for lane in lanes):
+        acting = dataclasses.replace(acting, hp=first.hp, env_params=first.env_params)
+    return placed, placement.put(acting_axes(acting.env_params), acting)
+
+
 def _setting(lane: Lane) -> str:
     return f" ({', '.join(f'{k}={v}' for k, v in lane.overrides.items())})" if lane.overrides else ""
 
@@ -164,7 +164,7 @@ class Wave:
         self.lanes = lanes
         padded, _ = pad_lanes(lanes, options, programs[0].lanes)
         self.seeds = jnp.asarray([lane.seed for lane in padded], jnp.int32)
-        self.contexts = [phase_context(padded, plan, group.data) for plan in self.plans]
+        self.contexts, self.acting = _place_contexts(group, padded, self.plans, placement)
         self.lasting = lasting_steps(self.plans, options.lasting_checkpoints)
         self.checkpoints = Checkpoints(directory, options.keep_checkpoints, self.lasting)
         self.should_stop = should_stop
@@ -340,10 +340,9 @@ class Wave:
 
     def _evaluate(self, policy: Any, index: int, env_steps: np.ndarray | int) -> Played:
         """Evaluation `index` of policies [L], which so many environment steps of training led to."""
-        programs, ctx = self.programs[self.progress.phase], self.contexts[self.progress.phase]
-        clock = np.broadcast_to(self.plans[self.progress.phase].clock(env_steps), self.seeds.shape)
-        ctx = dataclasses.replace(ctx, clock=jnp.asarray(clock, jnp.int32))
-        return programs.evaluate(policy, ctx, eval_keys(self.seeds, jnp.asarray(index, jnp.int32)))
+        ctx = made_by(self.acting, self.plans, env_steps)
+        keys = eval_keys(self.seeds, jnp.asarray(index, jnp.int32))
+        return self.programs[self.progress.phase].evaluate(policy, ctx, keys)
 
     def _eval_rows(self, plan: PhasePlan) -> list[dict[str, Any]]:
         policy = self.programs[self.progress.phase].policy(self.state)
@@ -353,7 +352,10 @@ class Wave:
         self.best = keep_best(policy, played.metrics["return"], self.best, jnp.asarray(steps, jnp.int32))
         found = jax.device_get(played)
         return [
-            {**self._row("eval", plan, lane, {}), **played_fields(found, i, self.options.eval_episodes)}
+            {
+                **self._row("eval", plan, lane, {}),
+                **played_fields(found, i, self.options.eval_episodes, self.group.eval_env),
+            }
             for i, lane in enumerate(self.lanes)
         ]
 
@@ -372,7 +374,8 @@ class Wave:
         found = mean_played(results)
         plan = self.plans[self.progress.phase]
         self.progress.wall = time.perf_counter() - started
-        fields = [played_fields(found, i, batches * self.options.eval_episodes) for i in range(len(self.lanes))]
+        episodes = batches * self.options.eval_episodes
+        fields = [played_fields(found, i, episodes, self.group.eval_env) for i in range(len(self.lanes))]
         return [
             {**self._row("absolute", plan, lane, {}), "env_steps": int(env_steps[i]), **fields[i]}
             for i, lane in enumerate(self.lanes)

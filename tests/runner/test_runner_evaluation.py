@@ -127,7 +127,7 @@ def a_group(sizes: list[int], fractions: list[float]) -> Group:
         for i, (size, fraction) in enumerate(zip(sizes, fractions))
     )
     experiment: Experiment = toy()
-    return Group(experiment.spec, None, None, (), phases)  # type: ignore[arg-type]
+    return Group(experiment.spec, None, None, (), phases, None, phases)  # type: ignore[arg-type]
 
 
 @hypothesis_settings(max_examples=200, deadline=None, derandomize=True)
