@@ -12,7 +12,7 @@ from jaxmarl_envs import VectorEnv, seed_key
 from numpy.typing import NDArray
 
 from experiments._study import random_return
-from jaxmarl_suite.algorithms import gem, td3
+from jaxmarl_suite.algorithms.off_policy import gem, td3
 from jaxmarl_suite.analysis import Run
 from jaxmarl_suite.runner import Trained, restore_policies
 

@@ -12,7 +12,7 @@ from jaxmarl_envs import Environment, TimeStep, pytree_dataclass, seed_key
 from jaxmarl_envs.core import quantile_name
 
 from jaxmarl_suite.algorithms import ActContext, Algorithm, Stacked
-from jaxmarl_suite.algorithms._base import ActFn, episode_names
+from jaxmarl_suite.algorithms.core._types import ActFn, episode_names
 from jaxmarl_suite.runner._placement import Placement
 
 _EVAL_STREAM = 1_000_000  # folded into a lane's key before evaluations, far from the indices of phases

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxmarl_envs import pytree_dataclass
 
 from jaxmarl_suite.algorithms import Average, Metrics
-from jaxmarl_suite.algorithms._base import episode_names
+from jaxmarl_suite.algorithms.core._types import episode_names
 
 
 @pytree_dataclass

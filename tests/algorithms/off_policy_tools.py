@@ -9,9 +9,9 @@ from line_env import Line
 from toy_envs import context
 
 from jaxmarl_suite import algorithms
-from jaxmarl_suite.algorithms import masac, matd3, sac, td3
-from jaxmarl_suite.algorithms._off_policy import make_off_policy
-from jaxmarl_suite.algorithms._off_policy_parts import Batch, Step
+from jaxmarl_suite.algorithms.off_policy import masac, matd3, sac, td3
+from jaxmarl_suite.algorithms.off_policy._core import make_off_policy
+from jaxmarl_suite.algorithms.off_policy._parts import Batch, Step
 
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 SMALL = {

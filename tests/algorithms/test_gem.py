@@ -14,7 +14,7 @@ from off_policy_tools import Learner, actor_output, as_steps, compiled, critic_v
 from toy_envs import context
 
 from jaxmarl_suite import algorithms
-from jaxmarl_suite.algorithms import gem
+from jaxmarl_suite.algorithms.off_policy import gem
 from jaxmarl_suite.replay import make_step_replay
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "ops"))

@@ -12,8 +12,8 @@ from off_policy_tools import compiled, doubles, layers, mlp
 from toy_envs import Continuous, Noisy, context
 
 from jaxmarl_suite import algorithms
-from jaxmarl_suite.algorithms import gem_q
-from jaxmarl_suite.algorithms._off_policy_parts import Batch, Step
+from jaxmarl_suite.algorithms.off_policy import gem_q
+from jaxmarl_suite.algorithms.off_policy._parts import Batch, Step
 from jaxmarl_suite.replay import make_step_replay
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "ops"))

@@ -15,10 +15,9 @@ from test_q_play import Learner, stored
 from toy_envs import Noisy, ThreeSteps, context
 
 from jaxmarl_suite import algorithms
-from jaxmarl_suite.algorithms._off_policy_parts import Batch, backed_up
-from jaxmarl_suite.algorithms._q_agents import take
-from jaxmarl_suite.algorithms._q_methods import Terms, bootstrap, total
-from jaxmarl_suite.ops import generalized_advantage, n_step_return, weighted_mean
+from jaxmarl_suite.algorithms.off_policy._parts import Batch, backed_up
+from jaxmarl_suite.algorithms.q_learning._methods import Terms, bootstrap, total
+from jaxmarl_suite.ops import generalized_advantage, n_step_return, take, weighted_mean
 
 BAD = (np.inf, -np.inf, np.nan)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from off_policy_tools import as_steps, compiled, history
 
-from jaxmarl_suite.algorithms._off_policy_parts import draw_batch
+from jaxmarl_suite.algorithms.off_policy._parts import draw_batch
 from jaxmarl_suite.replay import Draw, make_step_replay
 
 

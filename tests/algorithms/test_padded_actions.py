@@ -8,7 +8,7 @@ from off_policy_tools import SMALL, compiled
 from toy_envs import Padded, context
 
 from jaxmarl_suite import algorithms
-from jaxmarl_suite.algorithms import masac
+from jaxmarl_suite.algorithms.off_policy import masac
 
 ENV = Padded()
 N = ENV.spec.n_agents

@@ -13,7 +13,7 @@ from jaxmarl_envs import VectorEnv
 from toy_envs import Continuous, Noisy, Padded, ThreeSteps, context
 
 from jaxmarl_suite import algorithms
-from jaxmarl_suite.algorithms import _ppo
+from jaxmarl_suite.algorithms.ppo import _core as _ppo
 from jaxmarl_suite.ops import ValueNorm
 
 ENV = Noisy()

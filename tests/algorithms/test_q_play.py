@@ -10,7 +10,7 @@ from jaxmarl_envs import EpisodeStatistics, TimeLimit
 from q_tools import QUICK, algorithm_of, config_of, parts_of, random_batch
 from toy_envs import Noisy, ThreeSteps, ThreeStepsParams, context
 
-from jaxmarl_suite.algorithms._q_methods import bootstrap
+from jaxmarl_suite.algorithms.q_learning._methods import bootstrap
 
 
 class Learner:

@@ -10,7 +10,7 @@ from test_q_play import Learner
 from toy_envs import Noisy, context
 
 from jaxmarl_suite import algorithms
-from jaxmarl_suite.algorithms._q_spec import to_items
+from jaxmarl_suite.algorithms.q_learning._spec import to_items
 from jaxmarl_suite.replay import Dataset
 
 SIZES = {"num_envs": 1, "capacity": 1, "batch_size": 1, "rollout_length": 3, "gradient_steps": 2}

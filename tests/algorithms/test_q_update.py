@@ -10,7 +10,7 @@ from q_tools import QUICK
 from test_q_play import Learner
 from toy_envs import Noisy
 
-from jaxmarl_suite.algorithms._q_methods import total
+from jaxmarl_suite.algorithms.q_learning._methods import total
 
 RATE, EPS, CLIP, DECAY = 0.02, 0.1, 4.0, 0.99
 LEARNING_STARTS, PERIOD, UPDATES = 3, 4, 9

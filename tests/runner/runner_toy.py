@@ -201,7 +201,7 @@ def registered() -> Iterator[None]:
     import jaxmarl_envs
     from jaxmarl_envs.core import _registry as environments
 
-    from jaxmarl_suite.algorithms import _registry as algorithms
+    from jaxmarl_suite.algorithms.core import _registry as algorithms
 
     jaxmarl_envs.register(jaxmarl_envs.Family("counting", make_env, ("countdown", "endless")))
     for spec in (

@@ -11,7 +11,9 @@ import runner_toy
 from runner_tools import UPDATES, assert_same_arrays, final_arrays, rows, tiny, toy
 
 from jaxmarl_suite import algorithms, runner
-from jaxmarl_suite.algorithms import AlgorithmSpec, _memory, _registry
+from jaxmarl_suite.algorithms import AlgorithmSpec
+from jaxmarl_suite.algorithms.core import _registry
+from jaxmarl_suite.algorithms.off_policy import _memory
 from jaxmarl_suite.replay import refresh_targets
 from jaxmarl_suite.runner import _wave
 

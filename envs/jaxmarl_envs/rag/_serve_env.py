@@ -2,7 +2,7 @@
 
 import dataclasses
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,22 +10,17 @@ import jax.numpy as jnp
 from jaxmarl_envs.core import EnvSpec, Frame, TimeStep, Verdict, pytree_dataclass, restart, transition, uniform_index
 from jaxmarl_envs.rag._cache import Cache, restore_cache
 from jaxmarl_envs.rag._cache_env import WARM, warm_fields
+from jaxmarl_envs.rag._interface import ENTRY, OWN, POOL, TEAM
 from jaxmarl_envs.rag._layout import Layout
 from jaxmarl_envs.rag._replicas import MODES, UNITS, Batch, Speed, add_requests, fetch, work
+from jaxmarl_envs.rag._rules import SERVE_RULES, Rule
 
-if TYPE_CHECKING:
-    from jaxmarl_envs.rag._rules import Rule
-
-POOL = 8
-"""Waiting requests that are seen and can be claimed, oldest first."""
 MAX_DOCS = 7
 METRICS = (
     "ttft", "request_ttft_p50", "request_ttft_p99", "slo", "tpot", "hit", "token_hit", "tokens_per_second", "imbalance",
     "conflicts", "unfinished",
 )  # fmt: skip
 """Of an episode; `request_ttft_p50` is the median over its requests."""
-OWN, ENTRY, TEAM = 5, 9, 8
-"""Entries of an observation: of the agent itself, of each waiting request, of the team."""
 _EMA = 1 / 32
 
 
@@ -105,10 +100,8 @@ class RagServe:
         return serve_layout(self.n_agents, self.capacity, self.requests, self.n_docs)
 
     @property
-    def rules(self) -> "dict[str, Rule]":
+    def rules(self) -> dict[str, Rule]:
         """Classical policies by name."""
-        from jaxmarl_envs.rag._rules import SERVE_RULES
-
         return SERVE_RULES
 
     @cached_property
@@ -188,7 +181,7 @@ class RagServe:
         """Draws `frame` into matplotlib axes."""
         from jaxmarl_envs.rag._viewer import draw_serving
 
-        return draw_serving(self, ax, frame)
+        return draw_serving(ax, frame, self.layout, self.n_agents)
 
     def _column(self, params: ServeParams, state: ServeState, name: str) -> jax.Array:
         return self.layout.read(jnp.asarray(params.windows), state.window, name)

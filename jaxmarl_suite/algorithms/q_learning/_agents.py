@@ -1,0 +1,170 @@
+"""Agents of the Q-learning methods: what they are shown, what they remember, what is stored of their play.
+
+Axes: L time steps, B sequences (or E environments), N agents, A actions, D entries of an input, H memory, G context.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxmarl_envs import EnvSpec, TimeStep, pytree_dataclass
+
+from jaxmarl_suite.networks import Network, make_network, per_agent
+
+NO_ACTION = -1
+"""Last action at the start of an episode; its one-hot is all zeros."""
+
+
+@pytree_dataclass
+class Memory:
+    """What agents carry from step to step."""
+
+    hidden: jax.Array  # [B, N, H]
+    last_action: jax.Array  # [B, N] int32
+
+
+@pytree_dataclass
+class Steps:
+    """What happened, as it is stored and learnt from. In a replay [L, ...] an item, in a batch [L, B, ...]."""
+
+    obs: jax.Array  # [N, *obs_shape]
+    state: jax.Array  # [G]
+    mask: jax.Array  # [N, A] bool
+    start: jax.Array  # [] bool, first step of an episode
+    action: jax.Array  # [N] int32
+    reward: jax.Array  # [N]
+    terminated: jax.Array  # [] bool; values are bootstrapped unless it is true, also where the time limit cut in
+    next_obs: jax.Array  # [N, *obs_shape], before any restart
+    next_state: jax.Array  # [G]
+    next_mask: jax.Array  # [N, A] bool
+    weight: jax.Array  # [] float32, 0 for steps that do not count
+
+    def without_padding(self) -> "Steps":
+        """With numbers of 0 in steps that do not count: what is not finite would reach gradients through them."""
+        counts = self.weight > 0
+
+        def clean(x: jax.Array) -> jax.Array:
+            own = counts.reshape(counts.shape + (1,) * (x.ndim - counts.ndim))
+            return jnp.where(own, x, 0.0) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+        return jax.tree.map(clean, self)
+
+
+@pytree_dataclass
+class Sequences:
+    """L consecutive steps, and what the agents carried into the first."""
+
+    memory: Memory
+    steps: Steps
+
+
+@pytree_dataclass
+class Look:
+    """One set of agents along a batch."""
+
+    q: jax.Array  # [L, B, N, A] utilities
+    features: jax.Array  # [L, B, N, F] memory after the step, or the input where there is none
+    next_q: jax.Array  # [L, B, N, A] utilities of what the step led to; without gradient
+    next_features: jax.Array  # [L, B, N, F]
+
+
+@dataclasses.dataclass(frozen=True)
+class Agents:
+    """Utilities of N agents from their own observations, last actions and (where parameters are shared) indices."""
+
+    spec: EnvSpec
+    network: Network
+    """All agents' network: the last batch axis is N."""
+    hidden_size: int
+    """H, 0 for feed-forward agents."""
+    input_size: int
+    """D."""
+    agent_id: bool
+    last_action: bool
+
+    @property
+    def feature_size(self) -> int:
+        """F."""
+        return self.hidden_size or self.input_size
+
+    def initial_memory(self, n: int) -> Memory:
+        """Memory of n teams at the start of their episodes."""
+        agents = self.spec.n_agents
+        return Memory(
+            jnp.zeros((n, agents, self.hidden_size), jnp.float32), jnp.full((n, agents), NO_ACTION, jnp.int32)
+        )
+
+    def inputs(self, obs: jax.Array, last_action: jax.Array) -> jax.Array:
+        """[*, N, D] from observations [*, N, *obs_shape] and the actions before [*, N]."""
+        batch = last_action.shape
+        parts = [obs.reshape(*batch, math.prod(self.spec.obs_shape))]
+        if self.last_action:
+            parts.append(jax.nn.one_hot(last_action, self.spec.num_actions, dtype=jnp.float32))
+        if self.agent_id:
+            parts.append(jnp.broadcast_to(jnp.eye(self.spec.n_agents, dtype=jnp.float32), (*batch, self.spec.n_agents)))
+        return jnp.concatenate(parts, axis=-1)
+
+    def step(self, params: Any, memory: Memory, timestep: TimeStep) -> tuple[jax.Array, jax.Array]:
+        """`(utilities [E, N, A], memory [E, N, H])` after what E environments show."""
+        x = self.inputs(timestep.obs, jnp.where(timestep.done[:, None], NO_ACTION, memory.last_action))
+        q, hidden = self.network.step(
+            params, memory.hidden, x, jnp.zeros((*x.shape[:-1], 0), jnp.float32), timestep.done
+        )
+        return q, hidden
+
+    def look(self, params: Any, batch: Sequences) -> Look:
+        """Utilities of what was seen and of what it led to, over the whole batch."""
+        steps = batch.steps
+        before = jnp.concatenate([batch.memory.last_action[None], steps.action[:-1]])
+        x = self.inputs(steps.obs, jnp.where(steps.start[..., None], NO_ACTION, before))
+        q, hidden = self.network.unroll(
+            params, batch.memory.hidden, x, jnp.zeros((*x.shape[:-1], 0), jnp.float32), steps.start
+        )
+        # The next observation continues the episode even where another one starts in the next row: one step from each
+        # memory, all at once.
+        next_x = self.inputs(steps.next_obs, steps.action)
+        rows = next_x.shape[0] * next_x.shape[1]
+        flat = next_x.reshape(rows, *next_x.shape[2:])
+        next_q, next_hidden = self.network.step(
+            jax.lax.stop_gradient(params),
+            jax.lax.stop_gradient(hidden).reshape(rows, *hidden.shape[2:]),
+            flat,
+            jnp.zeros((*flat.shape[:-1], 0), jnp.float32),
+            jnp.zeros((rows,), bool),
+        )
+        shape = next_x.shape[:2]
+        if self.hidden_size:
+            features, next_features = hidden, next_hidden.reshape(*shape, *next_hidden.shape[1:])
+        else:
+            features, next_features = x, next_x
+        return Look(q, features, next_q.reshape(*shape, *next_q.shape[1:]), next_features)
+
+
+def make_agents(spec: EnvSpec, *, recurrent: bool, width: int, share_parameters: bool, last_action: bool) -> Agents:
+    """Linear-ReLU-GRU-Linear agents (feed-forward: a second ReLU layer instead of the GRU), PyTorch's start.
+
+    Args:
+      spec: of the environment; its actions must be discrete.
+      recurrent: with the GRU.
+      width: units of every layer.
+      share_parameters: one network told which agent it acts for; otherwise one each.
+      last_action: agents are shown their own last action.
+    """
+    size = (
+        math.prod(spec.obs_shape)
+        + (spec.num_actions if last_action else 0)
+        + (spec.n_agents if share_parameters else 0)
+    )
+    network = make_network(
+        size,
+        spec.num_actions,
+        encoder=(width,),
+        hidden=() if recurrent else (width,),
+        memory_size=width if recurrent else 0,
+        activation="relu",
+        initializer="torch",
+    )
+    everyone = network if share_parameters else per_agent(network, spec.n_agents)
+    return Agents(spec, everyone, width if recurrent else 0, size, share_parameters, last_action)
