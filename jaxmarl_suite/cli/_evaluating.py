@@ -67,21 +67,9 @@ def eval(argv: list[str], session: Session) -> Result:
         with writing(given.render, "--render "):
             given.render.parent.mkdir(parents=True, exist_ok=True)
     found = list(evaluate_trained(waves, episodes=given.episodes, lane=given.lane))
-    extra = sorted({name for one in found for name in one.metrics if name.endswith("/return")})
-    rows: dict[int, dict[str, Any]] = {}
-    for one in found:
-        row = rows.setdefault(one.lane, {"lane": one.lane, "seed": one.seed, "setting": flat_settings(one.overrides)})
-        for name in ("return", *extra):
-            label = f"{one.policy} {name.removesuffix('return').rstrip('/')}".strip()
-            row[label] = f"{one.metrics[name]:.3f}"
-            if name in one.cut:
-                row[f"{label} cut"] = format_share(one.cut[name])
-        if one.policy == "best":
-            row["of step"] = f"{one.env_steps:,}"
-    for one in found:
-        rows[one.lane]["optimum"] = "" if one.optimum is None else f"{one.optimum:g}"
-    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
-    print_table(session.console(), [{name: row.get(name, "") for name in columns} for row in rows.values()])
+    rows = _rows(found)
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    print_table(session.console(), [{name: row.get(name, "") for name in columns} for row in rows])
     cut = "; cut: did not end within eval_max_steps steps" if any(one.cut for one in found) else ""
     episodes = found[0].episodes
     session.console().print(f"[dim]mean returns of {episodes} episodes{cut}; of step: when the best was found[/]")
@@ -90,6 +78,27 @@ def eval(argv: list[str], session: Session) -> Result:
         result["render"] = str(_render(waves, given.lane or 0, given.render))
         session.console().print(f"drawn: {given.render}", markup=False)
     return result
+
+
+def _rows(found: list[Any]) -> list[dict[str, Any]]:
+    """A row of returns for each lane and policy: the method's own, without a name, and the further ones."""
+    rows: dict[tuple[int, str], dict[str, Any]] = {}
+    names = list(dict.fromkeys(name for one in found for name in one.metrics if name.split("/")[-1] == "return"))
+    for one in found:
+        for name in names:
+            head = {"lane": one.lane, "seed": one.seed, "setting": flat_settings(one.overrides)}
+            if len(names) > 1:
+                head["policy"] = name.rpartition("/")[0]
+            row = rows.setdefault((one.lane, name), head)
+            row[one.policy] = f"{one.metrics[name]:.3f}"
+            if name in one.cut:
+                row[f"{one.policy} cut"] = format_share(one.cut[name])
+            if one.policy == "best":
+                row["of step"] = f"{one.env_steps:,}"
+    for one in found:  # the last column
+        for name in names:
+            rows[one.lane, name]["optimum"] = "" if one.optimum is None else f"{one.optimum:g}"
+    return [rows[key] for key in sorted(rows, key=lambda key: (key[0], names.index(key[1])))]
 
 
 def _eval_rules(argv: list[str], session: Session) -> Result:

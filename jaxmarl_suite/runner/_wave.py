@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxmarl_envs.core import shared_leaves
 
 from jaxmarl_suite.algorithms import ActContext, Context
 from jaxmarl_suite.runner._authors import naming_authors
@@ -125,9 +126,14 @@ def _place_contexts(
     first = placement.put(axes, contexts[0])
     placed = [dataclasses.replace(ctx, hp=first.hp, env_params=first.env_params, data=first.data) for ctx in contexts]
     acting = acting_context(lanes)
-    if all(lane.eval_params is lane.env_params for lane in lanes):
-        acting = dataclasses.replace(acting, hp=first.hp, env_params=first.env_params)
-    return placed, placement.put(acting_axes(acting.env_params), acting)
+    there = dict(zip(map(id, jax.tree.leaves(lanes[0].env_params)), jax.tree.leaves(first.env_params)))
+    evaluated = lanes[0].eval_params
+    params = jax.tree.map(
+        lambda is_shared, host, made: there.get(id(host), made) if is_shared else made,
+        *(shared_leaves(evaluated), evaluated, acting.env_params),
+    )
+    acting = dataclasses.replace(acting, hp=first.hp, env_params=params)
+    return placed, placement.put(acting_axes(params), acting)
 
 
 def _setting(lane: Lane) -> str:

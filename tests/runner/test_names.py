@@ -127,7 +127,7 @@ def test_a_plain_mapping_is_the_learners(tmp_path: Path) -> None:
         experiment = dataclasses.replace(toy(), algorithm="plain", config=spec.config())
         run_dir = run(experiment, run_dir=tmp_path / "run")
     finally:
-        del algorithms._registry._registered["plain"]
+        del algorithms.core._registry._registered["plain"]
     assert {json.dumps(found, sort_keys=True) for found in metrics(run_dir, "train")} == {
         '{"learner/loss/of/all": 1.0, "learner/return": -777.0}'
     }
