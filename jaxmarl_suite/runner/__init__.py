@@ -29,6 +29,7 @@ from jaxmarl_suite.runner._train import (  # fmt: skip
     resume,
     run,
     total_env_steps,
+    total_steps,
     train,
 )
 from jaxmarl_suite.runner._wave import choose_wave, plan_phases
@@ -68,6 +69,7 @@ __all__ = [
     "rules_of",
     "run",
     "total_env_steps",
+    "total_steps",
     "train",
     "usable_cores",
 ]

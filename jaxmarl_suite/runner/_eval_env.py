@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxmarl_envs import Environment, seed_key
 
-from jaxmarl_suite.algorithms import AlgorithmSpec, Context
+from jaxmarl_suite.algorithms import Context, Phase
 from jaxmarl_suite.runner._environments import Environments, Instance
 
 _SIZES = ("obs_shape", "num_actions", "action_dim")
@@ -55,26 +55,27 @@ def eval_flags(options: Mapping[str, Any]) -> str:
     return " ".join(f"--eval-env.{name.replace('_', '-')} {value}" for name, value in options.items())
 
 
-def check_policies(
-    spec: AlgorithmSpec, config: Any, trained: tuple[Environment, Any], evaluated: tuple[Environment, Any]
-) -> None:
+_Made = tuple[tuple[Phase, ...], Environment, Any]
+"""A method for an environment, with its parameters."""
+
+
+def check_policies(algorithm: str, config: Any, trained: _Made, evaluated: _Made) -> None:
     """Refuses an environment for evaluations whose policies have other shapes than those that are trained.
 
     Args:
-      spec: the algorithm's.
+      algorithm: its name.
       config: the algorithm's.
-      trained: the environment of training, and its parameters.
-      evaluated: that of evaluations, with the same sizes of observations and actions.
+      trained: the method for the environment of training.
+      evaluated: the method for that of evaluations, with the same sizes of observations and actions.
 
     Raises:
       ValueError: naming the array that differs.
     """
-    specs = trained[0].spec, evaluated[0].spec
-    values = {name: [getattr(spec, name) for spec in specs] for name in _TEAM}
+    values = {name: [getattr(env.spec, name) for _, env, _ in (trained, evaluated)] for name in _TEAM}
     different = [name for name, (ours, theirs) in values.items() if ours != theirs]
     if not different:
         return
-    for ours, theirs in zip(_policies(spec, config, *trained), _policies(spec, config, *evaluated)):
+    for ours, theirs in zip(_policies(config, trained), _policies(config, evaluated)):
         shapes = [
             {jax.tree_util.keystr(path, simple=True, separator="."): leaf.shape for path, leaf in leaves}
             for leaves in map(jax.tree_util.tree_leaves_with_path, (ours, theirs))
@@ -83,21 +84,25 @@ def check_policies(
             there, here = shapes[1].get(name), shapes[0].get(name)
             if there != here:
                 raise ValueError(
-                    f"policies of {spec.name} cannot be evaluated where {different[0]} is {values[different[0]][1]}, as it "
+                    f"policies of {algorithm} cannot be evaluated where {different[0]} is {values[different[0]][1]}, as it "
                     f"is {values[different[0]][0]} in training: {name!r} would have shape {there}, and has {here}"
                 )
 
 
-def _policies(spec: AlgorithmSpec, config: Any, env: Environment, params: Any) -> Iterator[Any]:
+def _policies(config: Any, made: _Made) -> Iterator[Any]:
     """Shapes of the policies of each phase."""
+    phases, _, params = made
 
     def context() -> Context:
         hp, env_params = jax.tree.map(jnp.asarray, (config, params))
         return Context(hp=hp, env_params=env_params, clock=jnp.int32(0), horizon=jnp.int32(1))
 
-    ctx = jax.eval_shape(context)
-    key, state = jax.eval_shape(lambda: seed_key(0)), None
-    for phase in spec.build(config, env):
-        begin = phase.algorithm.init if phase.begin is None else phase.begin
-        state = jax.eval_shape(begin, *(() if phase.begin is None else (state,)), key, ctx)
+    ctx, key = jax.eval_shape(context), jax.eval_shape(lambda: seed_key(0))
+    handed: Any = None
+    for phase in phases:
+        if phase.begin is None:
+            state = jax.eval_shape(phase.algorithm.init, key, ctx)
+        else:
+            state = jax.eval_shape(phase.begin, handed, key, ctx)
         yield jax.eval_shape(phase.algorithm.policy, state)
+        handed = state if phase.artifact is None else jax.eval_shape(phase.artifact, state)

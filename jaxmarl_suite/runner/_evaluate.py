@@ -10,18 +10,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxmarl_envs import TimeStep, seed_key
+from jaxmarl_envs import TimeStep
 
 from jaxmarl_suite.algorithms import ActContext
 from jaxmarl_suite.runner._checkpoint import Checkpoints, from_host
 from jaxmarl_suite.runner._devices import configure, in_32_bits
 from jaxmarl_suite.runner._experiment import MAX_EPISODES, Experiment, Group, Lane, TrainOptions
 from jaxmarl_suite.runner._folder import RunFolder
-from jaxmarl_suite.runner._lanes import acting_context, lane_shapes, made_by, pad_lanes
+from jaxmarl_suite.runner._lanes import acting_context, made_by, pad_lanes, state_shapes
 from jaxmarl_suite.runner._placement import acting_axes, take_lane
 from jaxmarl_suite.runner._play import eval_keys, evaluation, mean_played, played_fields
 from jaxmarl_suite.runner._programs import Best
-from jaxmarl_suite.runner._schedule import plan_phases
+from jaxmarl_suite.runner._schedule import env_steps_at, plan_phases
 
 FIRST_EVALUATION = 2_000_000
 """Numbers the evaluations here, far from those of training."""
@@ -40,13 +40,15 @@ class Trained:
     best_score: np.ndarray  # [L] return in the evaluation that chose it; -inf before the first
     env_steps: int  # of a lane, of the final policies
     best_env_steps: np.ndarray  # [L]
+    step: int  # of the run, of the final policies: environment steps, and updates of phases that took none
+    best_step: np.ndarray  # [L]
     is_done: bool
     state: Any  # the learners' whole states, [L] in front
 
-    def context(self, lanes: list[Lane], env_steps: np.ndarray | int) -> ActContext:
-        """What acting reads in evaluations of some lanes [L], whose policies come from so many environment steps."""
+    def context(self, lanes: list[Lane], step: np.ndarray | int) -> ActContext:
+        """What acting reads in evaluations of some lanes [L], whose policies are of a step of the run."""
         plans = plan_phases(self.group, self.options)[: self.phase + 1]
-        return made_by(acting_context(lanes), plans, env_steps)
+        return made_by(acting_context(lanes), plans, step)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,8 +83,8 @@ def restore_policies(
 
     Args:
       run_dir: the run folder; the run may be unfinished.
-      step: the checkpoint after so many environment steps of a lane; None for the newest one. Runs keep those that
-        `lasting_checkpoints` asks for.
+      step: the checkpoint after so many environment steps of a lane (and updates of phases that take none); None for the
+        newest one. Runs keep those that `lasting_checkpoints` asks for.
       eval_env_options: options of the environment that they are evaluated in, beside those of the run's own evaluations.
       warn: is told of checkpoints that could not be read, and of settings of JAX that are others than the run's.
 
@@ -106,7 +108,7 @@ def restore_policies(
     for number, group in enumerate(experiment.groups_to_evaluate()):
         for first, directory in folder.waves(number, len(group.lanes)):
             plans = plan_phases(group, experiment.options)
-            end = plans[-1].env_steps(plans[-1].updates)
+            end = plans[-1].step(plans[-1].updates)
             checkpoints = Checkpoints(directory, read_only=True)
             try:
                 # That of a finished run has the number after its last step.
@@ -146,6 +148,7 @@ def _trained(
     state, best = from_host(arrays[: len(jax.tree.leaves(shapes))], shapes)
     lanes = group.lanes[first : first + stored]
     final = jax.jit(group.phases[phase].algorithm.policy)(state)
+    plans, best_step = plan_phases(group, options), np.asarray(best.step)[: len(lanes)]
     take = functools.partial(jax.tree.map, lambda x: x[: len(lanes)])
     return Trained(
         group=group,
@@ -155,8 +158,10 @@ def _trained(
         final=take(final),
         best=take(best.policy),
         best_score=np.asarray(best.score)[: len(lanes)],
-        env_steps=plan_phases(group, options)[phase].env_steps(progress["update"]),
-        best_env_steps=np.asarray(best.env_steps)[: len(lanes)],
+        env_steps=plans[phase].env_steps(progress["update"]),
+        best_env_steps=env_steps_at(plans, best_step),
+        step=plans[phase].step(progress["update"]),
+        best_step=best_step,
         is_done=progress["is_done"],
         state=take(state),
     )
@@ -164,14 +169,7 @@ def _trained(
 
 def _shapes(group: Group, phase: int, lanes: int) -> Any:
     """Shapes of what a wave saves first: state and best."""
-    one = lane_shapes(group.lanes[0])
-    key = jax.eval_shape(lambda: seed_key(0))
-    state: Any = None
-    for stage in group.phases[: phase + 1]:
-        if stage.begin is None:
-            state = jax.eval_shape(stage.algorithm.init, key, one)
-        else:
-            state = jax.eval_shape(stage.begin, state, key, one)
+    state = state_shapes((*group.earlier, *group.phases[: phase + 1]), group.lanes[0])[-1]
     algorithm = group.phases[phase].algorithm
     best = Best(
         jax.eval_shape(algorithm.policy, state),
@@ -250,7 +248,7 @@ def _evaluate(trained: Trained, chosen: list[int], episodes: int | None) -> list
         if name == "best" and not np.isfinite(trained.best_score).all():
             continue  # nothing has been evaluated yet
         policy = jax.tree.map(lambda x: x[pick], policies)
-        ctx = trained.context(lanes, trained.best_env_steps[pick] if name == "best" else trained.env_steps)
+        ctx = trained.context(lanes, trained.best_step[pick] if name == "best" else trained.step)
         keys = [eval_keys(seeds, jnp.asarray(FIRST_EVALUATION + k, jnp.int32)) for k in range(batches)]
         played = mean_played([program(policy, ctx, key) for key in keys])
         for place, index in enumerate(chosen):
@@ -285,8 +283,8 @@ def make_act(trained: Trained, lane: int, policy: str = "best") -> Callable[[jax
     """
     index = [one.index for one in trained.lanes].index(lane)
     algorithm = trained.group.eval_phases[trained.phase].algorithm
-    env_steps = trained.best_env_steps[index] if policy == "best" else trained.env_steps
-    ctx = trained.context([trained.lanes[index]], env_steps)
+    step = trained.best_step[index] if policy == "best" else trained.step
+    ctx = trained.context([trained.lanes[index]], step)
     ctx = take_lane(ctx, acting_axes(ctx.env_params), 0)
     chosen = jax.tree.map(lambda x: x[index], trained.best if policy == "best" else trained.final)
     step = in_32_bits(jax.jit(lambda carry, timestep, key: algorithm.act(chosen, carry, timestep, key, ctx)))

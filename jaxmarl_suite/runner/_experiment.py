@@ -78,8 +78,15 @@ class TrainOptions:
     devices: int | None = None
     """Most devices to use; None for all."""
     data: str | None = None
-    """Folder of stored replay to learn from instead of playing; "jaxmarl-suite record RUN FOLDER" makes one. Environment
-    steps are then counted as if the updates had played."""
+    """Folder of stored replay to learn from; "jaxmarl-suite record RUN FOLDER" makes one. Q-learning then never plays, and
+    environment steps are counted as if its updates had."""
+    start_from: str | None = None
+    """Run whose artifact (a teacher, a library) this one starts from: it begins with the phase after it, and total_steps are
+    those of the phases that are left. Lane i takes the artifact of lane i."""
+    start_lane: int | None = dataclasses.field(default=None, metadata={"least": 0})
+    """With start_from: the lane whose artifact all lanes take."""
+    start_phase: str | None = None
+    """With start_from: the phase to begin with; None for the last one that can begin so."""
     memory_gib: float | None = None
     """Memory that training may use, in GiB; None for 80 % of what is there. Copies for checkpoints come on top."""
 
@@ -89,8 +96,12 @@ class TrainOptions:
             object.__setattr__(self, field.name, plain_value(field.name, getattr(self, field.name)))
         for name in ("checkpoint_seconds", "memory_gib"):
             _number_or_none(name, getattr(self, name), may_be_none=name == "memory_gib")
-        if not isinstance(self.data, str | None):
-            raise ValueError(f"data must be the path of a folder, got {self.data!r}")
+        for name, kind in (("data", "path of a folder"), ("start_from", "path of a run"), ("start_phase", "name")):
+            if not isinstance(getattr(self, name), str | None):
+                raise ValueError(f"{name} must be the {kind}, got {getattr(self, name)!r}")
+        for name in ("start_lane", "start_phase"):
+            if self.start_from is None and getattr(self, name) is not None:
+                raise ValueError(f"{name} needs start_from, the run to start from; got {getattr(self, name)!r} without")
         check_integers(self)
         if self.lasting_checkpoints > self.evaluations:
             raise ValueError(
@@ -136,12 +147,15 @@ class Group:
     env: Environment
     lanes: tuple[Lane, ...]
     phases: tuple[Phase, ...]
+    """Those that are run."""
     eval_env: Environment
     """Policies are evaluated in it: `env`, or one with the same sizes of observations and actions."""
     eval_phases: tuple[Phase, ...]
     """Act in `eval_env`."""
-    data: Any = None
-    """What all lanes read: stored replay."""
+    data: tuple[Any, ...] = ()
+    """`ctx.data` in each of them."""
+    earlier: tuple[Phase, ...] = ()
+    """The method's phases before, of which another run left the last one's artifact."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,7 +247,7 @@ class Experiment:
         base, environments = self.base_config, Environments(self.env, self.env_options)
         evaluating = EvalEnvironments(self.env, self.env_options, self.evaluation_options)
         if self.options.data is not None:
-            self.spec.check_stored()
+            self.spec.check_takes_data()
         floats = [name for name, kind in field_types(base).items() if kind is float]
         kept: list[_Kind] = []
         instances: list[tuple[Instance, Mapping[str, Any]]] = []
@@ -275,20 +289,55 @@ class Experiment:
             dataset = dataclasses.replace(dataset, items=items)
         groups = []
         for config, (env, params, _), (eval_env, eval_params, _), lanes in kept:
-            build = self.spec.build if self.options.data is None else self.spec.build_stored
+            has_data = self.options.data is not None
             with naming_authors(self.algorithm, self.env, refusals=(ValueError,)):
-                phases = build(config, env)
-                eval_phases = phases if eval_env is env else build(config, eval_env)
-                check_policies(self.spec, config, (env, params), (eval_env, eval_params))
-            data = None if dataset is None else self.spec.stored_data(config, env, dataset)
-            steps = [phase.algorithm.env_steps_per_update for phase in phases]
-            if self.options.total_steps < sum(steps):
-                raise ValueError(
-                    f"total_steps must cover at least one update a phase ({' + '.join(map(str, steps))} environment "
-                    f"steps for {self.algorithm} with these settings), got {self.options.total_steps}"
-                )
-            groups.append(Group(self.spec, config, env, tuple(lanes), phases, eval_env, eval_phases, data))
+                method = acting = self.spec.build(config, env, has_data=has_data)
+                if eval_env is not env:
+                    acting = self.spec.build(config, eval_env, has_data=has_data)
+                    check_policies(self.algorithm, config, (method, env, params), (acting, eval_env, eval_params))
+            first = self._first_phase(method)
+            phases = method[first:]
+            self._check_budgets(phases)
+            data = tuple(None if dataset is None or phase.data is None else phase.data(dataset) for phase in phases)
+            eval_phases = phases if acting is method else acting[first:]
+            groups.append(
+                Group(self.spec, config, env, tuple(lanes), phases, eval_env, eval_phases, data, method[:first])
+            )
         return groups
+
+    def _first_phase(self, phases: tuple[Phase, ...]) -> int:
+        """Number of the phase that the run begins with."""
+        if self.options.start_from is None:
+            return 0
+        able = [i for i, (one, then) in enumerate(itertools.pairwise(phases), 1) if one.artifact and then.begin]
+        names = [phases[i].name for i in able]
+        if not able:
+            raise ValueError(
+                f"{self.algorithm} cannot start from another run: none of its phases begins with an artifact"
+            )
+        chosen = self.options.start_phase
+        if chosen is not None and chosen not in names:
+            raise ValueError(
+                f"{self.algorithm} cannot start with phase {chosen!r}; with an artifact begin: {', '.join(names)}"
+            )
+        return able[-1 if chosen is None else names.index(chosen)]
+
+    def _check_budgets(self, phases: tuple[Phase, ...]) -> None:
+        """Refuses too few steps, phases that lack data, and data that no phase takes."""
+        steps = [phase.algorithm.env_steps_per_update for phase in phases if phase.updates is None]
+        if self.options.total_steps < sum(steps):
+            raise ValueError(
+                f"total_steps must cover at least one update a phase ({' + '.join(map(str, steps))} environment "
+                f"steps for {self.algorithm} with these settings), got {self.options.total_steps}"
+            )
+        takers = [phase.name for phase in phases if phase.data is not None]
+        if takers and self.options.data is None:
+            raise ValueError(
+                f"phase {takers[0]!r} of {self.algorithm} learns from stored data: give its folder as data (--data)"
+            )
+        if not takers and self.options.data is not None:
+            left = ", ".join(repr(phase.name) for phase in phases)
+            raise ValueError(f"no phase of this run of {self.algorithm} takes data (there is {left}); leave data out")
 
     def _check_environments(self, dataset: Dataset, instances: Sequence[tuple[Instance, Mapping[str, Any]]]) -> None:
         """Refuses stored replay of the same id with other options, unless they make the same environment."""
@@ -317,7 +366,8 @@ class Experiment:
 
     def to_json(self) -> dict[str, Any]:
         """Everything needed to make the experiment again, from any folder, as plain values."""
-        data = None if self.options.data is None else str(Path(self.options.data).absolute())
+        folders = {name: getattr(self.options, name) for name in ("data", "start_from")}
+        folders = {name: None if path is None else str(Path(path).absolute()) for name, path in folders.items()}
         return json_values(
             {
                 "algorithm": self.algorithm,
@@ -326,7 +376,7 @@ class Experiment:
                 "eval_env_options": self.evaluation_options,
                 "config": plain(self.base_config),
                 "grid": self.grid,
-                "train": plain(self.options) | {"data": data},
+                "train": plain(self.options) | folders,
             }
         )
 

@@ -1,4 +1,4 @@
-"""Lanes side by side: where they run, and their numbers as arrays."""
+"""Lanes side by side: where they run, their numbers as arrays, the shapes of their states."""
 
 import dataclasses
 import math
@@ -8,9 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxmarl_envs import seed_key
 from jaxmarl_envs.core import shared_leaves
 
-from jaxmarl_suite.algorithms import ActContext, Context
+from jaxmarl_suite.algorithms import ActContext, Context, Phase
 from jaxmarl_suite.runner._devices import env_mesh, lane_mesh
 from jaxmarl_suite.runner._experiment import Lane, TrainOptions
 from jaxmarl_suite.runner._placement import LaneMode, Placement, context_axes, take_lane
@@ -61,11 +62,11 @@ def acting_context(lanes: list[Lane]) -> ActContext:
     )
 
 
-def made_by(ctx: ActContext, plans: Sequence[PhasePlan], env_steps: np.ndarray | int) -> ActContext:
-    """`ctx` for policies [L] that so many environment steps of training led to: with the clocks of their updates."""
-    steps = np.broadcast_to(env_steps, ctx.clock.shape)
+def made_by(ctx: ActContext, plans: Sequence[PhasePlan], step: np.ndarray | int) -> ActContext:
+    """`ctx` for policies [L] that training up to a step of the run led to: with the clocks of their updates."""
+    steps = np.broadcast_to(step, ctx.clock.shape)
     phases = np.maximum(np.searchsorted([plan.first_step for plan in plans], steps) - 1, 0)
-    numbers = [(plans[i].clock(step), plans[i].updates, plans[i].played_before) for i, step in zip(phases, steps)]
+    numbers = [(plans[i].clock(at), plans[i].updates, plans[i].played_before) for i, at in zip(phases, steps)]
     clock, horizon, played_before = (jnp.asarray(column, jnp.int32) for column in np.array(numbers, np.int32).T)
     return dataclasses.replace(ctx, clock=clock, horizon=horizon, played_before=played_before)
 
@@ -114,3 +115,27 @@ def phase_context(lanes: list[Lane], plan: PhasePlan, data: Any = None) -> Conte
     """`lane_context` of a run's phase."""
     ctx = lane_context(lanes, plan.updates, data)
     return dataclasses.replace(ctx, played_before=jnp.asarray(plan.played_before, jnp.int32))
+
+
+def state_shapes(phases: Sequence[Phase], lane: Lane) -> list[Any]:
+    """Shapes of a lane's state in each of a method's phases."""
+    return [state for state, _ in _shapes(phases, lane)]
+
+
+def handed_shape(phases: Sequence[Phase], lane: Lane) -> Any:
+    """Shapes of what a lane's next phase begins with after `phases`; None after none."""
+    return _shapes(phases, lane)[-1][1] if phases else None
+
+
+def _shapes(phases: Sequence[Phase], lane: Lane) -> list[tuple[Any, Any]]:
+    """`(state, what the next phase begins with)` of each phase."""
+    ctx = lane_shapes(lane)
+    key = jax.eval_shape(lambda: seed_key(0))
+    found: list[tuple[Any, Any]] = []
+    for phase in phases:
+        if phase.begin is None:
+            state = jax.eval_shape(phase.algorithm.init, key, ctx)
+        else:
+            state = jax.eval_shape(phase.begin, found[-1][1], key, ctx)
+        found.append((state, state if phase.artifact is None else jax.eval_shape(phase.artifact, state)))
+    return found

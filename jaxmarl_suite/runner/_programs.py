@@ -24,7 +24,7 @@ class Best:
 
     policy: Any
     score: jax.Array  # [] float32
-    env_steps: jax.Array  # [] int32, environment steps before that evaluation
+    step: jax.Array  # [] int32, when that evaluation was: see `PhasePlan.step`
 
 
 def run_updates(
@@ -48,7 +48,9 @@ class Programs:
     acting: Algorithm
     """Acts in evaluations, whose environment may be another one."""
     begin: Callable[..., Any]
-    """`(previous state or None, keys [L], ctx) -> state`"""
+    """`(handed or None, keys [L], ctx) -> state`, where `handed` is what the phase before hands on"""
+    hand_on: Callable[[Any], Any]
+    """`last state -> what the next phase begins with`, its artifact or all of it"""
     chunk: Any
     """`(state, totals, ctx, start, stop) -> (state, totals)`; state and totals are donated."""
     evaluate: Any
@@ -59,6 +61,8 @@ class Programs:
     lanes: int
     """L, lanes that the programs are for."""
     state_shape: Any
+    handed_shape: Any
+    """Of what `hand_on` gives."""
     totals_shape: Any
     policy_shape: Any
     compile_seconds: float
@@ -110,7 +114,7 @@ def phase_keys(seeds: jax.Array, phase: int) -> jax.Array:
 
 
 @functools.partial(jax.jit, donate_argnums=2)
-def keep_best(policy: Any, score: jax.Array, best: Best, env_steps: jax.Array) -> Best:
+def keep_best(policy: Any, score: jax.Array, best: Best, step: jax.Array) -> Best:
     """`best`, or the new policy in every lane [L] where its score is at least as high."""
     # Of equals the latest, so that the luck of an untrained policy does not count.
     better = score >= best.score
@@ -121,7 +125,7 @@ def keep_best(policy: Any, score: jax.Array, best: Best, env_steps: jax.Array) -
     return Best(
         jax.tree.map(select, policy, best.policy),
         select(score, best.score),
-        jnp.where(better, env_steps, best.env_steps),
+        jnp.where(better, step, best.step),
     )
 
 
@@ -131,16 +135,21 @@ def compile_phase(
     ctx: Context,
     previous: "Programs | None",
     *,
+    handed: Any,
     lanes: int,
     evaluate: "Evaluated",
 ) -> Programs:
     """The programs of `phase` for the L `lanes` of `ctx` (leaves [L], or shapes), compiled.
 
-    A phase whose policies are those of the phase before takes over its evaluation.
+    A phase whose policies are those of the phase before takes over its evaluation. `handed` are the shapes [L] of what it
+    begins with, None for nothing.
     """
     started = time.perf_counter()
     algorithm, axes = phase.algorithm, context_axes(ctx.env_params)
-    begin, state_shape = _make_begin(phase, placement, ctx, previous, lanes)
+    begin, state_shape = _make_begin(phase, placement, ctx, handed, lanes)
+    hand_on = _all
+    if phase.artifact is not None:
+        hand_on = jax.jit(dataclasses.replace(placement, mode="map").over_lanes(phase.artifact, (True,)))
     one_state = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape[1:], s.dtype), state_shape)
     one_ctx = jax.eval_shape(lambda ctx: take_lane(ctx, axes, 0), ctx)
     _, metrics_shape = jax.eval_shape(algorithm.update, one_state, one_ctx)
@@ -162,12 +171,14 @@ def compile_phase(
         phase=phase,
         acting=evaluate.acting,
         begin=begin,
+        hand_on=hand_on,
         chunk=chunk,
         evaluate=evaluation_program,
         policy=jax.jit(algorithm.policy),
         fresh_totals=jax.jit(fresh_totals, out_shardings=placement.sharding(totals_shape)),
         lanes=lanes,
         state_shape=state_shape,
+        handed_shape=jax.eval_shape(hand_on, state_shape),
         totals_shape=totals_shape,
         policy_shape=policy_shape,
         compile_seconds=time.perf_counter() - started,
@@ -188,7 +199,7 @@ class Evaluated:
 
 
 def _make_begin(
-    phase: Phase, placement: Placement, ctx: Context, previous: Programs | None, lanes: int
+    phase: Phase, placement: Placement, ctx: Context, handed: Any, lanes: int
 ) -> tuple[Callable[..., Any], Any]:
     """The start of a phase, and the shapes of all lanes' states."""
     axes = context_axes(ctx.env_params)
@@ -199,7 +210,7 @@ def _make_begin(
         start_fn, flags = phase.begin, (True, True, axes)
     # Lanes start one after another in every mode, so that LAPACK calls are not batched (see networks.per_agent).
     fn = dataclasses.replace(placement, mode="map").over_lanes(start_fn, flags)
-    state_shape = jax.eval_shape(jax.jit(fn), previous.state_shape if previous and phase.begin else None, keys, ctx)
+    state_shape = jax.eval_shape(jax.jit(fn), handed if phase.begin else None, keys, ctx)
     # Begin's result lies where the chunk wants it: this matters where environments are spread over devices.
     return jax.jit(fn, out_shardings=placement.sharding(state_shape)), state_shape
 
@@ -242,6 +253,10 @@ def _compile_evaluation(evaluated: Evaluated, placement: Placement, policy_shape
 
 def _key_shapes(lanes: int) -> Any:
     return jax.eval_shape(jax.vmap(seed_key), jax.ShapeDtypeStruct((lanes,), jnp.int32))
+
+
+def _all(state: Any) -> Any:
+    return state
 
 
 def _same_policies(a: Algorithm, b: Algorithm) -> bool:

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from jaxmarl_suite.runner._artifacts import Artifacts, Start, find_starts, read_start
 from jaxmarl_suite.runner._checkpoint import check_storage
 from jaxmarl_suite.runner._devices import configure, in_32_bits
 from jaxmarl_suite.runner._eval_env import eval_flags
@@ -28,7 +29,10 @@ class Listener(Protocol):
         ...
 
     def rows(self, rows: list[dict[str, Any]], env_steps: int) -> None:
-        """New rows (maybe none), and the environment steps that all lanes took since the last call."""
+        """New rows (maybe none), and the steps of all lanes since the last call.
+
+        They are environment steps, and one for each update of a phase that takes none.
+        """
         ...
 
 
@@ -101,12 +105,13 @@ def run(
     groups, listener = experiment.groups(), listener or Silent()
     for warning in check_milestones(groups, experiment.options):
         listener.announce(warning)
-    config = describe(experiment, groups) | {"sinks": list(sinks)}
+    starts = find_starts(experiment, groups)
+    config = describe(experiment, groups, starts) | {"sinks": list(sinks)}
     if run_dir is None:
         run_dir = default_run_dir(experiment.algorithm, experiment.env)
     with RunFolder.claim(run_dir) as folder:
         try:
-            folder.begin(config)
+            folder.begin(config, [start.write for start in starts])
             with _storage_failures(folder):
                 return _run(experiment, groups, folder, tuple(sinks), listener)
         except Exception:  # refused while its programs were made
@@ -167,9 +172,10 @@ def check_data(run_dir: str | Path, experiment: Experiment) -> None:
         )
 
 
-def describe(experiment: Experiment, groups: Sequence[Group]) -> dict[str, Any]:
+def describe(experiment: Experiment, groups: Sequence[Group], starts: Sequence[Start] = ()) -> dict[str, Any]:
     """The contents of config.json."""
     lanes = sorted((lane for group in groups for lane in group.lanes), key=lambda lane: lane.index)
+    sources = {lane: source for start in starts for lane, source in start.sources().items()}
     return {
         "schema": SCHEMA,
         **experiment.to_json(),
@@ -182,6 +188,7 @@ def describe(experiment: Experiment, groups: Sequence[Group]) -> dict[str, Any]:
                 "seed": lane.seed,
                 "overrides": json_values(lane.overrides),
                 "optimum": lane.optimum,
+                **({"start": sources[lane.index]} if sources else {}),
             }
             for lane in lanes
         ],
@@ -250,7 +257,7 @@ def _run(
         f"{experiment.algorithm} on {experiment.env}: {_count(lanes, 'lane')} "
         f"({_count(len(experiment.points()), 'point')} x {_count(options.seeds, 'seed')}) in "
         f"{_count(len(groups), 'compiled program')}, {f'{steps[0]:,} to ' if len(steps) > 1 else ''}"
-        f"{steps[-1]:,} environment steps each"
+        f"{steps[-1]:,} environment steps each{_without_steps(groups)}"
     )
     if evaluated := experiment.evaluation_options:
         listener.announce(f"policies are evaluated with {eval_flags(evaluated)}")
@@ -299,10 +306,15 @@ def _run(
                 folder.set_wave_size(number, size)
                 if size < len(group.lanes):
                     listener.announce(f"{size} lanes run at once, {len(group.lanes)} in all")
+                start = read_start(folder, number) if group.earlier else None
                 for first in range(0, len(group.lanes), size):
                     wave_lanes = list(group.lanes[first : first + size])
-                    directory = folder.checkpoints / f"{number:03d}-{first:05d}"
-                    wave = Wave(group, wave_lanes, programs, placement, options, directory, should_stop)
+                    name = folder.wave_name(number, first)
+                    artifacts = Artifacts(folder.artifacts / name)
+                    wave = Wave(
+                        *(group, wave_lanes, programs, placement, options, folder.checkpoints / name),
+                        artifacts=artifacts, start=start, should_stop=should_stop,
+                    )  # fmt: skip
                     is_restored = wave.restore()
                     for warning in wave.warnings:
                         listener.announce(f"{warning}; trying the one before")
@@ -343,12 +355,21 @@ def _count(number: int, name: str) -> str:
 
 
 def _steps_so_far(wave: Wave) -> int:
-    return wave.plans[wave.progress.phase].env_steps(wave.progress.update)
+    return wave.plans[wave.progress.phase].step(wave.progress.update)
 
 
 def _where(wave: Wave) -> str:
     plan = wave.plans[wave.progress.phase]
-    return f"update {wave.progress.update} of {plan.updates} of phase {plan.name!r} ({_steps_so_far(wave):,} steps)"
+    steps = plan.env_steps(wave.progress.update)
+    return f"update {wave.progress.update} of {plan.updates} of phase {plan.name!r} ({steps:,} steps)"
+
+
+def _without_steps(groups: Sequence[Group]) -> str:
+    """What phases that never act add to a run's length."""
+    updates = sorted({sum(phase.updates or 0 for phase in group.phases) for group in groups})
+    if not updates[-1]:
+        return ""
+    return f", after {f'{updates[0]:,} to ' if len(updates) > 1 else ''}{_count(updates[-1], 'update')} without any"
 
 
 def _env_steps(group: Group, options: TrainOptions) -> int:
@@ -360,3 +381,9 @@ def _env_steps(group: Group, options: TrainOptions) -> int:
 def total_env_steps(experiment: Experiment) -> int:
     """Environment steps that the experiment will take, all lanes together."""
     return sum(_env_steps(group, experiment.options) * len(group.lanes) for group in experiment.groups())
+
+
+def total_steps(experiment: Experiment) -> int:
+    """The same, and one for each update of a phase that takes none: what progress is measured in."""
+    plans = [(plan_phases(group, experiment.options)[-1], len(group.lanes)) for group in experiment.groups()]
+    return sum(last.step(last.updates) * lanes for last, lanes in plans)

@@ -14,16 +14,17 @@ import numpy as np
 from jaxmarl_envs.core import shared_leaves
 
 from jaxmarl_suite.algorithms import ActContext, Context
+from jaxmarl_suite.runner._artifacts import Artifacts, Start
 from jaxmarl_suite.runner._authors import naming_authors
 from jaxmarl_suite.runner._checkpoint import Checkpoints, from_host, to_host
 from jaxmarl_suite.runner._devices import in_32_bits, memory_budget
 from jaxmarl_suite.runner._experiment import Group, Lane, TrainOptions
-from jaxmarl_suite.runner._lanes import acting_context, lane_context, made_by, pad_lanes, phase_context
+from jaxmarl_suite.runner._lanes import acting_context, handed_shape, lane_context, made_by, pad_lanes, phase_context
 from jaxmarl_suite.runner._memory import state_bytes, what_to_lower
 from jaxmarl_suite.runner._placement import Placement, acting_axes, context_axes
 from jaxmarl_suite.runner._play import Played, eval_keys, mean_played, played_fields
 from jaxmarl_suite.runner._programs import Best, Evaluated, Programs, compile_phase, keep_best, phase_keys
-from jaxmarl_suite.runner._schedule import PhasePlan, lasting_steps, plan_phases
+from jaxmarl_suite.runner._schedule import PhasePlan, env_steps_at, lasting_steps, plan_phases
 
 _CHUNK_SECONDS = 1.0
 """Compiled work between two looks at the clock, the console and the signals."""
@@ -43,19 +44,19 @@ class Interrupted(RuntimeError):
 
 def compile_group(group: Group, lanes: list[Lane], placement: Placement, options: TrainOptions) -> list[Programs]:
     """All programs of a group for so many lanes; those that this process used last are at hand."""
-    ctx = jax.eval_shape(lambda: lane_context(lanes, 1, group.data))
+    contexts = [jax.eval_shape(lambda data=data: lane_context(lanes, 1, data)) for data in group.data]
     acting = jax.eval_shape(lambda: acting_context(lanes))
-    shapes = tuple((x.shape, x.dtype) for x in jax.tree.leaves((ctx, acting)))
+    shapes = tuple((x.shape, x.dtype) for x in jax.tree.leaves((contexts, acting)))
     key = (
         *(group.spec.make, jax.tree.structure(group.config), group.env, group.eval_env),
-        *(jax.tree.structure((ctx, acting)), shapes),
+        *(jax.tree.structure((contexts, acting)), shapes, len(group.earlier)),
         *(len(lanes), placement, options.eval_episodes, options.eval_max_steps),
     )
     try:
         hash(key)
     except TypeError:  # an environment or a config that cannot be hashed
-        return _compile(group, ctx, acting, len(lanes), placement, options)
-    programs = _compiled.pop(key, None) or _compile(group, ctx, acting, len(lanes), placement, options)
+        return _compile(group, contexts, acting, len(lanes), placement, options)
+    programs = _compiled.pop(key, None) or _compile(group, contexts, acting, len(lanes), placement, options)
     _compiled[key] = programs
     if len(_compiled) > _KEPT_PROGRAMS:
         _compiled.popitem(last=False)
@@ -63,13 +64,17 @@ def compile_group(group: Group, lanes: list[Lane], placement: Placement, options
 
 
 def _compile(
-    group: Group, ctx: Context, acting: ActContext, lanes: int, placement: Placement, options: TrainOptions
+    group: Group, contexts: list[Context], acting: ActContext, lanes: int, placement: Placement, options: TrainOptions
 ) -> list[Programs]:
     programs: list[Programs] = []
-    for phase, evaluated in zip(group.phases, group.eval_phases):
+    handed = jax.tree.map(
+        lambda s: jax.ShapeDtypeStruct((lanes, *s.shape), s.dtype), handed_shape(group.earlier, group.lanes[0])
+    )
+    for phase, evaluated, ctx in zip(group.phases, group.eval_phases, contexts):
         how = Evaluated(evaluated.algorithm, group.eval_env, acting, options.eval_episodes, options.eval_max_steps)
         previous = programs[-1] if programs else None
-        programs.append(compile_phase(phase, placement, ctx, previous, lanes=lanes, evaluate=how))
+        programs.append(compile_phase(phase, placement, ctx, previous, handed=handed, lanes=lanes, evaluate=how))
+        handed = programs[-1].handed_shape
     return programs
 
 
@@ -121,10 +126,13 @@ def _place_contexts(
     group: Group, lanes: list[Lane], plans: list[PhasePlan], placement: Placement
 ) -> tuple[list[Context], ActContext]:
     """What the phases read, and what acting reads in evaluations, on the devices; what is large is there once."""
-    contexts = [phase_context(lanes, plan, group.data) for plan in plans]
-    axes = context_axes(contexts[0].env_params)
-    first = placement.put(axes, contexts[0])
-    placed = [dataclasses.replace(ctx, hp=first.hp, env_params=first.env_params, data=first.data) for ctx in contexts]
+    contexts: list[Context] = []
+    for plan, data in zip(plans, group.data):
+        ctx = phase_context(lanes, plan, data)
+        if contexts:
+            ctx = dataclasses.replace(ctx, hp=contexts[0].hp, env_params=contexts[0].env_params)
+        contexts.append(placement.put(context_axes(ctx.env_params), ctx))
+    first = contexts[0]
     acting = acting_context(lanes)
     there = dict(zip(map(id, jax.tree.leaves(lanes[0].env_params)), jax.tree.leaves(first.env_params)))
     evaluated = lanes[0].eval_params
@@ -133,7 +141,7 @@ def _place_contexts(
         *(shared_leaves(evaluated), evaluated, acting.env_params),
     )
     acting = dataclasses.replace(acting, hp=first.hp, env_params=params)
-    return placed, placement.put(acting_axes(params), acting)
+    return contexts, placement.put(acting_axes(params), acting)
 
 
 def _setting(lane: Lane) -> str:
@@ -162,9 +170,23 @@ class Wave:
         placement: Placement,
         options: TrainOptions,
         directory: Path,
+        artifacts: Artifacts,
+        start: Start | None,
         should_stop: Callable[[], bool],
     ) -> None:
-        """Nothing runs yet. `lanes` are padded to the programs' number; `directory` is for checkpoints."""
+        """Nothing runs yet.
+
+        Args:
+          group: the lanes' group.
+          lanes: those that train; they are padded to the programs' number.
+          programs: for each phase.
+          placement: where lanes run.
+          options: of the run.
+          directory: for checkpoints.
+          artifacts: where artifacts of the lanes' phases go.
+          start: what the first phase begins with; None where it is the method's first.
+          should_stop: whether to save and stop.
+        """
         self.group, self.options, self.programs, self.placement = group, options, programs, placement
         self.plans = plan_phases(group, options)
         self.lanes = lanes
@@ -173,6 +195,7 @@ class Wave:
         self.contexts, self.acting = _place_contexts(group, padded, self.plans, placement)
         self.lasting = lasting_steps(self.plans, options.lasting_checkpoints)
         self.checkpoints = Checkpoints(directory, options.keep_checkpoints, self.lasting)
+        self.artifacts, self.start = artifacts, start
         self.should_stop = should_stop
         self.progress = Progress()
         self.warnings: list[str] = []
@@ -186,8 +209,8 @@ class Wave:
         programs = self.programs[phase]
         lanes = self.seeds.shape[0]
         score: Any = jax.ShapeDtypeStruct((lanes,), jnp.float32)
-        env_steps: Any = jax.ShapeDtypeStruct((lanes,), jnp.int32)
-        best = Best(programs.policy_shape, score, env_steps)
+        step: Any = jax.ShapeDtypeStruct((lanes,), jnp.int32)
+        best = Best(programs.policy_shape, score, step)
         return programs.state_shape, best, programs.totals_shape
 
     def restore(self) -> bool:
@@ -221,7 +244,7 @@ class Wave:
         arrays = [array[: len(self.lanes)] for array in to_host(saved)]
         self._check_arrays(plan, saved, arrays)
         self.checkpoints.save(
-            plan.env_steps(self.progress.update) + self.progress.is_done,
+            plan.step(self.progress.update) + self.progress.is_done,
             arrays,
             {"progress": dataclasses.asdict(self.progress), "metrics": sorted(self.totals.total)},
         )
@@ -237,19 +260,51 @@ class Wave:
                     f"{self.progress.update - 1} of phase {plan.name!r}"
                 )
 
-    def _begin_phase(self, index: int, previous: Any) -> None:
-        programs, ctx = self.programs[index], self.contexts[index]
-        self.state = programs.begin(previous, phase_keys(self.seeds, index), ctx)
-        self.totals = programs.fresh_totals()
-        if index == 0:
-            policy = programs.policy(self.state)
-            lanes = self.seeds.shape[0]
-            # A copy: the state's own buffers are donated to the first chunk.
-            self.best = Best(
-                jax.tree.map(jnp.copy, policy),
-                jnp.full((lanes,), -jnp.inf, jnp.float32),
-                jnp.zeros((lanes,), jnp.int32),
+    def _begin(self) -> None:
+        """The first phase, from nothing or from what another run left."""
+        handed = None
+        if self.start is not None:
+            self.progress.evaluations = self.start.evaluations  # numbers their episodes, as where that run went on
+            padding = self.seeds.shape[0] - len(self.lanes)
+            lanes = [lane.index for lane in self.lanes]
+            shapes = jax.tree.map(
+                lambda s: jax.ShapeDtypeStruct((len(self.seeds), *s.shape), s.dtype),
+                handed_shape(self.group.earlier, self.lanes[0]),
             )
+            handed = from_host(self.start.of_lanes([*lanes, *lanes[-1:] * padding]), shapes)
+            handed = jax.device_put(handed, self.placement.sharding(shapes))
+        self._begin_phase(0, handed)
+        policy = self.programs[0].policy(self.state)
+        lanes_at_once = self.seeds.shape[0]
+        # A copy: the state's own buffers are donated to the first chunk.
+        self.best = Best(
+            jax.tree.map(jnp.copy, policy),
+            jnp.full((lanes_at_once,), -jnp.inf, jnp.float32),
+            jnp.zeros((lanes_at_once,), jnp.int32),
+        )
+
+    def _begin_phase(self, index: int, handed: Any) -> None:
+        programs, ctx = self.programs[index], self.contexts[index]
+        self.state = programs.begin(handed, phase_keys(self.seeds, len(self.group.earlier) + index), ctx)
+        self.totals = programs.fresh_totals()
+
+    def _hand_on(self) -> Any:
+        """What the phase that is over leaves to the next one, and in the run folder where it is an artifact."""
+        number, plan = self.progress.phase, self.plans[self.progress.phase]
+        handed = self.programs[number].hand_on(self.state)
+        if self.group.phases[number].artifact is not None:
+            arrays = [array[: len(self.lanes)] for array in to_host(handed)]
+            self._check_arrays(plan, (handed,), arrays)
+            self.artifacts.save(
+                len(self.group.earlier) + number,
+                handed,
+                arrays,
+                phase=plan.name,
+                lanes=[lane.index for lane in self.lanes],
+                env_steps=plan.env_steps(plan.updates),
+                evaluations=self.progress.evaluations,
+            )
+        return handed
 
     def run(self) -> Iterator[list[dict[str, Any]]]:
         """Trains to the end, yielding rows as they come (an empty list: just a sign of life).
@@ -262,16 +317,17 @@ class Wave:
         last_save = time.perf_counter()
         resumed = hasattr(self, "state")
         if not resumed:
-            self._begin_phase(0, None)
+            self._begin()
         while not self.progress.is_done:
             plan = self.plans[self.progress.phase]
             if self.progress.update == plan.updates:
+                handed = self._hand_on()
                 if self.progress.phase + 1 == len(self.plans):
                     yield self._absolute_rows(started)
                     self.progress.is_done = True
                     break
                 self.progress.phase, self.progress.update = self.progress.phase + 1, 0
-                self._begin_phase(self.progress.phase, self.state)
+                self._begin_phase(self.progress.phase, handed)
                 continue
             self._advance(plan)
             self.progress.wall = time.perf_counter() - started
@@ -279,7 +335,7 @@ class Wave:
             is_lasting = False
             if self.progress.update in plan.eval_at:
                 rows += self._eval_rows(plan)
-                is_lasting = plan.env_steps(self.progress.update) in self.lasting
+                is_lasting = plan.step(self.progress.update) in self.lasting
             yield rows
             stop = self.should_stop()
             if stop or is_lasting or time.perf_counter() - last_save > self.options.checkpoint_seconds:
@@ -319,6 +375,7 @@ class Wave:
             )
 
     def _row(self, kind: str, plan: PhasePlan, lane: Lane, metrics: dict[str, Any]) -> dict[str, Any]:
+        env_steps, step = plan.env_steps(self.progress.update), plan.step(self.progress.update)
         return {
             "kind": kind,
             "lane": lane.index,
@@ -326,7 +383,8 @@ class Wave:
             "seed": lane.seed,
             "phase": plan.name,
             "update": self.progress.update,
-            "env_steps": plan.env_steps(self.progress.update),
+            "env_steps": env_steps,
+            **({} if step == env_steps or kind == "absolute" else {"step": step}),
             "wall": round(self.progress.wall, 3),
             "metrics": metrics,
         }
@@ -344,18 +402,18 @@ class Wave:
             rows.append(self._row("train", plan, lane, metrics))
         return rows
 
-    def _evaluate(self, policy: Any, index: int, env_steps: np.ndarray | int) -> Played:
-        """Evaluation `index` of policies [L], which so many environment steps of training led to."""
-        ctx = made_by(self.acting, self.plans, env_steps)
+    def _evaluate(self, policy: Any, index: int, step: np.ndarray | int) -> Played:
+        """Evaluation `index` of policies [L], which training up to a step of the run led to."""
+        ctx = made_by(self.acting, self.plans, step)
         keys = eval_keys(self.seeds, jnp.asarray(index, jnp.int32))
         return self.programs[self.progress.phase].evaluate(policy, ctx, keys)
 
     def _eval_rows(self, plan: PhasePlan) -> list[dict[str, Any]]:
         policy = self.programs[self.progress.phase].policy(self.state)
-        steps = plan.env_steps(self.progress.update)
-        played = self._evaluate(policy, self.progress.evaluations, steps)
+        step = plan.step(self.progress.update)
+        played = self._evaluate(policy, self.progress.evaluations, step)
         self.progress.evaluations += 1
-        self.best = keep_best(policy, played.metrics["return"], self.best, jnp.asarray(steps, jnp.int32))
+        self.best = keep_best(policy, played.metrics["return"], self.best, jnp.asarray(step, jnp.int32))
         found = jax.device_get(played)
         return [
             {
@@ -370,14 +428,14 @@ class Wave:
         batches = math.ceil(self.options.absolute_episodes / self.options.eval_episodes)
         if not batches:
             return []
-        env_steps = np.asarray(self.best.env_steps)
+        step = np.asarray(self.best.step)
         results = []
         for k in range(batches):
-            results.append(jax.device_get(self._evaluate(self.best.policy, 10**6 + k, env_steps)))
+            results.append(jax.device_get(self._evaluate(self.best.policy, 10**6 + k, step)))
             if k + 1 < batches and self.should_stop():  # a resumed run begins these evaluations anew
                 self.save()
                 raise Interrupted
-        found = mean_played(results)
+        found, env_steps = mean_played(results), env_steps_at(self.plans, step)
         plan = self.plans[self.progress.phase]
         self.progress.wall = time.perf_counter() - started
         episodes = batches * self.options.eval_episodes

@@ -104,7 +104,7 @@ def test_whole_episodes_are_stored_without_what_follows_them():
     env = TimeLimit(ThreeSteps(), limit=5)
     learner = Learner("vdn", env, rollout_length=5, capacity=2, learning_starts=10**6, whole_episodes=True)
     ctx = learner.context()
-    steps = stored(learner.update(learner.init(jax.random.key(0), ctx), ctx)[0]).steps
+    steps = stored(learner, learner.update(learner.init(jax.random.key(0), ctx), ctx)[0]).steps
     np.testing.assert_array_equal(steps.weight, np.broadcast_to([1, 1, 1, 0, 0], (2, 5)))
     for array in (steps.obs, steps.state, steps.reward, steps.next_obs, steps.next_state):
         assert not array[:, 3:].any() and array[:, :3].any()

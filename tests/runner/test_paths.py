@@ -53,7 +53,7 @@ def test_any_path_works_for_stored_replay(name: str, tmp_path: Path, stored: Pat
     record(stored, tmp_path / name)
     assert {path.name for path in tmp_path.iterdir()} == {name.split("/")[0]}
     (group,) = experiment("vdn", data=str(tmp_path / name)).groups()
-    assert group.data is not None
+    assert group.data[0] is not None
 
 
 @pytest.fixture(scope="module")

@@ -198,7 +198,7 @@ def test_data_of_the_same_environment_is_taken_however_its_options_are_spelled(t
 def test_groups_share_one_copy_of_the_data(recorded: tuple[Path, Path]) -> None:
     one = experiment("vdn", data=str(recorded[1]))
     first, second = dataclasses.replace(one, grid={"batch_size": [2, 4]}).groups()
-    assert first.data.steps.obs is second.data.steps.obs
+    assert first.data[0].steps.obs is second.data[0].steps.obs
 
 
 def test_data_is_not_drawn_by_priority(recorded: tuple[Path, Path]) -> None:

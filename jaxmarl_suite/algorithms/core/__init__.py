@@ -12,6 +12,7 @@ from jaxmarl_suite.algorithms.core._learner import (
     to_sequences,
 )
 from jaxmarl_suite.algorithms.core._registry import get, names, register
+from jaxmarl_suite.algorithms.core._rollout import Transitions, rollout
 from jaxmarl_suite.algorithms.core._schedules import annealed, epsilon
 from jaxmarl_suite.algorithms.core._settings import coerce, config, nearest_field, unknown_field
 from jaxmarl_suite.algorithms.core._targets import copied_if, polyak
@@ -44,6 +45,7 @@ __all__ = [
     "Milestone",
     "Phase",
     "Stacked",
+    "Transitions",
     "View",
     "adam",
     "annealed",
@@ -68,6 +70,7 @@ __all__ = [
     "new_learner",
     "polyak",
     "register",
+    "rollout",
     "sequential_view",
     "to_sequences",
     "traced_fields",

@@ -88,8 +88,8 @@ def fit(
 
 def by_agent(batch: dict) -> tuple[dict, dict]:
     """A batch as `(rows, common)`: [L, M, N, ...] leaves as [N, L, M, 1, ...], and `start` [L, M], which agents share."""
-    rows = {name: jnp.moveaxis(a, 2, 0)[:, :, :, None] for name, a in batch.items() if name != "start"}
-    return rows, {"start": batch["start"]}
+    own = {name: a for name, a in batch.items() if name != "start"}
+    return jax.tree.map(lambda a: jnp.moveaxis(a, 2, 0)[:, :, :, None], own), {"start": batch["start"]}
 
 
 def fit_agents(

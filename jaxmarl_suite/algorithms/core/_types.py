@@ -54,9 +54,9 @@ class ActContext:
     are of different updates."""
     horizon: jax.Array  # [] int32, updates in the phase; batched as the clock is
     played_before: jax.Array = dataclasses.field(default_factory=lambda: jnp.zeros((), jnp.int32))
-    """[] int32, environment steps of the earlier phases whose state this one began with, and with it their experience; 0
-    where it began with `init`. Batched as the clock is, so that a branch on it stays one. A phase
-    whose `begin` keeps other experience than that, or none, replaces it in its own functions."""
+    """[] int32, environment steps in which the experience was played that the phase began with: those of the earlier phases
+    whose whole state it goes on with; 0 where it began with `init` or an artifact. `Phase.played_before` says otherwise.
+    Batched as the clock is, so that a branch on it stays one."""
 
     @property
     def progress(self) -> jax.Array:
@@ -73,7 +73,8 @@ class Context(ActContext):
     """What an update may read but does not own."""
 
     data: Any = dataclasses.field(default=None, kw_only=True)
-    """Offline data: shared by all lanes, never copied, and not there in evaluations; None where there is none."""
+    """What `Phase.data` made for this phase, shared by all lanes and never copied; None where it takes none. Only `update`
+    reads it: shapes of states are known without."""
 
 
 @documented
@@ -182,7 +183,7 @@ class Algorithm(NamedTuple):
     """`(policy, carry, timestep [n, ...], key, ctx) -> (action [n, N], carry)`: the method's policy as it is
     evaluated and deployed; greedy unless the method says otherwise."""
     env_steps_per_update: int
-    """Environment steps (not agent steps) that one `update` takes."""
+    """Environment steps (not agent steps) that one `update` takes; 0 for one that never acts (see `Phase.updates`)."""
     extra_acts: Mapping[str, ActFn | Stacked] = {}
     """Further policies to report beside `act`, by name: a teacher, a search-free variant. Rows show `NAME/return`, of the
     members of a stack `NAME-0/return`, `NAME-1/return`, ..."""
@@ -199,11 +200,26 @@ class Phase(NamedTuple):
     algorithm: Algorithm
     """What learns in it."""
     fraction: float = 1.0
-    """Share of the run's environment steps."""
-    begin: Callable[[State, jax.Array, Context], State] | None = None
-    """`(last state of the phase before, key, ctx) -> state`; None for the first phase, which uses `algorithm.init`."""
+    """Share of the run's environment steps, among the phases that take some."""
+    begin: Callable[[Any, jax.Array, Context], State] | None = None
+    """`(handed, key, ctx) -> state`, where `handed` is the artifact of the phase before if it has one, and its whole last
+    state if not; None for `algorithm.init`."""
     trains_policy: bool = True
     """False where `act` does not learn yet (a student while its teacher is trained): figures leave it out there."""
+    updates: int | None = None
+    """Length of a phase that takes no environment steps (`env_steps_per_update` 0); None for one that does."""
+    data: Callable[[Any], Any] | None = None
+    """`dataset -> ctx.data` of a phase that learns from stored data (`--data`); raises ValueError for data that do not fit.
+    None for a phase that takes none."""
+    artifact: Callable[[State], Any] | None = None
+    """`last state -> pytree`: what is left when the phase is over, as a teacher, a library or a model. It is kept in the run
+    folder, and the next phase begins with it alone, in this run or in another one (`--start-from`). None where the
+    next phase takes the whole state."""
+    fits_any_task: bool = False
+    """Whether other environments than the phase's may take its artifact, so long as its shapes are theirs."""
+    played_before: int | None = None
+    """Environment steps in which the experience was played that the first state holds, where it is not what follows from
+    `begin` (see `Context.played_before`): of a store that came as an artifact, or was filled from data."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,28 +228,32 @@ class AlgorithmSpec:
 
     name: str
     config: type
-    make: Callable[[Any, Environment], tuple[Phase, ...]]
-    """`(config, env) -> phases`; raises ValueError for an environment it does not support."""
+    make: Callable[..., tuple[Phase, ...]]
+    """`(config, env) -> phases`; `(config, env, has_data) -> phases` where it `takes_data`. Raises ValueError for an
+    environment that it does not support."""
     summary: str = ""
     actions: tuple[str, ...] = ("discrete",)
     """Kinds of actions supported: "discrete", "continuous"."""
     defaults: Any = None
     """The config a run starts from; `config()` if None."""
-    make_stored: Callable[[Any, Environment], tuple[Phase, ...]] | None = None
-    """`(config, env) -> phases` that learn from stored replay alone, `ctx.data`; None if it cannot. Only their updates read
-    it: evaluations are made without."""
-    read_stored: Callable[[Any, Environment, Any], Any] | None = None
-    """`(config, env, dataset) -> ctx.data` for these phases; raises ValueError for data of something else."""
-    record: Callable[[State], dict[str, Any]] | None = None
-    """One lane's last state as items [M, ...] by name that `read_stored` of such methods can read; None for none."""
+    takes_data: bool = False
+    """Whether stored data may be given: `make` is then told whether they are, and some phase has `data`."""
+    record: Callable[[Any, Environment, State], dict[str, Any]] | None = None
+    """`(config, env, state) -> items`: one lane's last state as items [M, ...] by name, which `Phase.data` of other methods
+    can read; None for none."""
 
     @property
     def default_config(self) -> Any:
         """The config a run starts from."""
         return self.config() if self.defaults is None else self.defaults
 
-    def build(self, config: Any, env: Environment) -> tuple[Phase, ...]:
+    def build(self, config: Any, env: Environment, *, has_data: bool = False) -> tuple[Phase, ...]:
         """The phases for `env`, after checking that the pairing is supported.
+
+        Args:
+          config: static sizes and settings.
+          env: one instance.
+          has_data: stored data are given.
 
         Raises:
           ValueError: naming algorithm, environment and what is supported.
@@ -243,37 +263,21 @@ class AlgorithmSpec:
             raise ValueError(
                 f"{self.name} supports {' and '.join(self.actions)} actions, but {env.spec.id!r} has {kind} ones"
             )
-        return _check_names(self.name, self.make(config, env))
+        if has_data:
+            self.check_takes_data()
+        phases = self.make(config, env, has_data) if self.takes_data else self.make(config, env)
+        _check_names(self.name, phases)
+        _check_budgets(self.name, phases)
+        return phases
 
-    def build_stored(self, config: Any, env: Environment) -> tuple[Phase, ...]:
-        """The phases for `env` that learn from stored replay alone.
-
-        Raises:
-          ValueError: where the method learns from its own play only, or the pairing is not supported.
-        """
-        self.check_stored()
-        self.build(config, env)  # refuses what is not supported either way
-        assert self.make_stored is not None
-        return _check_names(self.name, self.make_stored(config, env))
-
-    def stored_data(self, config: Any, env: Environment, dataset: Any) -> Any:
-        """The `ctx.data` that the phases of `build_stored` learn from.
-
-        Raises:
-          ValueError: where the method learns from its own play only, or the data is not of `env`.
-        """
-        self.check_stored()
-        assert self.read_stored is not None
-        return self.read_stored(config, env, dataset)
-
-    def check_stored(self) -> None:
-        """Refuses a method that cannot learn from stored replay."""
-        if self.make_stored is None or self.read_stored is None:
+    def check_takes_data(self) -> None:
+        """Refuses a method that cannot learn from stored data."""
+        if not self.takes_data:
             raise ValueError(f"{self.name} learns from its own play only, not from stored replay")
 
 
-def _check_names(algorithm: str, phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
-    """The phases, unless a further policy has a name that rows could not tell from another source."""
+def _check_names(algorithm: str, phases: tuple[Phase, ...]) -> None:
+    """Refuses a further policy whose name rows could not tell from another source, and two phases of one name."""
     for acts in (phase.algorithm.extra_acts for phase in phases):
         for name in acts:
             if not name or "/" in name or name == "learner":
@@ -285,4 +289,21 @@ def _check_names(algorithm: str, phases: tuple[Phase, ...]) -> tuple[Phase, ...]
                 raise ValueError(
                     f"{algorithm} has a policy {name!r} in extra_acts, which is the name of a member of {stack!r}; rename it"
                 )
-    return phases
+    names = [phase.name for phase in phases]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{algorithm} has phases {', '.join(map(repr, names))}; each needs a name of its own")
+
+
+def _check_budgets(algorithm: str, phases: tuple[Phase, ...]) -> None:
+    """Refuses phases that are counted neither in environment steps nor in updates, or in both."""
+    for name, phase in ((phase.name, phase) for phase in phases):
+        takes_steps, updates = phase.algorithm.env_steps_per_update > 0, phase.updates
+        if takes_steps and updates is not None:
+            raise ValueError(
+                f"phase {name!r} of {algorithm} takes environment steps, so its length is a fraction of the run's; "
+                f"updates must be None, got {updates}"
+            )
+        if not takes_steps and not (isinstance(updates, int) and updates >= 1):
+            raise ValueError(
+                f"phase {name!r} of {algorithm} takes no environment steps: updates must be at least 1, got {updates}"
+            )

@@ -10,9 +10,8 @@ import jax
 from jaxmarl_suite.algorithms.core._checks import check_floats
 from jaxmarl_suite.algorithms.core._types import Context, hyperparameters
 from jaxmarl_suite.algorithms.off_policy._config import OffPolicyConfig
-from jaxmarl_suite.algorithms.off_policy._parts import Step
 from jaxmarl_suite.ops import capped_episodic_targets, episodic_targets, mean_episodic_targets
-from jaxmarl_suite.replay import StepState, refresh_targets
+from jaxmarl_suite.replay import Store, StoreLayout, Transitions, targets_of_store
 
 
 @hyperparameters
@@ -48,19 +47,21 @@ class MemoryConfig(OffPolicyConfig):
             raise ValueError(f"max_steps caps the best stop only; with average=True it must be 0, got {self.max_steps}")
 
 
-def remembered(
+def memory_targets(
     config: MemoryConfig,
-    ring: StepState,
-    values: Callable[[Step, jax.Array], jax.Array],
+    layout: StoreLayout,
+    store: Store,
+    values: Callable[[Transitions, jax.Array], jax.Array],
     key: jax.Array,
     ctx: Context,
 ) -> jax.Array:
-    """[E, capacity, K] the targets of all stored steps, along what followed them.
+    """[E, C, K] the targets of all stored steps, along what followed them.
 
     Args:
       config: static settings; floats are those of `ctx.hp`.
-      ring: a replay of `Step`.
-      values: `(steps [B], key) -> [B, K]`, each group's value of what the steps led to.
+      layout: of the store.
+      store: its steps are `Done`, what it observed is `Shown`.
+      values: `(transitions [B], key) -> [B, K]`, each group's value of what the steps led to.
       key: consumed.
       ctx: of the update whose play is stored already.
     """
@@ -72,4 +73,13 @@ def remembered(
     how = partial(how, gamma=ctx.hp.gamma, floor=config.floor, own=config.own, zero_tail=config.zero_tail)
     # From the context, which all lanes share, so that the number of chunks is no lane's own.
     played = ctx.played(config.num_envs * config.rollout_length) // config.num_envs + config.rollout_length
-    return refresh_targets(ring, values, how, key, at_most=played)
+    return targets_of_store(
+        layout,
+        store.head,
+        store.contents,
+        values,
+        how,
+        key,
+        reward=store.contents.steps.reward,
+        at_most=played,
+    )

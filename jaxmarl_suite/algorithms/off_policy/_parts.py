@@ -23,23 +23,25 @@ from jaxmarl_suite.algorithms.core._types import Context, Milestone
 from jaxmarl_suite.algorithms.core._views import View, central_view, local_view
 from jaxmarl_suite.algorithms.off_policy._config import ActorCriticConfig, OffPolicyConfig
 from jaxmarl_suite.networks import Critics, Network, make_critics, make_network, per_agent
-from jaxmarl_suite.ops import n_step_return, random_legal
-from jaxmarl_suite.replay import Draw, StepState, num_stored, read_steps, slot_of
+from jaxmarl_suite.ops import random_legal
+from jaxmarl_suite.replay import Places, Store, StoreLayout, read_n_step
 
 
 @pytree_dataclass
-class Step:
-    """What one step was, as it is stored; [E, capacity, ...] in a replay."""
+class Shown:
+    """What is stored of what a step shows before it."""
 
     obs: jax.Array  # [N, *obs_shape]
     state: jax.Array  # [G] global state; G = 0 where critics are shown observations
+    mask: jax.Array  # [N, A] bool legal actions; A = 0 where actions are continuous
+
+
+@pytree_dataclass
+class Done:
+    """What is stored of the step itself."""
+
     action: jax.Array  # [N, A] in [-1, 1], or [N] int32
     reward: jax.Array  # [] the team's, scaled
-    terminated: jax.Array  # [] bool, nothing follows
-    truncated: jax.Array  # [] bool, the next stored step belongs to another episode; values are bootstrapped
-    next_obs: jax.Array  # [N, *obs_shape], before any restart
-    next_state: jax.Array  # [G]
-    next_mask: jax.Array  # [N, A] bool legal actions; A = 0 where actions are continuous
 
 
 @pytree_dataclass
@@ -57,27 +59,40 @@ class Batch:
     prepared: Any  # [B, ...] what the method prepared for these steps
 
 
-def draw_batch(ring: StepState, prepared: Any, draw: Draw, *, n_step: int, gamma: jax.Array) -> Batch:
+def read_batch(
+    layout: StoreLayout, store: Store, prepared: Any, places: Places, *, n_step: int, gamma: jax.Array
+) -> Batch:
     """The drawn steps and their n-step returns, which stop at the ends of episodes and at the newest stored step.
 
+    Steps of which is not known what they led to (see `replay.StoreLayout`) are replaced by another one of the batch.
+
     Args:
-      ring: a replay of `Step`.
-      prepared: pytree [E, capacity, ...] beside the ring.
-      draw: env and position [B].
+      layout: of the store.
+      store: its steps are `Done`, what it observed is `Shown`.
+      prepared: pytree [E, C, ...] beside the store.
+      places: [B] of steps.
       n_step: n.
       gamma: discount of one step.
     """
-    steps: Step = ring.experience
-    at = draw.position[None] + jnp.arange(n_step, dtype=jnp.int32)[:, None]
-    slots = slot_of(ring, at)  # [n, B]
-    along = read_steps((steps.reward, steps.terminated, steps.truncated), draw.env[None], slots)
-    is_newest = at >= num_stored(ring) - 1
-    found = n_step_return(along[0], along[1], along[2] | is_newest, gamma=gamma)
-    here = slots[0]
-    then = slot_of(ring, draw.position + found.last)
-    obs, state, action, own = read_steps((steps.obs, steps.state, steps.action, prepared), draw.env, here)
-    next_obs, next_state, next_mask = read_steps((steps.next_obs, steps.next_state, steps.next_mask), draw.env, then)
-    return Batch(obs, state, action, found.rewards, found.discount, next_obs, next_state, next_mask, own)
+    head, contents = store.head, store.contents
+    found = read_n_step(layout, head, contents, places, reward=contents.steps.reward, n_step=n_step, gamma=gamma)
+    own = jax.tree.map(lambda x: x[places.env, places.slot], prepared)
+    before, after = found.observed, found.next_observed
+    batch = Batch(
+        before.obs,
+        before.state,
+        found.steps.action,
+        found.reward,
+        found.discount,
+        after.obs,
+        after.state,
+        after.mask,
+        own,
+    )
+    if layout.episode_limit is None:
+        return batch
+    at = jnp.where(found.is_known, jnp.arange(found.is_known.shape[0]), jnp.argmax(found.is_known))
+    return jax.tree.map(lambda x: x[at], batch)
 
 
 class Actions(NamedTuple):
@@ -258,11 +273,11 @@ class Method(NamedTuple):
     actor_loss: Callable[[Any, Any, Batch, jax.Array, Context], tuple[jax.Array, Metrics]] | None
     """`(actor, critic, batch, key, ctx) -> (loss [], metrics)`; differentiated in its first argument. None where there is
     no actor to learn."""
-    prepare: Callable[[Networks, Networks, StepState, jax.Array, Context], tuple[Networks, Any]]
-    """`(parameters, targets, replay, key, ctx) -> (targets, prepared)` once before each block of gradient steps;
-    `prepared` is a pytree [E, capacity, ...] beside the replay, whose entries batches bring along. `unprepared` for
+    prepare: Callable[[Networks, Networks, StoreLayout, Store, jax.Array, Context], tuple[Networks, Any]]
+    """`(parameters, targets, layout, store, key, ctx) -> (targets, prepared)` once before each block of gradient steps;
+    `prepared` is a pytree [E, C, ...] beside the store, whose entries batches bring along. `unprepared` for
     none."""
-    follow: Callable[[Networks, Networks, Context], Networks]
+    update_targets: Callable[[Networks, Networks, Context], Networks]
     """`(targets, parameters, ctx) -> targets` after a gradient step of the actors (where there are none, after every
     `policy_delay` of the critics); `averaged` for Polyak's."""
     policy_delay: int = 1
@@ -276,7 +291,7 @@ class Method(NamedTuple):
 
 
 def unprepared(
-    params: Networks, targets: Networks, ring: StepState, key: jax.Array, ctx: Context
+    params: Networks, targets: Networks, layout: StoreLayout, store: Store, key: jax.Array, ctx: Context
 ) -> tuple[Networks, Any]:
     """Nothing is done before a block."""
     return targets, ()

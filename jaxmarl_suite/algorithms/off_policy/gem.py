@@ -24,12 +24,12 @@ from jaxmarl_envs import Environment
 
 from jaxmarl_suite.algorithms.core._targets import polyak
 from jaxmarl_suite.algorithms.core._types import AlgorithmSpec, Context, hyperparameters
-from jaxmarl_suite.algorithms.off_policy._memory import MemoryConfig, remembered
-from jaxmarl_suite.algorithms.off_policy._parts import Batch, Method, Metrics, Networks, Step, Team, make_team
+from jaxmarl_suite.algorithms.off_policy._memory import MemoryConfig, memory_targets
+from jaxmarl_suite.algorithms.off_policy._parts import Batch, Method, Metrics, Networks, Team, make_team
 from jaxmarl_suite.algorithms.off_policy._spec import off_policy_spec
 from jaxmarl_suite.algorithms.off_policy.td3 import STAR_SPEC, DeterministicConfig, bootstrap, td3_method
 from jaxmarl_suite.ops import asymmetric_loss, critic_targets, target_jump
-from jaxmarl_suite.replay import StepState
+from jaxmarl_suite.replay import Store, StoreLayout, Transitions
 
 
 @hyperparameters
@@ -42,15 +42,16 @@ def gem_method(team: Team) -> Method:
     config: Any = team.config
 
     def prepare(
-        params: Networks, targets: Networks, ring: StepState, key: jax.Array, ctx: Context
+        params: Networks, targets: Networks, layout: StoreLayout, store: Store, key: jax.Array, ctx: Context
     ) -> tuple[Networks, jax.Array]:
         share = target_jump(ctx.hp.target_rate, config.gradient_steps)
         targets = polyak(params, targets, share)
 
-        def values(steps: Step, key: jax.Array) -> jax.Array:
-            return bootstrap(team, targets, steps.next_obs, steps.next_state, key, ctx).T
+        def values(steps: Transitions, key: jax.Array) -> jax.Array:
+            after = steps.next_observed
+            return bootstrap(team, targets, after.obs, after.state, key, ctx).T
 
-        return targets, remembered(config, ring, values, key, ctx)
+        return targets, memory_targets(config, layout, store, values, key, ctx)
 
     def critic_loss(
         critic: Any, actor: Any, targets: Networks, batch: Batch, key: jax.Array, ctx: Context
@@ -62,7 +63,7 @@ def gem_method(team: Team) -> Method:
         return loss, {"critic_loss": loss, "td_error": error, "q_mean": values.mean(), "memory_mean": target.mean()}
 
     return td3_method(team, n_step=1)._replace(
-        prepare=prepare, critic_loss=critic_loss, follow=lambda targets, params, ctx: targets
+        prepare=prepare, critic_loss=critic_loss, update_targets=lambda targets, params, ctx: targets
     )
 
 

@@ -42,14 +42,13 @@ from jaxmarl_suite.algorithms.core._schedules import epsilon
 from jaxmarl_suite.algorithms.core._targets import copied_if, polyak
 from jaxmarl_suite.algorithms.core._types import Context, Milestone, hyperparameters
 from jaxmarl_suite.algorithms.core._views import local_view
-from jaxmarl_suite.algorithms.off_policy._memory import MemoryConfig, remembered
+from jaxmarl_suite.algorithms.off_policy._memory import MemoryConfig, memory_targets
 from jaxmarl_suite.algorithms.off_policy._parts import (
     Batch,
     Method,
     Metrics,
     Networks,
     Players,
-    Step,
     backed_up,
     discrete_actions,
 )
@@ -65,7 +64,7 @@ from jaxmarl_suite.ops import (
     take,
     target_jump,
 )
-from jaxmarl_suite.replay import StepState
+from jaxmarl_suite.replay import Store, StoreLayout, Transitions
 
 
 @hyperparameters
@@ -200,7 +199,7 @@ def _remembering(
         return epsilon_greedy(key, decide(policy, obs)[:, None], mask, epsilon(ctx, steps))
 
     def prepare(
-        params: Networks, targets: Networks, ring: StepState, key: jax.Array, ctx: Context
+        params: Networks, targets: Networks, layout: StoreLayout, store: Store, key: jax.Array, ctx: Context
     ) -> tuple[Networks, jax.Array]:
         online, old = estimators(params["critic"]), targets["critic"]
         if config.target_period:
@@ -212,10 +211,11 @@ def _remembering(
             share = target_jump(ctx.hp.target_rate, config.gradient_steps)
             target = polyak(online, old, share)
 
-        def values(stored: Step, key: jax.Array) -> jax.Array:
-            return bootstrap(config, nets.values(target, stored.next_obs), stored.next_mask[:, 0])
+        def values(steps: Transitions, key: jax.Array) -> jax.Array:
+            after = steps.next_observed
+            return bootstrap(config, nets.values(target, after.obs), after.mask[:, 0])
 
-        return {"critic": target}, remembered(config, ring, values, key, ctx)
+        return {"critic": target}, memory_targets(config, layout, store, values, key, ctx)
 
     return Method(
         init=lambda key: {"actor": (), "critic": init(key)},
@@ -225,7 +225,7 @@ def _remembering(
         critic_loss=critic_loss,
         actor_loss=None,
         prepare=prepare,
-        follow=lambda targets, params, ctx: targets,
+        update_targets=lambda targets, params, ctx: targets,
         policy=lambda params: policy(params["critic"]),
         milestones=milestones,
     )

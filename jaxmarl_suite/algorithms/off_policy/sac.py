@@ -114,7 +114,7 @@ def sac_method(team: Team) -> Method:
         critic_loss=critic_loss,
         actor_loss=actor_loss,
         prepare=unprepared,
-        follow=averaged,
+        update_targets=averaged,
         policy_delay=config.policy_delay,
         n_step=config.n_step,
     )

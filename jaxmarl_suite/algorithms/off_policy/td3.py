@@ -119,7 +119,7 @@ def td3_method(team: Team, *, n_step: int) -> Method:
         critic_loss=critic_loss,
         actor_loss=actor_loss,
         prepare=unprepared,
-        follow=averaged,
+        update_targets=averaged,
         policy_delay=config.policy_delay,
         n_step=n_step,
     )

@@ -1,77 +1,68 @@
 """Multi-agent PPO, once. The methods built on it differ by the views of actor and critic, by how the joint action is drawn,
 by the advantage estimator, and by whether agents are updated at once or one after another.
 
-Schulman et al. 2017 (PPO); Yu et al. 2022 (MAPPO: value normalisation, clipping and Huber loss as options).
+`PPO` is the learner: it learns from a `Trajectory`, wherever that was played. `make_ppo` plays, too.
+
+Schulman et al. 2017 (PPO); Yu et al. 2022 (MAPPO: value normalization, clipping and Huber loss as options).
 """
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxmarl_envs import Environment, TimeStep, VectorEnv, VectorState, pytree_dataclass
+from jaxmarl_envs import Environment, EnvSpec, TimeStep, VectorEnv, VectorState, pytree_dataclass
 
 from jaxmarl_suite.algorithms.core._learner import Learner, LossFn, adam, fit_agents, new_learner, to_sequences
-from jaxmarl_suite.algorithms.core._schedules import annealed
+from jaxmarl_suite.algorithms.core._rollout import Transitions, rollout
 from jaxmarl_suite.algorithms.core._types import ActContext, Algorithm, Context, Metrics, episode_metrics
 from jaxmarl_suite.algorithms.core._views import View
 from jaxmarl_suite.algorithms.ppo._config import PPOConfig
+from jaxmarl_suite.algorithms.ppo._losses import actor_loss, critic_loss, estimate_advantages, normalized
 from jaxmarl_suite.algorithms.ppo._policies import JointPolicy
-from jaxmarl_suite.networks import make_network, per_agent
-from jaxmarl_suite.ops import ValueNorm, generalized_advantage, sequential_advantage, value_loss, weighted_mean
+from jaxmarl_suite.networks import Network, make_network, per_agent
+from jaxmarl_suite.ops import ValueNorm
+
+FitActors = Callable[..., tuple[Learner, dict[str, jax.Array]]]
 
 
 @pytree_dataclass
-class PPOState:
-    """All that a PPO learner carries from one update to the next. E environments, N agents, H memory."""
+class PPOLearners:
+    """What PPO learns."""
 
     actor: Learner
     critic: Learner
     value_norm: ValueNorm
+
+
+@pytree_dataclass
+class PPOState:
+    """All that PPO carries from one update to the next. E environments."""
+
+    learners: PPOLearners
     env: VectorState  # [E, ...]
-    actor_carry: jax.Array  # [E, rows, H]
-    critic_carry: jax.Array  # [E, rows, H]
+    actor_carry: Any  # [E, rows, ...] memory
+    critic_carry: Any  # [E, rows, ...] memory
     key: jax.Array  # []
 
 
 @pytree_dataclass
+class Drawn:
+    """What the policy did, [T, E, ...]."""
+
+    action: jax.Array  # [N, *action_shape], as drawn
+    log_prob: jax.Array  # [N]
+    carry: Any  # [rows, ...] the actor's memory before the step
+
+
+@pytree_dataclass
 class Trajectory:
-    """T steps of E environments: what was seen, done, and what it led to."""
+    """T steps of E environments with the policy that is to be improved, and the critic's memory before them."""
 
-    seen: TimeStep  # [T, E, ...] before the step; `done` marks first steps of an episode
-    action: jax.Array  # [T, E, N, *action_shape], as drawn
-    log_prob: jax.Array  # [T, E, N]
-    carry: jax.Array  # [T, E, rows, H] the actor's memory before the step
-    led_to: TimeStep  # [T, E, ...] after the step; final_obs and final_state before any reset
-
-
-def collect(
-    env: VectorEnv,
-    policy: JointPolicy,
-    params: Any,
-    state: VectorState,
-    carry: jax.Array,
-    key: jax.Array,
-    ctx: Context,
-    length: int,
-) -> tuple[VectorState, jax.Array, Trajectory]:
-    """`length` steps of all environments with the sampled policy: `(env state, memory, [T, E, ...] trajectory)`."""
-
-    def step(
-        state_carry: tuple[VectorState, jax.Array], key: jax.Array
-    ) -> tuple[tuple[VectorState, jax.Array], Trajectory]:
-        state, carry = state_carry
-        act_key, step_key = jax.random.split(key)
-        action, log_prob, new_carry = policy.select(params, carry, state.timestep, act_key)
-        new_state = env.step(step_key, state, policy.head.to_env(action), ctx.env_params)
-        return (new_state, new_carry), Trajectory(state.timestep, action, log_prob, carry, new_state.timestep)
-
-    (state, carry), trajectory = jax.lax.scan(step, (state, carry), jax.random.split(key, length))
-    return state, carry, trajectory
-
-
-FitActors = Callable[..., tuple[Learner, dict[str, jax.Array]]]
+    steps: Transitions  # [T, E, ...]; its record is `Drawn`
+    critic_carry: Any  # [E, rows, ...]
 
 
 def all_at_once(
@@ -90,6 +81,187 @@ def all_at_once(
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class PPO:
+    """The learner with these static parts; floats of the config are read from `ctx.hp`."""
+
+    config: PPOConfig
+    spec: EnvSpec
+    policy: JointPolicy
+    """How the joint action is drawn."""
+    critic: Network
+    """Of one of its outputs, or the shared one."""
+    critic_view: View
+    """What the critic sees. One output: a value of the team. N outputs: one per agent (or micro-step)."""
+    share_critic: bool = True
+    """One critic for all its outputs, or one for each."""
+    sequential: bool = False
+    """The critic's outputs are values of the micro-steps of Γ(M), not of agents or the team."""
+    fit_actors: FitActors = all_at_once
+    """How actors are updated from a batch."""
+
+    @property
+    def critics(self) -> Network:
+        """The critic of all outputs."""
+        return self.critic if self.share_critic else per_agent(self.critic, self.critic_view.outputs)
+
+    def initial_critic_carry(self, n: int) -> Any:
+        """[n, rows, ...] the critic's memory at the start of n episodes."""
+        return self.critic.initial_carry((n, self.critic_view.rows))
+
+    def optimizers(self, ctx: Context) -> tuple[Any, Any]:
+        """Of the actors and of the critic."""
+        scale = 1.0 - ctx.progress if self.config.anneal_learning_rate else 1.0
+        hp = ctx.hp
+        return (
+            adam(hp.learning_rate * scale, hp.adam_eps, hp.max_grad_norm),
+            adam(hp.critic_learning_rate * scale, hp.adam_eps, hp.max_grad_norm),
+        )
+
+    def init(self, key: jax.Array, ctx: Context) -> PPOLearners:
+        """Fresh networks. Consumes `key`."""
+        actor_key, critic_key = jax.random.split(key)
+        return self._init(actor_key, critic_key, ctx)
+
+    def _init(self, actor_key: jax.Array, critic_key: jax.Array, ctx: Context) -> PPOLearners:
+        actor_optimizer, critic_optimizer = self.optimizers(ctx)
+        return PPOLearners(
+            actor=new_learner(self.policy.init, actor_key, actor_optimizer, shared=self.policy.shared),
+            critic=new_learner(self.critics.init, critic_key, critic_optimizer, shared=self.share_critic),
+            value_norm=ValueNorm.create(),
+        )
+
+    def act(self, actor: Any, carry: Any, timestep: TimeStep, key: jax.Array) -> tuple[jax.Array, Any, Drawn]:
+        """`(action for the environments, memory, what is learned from)` with parameters `actor`. Consumes `key`."""
+        action, log_prob, new_carry = self.policy.select(actor, carry, timestep, key)
+        return self.policy.head.to_env(action), new_carry, Drawn(action, log_prob, carry)
+
+    def learn(
+        self, learners: PPOLearners, trajectory: Trajectory, key: jax.Array, ctx: Context
+    ) -> tuple[PPOLearners, Any, dict[str, jax.Array]]:
+        """`(learners, critic's memory after the last step, metrics)` after one trajectory, of any environment or model.
+
+        Args:
+          learners: before.
+          trajectory: played with the policy of `learners`; T must be a multiple of the config's `sequence_length`.
+          key: consumed; shuffles minibatches.
+          ctx: hyper-parameters and clock.
+        """
+        actor_key, critic_key = jax.random.split(key)
+        return self._learn(learners, trajectory, actor_key, critic_key, ctx)
+
+    def _learn(
+        self, learners: PPOLearners, trajectory: Trajectory, actor_key: jax.Array, critic_key: jax.Array, ctx: Context
+    ) -> tuple[PPOLearners, Any, dict[str, jax.Array]]:
+        norm = learners.value_norm
+        raw_value, raw_next_value, critic_carries = self._values(learners.critic.params, trajectory)
+        scale = norm.denormalize if self.config.normalize_values else lambda v: v
+        value = scale(raw_value)
+        advantage = estimate_advantages(
+            value, scale(raw_next_value), trajectory.steps.next_timestep, ctx, sequential=self.sequential
+        )
+        target = raw_target = advantage + value
+        if self.config.normalize_values:
+            norm = norm.update(target, ctx.hp.value_norm_decay)
+            raw_target = norm.normalize(target)
+        actor_optimizer, critic_optimizer = self.optimizers(ctx)
+        actor, actor_metrics = self.fit_actors(
+            self.policy,
+            learners.actor,
+            self._actor_batch(trajectory.steps, advantage),
+            partial(actor_loss, self.policy.network, self.policy.head, ctx),
+            actor_optimizer,
+            actor_key,
+            self.config,
+        )
+        critic, critic_metrics = fit_agents(
+            learners.critic,
+            self._critic_batch(trajectory, critic_carries, raw_target, raw_value),
+            partial(critic_loss, self.critic, self.config, ctx),
+            critic_optimizer,
+            critic_key,
+            shared=self.share_critic,
+            epochs=self.config.epochs,
+            minibatches=self.config.minibatches,
+        )
+        metrics = {
+            **{("actor_grad_norm" if k == "grad_norm" else k): v for k, v in actor_metrics.items()},
+            **{("critic_grad_norm" if k == "grad_norm" else k): v for k, v in critic_metrics.items()},
+            "value": value.mean(),
+        }
+        return PPOLearners(actor, critic, norm), jax.tree.map(lambda x: x[-1], critic_carries), metrics
+
+    def _values(self, params: Any, trajectory: Trajectory) -> tuple[jax.Array, jax.Array, Any]:
+        """Normalized values [T, E, V] of what was shown and of what the steps led to; the critic's memories after them."""
+        steps, action = trajectory.steps, trajectory.steps.record.action
+        shown, after = steps.timestep, steps.next_timestep
+        x, extra = self.critic_view.look(shown.obs, shown.state, action)
+        value, carries = self.critics.unroll(params, trajectory.critic_carry, x, extra, shown.done)
+        # Nobody has acted in the next state yet, so its prefix is empty; only its first row is used then.
+        x, extra = self.critic_view.look(after.final_obs, after.final_state, jnp.zeros_like(action))
+        never = jnp.zeros_like(shown.done)
+        flat = jax.tree.map(lambda a: a.reshape(1, a.shape[0] * a.shape[1], *a.shape[2:]), (carries, x, extra, never))
+        next_value, _ = self.critics.unroll(params, jax.tree.map(lambda a: a[0], flat[0]), *flat[1:])
+        return value[..., 0], next_value.reshape(value.shape)[..., 0], carries
+
+    def _actor_batch(self, steps: Transitions, advantage: jax.Array) -> dict[str, Any]:
+        """What actors are fitted to, in sequences [L, M, ...]."""
+        shown, drawn = steps.timestep, steps.record
+        # An agent with a single legal action has nothing to learn from the step. Masks of continuous actions show padding.
+        has_choice = shown.action_mask.sum(-1) > (1 if self.spec.is_discrete else 0)
+        weight = has_choice.astype(jnp.float32)
+        advantage = jnp.where(has_choice, jnp.broadcast_to(advantage, has_choice.shape), 0.0)
+        if self.config.normalize_advantages:
+            advantage = normalized(advantage, weight)
+        x, extra = self.policy.view.look(shown.obs, shown.state, drawn.action)
+        batch = {
+            "x": x,
+            "extra": extra,
+            "mask": shown.action_mask,
+            "action": drawn.action,
+            "log_prob": drawn.log_prob,
+            "advantage": advantage,
+            "weight": weight,
+            "start": shown.done,
+        }
+        return self._sequences(batch, drawn.carry)
+
+    def _critic_batch(
+        self, trajectory: Trajectory, carries: Any, target: jax.Array, value: jax.Array
+    ) -> dict[str, Any]:
+        """What the critic is fitted to, in sequences [L, M, ...]."""
+        shown = trajectory.steps.timestep
+        x, extra = self.critic_view.look(shown.obs, shown.state, trajectory.steps.record.action)
+        before = jax.tree.map(
+            lambda first, after: jnp.concatenate([first[None], after[:-1]]), trajectory.critic_carry, carries
+        )
+        batch = {"x": x, "extra": extra, "target": target, "value": value, "start": shown.done}
+        return self._sequences(batch, before)
+
+    def _sequences(self, batch: dict[str, Any], carry: Any) -> dict[str, Any]:
+        """[T, E, ...] cut into sequences [L, M, ...], each with the memory [1, M, ...] that it began with."""
+        length = self.config.sequence_length
+        cut = jax.tree.map(lambda x: to_sequences(x, length), batch)
+        return cut | {"carry": jax.tree.map(lambda x: to_sequences(x, length)[:1], carry)}
+
+
+def make_ppo_learner(
+    config: PPOConfig,
+    spec: EnvSpec,
+    policy: JointPolicy,
+    critic_view: View,
+    *,
+    share_critic: bool = True,
+    sequential: bool = False,
+    fit_actors: FitActors = all_at_once,
+) -> PPO:
+    """The learner whose critic is the network that the config describes. Arguments as the fields of `PPO`."""
+    critic = make_network(
+        critic_view.size, 1, extra_size=critic_view.extra_size, hidden=config.hidden, memory_size=config.memory
+    )
+    return PPO(config, spec, policy, critic, critic_view, share_critic, sequential, fit_actors)
+
+
 def make_ppo(
     config: PPOConfig,
     env: Environment,
@@ -100,178 +272,57 @@ def make_ppo(
     sequential: bool = False,
     fit_actors: FitActors = all_at_once,
 ) -> Algorithm:
-    """The PPO algorithm with these parts.
-
-    Args:
-      config: static sizes; its floats are replaced by `ctx.hp`'s.
-      env: one instance; batched and auto-reset here.
-      policy: how the joint action is drawn.
-      critic_view: what the critic sees. One output: a value of the team. N outputs: one an agent (or a micro-step).
-      share_critic: one critic for all its outputs, or one each.
-      sequential: the critic's outputs are values of the micro-steps of Γ(M), not of agents or the team.
-      fit_actors: how the actors are updated from a batch; `all_at_once`, or another of its signature.
-    """
+    """The PPO algorithm with these parts: plays in `env`, then learns. Arguments as the fields of `PPO`."""
+    ppo = make_ppo_learner(
+        config,
+        env.spec,
+        policy,
+        critic_view,
+        share_critic=share_critic,
+        sequential=sequential,
+        fit_actors=fit_actors,
+    )
     vector = VectorEnv(env, config.num_envs)
-    head = policy.head
-    critic = make_network(critic_view.size, 1, extra_size=critic_view.extra_size, hidden=config.hidden,
-                          memory_size=config.memory)  # fmt: skip
-    critics = critic if share_critic else per_agent(critic, critic_view.outputs)
-    length = config.sequence_length
 
-    def optimizers(ctx: Context) -> tuple[Any, Any]:
-        scale = 1.0 - ctx.progress if config.anneal_learning_rate else 1.0
-        hp = ctx.hp
-        return (
-            adam(hp.learning_rate * scale, hp.adam_eps, hp.max_grad_norm),
-            adam(hp.critic_learning_rate * scale, hp.adam_eps, hp.max_grad_norm),
-        )
-
-    def init(key: jax.Array, ctx: Context) -> PPOState:
-        actor_key, critic_key, env_key, key = jax.random.split(key, 4)
-        actor_optimizer, critic_optimizer = optimizers(ctx)
-        return PPOState(
-            actor=new_learner(policy.init, actor_key, actor_optimizer, shared=policy.shared),
-            critic=new_learner(critics.init, critic_key, critic_optimizer, shared=share_critic),
-            value_norm=ValueNorm.create(),
-            env=vector.reset(env_key, ctx.env_params),
-            actor_carry=policy.initial_carry(config.num_envs),
-            critic_carry=critic.initial_carry((config.num_envs, critic_view.rows)),
-            key=key,
-        )
-
-    def values(state: PPOState, trajectory: Trajectory) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Normalised values [T, E, V] of what was seen and of what it led to, and the critic's memories."""
-        seen, led_to = trajectory.seen, trajectory.led_to
-        x, extra = critic_view.look(seen.obs, seen.state, trajectory.action)
-        value, carries = critics.unroll(state.critic.params, state.critic_carry, x, extra, seen.done)
-        # Nobody has acted in the next state yet, so its prefix is empty; only its first row is used then.
-        x, extra = critic_view.look(led_to.final_obs, led_to.final_state, jnp.zeros_like(trajectory.action))
-        never = jnp.zeros_like(seen.done)
-        flat = jax.tree.map(lambda a: a.reshape(1, a.shape[0] * a.shape[1], *a.shape[2:]), (carries, x, extra, never))
-        next_value, _ = critics.unroll(state.critic.params, flat[0][0], *flat[1:])
-        return value[..., 0], next_value.reshape(value.shape)[..., 0], carries
-
-    def advantages(value: jax.Array, next_value: jax.Array, trajectory: Trajectory, ctx: Context) -> jax.Array:
-        led_to = trajectory.led_to
-        reward = led_to.reward
-        if sequential:
-            reward, next_value = reward.mean(-1), next_value[..., 0]
-        elif critic_view.outputs == 1:
-            reward = reward.mean(-1, keepdims=True)
-        terminated, truncated = led_to.terminated, led_to.truncated
-        if reward.ndim == 3:
-            terminated, truncated = terminated[..., None], truncated[..., None]
-        estimate = sequential_advantage if sequential else generalized_advantage
-        return estimate(reward, value, next_value, terminated, truncated, gamma=ctx.hp.gamma, lambda_=ctx.hp.gae_lambda)
-
-    def actor_loss(ctx: Context, params: Any, batch: dict) -> tuple[jax.Array, dict]:
-        output, _ = policy.network.unroll(params, batch["carry"][0], batch["x"], batch["extra"], batch["start"])
-        mask, weight = batch["mask"], batch["weight"]
-        log_ratio = head.log_prob(output, mask, batch["action"]) - batch["log_prob"]
-        ratio = jnp.exp(log_ratio)
-        clipped = jnp.clip(ratio, 1 - ctx.hp.clip, 1 + ctx.hp.clip)
-        # Each agent's own ratio is clipped, never the product over agents.
-        surrogate = jnp.minimum(ratio * batch["advantage"], clipped * batch["advantage"])
-        entropy = weighted_mean(head.entropy(output, mask), weight)
-        bonus = annealed(ctx.hp.entropy, ctx.hp.entropy_end, ctx)
-        policy_loss = -weighted_mean(surrogate, weight)
-        return policy_loss - bonus * entropy, {
-            "policy_loss": policy_loss,
-            "entropy": entropy,
-            "approx_kl": weighted_mean(ratio - 1 - log_ratio, weight),
-            "clip_fraction": weighted_mean((jnp.abs(ratio - 1) > ctx.hp.clip).astype(jnp.float32), weight),
-        }
-
-    def critic_loss(ctx: Context, params: Any, batch: dict) -> tuple[jax.Array, dict]:
-        value, _ = critic.unroll(params, batch["carry"][0], batch["x"], batch["extra"], batch["start"])
-        loss = value_loss(
-            value[..., 0],
-            batch["target"],
-            batch["value"],
-            kind=config.value_loss,
-            huber_delta=ctx.hp.huber_delta,
-            clip=ctx.hp.clip if config.clip_value else None,
-        ).mean()
-        return loss, {"value_loss": loss}
-
-    def update(state: PPOState, ctx: Context) -> tuple[PPOState, Metrics]:
-        rollout_key, actor_key, critic_key, key = jax.random.split(state.key, 4)
-        env_state, actor_carry, trajectory = collect(
-            vector, policy, state.actor.params, state.env, state.actor_carry, rollout_key, ctx, config.rollout_length
-        )
-        raw_value, raw_next_value, critic_carries = values(state, trajectory)
-        norm = state.value_norm
-        scale = norm.denormalize if config.normalize_values else lambda v: v
-        value = scale(raw_value)
-        advantage = advantages(value, scale(raw_next_value), trajectory, ctx)
-        target = advantage + value
-        raw_target = target
-        if config.normalize_values:
-            norm = norm.update(target, ctx.hp.value_norm_decay)
-            raw_target = norm.normalize(target)
-
-        seen = trajectory.seen
-        n = env.spec.n_agents
-        # An agent with a single legal action has nothing to learn from the step. Masks of continuous actions show padding.
-        has_choice = seen.action_mask.sum(-1) > (1 if env.spec.is_discrete else 0)
-        weight = has_choice.astype(jnp.float32)
-        advantage = jnp.where(has_choice, jnp.broadcast_to(advantage, (*advantage.shape[:2], n)), 0.0)
-        if config.normalize_advantages:
-            mean = weighted_mean(advantage, weight)
-            std = jnp.sqrt(weighted_mean(jnp.square(advantage - mean), weight))
-            advantage = (advantage - mean) / (std + 1e-8)
-
-        x, extra = policy.view.look(seen.obs, seen.state, trajectory.action)
-        actor_batch = {
-            "x": x,
-            "extra": extra,
-            "mask": seen.action_mask,
-            "action": trajectory.action,
-            "log_prob": trajectory.log_prob,
-            "advantage": advantage,
-            "weight": weight,
-            "start": seen.done,
-        }
-        x, extra = critic_view.look(seen.obs, seen.state, trajectory.action)
-        critic_batch = {"x": x, "extra": extra, "target": raw_target, "value": raw_value, "start": seen.done}
-        before = jnp.concatenate([state.critic_carry[None], critic_carries[:-1]])
-        actor_batch, critic_batch = jax.tree.map(lambda a: to_sequences(a, length), (actor_batch, critic_batch))
-        actor_batch["carry"] = to_sequences(trajectory.carry, length)[:1]
-        critic_batch["carry"] = to_sequences(before, length)[:1]
-
-        actor_optimizer, critic_optimizer = optimizers(ctx)
-        actor, actor_metrics = fit_actors(
-            policy, state.actor, actor_batch, partial(actor_loss, ctx), actor_optimizer, actor_key, config
-        )
-        critic_learner, critic_metrics = fit_agents(
-            state.critic,
-            critic_batch,
-            partial(critic_loss, ctx),
-            critic_optimizer,
-            critic_key,
-            shared=share_critic,
-            epochs=config.epochs,
-            minibatches=config.minibatches,
-        )
-        learner = {
-            **{("actor_grad_norm" if k == "grad_norm" else k): v for k, v in actor_metrics.items()},
-            **{("critic_grad_norm" if k == "grad_norm" else k): v for k, v in critic_metrics.items()},
-            "value": value.mean(),
-        }
-        state = PPOState(actor, critic_learner, norm, env_state, actor_carry, critic_carries[-1], key)
-        return state, Metrics(episode_metrics(trajectory.led_to), learner)
-
-    def act(
-        params: Any, carry: jax.Array, timestep: TimeStep, key: jax.Array, ctx: ActContext
-    ) -> tuple[jax.Array, jax.Array]:
-        action, carry = policy.greedy(params, carry, timestep, key)
+    def act(actor: Any, carry: Any, timestep: TimeStep, key: jax.Array, ctx: ActContext) -> tuple[jax.Array, Any]:
+        action, carry = policy.greedy(actor, carry, timestep, key)
         return policy.head.to_env(action), carry
 
     return Algorithm(
-        init=init,
-        update=update,
-        policy=lambda state: state.actor.params,
+        init=partial(init_state, ppo, vector),
+        update=partial(update_state, ppo, vector),
+        policy=lambda state: state.learners.actor.params,
         init_carry=policy.initial_carry,
         act=act,
         env_steps_per_update=config.num_envs * config.rollout_length,
     )
+
+
+def init_state(ppo: PPO, env: VectorEnv, key: jax.Array, ctx: Context) -> PPOState:
+    """Fresh networks and episodes. Consumes `key`."""
+    actor_key, critic_key, env_key, key = jax.random.split(key, 4)
+    return PPOState(
+        learners=ppo._init(actor_key, critic_key, ctx),
+        env=env.reset(env_key, ctx.env_params),
+        actor_carry=ppo.policy.initial_carry(env.num_envs),
+        critic_carry=ppo.initial_critic_carry(env.num_envs),
+        key=key,
+    )
+
+
+def update_state(ppo: PPO, env: VectorEnv, state: PPOState, ctx: Context) -> tuple[PPOState, Metrics]:
+    """One rollout, then learning from it."""
+    rollout_key, actor_key, critic_key, key = jax.random.split(state.key, 4)
+    env_state, actor_carry, steps = rollout(
+        env,
+        partial(ppo.act, state.learners.actor.params),
+        state.env,
+        state.actor_carry,
+        rollout_key,
+        ctx.env_params,
+        ppo.config.rollout_length,
+    )
+    trajectory = Trajectory(steps, state.critic_carry)
+    learners, critic_carry, metrics = ppo._learn(state.learners, trajectory, actor_key, critic_key, ctx)
+    state = PPOState(learners, env_state, actor_carry, critic_carry, key)
+    return state, Metrics(episode_metrics(steps.next_timestep), metrics)

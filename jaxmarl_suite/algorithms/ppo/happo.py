@@ -15,6 +15,7 @@ from jaxmarl_suite.algorithms.ppo._actors import KINDS
 from jaxmarl_suite.algorithms.ppo._config import PPOConfig
 from jaxmarl_suite.algorithms.ppo._core import make_ppo
 from jaxmarl_suite.algorithms.ppo._decentralized import local_policy
+from jaxmarl_suite.algorithms.ppo._losses import first
 from jaxmarl_suite.algorithms.ppo._policies import JointPolicy
 
 
@@ -36,7 +37,7 @@ def one_after_another(
         weighted = own_rows | common | {"advantage": own_rows["advantage"] * factor}
         own, metrics = fit(own, weighted, loss_fn, optimizer, key, epochs=config.epochs, minibatches=config.minibatches)
         output, _ = policy.network.unroll(
-            own.params, own_rows["carry"][0], own_rows["x"], own_rows["extra"], common["start"]
+            own.params, first(own_rows["carry"]), own_rows["x"], own_rows["extra"], common["start"]
         )
         log_prob = policy.head.log_prob(output, own_rows["mask"], own_rows["action"])
         factor = factor * jnp.exp(log_prob - own_rows["log_prob"])

@@ -8,14 +8,16 @@ its own (DAgger, Ross et al. 2011, on fresh data each round instead of an aggreg
 """
 
 import dataclasses
+from functools import partial
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jaxmarl_envs import Environment, TimeStep, VectorEnv, VectorState, pytree_dataclass
+from jaxmarl_envs import Environment, EnvSpec, TimeStep, VectorEnv, VectorState, pytree_dataclass
 
 from jaxmarl_suite.algorithms.core._checks import check_floats
 from jaxmarl_suite.algorithms.core._learner import Learner, adam, fit_agents, new_learner, to_sequences
+from jaxmarl_suite.algorithms.core._rollout import Transitions, rollout
 from jaxmarl_suite.algorithms.core._types import (
     ActContext,
     Algorithm,
@@ -32,6 +34,7 @@ from jaxmarl_suite.algorithms.ppo._actors import KINDS, policy_head, policy_netw
 from jaxmarl_suite.algorithms.ppo._config import PPOConfig
 from jaxmarl_suite.algorithms.ppo._core import PPOState, make_ppo
 from jaxmarl_suite.algorithms.ppo._decentralized import local_policy
+from jaxmarl_suite.algorithms.ppo._losses import first
 from jaxmarl_suite.algorithms.ppo._policies import JointPolicy, autoregressive_policy
 
 
@@ -79,8 +82,8 @@ class TADPolicy:
 class TADCarry:
     """Memories of both policies."""
 
-    teacher: jax.Array  # [E, rows, H]
-    student: jax.Array  # [E, N, H]
+    teacher: Any  # [E, rows, ...]
+    student: Any  # [E, N, ...]
 
 
 @pytree_dataclass
@@ -88,14 +91,14 @@ class TeachingState:
     """State of the first phase."""
 
     ppo: PPOState
-    student: Learner  # untouched, so that both phases have the same policy
+    student: Learner  # untrained: it stands in for the second phase's, so that both phases have the same policy
 
 
 @pytree_dataclass
 class DistillState:
     """State of the second phase."""
 
-    teacher: Any
+    teacher: Any  # the parameters that the first phase left, never changed
     student: Learner
     env: VectorState  # [E, ...]
     carry: TADCarry
@@ -103,13 +106,11 @@ class DistillState:
 
 
 @pytree_dataclass
-class Demonstration:
-    """T steps of E environments with the teacher's advice."""
+class Advice:
+    """What is learned from a step, [T, E, ...]."""
 
-    seen: TimeStep  # [T, E, ...]
-    label: jax.Array  # [T, E, N, *action_shape] the teacher's greedy actions
-    carry: jax.Array  # [T, E, N, H] the student's memory before the step
-    led_to: TimeStep  # [T, E, ...]
+    label: jax.Array  # [N, *action_shape] the teacher's greedy actions
+    carry: Any  # [N, ...] the student's memory before the step
 
 
 def make(config: TADConfig, env: Environment) -> tuple[Phase, ...]:
@@ -118,9 +119,9 @@ def make(config: TADConfig, env: Environment) -> tuple[Phase, ...]:
     view = sequential_view(env.spec, head, local_context=config.teacher_context == "local")
     critic_view = sequential_view(env.spec, head)
     teacher = autoregressive_policy(policy_network(config, env.spec, view, head), view, head)
-    student = local_policy(config, env)
     ppo = make_ppo(config, env, teacher, critic_view, sequential=True)
-    distillation = make_distillation(config, env, teacher, student)
+    distiller = Distiller(config, env.spec, teacher, local_policy(config, env))
+    distillation = make_distillation(distiller, env)
 
     def init(key: jax.Array, ctx: Context) -> TeachingState:
         ppo_key, student_key = jax.random.split(key)
@@ -130,23 +131,29 @@ def make(config: TADConfig, env: Environment) -> tuple[Phase, ...]:
         ppo_state, metrics = ppo.update(state.ppo, ctx)
         return TeachingState(ppo_state, state.student), metrics
 
-    def begin(previous: TeachingState, key: jax.Array, ctx: Context) -> DistillState:
-        fresh = distillation.init(key, ctx)
-        return dataclasses.replace(fresh, teacher=previous.ppo.actor.params, student=previous.student)
+    def begin(taught: Any, key: jax.Array, ctx: Context) -> DistillState:
+        return dataclasses.replace(distillation.init(key, ctx), teacher=taught)
 
     teaching = distillation._replace(
-        init=init, update=update, policy=lambda state: TADPolicy(state.ppo.actor.params, state.student.params)
+        init=init, update=update, policy=lambda state: TADPolicy(state.ppo.learners.actor.params, state.student.params)
     )
     return (
-        Phase("teach", teaching, 1 - config.distill_fraction, trains_policy=False),
+        Phase(
+            "teach",
+            teaching,
+            1 - config.distill_fraction,
+            trains_policy=False,
+            artifact=lambda state: state.ppo.learners.actor.params,
+        ),
         Phase("distill", distillation, config.distill_fraction, begin),
     )
 
 
-def make_distillation(config: TADConfig, env: Environment, teacher: JointPolicy, student: JointPolicy) -> Algorithm:
-    """The second phase: behaviour cloning of the greedy teacher with DAgger rounds. Uses no reward.
+@dataclasses.dataclass(frozen=True)
+class Distiller:
+    """Behavior cloning of the greedy teacher with DAgger rounds. Uses no reward.
 
-    Minimises Σ_i KL(δ(greedy a_i given greedy a_<i) ‖ π_i(·|τ_i)), the cross-entropy of the teacher's greedy action. The
+    Minimizes Σ_i KL(δ(greedy a_i given greedy a_<i) ‖ π_i(·|τ_i)), the cross-entropy of the teacher's greedy action. The
     greedy teacher is essential: the best product policy for a stochastic joint one is the product of its marginals.
 
     For continuous actions δ is a point, whose divergence from a density is infinite and whose likelihood is highest at a
@@ -154,98 +161,119 @@ def make_distillation(config: TADConfig, env: Environment, teacher: JointPolicy,
     (`imitation_loss` of the head), and only the mean is trained. As its deviation means nothing, it plays its mean where a
     discrete student draws.
     """
-    vector = VectorEnv(env, config.num_envs)
-    head, length = student.head, config.sequence_length
 
-    def optimizer(ctx: Context) -> Any:
+    config: TADConfig
+    spec: EnvSpec
+    teacher: JointPolicy
+    student: JointPolicy
+
+    def optimizer(self, ctx: Context) -> Any:
+        """The student's."""
         return adam(ctx.hp.distill_learning_rate, ctx.hp.adam_eps, ctx.hp.max_grad_norm)
 
-    def init_carry(n: int) -> TADCarry:
-        return TADCarry(teacher.initial_carry(n), student.initial_carry(n))
+    def init_carry(self, n: int) -> TADCarry:
+        """Memories at the start of n episodes."""
+        return TADCarry(self.teacher.initial_carry(n), self.student.initial_carry(n))
+
+    def init(self, key: jax.Array, ctx: Context) -> Learner:
+        """A fresh student. Consumes `key`."""
+        return new_learner(self.student.init, key, self.optimizer(ctx), shared=self.student.shared)
+
+    def act(
+        self, policy: TADPolicy, by_teacher: jax.Array, carry: TADCarry, timestep: TimeStep, key: jax.Array
+    ) -> tuple[jax.Array, TADCarry, Advice]:
+        """One step of demonstrations, for `rollout`: the teacher acts where `by_teacher` [E], elsewhere the student."""
+        teacher_key, student_key = jax.random.split(key)
+        label_key = jax.random.fold_in(teacher_key, 1)  # the teacher draws with the other
+        label, teacher_carry = self.teacher.greedy(policy.teacher, carry.teacher, timestep, label_key)
+        sampled, _, _ = self.teacher.select(policy.teacher, carry.teacher, timestep, teacher_key)
+        own, _, student_carry = self.student.select(
+            policy.student, carry.student, timestep, student_key, greedy=not self.spec.is_discrete
+        )
+        action = jnp.where(jnp.expand_dims(by_teacher, tuple(range(1, own.ndim))), sampled, own)
+        advice = Advice(label, carry.student)
+        return self.student.head.to_env(action), TADCarry(teacher_carry, student_carry), advice
+
+    def learn(
+        self, student: Learner, steps: Transitions, key: jax.Array, ctx: Context
+    ) -> tuple[Learner, dict[str, jax.Array]]:
+        """`(student, metrics)` after passes over steps [T, E, ...] with `Advice`. Consumes `key`."""
+        shown, advice = steps.timestep, steps.record
+        x, extra = self.student.view.look(shown.obs, shown.state, advice.label)
+        batch = {"x": x, "extra": extra, "mask": shown.action_mask, "label": advice.label, "start": shown.done}
+        length = self.config.sequence_length
+        batch = jax.tree.map(lambda a: to_sequences(a, length), batch)
+        batch["carry"] = jax.tree.map(lambda a: to_sequences(a, length)[:1], advice.carry)
+        return fit_agents(
+            student,
+            batch,
+            self.loss,
+            self.optimizer(ctx),
+            key,
+            shared=self.student.shared,
+            epochs=self.config.distill_epochs,
+            minibatches=self.config.minibatches,
+        )
+
+    def loss(self, params: Any, batch: dict) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """`(loss [], metrics)` of the student on a batch of sequences [L, M, ...]."""
+        head = self.student.head
+        output, _ = self.student.network.unroll(
+            params, first(batch["carry"]), batch["x"], batch["extra"], batch["start"]
+        )
+        loss = head.imitation_loss(output, batch["mask"], batch["label"]).mean()
+        own = head.mode(output, batch["mask"])
+        if self.spec.is_discrete:
+            return loss, {"distill_loss": loss, "agreement": (own == batch["label"]).astype(jnp.float32).mean()}
+        apart = jnp.abs(head.embed(own) - head.embed(batch["label"]))  # in units of half the range
+        distance = apart.mean(where=batch["mask"] if self.spec.agent_action_sizes else None)
+        return loss, {"distill_loss": loss, "distance": distance}
+
+
+def make_distillation(distiller: Distiller, env: Environment) -> Algorithm:
+    """The second phase: teacher and student play in `env`, the student learns."""
+    config, teacher, student = distiller.config, distiller.teacher, distiller.student
+    vector = VectorEnv(env, config.num_envs)
 
     def init(key: jax.Array, ctx: Context) -> DistillState:
         teacher_key, student_key, env_key, key = jax.random.split(key, 4)
         return DistillState(
             teacher=teacher.init(teacher_key),
-            student=new_learner(student.init, student_key, optimizer(ctx), shared=student.shared),
+            student=distiller.init(student_key, ctx),
             env=vector.reset(env_key, ctx.env_params),
-            carry=init_carry(config.num_envs),
+            carry=distiller.init_carry(config.num_envs),
             key=key,
         )
 
-    def demonstrate(state: DistillState, key: jax.Array, ctx: Context) -> tuple[VectorState, TADCarry, Demonstration]:
-        teacher_alone = ctx.progress < ctx.hp.teacher_rounds
-        taught = jnp.arange(config.num_envs) % 2 == 0  # every other environment once both act
-
-        def step(
-            env_carry: tuple[VectorState, TADCarry], key: jax.Array
-        ) -> tuple[tuple[VectorState, TADCarry], Demonstration]:
-            env_state, carry = env_carry
-            teacher_key, student_key, step_key = jax.random.split(key, 3)
-            label_key = jax.random.fold_in(teacher_key, 1)  # the teacher draws with the other
-            seen = env_state.timestep
-            label, teacher_carry = teacher.greedy(state.teacher, carry.teacher, seen, label_key)
-            sampled, _, _ = teacher.select(state.teacher, carry.teacher, seen, teacher_key)
-            own, _, student_carry = student.select(
-                state.student.params, carry.student, seen, student_key, greedy=not env.spec.is_discrete
-            )
-            by_teacher = jnp.expand_dims(teacher_alone | taught, tuple(range(1, own.ndim)))
-            action = jnp.where(by_teacher, sampled, own)
-            env_state = vector.step(step_key, env_state, head.to_env(action), ctx.env_params)
-            demonstration = Demonstration(seen, label, carry.student, env_state.timestep)
-            return (env_state, TADCarry(teacher_carry, student_carry)), demonstration
-
-        keys = jax.random.split(key, config.rollout_length)
-        (env_state, carry), demonstration = jax.lax.scan(step, (state.env, state.carry), keys)
-        return env_state, carry, demonstration
-
-    def loss_fn(params: Any, batch: dict) -> tuple[jax.Array, dict[str, jax.Array]]:
-        output, _ = student.network.unroll(params, batch["carry"][0], batch["x"], batch["extra"], batch["start"])
-        loss = head.imitation_loss(output, batch["mask"], batch["label"]).mean()
-        own = head.mode(output, batch["mask"])
-        if env.spec.is_discrete:
-            return loss, {"distill_loss": loss, "agreement": (own == batch["label"]).astype(jnp.float32).mean()}
-        apart = jnp.abs(head.embed(own) - head.embed(batch["label"]))  # in units of half the range
-        distance = apart.mean(where=batch["mask"] if env.spec.agent_action_sizes else None)
-        return loss, {"distill_loss": loss, "distance": distance}
-
     def update(state: DistillState, ctx: Context) -> tuple[DistillState, Metrics]:
         rollout_key, fit_key, key = jax.random.split(state.key, 3)
-        env_state, carry, data = demonstrate(state, rollout_key, ctx)
-        x, extra = student.view.look(data.seen.obs, data.seen.state, data.label)
-        batch = {"x": x, "extra": extra, "mask": data.seen.action_mask, "label": data.label, "start": data.seen.done}
-        batch = jax.tree.map(lambda a: to_sequences(a, length), batch)
-        batch["carry"] = to_sequences(data.carry, length)[:1]
-        learner, metrics = fit_agents(
-            state.student,
-            batch,
-            loss_fn,
-            optimizer(ctx),
-            fit_key,
-            shared=student.shared,
-            epochs=config.distill_epochs,
-            minibatches=config.minibatches,
+        taught = jnp.arange(config.num_envs) % 2 == 0  # every other environment once both act
+        by_teacher = taught | (ctx.progress < ctx.hp.teacher_rounds)
+        act = partial(distiller.act, TADPolicy(state.teacher, state.student.params), by_teacher)
+        env_state, carry, steps = rollout(
+            vector, act, state.env, state.carry, rollout_key, ctx.env_params, config.rollout_length
         )
+        learner, metrics = distiller.learn(state.student, steps, fit_key, ctx)
         state = DistillState(state.teacher, learner, env_state, carry, key)
-        return state, Metrics(episode_metrics(data.led_to), metrics)
+        return state, Metrics(episode_metrics(steps.next_timestep), metrics)
 
     def act(
         policy: TADPolicy, carry: TADCarry, timestep: TimeStep, key: jax.Array, ctx: ActContext
     ) -> tuple[jax.Array, TADCarry]:
         action, memory = student.greedy(policy.student, carry.student, timestep, key)
-        return head.to_env(action), dataclasses.replace(carry, student=memory)
+        return student.head.to_env(action), dataclasses.replace(carry, student=memory)
 
     def act_teacher(
         policy: TADPolicy, carry: TADCarry, timestep: TimeStep, key: jax.Array, ctx: ActContext
     ) -> tuple[jax.Array, TADCarry]:
         action, memory = teacher.greedy(policy.teacher, carry.teacher, timestep, key)
-        return head.to_env(action), dataclasses.replace(carry, teacher=memory)
+        return teacher.head.to_env(action), dataclasses.replace(carry, teacher=memory)
 
     return Algorithm(
         init=init,
         update=update,
         policy=lambda state: TADPolicy(state.teacher, state.student.params),
-        init_carry=init_carry,
+        init_carry=distiller.init_carry,
         act=act,
         env_steps_per_update=config.num_envs * config.rollout_length,
         extra_acts={"teacher": act_teacher},

@@ -2,7 +2,7 @@
 
 from jaxmarl_suite.algorithms.q_learning._agents import Agents, Memory, Sequences, Steps, make_agents
 from jaxmarl_suite.algorithms.q_learning._config import QConfig
-from jaxmarl_suite.algorithms.q_learning._core import QState, make_q_learning
+from jaxmarl_suite.algorithms.q_learning._core import QBatch, QLearners, QLearning, QState, make_q_learning
 from jaxmarl_suite.algorithms.q_learning._methods import Method, Team, Terms, make_team, mixed
 from jaxmarl_suite.algorithms.q_learning._spec import q_spec
 
@@ -10,7 +10,10 @@ __all__ = [
     "Agents",
     "Memory",
     "Method",
+    "QBatch",
     "QConfig",
+    "QLearners",
+    "QLearning",
     "QState",
     "Sequences",
     "Steps",

@@ -115,31 +115,58 @@ class Agents:
         return q, hidden
 
     def look(self, params: Any, batch: Sequences) -> Look:
-        """Utilities of what was seen and of what it led to, over the whole batch."""
+        """Utilities of what was seen and of what it led to, over the whole batch.
+
+        The network runs once, over L + 1 steps: what a step led to is what the next one shows. Only where an episode was
+        cut in between, it is evaluated apart.
+        """
         steps = batch.steps
         before = jnp.concatenate([batch.memory.last_action[None], steps.action[:-1]])
-        x = self.inputs(steps.obs, jnp.where(steps.start[..., None], NO_ACTION, before))
-        q, hidden = self.network.unroll(
-            params, batch.memory.hidden, x, jnp.zeros((*x.shape[:-1], 0), jnp.float32), steps.start
-        )
-        # The next observation continues the episode even where another one starts in the next row: one step from each
-        # memory, all at once.
-        next_x = self.inputs(steps.next_obs, steps.action)
-        rows = next_x.shape[0] * next_x.shape[1]
-        flat = next_x.reshape(rows, *next_x.shape[2:])
-        next_q, next_hidden = self.network.step(
-            jax.lax.stop_gradient(params),
-            jax.lax.stop_gradient(hidden).reshape(rows, *hidden.shape[2:]),
-            flat,
-            jnp.zeros((*flat.shape[:-1], 0), jnp.float32),
-            jnp.zeros((rows,), bool),
-        )
-        shape = next_x.shape[:2]
+        shown = self.inputs(steps.obs, jnp.where(steps.start[..., None], NO_ACTION, before))
+        led_to = self.inputs(steps.next_obs, steps.action)
+        x = jnp.concatenate([shown, led_to[-1:]])
+        start = jnp.concatenate([steps.start, jnp.zeros_like(steps.start[:1])])
+        q, hidden = self.network.unroll(params, batch.memory.hidden, x, nothing(x), start)
+        # An end that is none of the task's: the value goes on with the last observation, not with the next episode's first.
+        was_cut = (start[1:] & ~steps.terminated).at[-1].set(False)
+        next_q, next_hidden = self._continued(params, was_cut, hidden[:-1], led_to, q[1:], hidden[1:])
         if self.hidden_size:
-            features, next_features = hidden, next_hidden.reshape(*shape, *next_hidden.shape[1:])
-        else:
-            features, next_features = x, next_x
-        return Look(q, features, next_q.reshape(*shape, *next_q.shape[1:]), next_features)
+            return Look(q[:-1], hidden[:-1], next_q, next_hidden)
+        return Look(q[:-1], shown, next_q, led_to)
+
+    def _continued(
+        self, params: Any, was_cut: jax.Array, hidden: jax.Array, led_to: jax.Array, q: jax.Array, after: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """`(q, after)`, utilities and memory of the following rows, with those of `led_to` where `was_cut`. No gradients.
+
+        Cut steps are few, so that a part of the batch is evaluated at a time until none is left: usually once.
+        """
+        params, hidden, led_to, q, after = jax.lax.stop_gradient((params, hidden, led_to, q, after))
+        rows = was_cut.size
+        size = -(-rows // max(was_cut.shape[0] // 2, 1))
+
+        def evaluate_some(carried: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
+            waiting, q, after = carried
+            (index,) = jnp.nonzero(waiting, size=size, fill_value=rows)  # past the end: dropped below
+            x, memory = (a.at[index].get(mode="clip") for a in (flat(led_to), flat(hidden)))
+            found = self.network.step(params, memory, x, nothing(x), jnp.zeros((size,), bool))
+            q, after = (old.at[index].set(new, mode="drop") for old, new in zip((q, after), found, strict=True))
+            return waiting.at[index].set(False, mode="drop"), q, after
+
+        _, new_q, new_after = jax.lax.while_loop(
+            lambda carried: carried[0].any(), evaluate_some, (was_cut.ravel(), flat(q), flat(after))
+        )
+        return new_q.reshape(q.shape), new_after.reshape(after.shape)
+
+
+def flat(x: jax.Array) -> jax.Array:
+    """[L, B, ...] as [L * B, ...]."""
+    return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
+
+
+def nothing(x: jax.Array) -> jax.Array:
+    """Extra inputs of size 0 for inputs [..., D]."""
+    return jnp.zeros((*x.shape[:-1], 0), jnp.float32)
 
 
 def make_agents(spec: EnvSpec, *, recurrent: bool, width: int, share_parameters: bool, last_action: bool) -> Agents:

@@ -20,7 +20,7 @@ class QConfig:
     steps all the same); `rollout_length` must then reach the episode limit. Otherwise sequences follow each other and
     episodes may end and start inside."""
     capacity: int = 2000
-    """Sequences in the replay."""
+    """Sequences in the replay, rounded up to a multiple of `num_envs`."""
     batch_size: int = 32
     """Sequences a gradient step."""
     gradient_steps: int = 2

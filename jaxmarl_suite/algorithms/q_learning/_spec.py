@@ -1,8 +1,10 @@
 """From a method's parts to a registered algorithm that learns from play or from stored replay."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxmarl_envs import Environment, EnvSpec
@@ -10,9 +12,9 @@ from jaxmarl_envs import Environment, EnvSpec
 from jaxmarl_suite.algorithms.core._types import AlgorithmSpec, Phase
 from jaxmarl_suite.algorithms.q_learning._agents import Memory, Sequences, Steps
 from jaxmarl_suite.algorithms.q_learning._config import QConfig
-from jaxmarl_suite.algorithms.q_learning._core import make_q_learning
+from jaxmarl_suite.algorithms.q_learning._core import QLearning, QState, make_q_learning
 from jaxmarl_suite.algorithms.q_learning._methods import Method, Team
-from jaxmarl_suite.replay import Dataset
+from jaxmarl_suite.replay import Dataset, read_windows, stored_blocks
 
 Parts = Callable[[Any, Environment], tuple[Team, Method]]
 
@@ -28,34 +30,29 @@ def q_spec(name: str, config: type[QConfig], parts: Parts, summary: str, *, is_m
       is_mixing: needs at least two agents.
     """
 
-    def build(config: Any, env: Environment, *, stored: bool) -> tuple[Phase, ...]:
+    def make(config: Any, env: Environment, has_data: bool) -> tuple[Phase, ...]:
         if is_mixing and env.spec.n_agents < 2:
             raise ValueError(
                 f"{name} mixes the utilities of at least 2 agents, but {env.spec.id!r} has 1; iql and vdn take one"
             )
-        return make_q_learning(config, env, *parts(config, env), stored=stored)
-
-    def make(config: Any, env: Environment) -> tuple[Phase, ...]:
-        return build(config, env, stored=False)
-
-    def make_stored(config: Any, env: Environment) -> tuple[Phase, ...]:
-        if config.prioritised:
+        if has_data and config.prioritised:
             raise ValueError("stored replay is drawn uniformly, which prioritised=True does not allow")
-        return build(config, env, stored=True)
+        algorithm = make_q_learning(config, env, *parts(config, env), stored=has_data)
+        return (Phase("q", algorithm, data=partial(read_stored, config, env) if has_data else None),)
 
-    return AlgorithmSpec(name, config, make, summary, make_stored=make_stored, read_stored=read_stored, record=to_items)
+    return AlgorithmSpec(name, config, make, summary, takes_data=True, record=partial(to_items, parts))
 
 
 _FIRST = "last_action"
 
 
-def to_items(state: Any) -> dict[str, np.ndarray]:
+def to_items(parts: Parts, config: QConfig, env: Environment, state: QState) -> dict[str, np.ndarray]:
     """A learner's replay as stored items [M, ...], oldest first. Memories are left out: they are one network's own."""
-    ring = state.replay
-    size = ring.experience.steps.action.shape[1] if bool(ring.is_full) else int(ring.current_index)
-    shift = int(ring.current_index) if bool(ring.is_full) else 0
-    items = {_FIRST: ring.experience.memory.last_action, **vars(ring.experience.steps)}
-    return {name: np.roll(np.asarray(array)[0, :size], -shift, axis=0) for name, array in items.items()}
+    learner = QLearning(*parts(config, env))
+    layout, store = learner.layout(env), jax.tree.map(jnp.asarray, state.replay)
+    windows = read_windows(layout, store.head, store.contents, stored_blocks(layout, store.head), layout.block_length)
+    found = learner.to_sequences(windows)
+    return jax.tree.map(np.asarray, {_FIRST: found.memory.last_action, **vars(found.steps)})
 
 
 def expected_shapes(spec: EnvSpec, length: int) -> Mapping[str, tuple[tuple[int, ...], Any]]:
