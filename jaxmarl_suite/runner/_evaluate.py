@@ -15,9 +15,10 @@ from jaxmarl_envs import TimeStep
 from jaxmarl_suite.algorithms import ActContext
 from jaxmarl_suite.runner._checkpoint import Checkpoints, from_host
 from jaxmarl_suite.runner._devices import configure, in_32_bits
-from jaxmarl_suite.runner._experiment import MAX_EPISODES, Experiment, Group, Lane, TrainOptions
+from jaxmarl_suite.runner._experiment import Experiment, Group, Lane
 from jaxmarl_suite.runner._folder import RunFolder
 from jaxmarl_suite.runner._lanes import acting_context, made_by, pad_lanes, state_shapes
+from jaxmarl_suite.runner._options import MAX_EPISODES, TrainOptions
 from jaxmarl_suite.runner._placement import acting_axes, take_lane
 from jaxmarl_suite.runner._play import eval_keys, evaluation, mean_played, played_fields
 from jaxmarl_suite.runner._programs import Best

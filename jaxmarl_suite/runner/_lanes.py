@@ -13,7 +13,8 @@ from jaxmarl_envs.core import shared_leaves
 
 from jaxmarl_suite.algorithms import ActContext, Context, Phase
 from jaxmarl_suite.runner._devices import env_mesh, lane_mesh
-from jaxmarl_suite.runner._experiment import Lane, TrainOptions
+from jaxmarl_suite.runner._experiment import Lane
+from jaxmarl_suite.runner._options import TrainOptions
 from jaxmarl_suite.runner._placement import LaneMode, Placement, context_axes, take_lane
 from jaxmarl_suite.runner._schedule import PhasePlan
 

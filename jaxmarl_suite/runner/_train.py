@@ -10,15 +10,17 @@ from typing import Any, Protocol
 
 from jaxmarl_suite.runner._artifacts import Artifacts, Start, find_starts, read_start
 from jaxmarl_suite.runner._checkpoint import check_storage
+from jaxmarl_suite.runner._compile import choose_wave
 from jaxmarl_suite.runner._devices import configure, in_32_bits
 from jaxmarl_suite.runner._eval_env import eval_flags
-from jaxmarl_suite.runner._experiment import MACHINE_OPTIONS, Experiment, Group, TrainOptions
+from jaxmarl_suite.runner._experiment import Experiment, Group
 from jaxmarl_suite.runner._files import StorageError, reason
 from jaxmarl_suite.runner._folder import SCHEMA, TIMINGS, RunFolder, default_run_dir
-from jaxmarl_suite.runner._schedule import check_milestones
+from jaxmarl_suite.runner._options import MACHINE_OPTIONS, TrainOptions
+from jaxmarl_suite.runner._schedule import check_milestones, plan_phases
 from jaxmarl_suite.runner._sinks import make_sinks
 from jaxmarl_suite.runner._values import json_values
-from jaxmarl_suite.runner._wave import Diverged, Interrupted, Wave, choose_wave, plan_phases
+from jaxmarl_suite.runner._wave import Diverged, Interrupted, Wave
 
 
 class Listener(Protocol):
