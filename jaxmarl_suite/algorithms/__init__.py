@@ -2,6 +2,7 @@
 
 from jaxmarl_suite.algorithms.core import (
     LARGEST_INTEGER,
+    ActContext,
     Algorithm,
     AlgorithmSpec,
     Average,
@@ -9,6 +10,7 @@ from jaxmarl_suite.algorithms.core import (
     Metrics,
     Milestone,
     Phase,
+    Stacked,
     check_floats,
     check_integers,
     coerce,
@@ -26,6 +28,7 @@ from jaxmarl_suite.algorithms.core import (
 
 __all__ = [
     "LARGEST_INTEGER",
+    "ActContext",
     "Algorithm",
     "AlgorithmSpec",
     "Average",
@@ -33,6 +36,7 @@ __all__ = [
     "Metrics",
     "Milestone",
     "Phase",
+    "Stacked",
     "check_floats",
     "check_integers",
     "coerce",

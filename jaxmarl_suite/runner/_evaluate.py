@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxmarl_envs import TimeStep
 
-from jaxmarl_suite.algorithms import Context
+from jaxmarl_suite.algorithms import ActContext
 from jaxmarl_suite.runner._checkpoint import Checkpoints, from_host
 from jaxmarl_suite.runner._devices import configure, in_32_bits
-from jaxmarl_suite.runner._experiment import MAX_EPISODES, Experiment, Group, Lane, TrainOptions
+from jaxmarl_suite.runner._experiment import Experiment, Group, Lane
 from jaxmarl_suite.runner._folder import RunFolder
-from jaxmarl_suite.runner._lanes import pad_lanes, phase_context, state_shapes
-from jaxmarl_suite.runner._programs import (
-    EVALUATION_AXES,
-    Best,
-    eval_keys,
-    evaluate_policy,
-    mean_played,
-    played_fields,
-)
+from jaxmarl_suite.runner._lanes import acting_context, made_by, pad_lanes, state_shapes
+from jaxmarl_suite.runner._options import MAX_EPISODES, TrainOptions
+from jaxmarl_suite.runner._placement import acting_axes, take_lane
+from jaxmarl_suite.runner._play import eval_keys, evaluation, mean_played, played_fields
+from jaxmarl_suite.runner._programs import Best
 from jaxmarl_suite.runner._schedule import env_steps_at, plan_phases
 
 FIRST_EVALUATION = 2_000_000
@@ -50,11 +46,10 @@ class Trained:
     is_done: bool
     state: Any  # the learners' whole states, [L] in front
 
-    def context(self, lanes: list[Lane], step: np.ndarray | int) -> Context:
-        """What acting reads, for some lanes whose policies are of a step of the run; the clock is [L]."""
-        plan = plan_phases(self.group, self.options)[self.phase]
-        clock = np.broadcast_to(plan.clock(step), (len(lanes),))
-        return dataclasses.replace(phase_context(lanes, plan), clock=jnp.asarray(clock, jnp.int32))
+    def context(self, lanes: list[Lane], step: np.ndarray | int) -> ActContext:
+        """What acting reads in evaluations of some lanes [L], whose policies are of a step of the run."""
+        plans = plan_phases(self.group, self.options)[: self.phase + 1]
+        return made_by(acting_context(lanes), plans, step)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +74,11 @@ class Evaluation:
 
 @in_32_bits
 def restore_policies(
-    run_dir: str | Path, *, step: int | None = None, warn: Callable[[str], None] = lambda _: None
+    run_dir: str | Path,
+    *,
+    step: int | None = None,
+    eval_env_options: Mapping[str, Any] | None = None,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> list[Trained]:
     """The policies of every lane that has a checkpoint.
 
@@ -87,6 +86,7 @@ def restore_policies(
       run_dir: the run folder; the run may be unfinished.
       step: the checkpoint after so many environment steps of a lane (and updates of phases that take none); None for the
         newest one. Runs keep those that `lasting_checkpoints` asks for.
+      eval_env_options: options of the environment that they are evaluated in, beside those of the run's own evaluations.
       warn: is told of checkpoints that could not be read, and of settings of JAX that are others than the run's.
 
     Raises:
@@ -95,6 +95,9 @@ def restore_policies(
     configure()
     folder = RunFolder.open(run_dir)
     experiment = Experiment.read(folder)
+    if eval_env_options:
+        options = {**experiment.eval_env_options, **eval_env_options}
+        experiment = dataclasses.replace(experiment, eval_env_options=options)
     if changed := folder.changed_flags():
         warn(changed)
     found, problems, steps = [], [], set()
@@ -183,6 +186,7 @@ def evaluate(
     episodes: int | None = None,
     lane: int | None = None,
     step: int | None = None,
+    eval_env_options: Mapping[str, Any] | None = None,
     warn: Callable[[str], None] = lambda _: None,
 ) -> list[Evaluation]:
     """What the final and the best policy of every lane achieve on fresh episodes, from checkpoints.
@@ -192,13 +196,15 @@ def evaluate(
       episodes: at least so many a policy, in batches of the run's `eval_episodes`; None for its `absolute_episodes`.
       lane: this lane only; None for all.
       step: see `restore_policies`.
+      eval_env_options: see `restore_policies`.
       warn: is told of checkpoints that could not be read.
 
     Raises:
       ValueError: for a folder without (such) checkpoints, or a lane that the run does not have.
     """
     check_episodes(episodes)
-    return list(evaluate_trained(restore_policies(run_dir, step=step, warn=warn), episodes=episodes, lane=lane))
+    waves = restore_policies(run_dir, step=step, eval_env_options=eval_env_options, warn=warn)
+    return list(evaluate_trained(waves, episodes=episodes, lane=lane))
 
 
 def evaluate_trained(
@@ -234,9 +240,10 @@ def _evaluate(trained: Trained, chosen: list[int], episodes: int | None) -> list
     lanes, placement = pad_lanes([trained.lanes[i] for i in chosen], options)
     pick = np.array(chosen + [chosen[-1]] * (len(lanes) - len(chosen)))
     seeds = jnp.asarray([lane.seed for lane in lanes], jnp.int32)
-    algorithm = group.phases[trained.phase].algorithm
-    fn = functools.partial(evaluate_policy, algorithm, group.env, episodes=size, max_steps=options.eval_max_steps)
-    program = jax.jit(placement.over_lanes(fn, (True, EVALUATION_AXES, True)))
+    algorithm = group.eval_phases[trained.phase].algorithm
+    axes = acting_axes(lanes[0].eval_params)
+    sizes = {"episodes": size, "max_steps": options.eval_max_steps}
+    program = jax.jit(evaluation(placement, algorithm, group.eval_env, axes, **sizes))
     results = []
     for name, policies in (("final", trained.final), ("best", trained.best)):
         if name == "best" and not np.isfinite(trained.best_score).all():
@@ -246,7 +253,7 @@ def _evaluate(trained: Trained, chosen: list[int], episodes: int | None) -> list
         keys = [eval_keys(seeds, jnp.asarray(FIRST_EVALUATION + k, jnp.int32)) for k in range(batches)]
         played = mean_played([program(policy, ctx, key) for key in keys])
         for place, index in enumerate(chosen):
-            one, found = trained.lanes[index], played_fields(played, place, batches * size)
+            one, found = trained.lanes[index], played_fields(played, place, batches * size, group.eval_env)
             results.append(
                 Evaluation(
                     lane=one.index,
@@ -266,7 +273,7 @@ def _evaluate(trained: Trained, chosen: list[int], episodes: int | None) -> list
 
 @in_32_bits
 def make_act(trained: Trained, lane: int, policy: str = "best") -> Callable[[jax.Array, TimeStep], jax.Array]:
-    """`(key, timestep) -> action` for one instance of the environment, as `jaxmarl_envs.record_episode` wants it.
+    """`(key, timestep) -> action` for one instance of the environment of evaluations, for `jaxmarl_envs.record_episode`.
 
     It keeps the memory of one episode: make a new one for the next.
 
@@ -276,10 +283,10 @@ def make_act(trained: Trained, lane: int, policy: str = "best") -> Callable[[jax
       policy: "best" or "final".
     """
     index = [one.index for one in trained.lanes].index(lane)
-    algorithm = trained.group.phases[trained.phase].algorithm
+    algorithm = trained.group.eval_phases[trained.phase].algorithm
     step = trained.best_step[index] if policy == "best" else trained.step
     ctx = trained.context([trained.lanes[index]], step)
-    ctx = jax.tree.map(lambda batched, sub: jax.tree.map(lambda x: x[0] if batched else x, sub), EVALUATION_AXES, ctx)
+    ctx = take_lane(ctx, acting_axes(ctx.env_params), 0)
     chosen = jax.tree.map(lambda x: x[index], trained.best if policy == "best" else trained.final)
     step = in_32_bits(jax.jit(lambda carry, timestep, key: algorithm.act(chosen, carry, timestep, key, ctx)))
     memory = [algorithm.init_carry(1)]

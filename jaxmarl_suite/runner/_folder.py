@@ -24,7 +24,17 @@ SCHEMA = 1
 TIMINGS = ("compile_seconds", "first_row_seconds")
 """Seconds of a summary that a resumed run keeps."""
 _WAVES = "checkpoints/waves.json"
-_CONFIG = {"algorithm": str, "env": str, "env_options": dict, "config": dict, "grid": dict, "train": dict}
+_CONFIG = {
+    "algorithm": str,
+    "env": str,
+    "env_options": dict,
+    "eval_env_options": dict,
+    "config": dict,
+    "grid": dict,
+    "train": dict,
+}
+_ABSENT: dict[str, Any] = {"eval_env_options": {}}
+"""What versions before did not write."""
 _ROW = {
     "kind": str,
     "lane": int,
@@ -196,7 +206,7 @@ class RunFolder:
         if config.get("schema") != SCHEMA:
             raise ValueError(f"{self.name!r} has schema {config.get('schema')!r}; this version reads {SCHEMA}")
         for name, kind in _CONFIG.items():
-            if not isinstance(config.get(name), kind):
+            if not isinstance(config.get(name, _ABSENT.get(name)), kind):
                 raise ValueError(
                     f"{self.path / 'config.json'}: {name!r} must be a {kind.__name__}, got {config.get(name)!r}"
                 )

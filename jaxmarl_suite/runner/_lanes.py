@@ -9,11 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxmarl_envs import seed_key
+from jaxmarl_envs.core import shared_leaves
 
-from jaxmarl_suite.algorithms import Context, Phase
+from jaxmarl_suite.algorithms import ActContext, Context, Phase
 from jaxmarl_suite.runner._devices import env_mesh, lane_mesh
-from jaxmarl_suite.runner._experiment import Lane, TrainOptions
-from jaxmarl_suite.runner._programs import CONTEXT_AXES, LaneMode, Placement
+from jaxmarl_suite.runner._experiment import Lane
+from jaxmarl_suite.runner._options import TrainOptions
+from jaxmarl_suite.runner._placement import LaneMode, Placement, context_axes, take_lane
 from jaxmarl_suite.runner._schedule import PhasePlan
 
 
@@ -29,14 +31,58 @@ def place(num_lanes: int, options: TrainOptions) -> Placement:
 
 
 def lane_context(lanes: list[Lane], horizon: int, data: Any = None) -> Context:
-    """The context of some lanes, their numbers stacked to [L]; `data` is theirs together."""
+    """The context of some lanes, their numbers stacked to [L]; `data` and shared parameters are theirs together."""
     return Context(
         hp=jax.tree.map(_stack, *[lane.config for lane in lanes]),
-        env_params=jax.tree.map(_stack, *[lane.env_params for lane in lanes]),
+        env_params=_stack_params([lane.env_params for lane in lanes]),
         data=data,
         clock=jnp.zeros((), jnp.int32),
         horizon=jnp.asarray(horizon, jnp.int32),
     )
+
+
+def lane_shapes(lane: Lane, data: Any = None) -> Context:
+    """Shapes of the context of one lane."""
+
+    def one() -> Context:
+        ctx = lane_context([lane], 1, data)
+        return take_lane(ctx, context_axes(ctx.env_params), 0)
+
+    return jax.eval_shape(one)
+
+
+def acting_context(lanes: list[Lane]) -> ActContext:
+    """What acting reads in evaluations of some lanes [L], of policies that are not trained yet; see `made_by`."""
+    zeros = np.zeros(len(lanes), np.int32)
+    return ActContext(
+        hp=jax.tree.map(_stack, *[lane.config for lane in lanes]),
+        env_params=_stack_params([lane.eval_params for lane in lanes]),
+        clock=jnp.asarray(zeros),
+        horizon=jnp.asarray(zeros + 1),
+        played_before=jnp.asarray(zeros),
+    )
+
+
+def made_by(ctx: ActContext, plans: Sequence[PhasePlan], step: np.ndarray | int) -> ActContext:
+    """`ctx` for policies [L] that training up to a step of the run led to: with the clocks of their updates."""
+    steps = np.broadcast_to(step, ctx.clock.shape)
+    phases = np.maximum(np.searchsorted([plan.first_step for plan in plans], steps) - 1, 0)
+    numbers = [(plans[i].clock(at), plans[i].updates, plans[i].played_before) for i, at in zip(phases, steps)]
+    clock, horizon, played_before = (jnp.asarray(column, jnp.int32) for column in np.array(numbers, np.int32).T)
+    return dataclasses.replace(ctx, clock=clock, horizon=horizon, played_before=played_before)
+
+
+def _stack_params(values: list[Any]) -> Any:
+    """Parameters of an environment, [L] in front of those that lanes do not share."""
+
+    def place(is_shared: bool, *leaves: Any) -> jax.Array:
+        if not is_shared:
+            return _stack(*leaves)
+        if isinstance(leaves[0], jax.Array):
+            return leaves[0]
+        return _on_device(np.asarray(leaves[0]))
+
+    return jax.tree.map(place, shared_leaves(values[0]), *values)
 
 
 def _stack(*values: Any) -> jax.Array:
@@ -50,7 +96,10 @@ def _stack(*values: Any) -> jax.Array:
     for value in values:
         if id(value) not in made:
             made[id(value)] = np.asarray(value, np.float32 if isinstance(value, float) else None)
-    array = np.stack([made[id(value)] for value in values])
+    return _on_device(np.stack([made[id(value)] for value in values]))
+
+
+def _on_device(array: np.ndarray) -> jax.Array:
     return jnp.asarray(array, jax.dtypes.canonicalize_dtype(array.dtype))
 
 
@@ -81,11 +130,7 @@ def handed_shape(phases: Sequence[Phase], lane: Lane) -> Any:
 
 def _shapes(phases: Sequence[Phase], lane: Lane) -> list[tuple[Any, Any]]:
     """`(state, what the next phase begins with)` of each phase."""
-
-    def without_lanes(batched: Any, part: Any) -> Any:
-        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:] if batched else x.shape, x.dtype), part)
-
-    ctx = jax.tree.map(without_lanes, CONTEXT_AXES, jax.eval_shape(lambda: lane_context([lane], 1)))
+    ctx = lane_shapes(lane)
     key = jax.eval_shape(lambda: seed_key(0))
     found: list[tuple[Any, Any]] = []
     for phase in phases:

@@ -8,8 +8,9 @@ from typing import Any
 import jax
 
 from jaxmarl_suite.algorithms import Phase
-from jaxmarl_suite.runner._experiment import Group, TrainOptions
+from jaxmarl_suite.runner._experiment import Group
 from jaxmarl_suite.runner._lanes import state_shapes
+from jaxmarl_suite.runner._options import TrainOptions
 
 _USUAL = ("num_envs", "rollout_length")  # what steps and their temporaries grow with
 

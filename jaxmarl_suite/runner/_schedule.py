@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from jaxmarl_suite.runner._experiment import Group, TrainOptions
+from jaxmarl_suite.runner._experiment import Group
+from jaxmarl_suite.runner._options import TrainOptions
 
 
 @dataclasses.dataclass(frozen=True)

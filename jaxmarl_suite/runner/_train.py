@@ -10,14 +10,17 @@ from typing import Any, Protocol
 
 from jaxmarl_suite.runner._artifacts import Artifacts, Start, find_starts, read_start
 from jaxmarl_suite.runner._checkpoint import check_storage
+from jaxmarl_suite.runner._compile import choose_wave
 from jaxmarl_suite.runner._devices import configure, in_32_bits
-from jaxmarl_suite.runner._experiment import MACHINE_OPTIONS, Experiment, Group, TrainOptions
+from jaxmarl_suite.runner._eval_env import eval_flags
+from jaxmarl_suite.runner._experiment import Experiment, Group
 from jaxmarl_suite.runner._files import StorageError, reason
 from jaxmarl_suite.runner._folder import SCHEMA, TIMINGS, RunFolder, default_run_dir
-from jaxmarl_suite.runner._schedule import check_milestones
+from jaxmarl_suite.runner._options import MACHINE_OPTIONS, TrainOptions
+from jaxmarl_suite.runner._schedule import check_milestones, plan_phases
 from jaxmarl_suite.runner._sinks import make_sinks
 from jaxmarl_suite.runner._values import json_values
-from jaxmarl_suite.runner._wave import Diverged, Interrupted, Wave, choose_wave, plan_phases
+from jaxmarl_suite.runner._wave import Diverged, Interrupted, Wave
 
 
 class Listener(Protocol):
@@ -51,6 +54,7 @@ def train(
     *,
     config: Any = None,
     env_options: Mapping[str, Any] | None = None,
+    eval_env_options: Mapping[str, Any] | None = None,
     grid: Mapping[str, Sequence[Any]] | None = None,
     options: TrainOptions | None = None,
     run_dir: str | Path | None = None,
@@ -65,6 +69,7 @@ def train(
       config: the algorithm's config, or a mapping from names of its fields to values other than its defaults, as
         `{"recurrent": True}`; None for the defaults.
       env_options: passed to `jaxmarl_envs.make`.
+      eval_env_options: in which evaluations differ from training, beside those of the environment's family.
       grid: values by field of the config or by `env.OPTION`; every combination is trained.
       options: length, seeds, evaluations, ...
       run_dir: a folder that does not exist yet or is empty; None for the next free one below `runs/`.
@@ -78,7 +83,13 @@ def train(
       StorageError: something could not be written, as on a full disk; what was written before is whole.
     """
     experiment = Experiment(
-        algorithm, env, config, dict(env_options or {}), dict(grid or {}), options or TrainOptions()
+        algorithm,
+        env,
+        config,
+        dict(env_options or {}),
+        dict(grid or {}),
+        options or TrainOptions(),
+        dict(eval_env_options or {}),
     )
     return run(experiment, run_dir=run_dir, sinks=sinks, listener=listener)
 
@@ -133,14 +144,14 @@ def resume(
     """
     configure()
     folder = RunFolder.open(run_dir)
-    stored = folder.read_config()
+    stored = Experiment.read(folder).to_json() | {"sinks": folder.read_config().get("sinks", [])}
     given = ({} if experiment is None else experiment.to_json()) | ({} if sinks is None else {"sinks": list(sinks)})
     if differences := [d for d in diff(stored, given) if d[0].removeprefix("train.") not in MACHINE_OPTIONS]:
         raise ValueError(
             f"cannot resume {str(run_dir)!r} with another configuration: "
             + "; ".join(f"{name} is {ours!r} in the run, got {theirs!r}" for name, ours, theirs in differences)
         )
-    experiment = experiment or Experiment.read(folder)
+    experiment = experiment or Experiment.from_json(stored)
     check_data(run_dir, experiment)
     groups, listener = experiment.groups(), listener or Silent()
     with folder.locked(), _storage_failures(folder):
@@ -150,7 +161,7 @@ def resume(
             listener.announce(f"{folder.path / 'versions.json'} was missing or damaged: it is of this process now")
         if changed := folder.changed_flags():
             listener.announce(changed)
-        return _run(experiment, groups, folder, tuple(stored.get("sinks", ())), listener, is_resumed=True)
+        return _run(experiment, groups, folder, tuple(stored["sinks"]), listener, is_resumed=True)
 
 
 def check_data(run_dir: str | Path, experiment: Experiment) -> None:
@@ -250,6 +261,8 @@ def _run(
         f"{_count(len(groups), 'compiled program')}, {f'{steps[0]:,} to ' if len(steps) > 1 else ''}"
         f"{steps[-1]:,} environment steps each{_without_steps(groups)}"
     )
+    if evaluated := experiment.evaluation_options:
+        listener.announce(f"policies are evaluated with {eval_flags(evaluated)}")
     started = time.perf_counter()
     # Seconds are those of all processes; what a killed one took is not known.
     timings: dict[str, float] = {"compile_seconds": 0.0} | {k: before[k] for k in TIMINGS if k in before}

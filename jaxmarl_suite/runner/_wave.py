@@ -1,6 +1,5 @@
 """A wave: lanes of one group that train together, from a fresh start or a checkpoint to the end."""
 
-import collections
 import dataclasses
 import math
 import time
@@ -11,35 +10,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxmarl_envs.core import shared_leaves
 
-from jaxmarl_suite.algorithms import Context
+from jaxmarl_suite.algorithms import ActContext, Context
 from jaxmarl_suite.runner._artifacts import Artifacts, Start
-from jaxmarl_suite.runner._authors import naming_authors
 from jaxmarl_suite.runner._checkpoint import Checkpoints, from_host, to_host
-from jaxmarl_suite.runner._devices import in_32_bits, memory_budget
-from jaxmarl_suite.runner._experiment import Group, Lane, TrainOptions
-from jaxmarl_suite.runner._lanes import handed_shape, lane_context, pad_lanes, phase_context
-from jaxmarl_suite.runner._memory import state_bytes, what_to_lower
-from jaxmarl_suite.runner._programs import (  # fmt: skip
-    Best,
-    Placement,
-    Played,
-    Programs,
-    compile_phase,
-    eval_keys,
-    keep_best,
-    mean_played,
-    phase_keys,
-    played_fields,
-)
+from jaxmarl_suite.runner._experiment import Group, Lane
+from jaxmarl_suite.runner._lanes import acting_context, handed_shape, made_by, pad_lanes, phase_context
+from jaxmarl_suite.runner._options import TrainOptions
+from jaxmarl_suite.runner._placement import Placement, acting_axes, context_axes
+from jaxmarl_suite.runner._play import Played, eval_keys, mean_played, played_fields
+from jaxmarl_suite.runner._programs import Best, Programs, keep_best, phase_keys
 from jaxmarl_suite.runner._schedule import PhasePlan, env_steps_at, lasting_steps, plan_phases
 
 _CHUNK_SECONDS = 1.0
 """Compiled work between two looks at the clock, the console and the signals."""
 _CHUNK_SECONDS_A_BYTE = 4e-9
 """More of it where states are large: mapped lanes are copied once a chunk, and that should stay a small part of it."""
-_KEPT_PROGRAMS = 16
-_compiled: collections.OrderedDict[Any, list[Programs]] = collections.OrderedDict()
 
 
 class Diverged(RuntimeError):
@@ -50,92 +37,26 @@ class Interrupted(RuntimeError):
     """The run was asked to stop, and has saved."""
 
 
-def compile_group(group: Group, lanes: list[Lane], placement: Placement, options: TrainOptions) -> list[Programs]:
-    """All programs of a group for so many lanes; those that this process used last are at hand."""
-    contexts = [lane_context(lanes, 1, data) for data in group.data]
-    shapes = tuple((x.shape, x.dtype) for x in jax.tree.leaves(contexts))
-    key = (
-        *(group.spec.make, jax.tree.structure(group.config), group.env, jax.tree.structure(contexts), shapes),
-        *(len(group.earlier), len(lanes), placement, options.eval_episodes, options.eval_max_steps),
+def _place_contexts(
+    group: Group, lanes: list[Lane], plans: list[PhasePlan], placement: Placement
+) -> tuple[list[Context], ActContext]:
+    """What the phases read, and what acting reads in evaluations, on the devices; what is large is there once."""
+    contexts: list[Context] = []
+    for plan, data in zip(plans, group.data):
+        ctx = phase_context(lanes, plan, data)
+        if contexts:
+            ctx = dataclasses.replace(ctx, hp=contexts[0].hp, env_params=contexts[0].env_params)
+        contexts.append(placement.put(context_axes(ctx.env_params), ctx))
+    first = contexts[0]
+    acting = acting_context(lanes)
+    there = dict(zip(map(id, jax.tree.leaves(lanes[0].env_params)), jax.tree.leaves(first.env_params)))
+    evaluated = lanes[0].eval_params
+    params = jax.tree.map(
+        lambda is_shared, host, made: there.get(id(host), made) if is_shared else made,
+        *(shared_leaves(evaluated), evaluated, acting.env_params),
     )
-    try:
-        hash(key)
-    except TypeError:  # an environment or a config that cannot be hashed
-        return _compile(group, contexts, len(lanes), placement, options)
-    programs = _compiled.pop(key, None) or _compile(group, contexts, len(lanes), placement, options)
-    _compiled[key] = programs
-    if len(_compiled) > _KEPT_PROGRAMS:
-        _compiled.popitem(last=False)
-    return programs
-
-
-def _compile(
-    group: Group, contexts: list[Context], lanes: int, placement: Placement, options: TrainOptions
-) -> list[Programs]:
-    programs: list[Programs] = []
-    handed = jax.tree.map(
-        lambda s: jax.ShapeDtypeStruct((lanes, *s.shape), s.dtype), handed_shape(group.earlier, group.lanes[0])
-    )
-    for phase, ctx in zip(group.phases, contexts):
-        programs.append(
-            compile_phase(
-                phase,
-                group.env,
-                placement,
-                ctx,
-                programs[-1] if programs else None,
-                handed=handed,
-                lanes=lanes,
-                eval_episodes=options.eval_episodes,
-                eval_max_steps=options.eval_max_steps,
-            )
-        )
-        handed = programs[-1].handed_shape
-    return programs
-
-
-@in_32_bits
-def choose_wave(group: Group, options: TrainOptions, size: int | None = None) -> tuple[int, list[Programs], Placement]:
-    """How many lanes run at once, with the programs for them: all, or as many as the memory holds.
-
-    Args:
-      group: the lanes.
-      options: of the run.
-      size: how many a run that is resumed has had at once.
-
-    Raises:
-      ValueError: where not even one lane a device fits, or not `size`.
-      TracingError: where an algorithm or environment outside the suite raised an exception.
-    """
-    with naming_authors(group.spec.name, group.env.spec.id):
-        return _choose_wave(group, options, size)
-
-
-def _choose_wave(group: Group, options: TrainOptions, size: int | None) -> tuple[int, list[Programs], Placement]:
-    budget = int(options.memory_gib * 2**30) if options.memory_gib else memory_budget()
-    count = size or min(len(group.lanes), options.lanes_at_once or len(group.lanes))
-    least = state_bytes(group)
-    programs: list[Programs] = []
-    while True:
-        lanes, placement = pad_lanes(list(group.lanes[:count]), options)
-        needed = least * len(lanes)  # known before anything is compiled
-        if needed <= budget:
-            programs = compile_group(group, lanes, placement, options)
-            # Arguments of sharded programs are counted per device.
-            largest = max(programs, key=lambda p: p.peak_bytes)
-            needed = largest.peak_bytes * placement.mesh.size
-            if needed <= budget:
-                return count, programs, placement
-        if count == 1 or size:
-            lanes_need = "one lane needs" if count == 1 else f"the {count} lanes that the run has at once need"
-            lower = "" if size else what_to_lower(group, options, needed / len(lanes))
-            remedy = f"lower {lower}, or raise memory_gib" if lower else "raise memory_gib"
-            if programs and largest.memory["total"] * placement.mesh.size <= budget:
-                remedy = "evaluations need most of it: lower eval_episodes, or raise memory_gib"
-            raise ValueError(
-                f"{lanes_need} {needed / 2**30:.2g} GiB, and {budget / 2**30:.2g} GiB may be used; {remedy}"
-            )
-        count = max(1, min(count - 1, int(count * budget / needed)))
+    acting = dataclasses.replace(acting, hp=first.hp, env_params=params)
+    return contexts, placement.put(acting_axes(params), acting)
 
 
 def _setting(lane: Lane) -> str:
@@ -186,7 +107,7 @@ class Wave:
         self.lanes = lanes
         padded, _ = pad_lanes(lanes, options, programs[0].lanes)
         self.seeds = jnp.asarray([lane.seed for lane in padded], jnp.int32)
-        self.contexts = [phase_context(padded, plan, data) for plan, data in zip(self.plans, group.data)]
+        self.contexts, self.acting = _place_contexts(group, padded, self.plans, placement)
         self.lasting = lasting_steps(self.plans, options.lasting_checkpoints)
         self.checkpoints = Checkpoints(directory, options.keep_checkpoints, self.lasting)
         self.artifacts, self.start = artifacts, start
@@ -398,10 +319,9 @@ class Wave:
 
     def _evaluate(self, policy: Any, index: int, step: np.ndarray | int) -> Played:
         """Evaluation `index` of policies [L], which training up to a step of the run led to."""
-        programs, ctx = self.programs[self.progress.phase], self.contexts[self.progress.phase]
-        clock = np.broadcast_to(self.plans[self.progress.phase].clock(step), self.seeds.shape)
-        ctx = dataclasses.replace(ctx, clock=jnp.asarray(clock, jnp.int32), data=None)
-        return programs.evaluate(policy, ctx, eval_keys(self.seeds, jnp.asarray(index, jnp.int32)))
+        ctx = made_by(self.acting, self.plans, step)
+        keys = eval_keys(self.seeds, jnp.asarray(index, jnp.int32))
+        return self.programs[self.progress.phase].evaluate(policy, ctx, keys)
 
     def _eval_rows(self, plan: PhasePlan) -> list[dict[str, Any]]:
         policy = self.programs[self.progress.phase].policy(self.state)
@@ -411,7 +331,10 @@ class Wave:
         self.best = keep_best(policy, played.metrics["return"], self.best, jnp.asarray(step, jnp.int32))
         found = jax.device_get(played)
         return [
-            {**self._row("eval", plan, lane, {}), **played_fields(found, i, self.options.eval_episodes)}
+            {
+                **self._row("eval", plan, lane, {}),
+                **played_fields(found, i, self.options.eval_episodes, self.group.eval_env),
+            }
             for i, lane in enumerate(self.lanes)
         ]
 
@@ -430,7 +353,8 @@ class Wave:
         found, env_steps = mean_played(results), env_steps_at(self.plans, step)
         plan = self.plans[self.progress.phase]
         self.progress.wall = time.perf_counter() - started
-        fields = [played_fields(found, i, batches * self.options.eval_episodes) for i in range(len(self.lanes))]
+        episodes = batches * self.options.eval_episodes
+        fields = [played_fields(found, i, episodes, self.group.eval_env) for i in range(len(self.lanes))]
         return [
             {**self._row("absolute", plan, lane, {}), "env_steps": int(env_steps[i]), **fields[i]}
             for i, lane in enumerate(self.lanes)

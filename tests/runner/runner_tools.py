@@ -15,8 +15,7 @@ from jaxmarl_suite import algorithms
 from jaxmarl_suite.algorithms import Phase
 from jaxmarl_suite.runner import Experiment, TrainOptions
 from jaxmarl_suite.runner._checkpoint import Checkpoints
-from jaxmarl_suite.runner._programs import CONTEXT_AXES
-from jaxmarl_suite.runner._wave import lane_context
+from jaxmarl_suite.runner._lanes import lane_shapes
 
 UPDATES = 12
 UPDATE_STEPS = 32
@@ -102,12 +101,7 @@ def phase_shapes(experiment: Experiment) -> Iterator[tuple[Phase, Callable[..., 
     key = jax.eval_shape(lambda: jax.random.key(0))
     handed: Any = None
     for phase, data in zip(group.phases, group.data):
-        batched = lane_context([group.lanes[0]], UPDATES, data)
-        ctx = jax.eval_shape(
-            lambda batched=batched: jax.tree.map(
-                lambda has_lanes, part: jax.tree.map(lambda x: x[0], part) if has_lanes else part, CONTEXT_AXES, batched
-            )
-        )
+        ctx = lane_shapes(group.lanes[0], data)
         start: Callable[..., Any] = phase.algorithm.init
         if phase.begin is not None:
             start = functools.partial(phase.begin, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), handed))

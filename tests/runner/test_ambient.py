@@ -16,7 +16,8 @@ from jaxmarl_suite import algorithms
 from jaxmarl_suite.runner import Experiment, TrainOptions, evaluate, resume, run
 from jaxmarl_suite.runner._checkpoint import from_host
 from jaxmarl_suite.runner._folder import RunFolder
-from jaxmarl_suite.runner._programs import eval_keys, phase_keys
+from jaxmarl_suite.runner._play import eval_keys
+from jaxmarl_suite.runner._programs import phase_keys
 
 SHORT = TrainOptions(total_steps=64, evaluations=1, eval_episodes=2, absolute_episodes=0, log_rows=1)
 SMALL = {"hidden": (4,), "rollout_length": 8, "gradient_steps": 1, "batch_size": 4, "capacity": 64, "warmup_steps": 16}

@@ -106,7 +106,7 @@ def test_a_broken_environment_ends_in_one_line_before_training(
     def compiled(*_: Any) -> None:
         raise AssertionError("compiled")
 
-    monkeypatch.setattr("jaxmarl_suite.runner._wave.compile_group", compiled)
+    monkeypatch.setattr("jaxmarl_suite.runner._compile.compile_group", compiled)
     with pytest.raises(ValueError, match="breaks the protocol") as caught:
         train("own-method", f"own/{fault}", run_dir=tmp_path / "run")
     text = str(caught.value)

@@ -16,9 +16,8 @@ from jaxmarl_suite.analysis.style import format_share
 from jaxmarl_suite.cli import main
 from jaxmarl_suite.runner import Experiment, TrainOptions, evaluate, run
 from jaxmarl_suite.runner._experiment import Group
-from jaxmarl_suite.runner._schedule import lasting_steps
+from jaxmarl_suite.runner._schedule import lasting_steps, plan_phases
 from jaxmarl_suite.runner._train import total_env_steps
-from jaxmarl_suite.runner._wave import plan_phases
 
 pytestmark = pytest.mark.usefixtures("toys")
 
@@ -127,7 +126,7 @@ def a_group(sizes: list[int], fractions: list[float]) -> Group:
         for i, (size, fraction) in enumerate(zip(sizes, fractions))
     )
     experiment: Experiment = toy()
-    return Group(experiment.spec, None, None, (), phases)  # type: ignore[arg-type]
+    return Group(experiment.spec, None, None, (), phases, None, phases)  # type: ignore[arg-type]
 
 
 @hypothesis_settings(max_examples=200, deadline=None, derandomize=True)

@@ -19,7 +19,7 @@ from jaxmarl_suite import algorithms
 from jaxmarl_suite.algorithms import AlgorithmSpec, Average, Metrics, episode_metrics
 from jaxmarl_suite.analysis import load_run
 from jaxmarl_suite.runner import evaluate, run
-from jaxmarl_suite.runner._programs import row_metrics
+from jaxmarl_suite.runner._totals import row_metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Reporting(Wrapper):
 
 def shapes(phases: tuple[Any, ...], env: Any, config: Any) -> list[Metrics]:
     """What the updates of all phases report, as shapes."""
-    ctx = jax.tree.map(jnp.asarray, algorithms.Context(config, env.default_params, None, jnp.int32(0), jnp.int32(1)))
+    ctx = jax.tree.map(jnp.asarray, algorithms.Context(config, env.default_params, jnp.int32(0), jnp.int32(1)))
     key, state, found = jax.random.key(0), None, []
     for phase in phases:
         begin = phase.algorithm.init if phase.begin is None else phase.begin
@@ -127,7 +127,7 @@ def test_a_plain_mapping_is_the_learners(tmp_path: Path) -> None:
         experiment = dataclasses.replace(toy(), algorithm="plain", config=spec.config())
         run_dir = run(experiment, run_dir=tmp_path / "run")
     finally:
-        del algorithms._registry._registered["plain"]
+        del algorithms.core._registry._registered["plain"]
     assert {json.dumps(found, sort_keys=True) for found in metrics(run_dir, "train")} == {
         '{"learner/loss/of/all": 1.0, "learner/return": -777.0}'
     }

@@ -8,7 +8,7 @@ import jax
 import pytest
 from runner_tools import tiny
 
-from jaxmarl_suite.runner import _wave
+from jaxmarl_suite.runner import choose_wave
 
 CAPACITY = 2000
 
@@ -29,7 +29,7 @@ def needs():
             # Observations have three entries here. XLA does copy arrays whose last axis has length 1.
             experiment = dataclasses.replace(experiment, env="matrix/two-step", env_options={})
             (group,) = experiment.groups()
-            _, (phase,), _ = _wave.choose_wave(group, experiment.options)
+            _, (phase,), _ = choose_wave(group, experiment.options)
             state = phase.state_shape
             made[capacity, lanes] = phase.memory, bytes_of(state.replay), bytes_of(state)
         return made[capacity, lanes]

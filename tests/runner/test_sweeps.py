@@ -14,9 +14,9 @@ import pytest
 from runner_tools import Recorder, assert_same_arrays, final_arrays, metrics, rows, tiny, toy
 
 from jaxmarl_suite.analysis import load_run
-from jaxmarl_suite.runner import Experiment, TrainOptions, _wave, run
+from jaxmarl_suite.runner import Experiment, TrainOptions, _compile, choose_wave, run
+from jaxmarl_suite.runner._compile import compile_group
 from jaxmarl_suite.runner._lanes import lane_context, pad_lanes
-from jaxmarl_suite.runner._wave import compile_group
 
 pytestmark = pytest.mark.usefixtures("toys")
 GIB = 2**30
@@ -92,10 +92,9 @@ def test_waves_give_the_rows_of_all_lanes_at_once(at_once: int, tmp_path: Path) 
 
 
 def test_little_memory_splits_the_lanes_and_too_little_is_refused(tmp_path: Path) -> None:
-    from jaxmarl_suite.runner import _wave
 
     (group,) = toy(seeds=8).groups()
-    _, programs, placement = _wave.choose_wave(group, toy(seeds=8).options)
+    _, programs, placement = choose_wave(group, toy(seeds=8).options)
     needed = programs[0].memory["total"] * placement.mesh.size
     recorder = Recorder()
     half = toy(seeds=8, memory_gib=needed / 2 / GIB)
@@ -123,7 +122,7 @@ def test_the_setting_that_makes_a_state_too_large_is_named(name: str, changes: d
     experiment = tiny(name, changes=changes, total_steps=2**31 - 1, memory_gib=1e-8)
     (group,) = experiment.groups()
     with pytest.raises(ValueError, match=re.escape(f"GiB may be used; lower {lower}, or raise memory_gib")):
-        _wave.choose_wave(group, experiment.options)
+        choose_wave(group, experiment.options)
 
 
 def test_lanes_keep_the_types_of_their_numbers() -> None:
@@ -221,8 +220,8 @@ def test_a_type_error_while_programs_are_made_is_not_taken_for_a_key_that_cannot
     (group,) = toy(seeds=1).groups()
     lanes, placement = pad_lanes(list(group.lanes), TrainOptions())
     with (
-        mock.patch.object(_wave, "_compile", side_effect=TypeError("of the environment")) as compile_,
-        mock.patch.object(_wave, "_compiled", collections.OrderedDict()),
+        mock.patch.object(_compile, "_compile", side_effect=TypeError("of the environment")) as compile_,
+        mock.patch.object(_compile, "_compiled", collections.OrderedDict()),
         pytest.raises(TypeError, match="of the environment"),
     ):
         compile_group(group, lanes, placement, TrainOptions())

@@ -10,7 +10,7 @@ import collections, dataclasses, sys
 import jax, line_env
 from runner_tools import phase_shapes, rows, tiny
 from jaxmarl_suite import algorithms, runner
-from jaxmarl_suite.runner._programs import evaluate_policy
+from jaxmarl_suite.runner._play import evaluate_policy
 
 def wide(tree):
     named = jax.tree_util.tree_leaves_with_path(tree)

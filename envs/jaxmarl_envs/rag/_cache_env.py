@@ -24,9 +24,9 @@ _EMA = 1 / 32
 
 @pytree_dataclass
 class CacheParams:
-    """What may differ between lanes of one program."""
+    """Costs, which may differ between lanes of one program, and the windows, which all lanes share."""
 
-    windows: jax.Array  # [W, P] int32, episodes as `RagCache.layout` packs them
+    windows: jax.Array = dataclasses.field(metadata={"shared": True})  # [W, P] int32, as `RagCache.layout` packs them
     peer_cost: jax.Array  # [] float32, of fetching a passage from a peer; computing it anew costs 1
     token_weight: jax.Array  # [] float32, 0 counts passages, 1 weighs costs by length / 266
 

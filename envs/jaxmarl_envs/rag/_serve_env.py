@@ -17,17 +17,18 @@ from jaxmarl_envs.rag._rules import SERVE_RULES, Rule
 
 MAX_DOCS = 7
 METRICS = (
-    "ttft", "ttft_p50", "ttft_p99", "slo", "tpot", "hit", "token_hit", "tokens_per_second", "imbalance", "conflicts",
-    "unfinished",
+    "ttft", "request_ttft_p50", "request_ttft_p99", "slo", "tpot", "hit", "token_hit", "tokens_per_second", "imbalance",
+    "conflicts", "unfinished",
 )  # fmt: skip
+"""Of an episode; `request_ttft_p50` is the median over its requests."""
 _EMA = 1 / 32
 
 
 @pytree_dataclass
 class ServeParams:
-    """What may differ between lanes of one program."""
+    """Speeds, which may differ between lanes of one program, and the windows, which all lanes share."""
 
-    windows: jax.Array  # [W, P] int32, episodes as `RagServe.layout` packs them
+    windows: jax.Array = dataclasses.field(metadata={"shared": True})  # [W, P] int32, as `RagServe.layout` packs them
     speed: Speed
     slo: jax.Array  # [] int32, units until the first token that count as attained
 
@@ -114,6 +115,7 @@ class RagServe:
             num_actions=1 + POOL * len(MODES),
             state_size=self.n_agents * width,
             metrics=METRICS,
+            quantiles=(("ttft", (0.5, 0.95, 0.99)),),
             reset_is_costly=True,
         )
 
@@ -263,8 +265,8 @@ class RagServe:
         hits, reads, hit_tokens, tokens = state.references.astype(jnp.float32)
         values = {
             "ttft": ordered.mean(),
-            "ttft_p50": ordered[self.requests // 2],
-            "ttft_p99": ordered[min(int(0.99 * self.requests), self.requests - 1)],
+            "request_ttft_p50": ordered[self.requests // 2],
+            "request_ttft_p99": ordered[min(int(0.99 * self.requests), self.requests - 1)],
             "slo": (has_first & (ttft <= params.slo)).astype(jnp.float32).mean(),
             "tpot": per_token.sum() / jnp.maximum(is_timed.astype(jnp.float32).sum(), 1),
             "hit": hits / jnp.maximum(reads, 1),

@@ -17,6 +17,7 @@ from jaxmarl_suite.algorithms.core._schedules import annealed, epsilon
 from jaxmarl_suite.algorithms.core._settings import coerce, config, nearest_field, unknown_field
 from jaxmarl_suite.algorithms.core._targets import copied_if, polyak
 from jaxmarl_suite.algorithms.core._types import (
+    ActContext,
     Algorithm,
     AlgorithmSpec,
     Average,
@@ -24,6 +25,7 @@ from jaxmarl_suite.algorithms.core._types import (
     Metrics,
     Milestone,
     Phase,
+    Stacked,
     episode_metrics,
     field_types,
     hyperparameters,
@@ -33,6 +35,7 @@ from jaxmarl_suite.algorithms.core._views import View, central_view, local_view,
 
 __all__ = [
     "LARGEST_INTEGER",
+    "ActContext",
     "Algorithm",
     "AlgorithmSpec",
     "Average",
@@ -41,6 +44,7 @@ __all__ = [
     "Metrics",
     "Milestone",
     "Phase",
+    "Stacked",
     "Transitions",
     "View",
     "adam",

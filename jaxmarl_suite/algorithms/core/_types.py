@@ -43,22 +43,20 @@ def traced_fields(config: Any) -> tuple[str, ...]:
 
 
 @pytree_dataclass
-class Context:
-    """What an update may read but does not own."""
+class ActContext:
+    """What acting may read. In evaluations all of it is of the policy that acts, and of the environment that it acts in."""
 
     hp: Any  # the algorithm's config with its floats traced; one value a lane
-    env_params: Any  # parameters of the environment; one value a lane
-    data: Any
-    """What `Phase.data` made for this phase, shared by all lanes and never copied; None where it takes none. Only `update`
-    reads it: shapes of states are known without."""
+    env_params: Any  # parameters of the environment; one value a lane, but for leaves that all lanes share
     clock: jax.Array
-    """[] int32, index of this update in the phase; never batched over lanes. In evaluations that of the update which made
-    the policy (0 where an earlier phase did), and batched: best policies of lanes are of different updates."""
-    horizon: jax.Array  # [] int32, updates in the phase; never batched over lanes
+    """[] int32, index of this update in the phase; never batched over lanes while training. In evaluations that of the
+    update which made the policy, with the horizon and the steps before of its phase, and batched: best policies of lanes
+    are of different updates."""
+    horizon: jax.Array  # [] int32, updates in the phase; batched as the clock is
     played_before: jax.Array = dataclasses.field(default_factory=lambda: jnp.zeros((), jnp.int32))
     """[] int32, environment steps in which the experience was played that the phase began with: those of the earlier phases
     whose whole state it goes on with; 0 where it began with `init` or an artifact. `Phase.played_before` says otherwise.
-    Never batched over lanes, so that a branch on it stays one, as on the clock."""
+    Batched as the clock is, so that a branch on it stays one."""
 
     @property
     def progress(self) -> jax.Array:
@@ -68,6 +66,15 @@ class Context:
     def played(self, steps_per_update: int) -> jax.Array:
         """[] int32, environment steps before this update, those of the phases that this one continues among them."""
         return self.played_before + self.clock * steps_per_update
+
+
+@pytree_dataclass
+class Context(ActContext):
+    """What an update may read but does not own."""
+
+    data: Any = dataclasses.field(default=None, kw_only=True)
+    """What `Phase.data` made for this phase, shared by all lanes and never copied; None where it takes none. Only `update`
+    reads it: shapes of states are known without."""
 
 
 @documented
@@ -128,7 +135,19 @@ def episode_names(metrics: Mapping[str, _T]) -> dict[str, _T]:
 
 _ROW_NAMES = {"episode_return": "return", "episode_length": "length"}
 _COUNTED = {shown: name for name, shown in _ROW_NAMES.items()}
-ActFn = Callable[[Policy, Carry, TimeStep, jax.Array, Context], tuple[jax.Array, Carry]]
+ActFn = Callable[[Policy, Carry, TimeStep, jax.Array, ActContext], tuple[jax.Array, Carry]]
+
+
+@documented
+class Stacked(NamedTuple):
+    """K policies of equal structure, evaluated by one program however many there are: a library."""
+
+    act: ActFn
+    """Acts with one member, as `Algorithm.act` does with a policy."""
+    members: Callable[[Policy], Any]
+    """`policy -> members`: a pytree whose leaves have [K] in front."""
+    init_carry: Callable[[int], Carry] | None = None
+    """`n -> carry` of one member; None for the algorithm's own."""
 
 
 @documented
@@ -165,8 +184,9 @@ class Algorithm(NamedTuple):
     evaluated and deployed; greedy unless the method says otherwise."""
     env_steps_per_update: int
     """Environment steps (not agent steps) that one `update` takes; 0 for one that never acts (see `Phase.updates`)."""
-    extra_acts: Mapping[str, ActFn] = {}
-    """Further policies to report beside `act`, by name: a teacher, a search-free variant. Rows show `NAME/return`."""
+    extra_acts: Mapping[str, ActFn | Stacked] = {}
+    """Further policies to report beside `act`, by name: a teacher, a search-free variant. Rows show `NAME/return`, of the
+    members of a stack `NAME-0/return`, `NAME-1/return`, ..."""
     milestones: Callable[[Any], tuple[Milestone, ...]] = lambda config: ()
     """`config of a lane -> milestones`, held against the length of the phase before anything is trained."""
 
@@ -258,11 +278,17 @@ class AlgorithmSpec:
 
 def _check_names(algorithm: str, phases: tuple[Phase, ...]) -> None:
     """Refuses a further policy whose name rows could not tell from another source, and two phases of one name."""
-    for name in (name for phase in phases for name in phase.algorithm.extra_acts):
-        if not name or "/" in name or name == "learner":
-            raise ValueError(
-                f"{algorithm} has a policy {name!r} in extra_acts; accepted: any name without '/', except 'learner'"
-            )
+    for acts in (phase.algorithm.extra_acts for phase in phases):
+        for name in acts:
+            if not name or "/" in name or name == "learner":
+                raise ValueError(
+                    f"{algorithm} has a policy {name!r} in extra_acts; accepted: any name without '/', except 'learner'"
+                )
+            stack, _, index = name.rpartition("-")
+            if isinstance(acts.get(stack), Stacked) and index.isdigit():
+                raise ValueError(
+                    f"{algorithm} has a policy {name!r} in extra_acts, which is the name of a member of {stack!r}; rename it"
+                )
     names = [phase.name for phase in phases]
     if len(set(names)) < len(names):
         raise ValueError(f"{algorithm} has phases {', '.join(map(repr, names))}; each needs a name of its own")

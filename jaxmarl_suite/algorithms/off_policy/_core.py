@@ -20,7 +20,16 @@ from jaxmarl_envs import Environment, TimeStep, VectorEnv, VectorState, pytree_d
 
 from jaxmarl_suite.algorithms.core._learner import Learner, gradient_step
 from jaxmarl_suite.algorithms.core._rollout import Transitions, rollout
-from jaxmarl_suite.algorithms.core._types import Algorithm, Average, Context, Metrics, Milestone, Phase, episode_metrics
+from jaxmarl_suite.algorithms.core._types import (
+    ActContext,
+    Algorithm,
+    Average,
+    Context,
+    Metrics,
+    Milestone,
+    Phase,
+    episode_metrics,
+)
 from jaxmarl_suite.algorithms.off_policy._config import OffPolicyConfig
 from jaxmarl_suite.algorithms.off_policy._parts import Batch, Done, Method, Players, Shown, read_batch
 from jaxmarl_suite.replay import Block, Places, Store, StoreLayout, add_block, draw_steps, new_store
@@ -204,7 +213,9 @@ def make_off_policy(players: Players, env: Environment, method: Method) -> tuple
     vector = VectorEnv(env, config.num_envs)
     layout = learner.layout(env)
 
-    def act(policy: Any, carry: jax.Array, timestep: TimeStep, key: jax.Array, ctx: Context) -> tuple[jax.Array, Any]:
+    def act(
+        policy: Any, carry: jax.Array, timestep: TimeStep, key: jax.Array, ctx: ActContext
+    ) -> tuple[jax.Array, Any]:
         return players.actions.to_env(method.greedy(policy, timestep.obs, timestep.action_mask)), carry
 
     algorithm = Algorithm(

@@ -17,7 +17,7 @@ from jaxmarl_envs import Environment, EnvSpec, TimeStep, VectorEnv, VectorState,
 
 from jaxmarl_suite.algorithms.core._learner import Learner, LossFn, adam, fit_agents, new_learner, to_sequences
 from jaxmarl_suite.algorithms.core._rollout import Transitions, rollout
-from jaxmarl_suite.algorithms.core._types import Algorithm, Context, Metrics, episode_metrics
+from jaxmarl_suite.algorithms.core._types import ActContext, Algorithm, Context, Metrics, episode_metrics
 from jaxmarl_suite.algorithms.core._views import View
 from jaxmarl_suite.algorithms.ppo._config import PPOConfig
 from jaxmarl_suite.algorithms.ppo._losses import actor_loss, critic_loss, estimate_advantages, normalized
@@ -284,7 +284,7 @@ def make_ppo(
     )
     vector = VectorEnv(env, config.num_envs)
 
-    def act(actor: Any, carry: Any, timestep: TimeStep, key: jax.Array, ctx: Context) -> tuple[jax.Array, Any]:
+    def act(actor: Any, carry: Any, timestep: TimeStep, key: jax.Array, ctx: ActContext) -> tuple[jax.Array, Any]:
         action, carry = policy.greedy(actor, carry, timestep, key)
         return policy.head.to_env(action), carry
 

@@ -19,6 +19,7 @@ from jaxmarl_suite.algorithms.core._checks import check_floats
 from jaxmarl_suite.algorithms.core._learner import Learner, adam, fit_agents, new_learner, to_sequences
 from jaxmarl_suite.algorithms.core._rollout import Transitions, rollout
 from jaxmarl_suite.algorithms.core._types import (
+    ActContext,
     Algorithm,
     AlgorithmSpec,
     Context,
@@ -257,13 +258,13 @@ def make_distillation(distiller: Distiller, env: Environment) -> Algorithm:
         return state, Metrics(episode_metrics(steps.next_timestep), metrics)
 
     def act(
-        policy: TADPolicy, carry: TADCarry, timestep: TimeStep, key: jax.Array, ctx: Context
+        policy: TADPolicy, carry: TADCarry, timestep: TimeStep, key: jax.Array, ctx: ActContext
     ) -> tuple[jax.Array, TADCarry]:
         action, memory = student.greedy(policy.student, carry.student, timestep, key)
         return student.head.to_env(action), dataclasses.replace(carry, student=memory)
 
     def act_teacher(
-        policy: TADPolicy, carry: TADCarry, timestep: TimeStep, key: jax.Array, ctx: Context
+        policy: TADPolicy, carry: TADCarry, timestep: TimeStep, key: jax.Array, ctx: ActContext
     ) -> tuple[jax.Array, TADCarry]:
         action, memory = teacher.greedy(policy.teacher, carry.teacher, timestep, key)
         return teacher.head.to_env(action), dataclasses.replace(carry, teacher=memory)

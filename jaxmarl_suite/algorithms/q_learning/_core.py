@@ -22,7 +22,15 @@ from jaxmarl_suite.algorithms.core._learner import Learner, adam, gradient_step,
 from jaxmarl_suite.algorithms.core._rollout import Transitions, rollout
 from jaxmarl_suite.algorithms.core._schedules import epsilon
 from jaxmarl_suite.algorithms.core._targets import copied_if, polyak
-from jaxmarl_suite.algorithms.core._types import Algorithm, Average, Context, Metrics, Milestone, episode_metrics
+from jaxmarl_suite.algorithms.core._types import (
+    ActContext,
+    Algorithm,
+    Average,
+    Context,
+    Metrics,
+    Milestone,
+    episode_metrics,
+)
 from jaxmarl_suite.algorithms.q_learning._agents import NO_ACTION, Memory, Sequences, Steps
 from jaxmarl_suite.algorithms.q_learning._config import QConfig
 from jaxmarl_suite.algorithms.q_learning._methods import Method, Team, total
@@ -257,7 +265,9 @@ def make_q_learning(config: QConfig, env: Environment, team: Team, method: Metho
         )
     vector, layout = VectorEnv(env, config.num_envs), learner.layout(env)
 
-    def act(policy: Any, memory: Memory, timestep: TimeStep, key: jax.Array, ctx: Context) -> tuple[jax.Array, Memory]:
+    def act(
+        policy: Any, memory: Memory, timestep: TimeStep, key: jax.Array, ctx: ActContext
+    ) -> tuple[jax.Array, Memory]:
         q, hidden = team.agents.step(policy, memory, timestep)
         action = greedy(q, timestep.action_mask)
         return action, Memory(hidden, action)
