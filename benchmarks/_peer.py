@@ -44,8 +44,8 @@ SCRIPTS: dict[str, Script] = {
     "qmix": Script(
         "baselines/QLearning/qmix_rnn.py",
         "baselines/QLearning/config/alg/ql_rnn_mpe.yaml",
-        # Learning starts with the first full batch. Its tests stay in the program, but their turn never comes.
-        {"LEARNING_STARTS": 0, "TEST_INTERVAL": 1e6, "WANDB_MODE": "disabled"},
+        # Learning starts with the first full batch. Without its tests: the other scripts have none.
+        {"LEARNING_STARTS": 0, "TEST_DURING_TRAINING": False, "WANDB_MODE": "disabled"},
         _seeds,
     ),
 }

@@ -7,6 +7,7 @@ train in turns. Theirs runs in JAX as it is by itself, ours as the runner config
     python -m benchmarks.peers --checkout JaxMARL --json peers.json
 """
 
+import contextlib
 import dataclasses
 import os
 import statistics
@@ -123,10 +124,9 @@ def _peer_worker(task: Mapping[str, Any]) -> Callable[[dict[str, Any]], dict[str
         return lambda request: {"skipped": reason}
     keys = jax.random.split(jax.random.PRNGKey(0), 1)  # its environments take raw keys
     start, stop = task["start"], task["start"] + task["updates"]
-    programs = {}
-    for updates in (start, stop):
-        with _common.stopwatch() as compiling:  # the last one's, a training as the script has it
-            programs[updates] = jax.jit(peer.train(updates)).lower(keys).compile()
+    with _common.stopwatch() as compiling:
+        programs = {stop: jax.jit(peer.train(stop)).lower(keys).compile()}
+    programs[start] = jax.jit(peer.train(start)).lower(keys).compile()
 
     def run(updates: int) -> dict[str, float]:
         with _common.stopwatch() as spent:
@@ -218,21 +218,18 @@ def measure(
     if checkout:
         peer = {"who": PEER, "seeds": 1, "contest": name, "checkout": str(checkout.resolve()), "sizes": contest.sizes}
         tasks.insert(0, timed | peer)
-    workers: list[_processes.Worker] = []
-    try:
-        starts = []
+    with contextlib.ExitStack() as stack:
+        workers, starts = [], []
         for task in list(tasks):
-            worker = _worker(task)
-            workers.append(worker)
-            starts.append(worker.ask({"do": "start"}))  # one after another: each compiles with all cores
-            if "skipped" in starts[-1]:
-                skipped = starts.pop()["skipped"]
+            worker = stack.enter_context(_worker(task))
+            start = worker.ask({"do": "start"})  # one after another: each compiles with all cores
+            if "skipped" in start:
+                skipped = start["skipped"]
                 tasks.remove(task)
-                workers.pop().__exit__()
+            else:
+                workers.append(worker)
+                starts.append(start)
         runs = [[worker.ask({"do": "run"}) for worker in workers] for _ in range(repetitions)]
-    finally:
-        for worker in workers:
-            worker.__exit__()
     found = next(start.pop("hardware") for start in starts[::-1])
     rows = [
         _row(contest, task, start, [line[i] for line in runs]) for i, (task, start) in enumerate(zip(tasks, starts))
@@ -309,6 +306,14 @@ def targets_of(rows: list[Row], contests: Mapping[str, Contest] = CONTESTS) -> l
 
 
 def main(args: Args) -> dict[str, Any]:
+    import jaxmarl_envs
+
+    from benchmarks.training import config_of
+
+    settings = dict(entry.split("=", 1) for entry in args.set)
+    jaxmarl_envs.make(ENV)  # a mistake is told at once
+    for name in args.contests:
+        config_of(CONTESTS[name].algorithm, {**CONTESTS[name].settings, **settings})
     old = _common.begin("peers", args)
     rows: list[Row] = []
     load, found = _common.machine()["load_average"], {}
@@ -319,7 +324,7 @@ def main(args: Args) -> dict[str, Any]:
             args.seeds,
             name=name,
             checkout=args.checkout,
-            settings=dict(entry.split("=", 1) for entry in args.set),
+            settings=settings,
             updates=args.updates,
             repetitions=args.repetitions,
         )
