@@ -45,17 +45,12 @@ def test_a_wrong_checkout_is_told_before_measuring(tmp_path, capsys):
         peers.Args(contests=())
 
 
-def test_a_package_that_a_script_needs_is_missing(tmp_path):
+def test_a_package_that_a_script_needs_is_missing(tmp_path, monkeypatch):
     for script in _peer.SCRIPTS.values():
         for file in (script.file, script.config):
             (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / file).write_text("import no_such_package\n" if file.endswith(".py") else "{}\n")
-    task = {"checkout": str(tmp_path), "contest": "ippo", "sizes": {}, "start": 1, "updates": 1}
-    path, modules = list(sys.path), dict(sys.modules)
-    try:
-        answer = peers._peer_worker(task)
-    finally:
-        sys.path[:] = path
-        for name in set(sys.modules) - set(modules):
-            del sys.modules[name]
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setitem(sys.modules, "wandb", None)  # what stands in for it is gone after the test
+    answer = peers._peer_worker({"checkout": str(tmp_path), "contest": "ippo", "sizes": {}, "start": 1, "updates": 1})
     assert answer({"do": "start"}) == {"skipped": "ModuleNotFoundError: No module named 'no_such_package'"}
