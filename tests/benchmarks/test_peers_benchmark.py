@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks import _peer, _tables, peers
+from benchmarks import _common, _peer, _tables, peers
 from jaxmarl_suite.cli import main as cli
 from tests.envs.adapter_tools import needs
 
@@ -45,12 +45,25 @@ def test_a_wrong_checkout_is_told_before_measuring(tmp_path, capsys):
         peers.Args(contests=())
 
 
-def test_a_package_that_a_script_needs_is_missing(tmp_path, monkeypatch):
+@pytest.fixture
+def checkout(tmp_path):
+    """A folder with the scripts' files, which need a package that does not exist."""
     for script in _peer.SCRIPTS.values():
         for file in (script.file, script.config):
             (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / file).write_text("import no_such_package\n" if file.endswith(".py") else "{}\n")
+    return tmp_path
+
+
+def test_a_package_that_a_script_needs_is_missing(checkout, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setitem(sys.modules, "wandb", None)  # what stands in for it is gone after the test
-    answer = peers._peer_worker({"checkout": str(tmp_path), "contest": "ippo", "sizes": {}, "start": 1, "updates": 1})
+    answer = peers._peer_worker({"checkout": str(checkout), "contest": "ippo", "sizes": {}, "start": 1, "updates": 1})
     assert answer({"do": "start"}) == {"skipped": "ModuleNotFoundError: No module named 'no_such_package'"}
+
+
+def test_the_checkout_is_written_with_the_result(checkout):
+    args, found = peers.Args(checkout=checkout, json=checkout / "out.json"), _common.machine()
+    found |= {"platform": "cpu", "devices": 1, "device": "cpu", "system": "Linux", "python": "3"}
+    _common.finish("peers", args, found, [peers.table_of([])])
+    assert json.loads(args.json.read_text())["options"]["checkout"] == str(checkout)
