@@ -16,6 +16,7 @@ TINY = {"num_envs": "2", "rollout_length": "2", "epochs": "1", "minibatches": "1
 
 
 @needs("jaxmarl")
+@pytest.mark.slow
 def test_without_a_checkout_ours_are_measured():
     rows, found, skipped = peers.measure(peers.CONTESTS["ippo"], (2,), settings=TINY, updates=3, repetitions=2)
     (row,) = rows
