@@ -199,6 +199,7 @@ def test_page_has_a_place_for_every_table():
     cpu = (
         "training",
         "training-continuous",
+        "peers",
         "episodic",
         "kernels",
         "replay",
