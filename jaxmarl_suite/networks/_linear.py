@@ -21,17 +21,23 @@ def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Arra
     return x @ kernel, (x, kernel)
 
 
+def weight_gradients(x: jax.Array, gs: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    """Products [I, O] of x [..., I] with each of g [..., O] over all leading axes, x' g."""
+    rows, columns = x.reshape(-1, x.shape[-1]), tuple(g.reshape(-1, g.shape[-1]) for g in gs)
+
+    def with_copy(rows: jax.Array, columns: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        copy = jax.lax.optimization_barrier(rows.T)  # the barrier keeps XLA from folding the transpose back
+        return tuple(copy @ g for g in columns)
+
+    def without(rows: jax.Array, columns: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        return tuple(rows.T @ g for g in columns)
+
+    return jax.lax.platform_dependent(rows, columns, cpu=with_copy, default=without)
+
+
 def _backward(saved: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = saved
-    rows, columns = x.reshape(-1, x.shape[-1]), g.reshape(-1, g.shape[-1])
-
-    def with_copy(rows: jax.Array, columns: jax.Array) -> jax.Array:
-        return jax.lax.optimization_barrier(rows.T) @ columns  # the barrier keeps XLA from folding the transpose back
-
-    def without(rows: jax.Array, columns: jax.Array) -> jax.Array:
-        return rows.T @ columns
-
-    return g @ kernel.T, jax.lax.platform_dependent(rows, columns, cpu=with_copy, default=without)
+    return g @ kernel.T, weight_gradients(x, (g,))[0]
 
 
 linear.defvjp(_forward, _backward)

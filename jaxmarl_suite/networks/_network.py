@@ -13,6 +13,7 @@ from jaxmarl_envs.core import documented
 
 from jaxmarl_suite.networks._critics import LAYER_NORM_EPS
 from jaxmarl_suite.networks._dense import torch_bound, torch_dense, uniform_between
+from jaxmarl_suite.networks._gru import gru
 from jaxmarl_suite.networks._linear import dense_product
 
 Params = Any
@@ -77,10 +78,6 @@ def _gru_cell(memory_size: int, initializer: Literal["orthogonal", "torch"]) -> 
         return nn.GRUCell(memory_size)
     init = uniform_between(torch_bound(memory_size))
     return nn.GRUCell(memory_size, kernel_init=init, recurrent_kernel_init=init, bias_init=init)
-
-
-def _expand(start: jax.Array, like: jax.Array) -> jax.Array:
-    return start.reshape(start.shape + (1,) * (like.ndim - start.ndim))
 
 
 def make_network(
@@ -155,14 +152,7 @@ def make_network(
             remembered = x
             carries = jnp.broadcast_to(carry, (x.shape[0], *carry.shape))
         else:
-
-            def advance(h: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-                x_t, start_t = inputs
-                h = jnp.where(_expand(start_t, h), jnp.zeros_like(h), h)
-                h, _ = cell.apply(params["cell"], h, x_t)
-                return h, h
-
-            _, carries = jax.lax.scan(advance, carry, (x, start))
+            carries = gru(params["cell"], carry, x, start)
             remembered = carries
         joined = jnp.broadcast_to(remembered, (*extra.shape[:-1], remembered.shape[-1]))
         if extra_size:
