@@ -93,8 +93,14 @@ def _backward(saved: tuple[Any, ...], g: jax.Array) -> tuple[Gates, jax.Array, N
     d_carry, (d_reset, d_update, d_candidate, d_remembered) = jax.lax.scan(
         retreat, jnp.zeros_like(before[0]), (g, start, before, *gates), reverse=True
     )
-    d_kernels = weight_gradients(before, (d_reset, d_update, d_remembered))
-    return (d_reset, d_update, d_candidate), d_carry, None, d_kernels, d_remembered.sum((0, 1))
+    by_reset, by_update, by_candidate = weight_gradients(before, (d_reset, d_update, d_remembered))
+    return (
+        (d_reset, d_update, d_candidate),
+        d_carry,
+        None,
+        (by_reset, by_update, by_candidate),
+        d_remembered.sum((0, 1)),
+    )
 
 
 _unroll.defvjp(_forward, _backward)
