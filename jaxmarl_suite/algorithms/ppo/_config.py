@@ -5,6 +5,7 @@ from typing import Literal
 
 from jaxmarl_suite.algorithms.core._checks import check_floats, check_integers
 from jaxmarl_suite.algorithms.core._types import hyperparameters
+from jaxmarl_suite.networks import ComputeDtype
 
 
 @hyperparameters
@@ -61,6 +62,8 @@ class PPOConfig:
     """Units of the GRU."""
     chunk_length: int = 8
     """Steps of truncated back-propagation through time; must divide `rollout_length` (recurrent only)."""
+    compute_dtype: ComputeDtype = "float32"
+    """What the networks compute in. With "bfloat16", parameters, gradients, memories and losses stay float32."""
     distribution: Literal["gaussian", "tanh-normal"] = "gaussian"
     """Of continuous actions: Gaussians, whose draws are clipped to the bounds, or Gaussians squashed into them by tanh."""
     initial_std: float = dataclasses.field(default=0.5, metadata={"static": True})
@@ -93,6 +96,8 @@ class PPOConfig:
             )
         if self.value_loss not in ("mse", "huber"):
             raise ValueError(f"value_loss must be 'mse' or 'huber', got {self.value_loss!r}")
+        if self.compute_dtype not in ("float32", "bfloat16"):
+            raise ValueError(f"compute_dtype must be 'float32' or 'bfloat16', got {self.compute_dtype!r}")
         if self.distribution not in ("gaussian", "tanh-normal"):
             raise ValueError(f"distribution must be 'gaussian' or 'tanh-normal', got {self.distribution!r}")
         if not 0.01 <= self.initial_std <= 5.0:

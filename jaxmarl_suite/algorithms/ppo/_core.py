@@ -19,10 +19,11 @@ from jaxmarl_suite.algorithms.core._learner import Learner, LossFn, adam, fit_ag
 from jaxmarl_suite.algorithms.core._rollout import Transitions, rollout
 from jaxmarl_suite.algorithms.core._types import ActContext, Algorithm, Context, Metrics, episode_metrics
 from jaxmarl_suite.algorithms.core._views import View
+from jaxmarl_suite.algorithms.ppo._actors import default_network
 from jaxmarl_suite.algorithms.ppo._config import PPOConfig
 from jaxmarl_suite.algorithms.ppo._losses import actor_loss, critic_loss, estimate_advantages, normalized
 from jaxmarl_suite.algorithms.ppo._policies import JointPolicy
-from jaxmarl_suite.networks import Network, make_network, per_agent
+from jaxmarl_suite.networks import Network, per_agent
 from jaxmarl_suite.ops import ValueNorm
 
 FitActors = Callable[..., tuple[Learner, dict[str, jax.Array]]]
@@ -254,11 +255,10 @@ def make_ppo_learner(
     share_critic: bool = True,
     sequential: bool = False,
     fit_actors: FitActors = all_at_once,
+    critic: Network | None = None,
 ) -> PPO:
-    """The learner whose critic is the network that the config describes. Arguments as the fields of `PPO`."""
-    critic = make_network(
-        critic_view.size, 1, extra_size=critic_view.extra_size, hidden=config.hidden, memory_size=config.memory
-    )
+    """The learner. Arguments as the fields of `PPO`; without a critic, it is the network that the config describes."""
+    critic = critic or default_network(config, critic_view, 1)
     return PPO(config, spec, policy, critic, critic_view, share_critic, sequential, fit_actors)
 
 
@@ -271,8 +271,9 @@ def make_ppo(
     share_critic: bool = True,
     sequential: bool = False,
     fit_actors: FitActors = all_at_once,
+    critic: Network | None = None,
 ) -> Algorithm:
-    """The PPO algorithm with these parts: plays in `env`, then learns. Arguments as the fields of `PPO`."""
+    """The PPO algorithm with these parts: plays in `env`, then learns. Arguments as those of `make_ppo_learner`."""
     ppo = make_ppo_learner(
         config,
         env.spec,
@@ -281,6 +282,7 @@ def make_ppo(
         share_critic=share_critic,
         sequential=sequential,
         fit_actors=fit_actors,
+        critic=critic,
     )
     vector = VectorEnv(env, config.num_envs)
 

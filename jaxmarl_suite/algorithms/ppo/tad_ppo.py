@@ -29,13 +29,15 @@ from jaxmarl_suite.algorithms.core._types import (
     episode_metrics,
     hyperparameters,
 )
-from jaxmarl_suite.algorithms.core._views import sequential_view
-from jaxmarl_suite.algorithms.ppo._actors import KINDS, policy_head, policy_network
+from jaxmarl_suite.algorithms.core._views import View, sequential_view
+from jaxmarl_suite.algorithms.ppo._actors import KINDS, default_network, policy_head, policy_network
 from jaxmarl_suite.algorithms.ppo._config import PPOConfig
 from jaxmarl_suite.algorithms.ppo._core import PPOState, make_ppo
 from jaxmarl_suite.algorithms.ppo._decentralized import local_policy
 from jaxmarl_suite.algorithms.ppo._losses import first
 from jaxmarl_suite.algorithms.ppo._policies import JointPolicy, autoregressive_policy
+from jaxmarl_suite.networks import Network, attention_over_agents, computed_in
+from jaxmarl_suite.ops import ActionHead
 
 
 @hyperparameters
@@ -48,7 +50,14 @@ class TADConfig(PPOConfig):
     teacher_context: Literal["state", "local"] = "state"
     """What the teacher sees besides its predecessors' actions: the global state, or agent k's own observation only. With
     "local" the student lacks nothing but the predecessors' actions, which narrows the imitation gap under partial
-    observability."""
+    observability. (A transformer shows agent k its predecessors' observations, too.)"""
+    teacher_network: Literal["mlp", "transformer"] = "mlp"
+    """Layers on all predecessors' actions, or attention: each agent sees what its predecessors see and do. Of the teacher's
+    policy and critic."""
+    teacher_width: int = 64
+    """Units of the transformer."""
+    teacher_heads: int = 4
+    """Heads of its attention; must divide `teacher_width`."""
     distill_fraction: float = dataclasses.field(default=0.2, metadata={"static": True})
     """Share of the environment steps that goes to the distillation."""
     distill_learning_rate: float = 1e-3
@@ -64,6 +73,12 @@ class TADConfig(PPOConfig):
         check_floats(self, fractions=("teacher_rounds",), amounts=("distill_learning_rate",))
         if self.teacher_context not in ("state", "local"):
             raise ValueError(f"teacher_context must be 'state' or 'local', got {self.teacher_context!r}")
+        if self.teacher_network not in ("mlp", "transformer"):
+            raise ValueError(f"teacher_network must be 'mlp' or 'transformer', got {self.teacher_network!r}")
+        if self.teacher_width % self.teacher_heads:
+            raise ValueError(
+                f"teacher_heads must divide teacher_width, got {self.teacher_heads} and {self.teacher_width}"
+            )
         if self.num_envs < 2:
             raise ValueError(f"num_envs must be at least 2: teacher and student act side by side, got {self.num_envs}")
         if not 0 < self.distill_fraction < 1:
@@ -113,13 +128,32 @@ class Advice:
     carry: Any  # [N, ...] the student's memory before the step
 
 
+def teacher_network(config: TADConfig, head: ActionHead, view: View, outputs: int, out_scale: float = 1.0) -> Network:
+    """What the teacher's policy and critic are made of, for a sequential view."""
+    if config.teacher_network == "mlp":
+        return default_network(config, view, outputs, out_scale)
+    network = attention_over_agents(
+        view.size,
+        outputs,
+        view.outputs,
+        action_size=head.embed_size,
+        width=config.teacher_width,
+        heads=config.teacher_heads,
+        memory_size=config.memory,
+        encoder=(config.teacher_width,),
+        out_scale=out_scale,
+    )
+    return computed_in(network, config.compute_dtype)
+
+
 def make(config: TADConfig, env: Environment) -> tuple[Phase, ...]:
     """TAD-PPO for `env`: a phase that trains the teacher, and one that distils it."""
     head = policy_head(config, env.spec)
     view = sequential_view(env.spec, head, local_context=config.teacher_context == "local")
     critic_view = sequential_view(env.spec, head)
-    teacher = autoregressive_policy(policy_network(config, env.spec, view, head), view, head)
-    ppo = make_ppo(config, env, teacher, critic_view, sequential=True)
+    network = partial(teacher_network, config, head)
+    teacher = autoregressive_policy(policy_network(config, env.spec, view, head, network), view, head)
+    ppo = make_ppo(config, env, teacher, critic_view, sequential=True, critic=network(critic_view, 1))
     distiller = Distiller(config, env.spec, teacher, local_policy(config, env))
     distillation = make_distillation(distiller, env)
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxmarl_envs import EnvSpec, TimeStep, pytree_dataclass
 
-from jaxmarl_suite.networks import Network, make_network, per_agent
+from jaxmarl_suite.networks import ComputeDtype, Network, computed_in, make_network, per_agent
 
 NO_ACTION = -1
 """Last action at the start of an episode; its one-hot is all zeros."""
@@ -21,7 +21,7 @@ NO_ACTION = -1
 class Memory:
     """What agents carry from step to step."""
 
-    hidden: jax.Array  # [B, N, H]
+    hidden: Any  # leaves [B, N, ...], the network's carry
     last_action: jax.Array  # [B, N] int32
 
 
@@ -78,7 +78,8 @@ class Agents:
     network: Network
     """All agents' network: the last batch axis is N."""
     hidden_size: int
-    """H, 0 for feed-forward agents."""
+    """H of a memory that is one array [*, H], which value networks of the team read; with 0 they read the inputs, as for
+    feed-forward agents and for memories of another form."""
     input_size: int
     """D."""
     agent_id: bool
@@ -92,9 +93,15 @@ class Agents:
     def initial_memory(self, n: int) -> Memory:
         """Memory of n teams at the start of their episodes."""
         agents = self.spec.n_agents
-        return Memory(
-            jnp.zeros((n, agents, self.hidden_size), jnp.float32), jnp.full((n, agents), NO_ACTION, jnp.int32)
-        )
+        return Memory(self.network.initial_carry((n, agents)), jnp.full((n, agents), NO_ACTION, jnp.int32))
+
+    def fresh_where(self, restarted: jax.Array, memory: Memory) -> Memory:
+        """`memory` of B teams, that of the start of an episode where `restarted` [B]."""
+
+        def choose(first: jax.Array, now: jax.Array) -> jax.Array:
+            return jnp.where(jnp.expand_dims(restarted, tuple(range(1, now.ndim))), first, now)
+
+        return jax.tree.map(choose, self.initial_memory(restarted.shape[0]), memory)
 
     def inputs(self, obs: jax.Array, last_action: jax.Array) -> jax.Array:
         """[*, N, D] from observations [*, N, *obs_shape] and the actions before [*, N]."""
@@ -106,8 +113,8 @@ class Agents:
             parts.append(jnp.broadcast_to(jnp.eye(self.spec.n_agents, dtype=jnp.float32), (*batch, self.spec.n_agents)))
         return jnp.concatenate(parts, axis=-1)
 
-    def step(self, params: Any, memory: Memory, timestep: TimeStep) -> tuple[jax.Array, jax.Array]:
-        """`(utilities [E, N, A], memory [E, N, H])` after what E environments show."""
+    def step(self, params: Any, memory: Memory, timestep: TimeStep) -> tuple[jax.Array, Any]:
+        """`(utilities [E, N, A], the network's carry)` after what E environments show."""
         x = self.inputs(timestep.obs, jnp.where(timestep.done[:, None], NO_ACTION, memory.last_action))
         q, hidden = self.network.step(
             params, memory.hidden, x, jnp.zeros((*x.shape[:-1], 0), jnp.float32), timestep.done
@@ -129,14 +136,15 @@ class Agents:
         q, hidden = self.network.unroll(params, batch.memory.hidden, x, nothing(x), start)
         # An end that is none of the task's: the value goes on with the last observation, not with the next episode's first.
         was_cut = (start[1:] & ~steps.terminated).at[-1].set(False)
-        next_q, next_hidden = self._continued(params, was_cut, hidden[:-1], led_to, q[1:], hidden[1:])
+        earlier, later = (jax.tree.map(lambda h, part=part: h[part], hidden) for part in (slice(-1), slice(1, None)))
+        next_q, next_hidden = self._continued(params, was_cut, earlier, led_to, q[1:], later)
         if self.hidden_size:
-            return Look(q[:-1], hidden[:-1], next_q, next_hidden)
+            return Look(q[:-1], earlier, next_q, next_hidden)
         return Look(q[:-1], shown, next_q, led_to)
 
     def _continued(
-        self, params: Any, was_cut: jax.Array, hidden: jax.Array, led_to: jax.Array, q: jax.Array, after: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
+        self, params: Any, was_cut: jax.Array, hidden: Any, led_to: jax.Array, q: jax.Array, after: Any
+    ) -> tuple[jax.Array, Any]:
         """`(q, after)`, utilities and memory of the following rows, with those of `led_to` where `was_cut`. No gradients.
 
         Cut steps are few, so that a part of the batch is evaluated at a time until none is left: usually once.
@@ -145,18 +153,18 @@ class Agents:
         rows = was_cut.size
         size = -(-rows // max(was_cut.shape[0] // 2, 1))
 
-        def evaluate_some(carried: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
-            waiting, q, after = carried
+        def evaluate_some(carried: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
+            waiting, old = carried
             (index,) = jnp.nonzero(waiting, size=size, fill_value=rows)  # past the end: dropped below
-            x, memory = (a.at[index].get(mode="clip") for a in (flat(led_to), flat(hidden)))
-            found = self.network.step(params, memory, x, nothing(x), jnp.zeros((size,), bool))
-            q, after = (old.at[index].set(new, mode="drop") for old, new in zip((q, after), found, strict=True))
-            return waiting.at[index].set(False, mode="drop"), q, after
+            x, memory = jax.tree.map(lambda a: flat(a).at[index].get(mode="clip"), (led_to, hidden))
+            new = self.network.step(params, memory, x, nothing(x), jnp.zeros((size,), bool))
+            old = jax.tree.map(lambda a, b: a.at[index].set(b, mode="drop"), old, new)
+            return waiting.at[index].set(False, mode="drop"), old
 
-        _, new_q, new_after = jax.lax.while_loop(
-            lambda carried: carried[0].any(), evaluate_some, (was_cut.ravel(), flat(q), flat(after))
-        )
-        return new_q.reshape(q.shape), new_after.reshape(after.shape)
+        found = jax.lax.while_loop(
+            lambda carried: carried[0].any(), evaluate_some, (was_cut.ravel(), jax.tree.map(flat, (q, after)))
+        )[1]
+        return jax.tree.map(lambda a, like: a.reshape(like.shape), found, (q, after))
 
 
 def flat(x: jax.Array) -> jax.Array:
@@ -169,7 +177,15 @@ def nothing(x: jax.Array) -> jax.Array:
     return jnp.zeros((*x.shape[:-1], 0), jnp.float32)
 
 
-def make_agents(spec: EnvSpec, *, recurrent: bool, width: int, share_parameters: bool, last_action: bool) -> Agents:
+def make_agents(
+    spec: EnvSpec,
+    *,
+    recurrent: bool,
+    width: int,
+    share_parameters: bool,
+    last_action: bool,
+    compute_dtype: ComputeDtype = "float32",
+) -> Agents:
     """Linear-ReLU-GRU-Linear agents (feed-forward: a second ReLU layer instead of the GRU), PyTorch's start.
 
     Args:
@@ -178,6 +194,7 @@ def make_agents(spec: EnvSpec, *, recurrent: bool, width: int, share_parameters:
       width: units of every layer.
       share_parameters: one network told which agent it acts for; otherwise one each.
       last_action: agents are shown their own last action.
+      compute_dtype: of the network.
     """
     size = (
         math.prod(spec.obs_shape)
@@ -193,5 +210,6 @@ def make_agents(spec: EnvSpec, *, recurrent: bool, width: int, share_parameters:
         activation="relu",
         initializer="torch",
     )
+    network = computed_in(network, compute_dtype)
     everyone = network if share_parameters else per_agent(network, spec.n_agents)
     return Agents(spec, everyone, width if recurrent else 0, size, share_parameters, last_action)

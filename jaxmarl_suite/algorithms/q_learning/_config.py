@@ -5,6 +5,7 @@ from typing import Literal
 
 from jaxmarl_suite.algorithms.core._checks import check_floats, check_integers
 from jaxmarl_suite.algorithms.core._types import hyperparameters
+from jaxmarl_suite.networks import ComputeDtype
 
 
 @hyperparameters
@@ -59,6 +60,9 @@ class QConfig:
     """Agents with a GRU."""
     width: int = 64
     """Units of the agents' layers."""
+    compute_dtype: ComputeDtype = "float32"
+    """What the agents' networks compute in. With "bfloat16", parameters, gradients, memories, mixers and losses stay
+    float32."""
     share_parameters: bool = True
     """One network for all agents, told which agent it acts for; otherwise one network each."""
     last_action: bool = True
@@ -79,6 +83,8 @@ class QConfig:
         )
         if self.optimizer not in ("rmsprop", "adam"):
             raise ValueError(f"optimizer must be 'rmsprop' or 'adam', got {self.optimizer!r}")
+        if self.compute_dtype not in ("float32", "bfloat16"):
+            raise ValueError(f"compute_dtype must be 'float32' or 'bfloat16', got {self.compute_dtype!r}")
         if self.context not in ("auto", "state", "observations"):
             raise ValueError(f"context must be 'auto', 'state' or 'observations', got {self.context!r}")
         for name, what in (("batch_size", "a batch"), ("num_envs", "the sequences of one update")):

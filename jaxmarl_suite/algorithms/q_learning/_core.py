@@ -31,7 +31,7 @@ from jaxmarl_suite.algorithms.core._types import (
     Milestone,
     episode_metrics,
 )
-from jaxmarl_suite.algorithms.q_learning._agents import NO_ACTION, Memory, Sequences, Steps
+from jaxmarl_suite.algorithms.q_learning._agents import Memory, Sequences, Steps
 from jaxmarl_suite.algorithms.q_learning._config import QConfig
 from jaxmarl_suite.algorithms.q_learning._methods import Method, Team, total
 from jaxmarl_suite.ops import epsilon_greedy, greedy
@@ -175,11 +175,6 @@ class QLearning:
         truncated = after.truncated
         if self.config.whole_episodes:  # what follows the first end does not count
             truncated = truncated & first_episodes(after)
-        restarted = shown.done[0]
-        first = Memory(
-            jnp.where(restarted[:, None, None], 0.0, memory.hidden),
-            jnp.where(restarted[:, None], NO_ACTION, memory.last_action),
-        )
         return Block(
             steps=swap_axes({"action": played.record, "reward": after.reward}),
             observed=swap_axes(observed(shown.obs, shown.state, shown.action_mask)),
@@ -187,7 +182,7 @@ class QLearning:
             final=swap_axes(observed(after.final_obs, after.final_state, after.final_mask)),
             terminated=after.terminated.T,
             truncated=truncated.T,
-            start=first,
+            start=self.team.agents.fresh_where(shown.done[0], memory),
         )
 
     def to_sequences(self, windows: Windows) -> Sequences:

@@ -82,6 +82,7 @@ def make_team(config: QConfig, env: Environment) -> Team:
         width=config.width,
         share_parameters=config.share_parameters,
         last_action=config.last_action,
+        compute_dtype=config.compute_dtype,
     )
     shown = spec.replace(state_size=0) if config.context == "observations" else spec
     return Team(config, agents, central_view(shown))

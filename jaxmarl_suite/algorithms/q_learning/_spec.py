@@ -1,5 +1,6 @@
 """From a method's parts to a registered algorithm that learns from play or from stored replay."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from jaxmarl_envs import Environment, EnvSpec
 
 from jaxmarl_suite.algorithms.core._types import AlgorithmSpec, Phase
-from jaxmarl_suite.algorithms.q_learning._agents import Memory, Sequences, Steps
+from jaxmarl_suite.algorithms.q_learning._agents import Sequences, Steps
 from jaxmarl_suite.algorithms.q_learning._config import QConfig
 from jaxmarl_suite.algorithms.q_learning._core import QLearning, QState, make_q_learning
 from jaxmarl_suite.algorithms.q_learning._methods import Method, Team
@@ -37,8 +38,9 @@ def q_spec(name: str, config: type[QConfig], parts: Parts, summary: str, *, is_m
             )
         if has_data and config.prioritised:
             raise ValueError("stored replay is drawn uniformly, which prioritised=True does not allow")
-        algorithm = make_q_learning(config, env, *parts(config, env), stored=has_data)
-        return (Phase("q", algorithm, data=partial(read_stored, config, env) if has_data else None),)
+        team, method = parts(config, env)
+        algorithm = make_q_learning(config, env, team, method, stored=has_data)
+        return (Phase("q", algorithm, data=partial(read_stored, team) if has_data else None),)
 
     return AlgorithmSpec(name, config, make, summary, takes_data=True, record=partial(to_items, parts))
 
@@ -74,13 +76,13 @@ def expected_shapes(spec: EnvSpec, length: int) -> Mapping[str, tuple[tuple[int,
     return {_FIRST: ((n,), jnp.int32)} | {k: ((length, *shape), dtype) for k, (shape, dtype) in shapes.items()}
 
 
-def read_stored(config: QConfig, env: Environment, dataset: Dataset) -> Sequences:
-    """Stored items as sequences [M, L, ...] for `env`; memories start at zero.
+def read_stored(team: Team, dataset: Dataset) -> Sequences:
+    """Stored items as sequences [M, L, ...] for `team`; memories are those of the start of an episode.
 
     Raises:
       ValueError: where the data is of another environment, or sequences have another length.
     """
-    spec = env.spec
+    config, spec = team.config, team.agents.spec
     if dataset.about.get("env") != spec.id:
         raise ValueError(
             f"stored replay {str(dataset.path)!r} is of {dataset.about.get('env')!r}, got environment {spec.id!r}"
@@ -103,5 +105,5 @@ def read_stored(config: QConfig, env: Environment, dataset: Dataset) -> Sequence
             )
         leaves[name] = jnp.asarray(array)
     last_action = leaves.pop(_FIRST)
-    hidden = jnp.zeros((dataset.size, spec.n_agents, config.width if config.recurrent else 0), jnp.float32)
-    return Sequences(Memory(hidden, last_action), Steps(**leaves))
+    memory = dataclasses.replace(team.agents.initial_memory(dataset.size), last_action=last_action)
+    return Sequences(memory, Steps(**leaves))

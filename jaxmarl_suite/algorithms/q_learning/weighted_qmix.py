@@ -62,7 +62,8 @@ def parts(
         steps = batch.steps
         context, obs = team.context(steps.obs, steps.state), team.flat_obs(steps.obs)
         own, old = agents.look(params["agents"], batch), agents.look(target["agents"], batch)
-        fresh = dataclasses.replace(batch.memory, hidden=jnp.zeros_like(batch.memory.hidden))
+        hidden = agents.network.initial_carry(batch.memory.last_action.shape)
+        fresh = dataclasses.replace(batch.memory, hidden=hidden)
         unremembered = dataclasses.replace(batch, memory=fresh)
         own_central = agents.look(params["central_agents"], unremembered)
         old_central = agents.look(target["central_agents"], unremembered)
