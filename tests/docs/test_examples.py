@@ -51,6 +51,13 @@ def test_own_algorithm_learns_and_is_swept(final_returns):
     assert returns.shape == (16,) and np.all(returns >= 5) and np.all(returns < 11)
 
 
+def test_own_network_learns(final_returns):
+    text, returns = final_returns("own_network")
+    assert "mappo-attention" in text
+    # Both agents have to arrive in the same step, which pays 10.
+    assert returns.shape == (2,) and np.all(returns > 5)
+
+
 def test_own_viewer_draws_an_episode(tmp_path):
     command = [sys.executable, str(ROOT / "docs" / "examples" / "own_viewer.py")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500)
