@@ -5,7 +5,7 @@ from jaxmarl_envs.core._check import ProtocolError, Report, check_environment
 from jaxmarl_envs.core._environment import Environment, Wrapper
 from jaxmarl_envs.core._episode import Episode, load_episode, random_action, record_episode
 from jaxmarl_envs.core._registry import Family, UnknownVariant, available, families, make, register
-from jaxmarl_envs.core._types import EnvSpec, TimeStep, pytree_dataclass, restart, transition
+from jaxmarl_envs.core._types import EntityBlock, EnvSpec, TimeStep, alive, pytree_dataclass, restart, transition
 from jaxmarl_envs.core._vector import VectorEnv, VectorState
 from jaxmarl_envs.core._viewer import Frame, Verdict, check_drawable, render, render_frames
 from jaxmarl_envs.core._wrappers import (
@@ -24,6 +24,7 @@ __all__ = [
     "AgentId",
     "Clock",
     "DelayReward",
+    "EntityBlock",
     "EnvSpec",
     "Environment",
     "Episode",
@@ -43,6 +44,7 @@ __all__ = [
     "VectorState",
     "Verdict",
     "Wrapper",
+    "alive",
     "available",
     "check_drawable",
     "check_environment",

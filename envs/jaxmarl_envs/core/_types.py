@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, NamedTuple, TypeVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,23 @@ _T = TypeVar("_T")
 def pytree_dataclass(cls: type[_T]) -> type[_T]:
     """A frozen dataclass that is also a JAX pytree; mark static fields with `field(metadata={"static": True})`."""
     return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True)(cls))
+
+
+class EntityBlock(NamedTuple):
+    """Columns of an observation that show some entities of one sort, all features of one after those of another.
+
+    Entity j's columns are `start + j * len(features)` and the `len(features)` - 1 behind it; an entity that is not seen
+    shows zeros.
+    """
+
+    name: str
+    """What they are, e.g. self, enemies, allies."""
+    start: int
+    """The first column."""
+    count: int
+    """Number of entities."""
+    features: tuple[str, ...]
+    """One name a column of one entity."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +71,12 @@ class EnvSpec:
     reset_is_costly: bool = False
     """A reset costs a good part of a step or more: `VectorEnv` then resets only where an episode ended. What it computes
     is the same either way."""
+    entities: tuple[EntityBlock, ...] = ()
+    """Which columns of an observation show which entity, for networks that look at entities one by one; empty where that
+    is not said. Wrappers that append columns keep it; further columns belong to the agent itself."""
+    dead_action: int | None = None
+    """The action that agents have to take once they are out of the game, and that no other agent may take; None where
+    nobody drops out. `alive` reads it from masks."""
     optimum: float | None = dataclasses.field(default=None, compare=False)
     """Expected undiscounted return of an optimal joint policy with `default_params`, where known. Not part of
     equality, like `id`."""
@@ -125,6 +148,13 @@ class TimeStep:
     def replace(self, **changes: Any) -> "TimeStep":
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+
+def alive(spec: EnvSpec, action_mask: jax.Array) -> jax.Array:
+    """[*, N] bool: which agents are still in the game, by their masks [*, N, A]; all, where nobody drops out."""
+    if spec.dead_action is None:
+        return jnp.ones(action_mask.shape[:-1], bool)
+    return ~action_mask[..., spec.dead_action]
 
 
 def transition(

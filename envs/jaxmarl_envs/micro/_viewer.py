@@ -1,0 +1,5 @@
+"""Drawing of a fight."""
+
+
+def draw(micro, ax, frame):
+    return None
