@@ -64,16 +64,35 @@ def load_episode(env: Environment, path: str | Path) -> Episode:
 def random_action(spec: EnvSpec, key: jax.Array, action_mask: jax.Array) -> jax.Array:
     """Uniformly random legal actions: [*, N] int32, or [*, N, D] float32 within `action_bounds`. Consumes `key`.
 
+    Discrete ones cost one random word per agent, hashed with each action's number: the legal action with the largest hash.
+    Probabilities are off by a factor of about 1 + A**2 / 2**32.
+
     Args:
       spec: of the environment.
       key: random key.
       action_mask: [*, N, A] bool, or [*, N, D] where actions are continuous.
     """
-    noise = jax.random.uniform(key, action_mask.shape)
     if spec.is_discrete:
-        return jnp.where(action_mask, noise, -1.0).argmax(-1).astype(jnp.int32)
+        return _largest_hash(jax.random.bits(key, action_mask.shape[:-1]), action_mask)
+    noise = jax.random.uniform(key, action_mask.shape)
     low, high = (bound if np.isfinite(bound) else float(np.sign(bound)) for bound in spec.action_bounds)
     return low + noise * (high - low)
+
+
+def _largest_hash(words: jax.Array, mask: jax.Array) -> jax.Array:
+    """[*] int32: of the entries of `mask` [*, A] that are true, the one whose number hashes to the most with `words` [*].
+
+    One plain maximum: the hash's last bits hold the number. 0 where nothing is legal.
+    """
+    count = mask.shape[-1]
+    numbers = np.arange(count, dtype=np.uint32)
+    low_bits = np.uint32((1 << max(1, (count - 1).bit_length())) - 1)
+    # xor with distinct constants, then a bijection of 32 bits that mixes well (multiplications and shifts).
+    x = words[..., None] ^ (numbers * np.uint32(0x9E3779B9)).reshape((1,) * words.ndim + (count,))
+    x = (x ^ (x >> 16)) * np.uint32(0x7FEB352D)
+    x = (x ^ (x >> 15)) * np.uint32(0x846CA68B)
+    numbered = ((x ^ (x >> 16)) & ~low_bits) | numbers.reshape((1,) * words.ndim + (count,))
+    return (jnp.where(mask, numbered, 0).max(-1) & low_bits).astype(jnp.int32)
 
 
 def record_episode(

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxmarl_envs.core import EnvSpec, Frame, TimeStep, Verdict, restart, transition
 from jaxmarl_envs.micro import _show, _starts
+from jaxmarl_envs.micro._loops import apart, in_rows
 from jaxmarl_envs.micro._params import (
     POINT,
     MicroParams,
@@ -144,7 +145,8 @@ def _words(keys: Array, count: int) -> Array:
 def _batch_last(function: Any, is_params: Any) -> Any:
     """`function` of arguments [.., E], keys [E], as a function of one instance: `vmap` puts its axis last.
 
-    Params get their axis from `_expanded`; they stay of size 1 there where instances share them.
+    What it returns ([fight, obs, global state, ..]) has all axes in reverse: what is [E, N, D] outside is [D, N, E] inside.
+    Params, the last argument, stay of size 1 along the last axis where instances share them.
     """
 
     def last(index: int, argument: Any, is_batched: Any, size: int) -> Any:
@@ -162,14 +164,18 @@ def _batch_last(function: Any, is_params: Any) -> Any:
     @jax.custom_batching.custom_vmap
     def single(*arguments: Any) -> Any:
         spread = [last(i, argument, jax.tree.map(lambda _: False, argument), 1) for i, argument in enumerate(arguments)]
-        return jax.tree.map(lambda x: x[..., 0], function(*spread))
+        return jax.tree.map(lambda x: x[..., 0].T, function(*spread))
 
     @single.def_vmap
     def _(axis_size: int, in_batched: Any, *arguments: Any) -> Any:
         spread = [
             last(i, argument, batched, axis_size) for i, (argument, batched) in enumerate(zip(arguments, in_batched))
         ]
-        found = jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0), function(*spread))
+        fight, obs, whole, *others = function(*spread)
+        # Networks read these in rows. Turned within the selection of restarted episodes, they would be read from memory in
+        # the wrong order.
+        obs, whole = apart(spread[-1].sight, lambda *shown: tuple(map(in_rows, shown)), obs, whole)
+        found = [jax.tree.map(jnp.transpose, fight), obs, whole, *jax.tree.map(jnp.transpose, others)]
         return found, jax.tree.map(lambda _: True, found)
 
     return single
@@ -199,7 +205,7 @@ def _reset(plan: Plan, words: Array, params: MicroParams) -> Any:
         fight = _starts.settled(plan, fight, units, params)
     if plan.jitters:
         fight = _starts.jittered(plan, fight, words[-count:], units, params)
-    return fight, *_shown(plan, fight, jnp.full((n, size), -1, jnp.int32), units, params)
+    return [fight, *_shown(plan, fight, jnp.full((n, size), -1, jnp.int32), units, params)]
 
 
 def _step(plan: Plan, words: Array, fight: Fight, action: Array, params: MicroParams) -> Any:
@@ -224,7 +230,7 @@ def _step(plan: Plan, words: Array, fight: Fight, action: Array, params: MicroPa
         dead[:n].astype(jnp.float32).sum(0),
         dead[n:].astype(jnp.float32).sum(0),
     )
-    return fight, *_shown(plan, fight, action, units, params), reward, won | lost | drawn, metrics
+    return [fight, *_shown(plan, fight, action, units, params), reward, won | lost | drawn, metrics]
 
 
 def _chance(n: int, m: int, words: Array, params: MicroParams) -> Chance:
@@ -294,8 +300,11 @@ def _reward(
 
 
 def _shown(plan: Plan, fight: Fight, action: Array, units: Units, params: MicroParams) -> tuple[Array, Array, Array]:
-    """Observations [N, D, E], the global state [G, E] and masks [N, A, E]."""
-    mask = _show.action_mask(plan, fight, params)
-    obs = _show.observations(plan, fight, mask, units, params)
-    whole = _show.global_state(plan, fight, action, units)
-    return jnp.swapaxes(obs, 0, 1), whole, jnp.swapaxes(mask, 0, 1)
+    """Observations [D, N, E], the global state [G, E] and masks [A, N, E]."""
+
+    def show(fight: Fight, action: Array, units: Units, params: MicroParams) -> tuple[Array, Array, Array]:
+        mask = _show.action_mask(plan, fight, params)
+        obs = _show.observations(plan, fight, mask, units, params)
+        return obs, _show.global_state(plan, fight, action, units), mask
+
+    return apart(params.sight, show, fight, action, units, params)
