@@ -20,6 +20,16 @@ def uniform_index(key: jax.Array, size: jax.Array | int, shape: tuple[int, ...] 
     return (bits.astype(jnp.float32) * scale).astype(jnp.int32)
 
 
+def mixed(x: jax.Array) -> jax.Array:
+    """[*] uint32 of the same shape and dtype: a bijection in which every bit depends on all bits of `x`.
+
+    Two rounds of multiplication and shift, to turn a random word and a number into a further random word.
+    """
+    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
+    x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
+    return x ^ (x >> 16)
+
+
 def one_hot(index: jax.Array, size: int) -> jax.Array:
     """[*index.shape, size] float32: 1 at `index`, and all zeros at `index` = `size`.
 

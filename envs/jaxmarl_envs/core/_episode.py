@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxmarl_envs.core._cheap import mixed
 from jaxmarl_envs.core._environment import Environment, Params, Wrapper
 from jaxmarl_envs.core._types import EnvSpec, TimeStep, pytree_dataclass
 
@@ -85,13 +86,10 @@ def _largest_hash(words: jax.Array, mask: jax.Array) -> jax.Array:
     One plain maximum: the hash's last bits hold the number. 0 where nothing is legal.
     """
     count = mask.shape[-1]
-    numbers = np.arange(count, dtype=np.uint32)
+    numbers = np.arange(count, dtype=np.uint32).reshape((1,) * words.ndim + (count,))
     low_bits = np.uint32((1 << max(1, (count - 1).bit_length())) - 1)
-    # xor with distinct constants, then a bijection of 32 bits that mixes well (multiplications and shifts).
-    x = words[..., None] ^ (numbers * np.uint32(0x9E3779B9)).reshape((1,) * words.ndim + (count,))
-    x = (x ^ (x >> 16)) * np.uint32(0x7FEB352D)
-    x = (x ^ (x >> 15)) * np.uint32(0x846CA68B)
-    numbered = ((x ^ (x >> 16)) & ~low_bits) | numbers.reshape((1,) * words.ndim + (count,))
+    hashes = mixed(words[..., None] ^ (numbers * np.uint32(0x9E3779B9)))
+    numbered = (hashes & ~low_bits) | numbers
     return (jnp.where(mask, numbered, 0).max(-1) & low_bits).astype(jnp.int32)
 
 

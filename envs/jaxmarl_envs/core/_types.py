@@ -17,10 +17,9 @@ def pytree_dataclass(cls: type[_T]) -> type[_T]:
 
 
 class EntityBlock(NamedTuple):
-    """Columns of an observation that show some entities of one sort, all features of one after those of another.
+    """Columns of an observation that show some entities of one sort: the first feature of all of them, then the second, ...
 
-    Entity j's columns are `start + j * len(features)` and the `len(features)` - 1 behind it; an entity that is not seen
-    shows zeros.
+    Feature f of entity j is column `start + f * count + j`; an entity that is not seen shows zeros. `read` undoes this.
     """
 
     name: str
@@ -30,7 +29,12 @@ class EntityBlock(NamedTuple):
     count: int
     """Number of entities."""
     features: tuple[str, ...]
-    """One name a column of one entity."""
+    """One name per feature."""
+
+    def read(self, obs: jax.Array) -> jax.Array:
+        """[*, count, features] of `obs` [*, D]."""
+        columns = obs[..., self.start : self.start + self.count * len(self.features)]
+        return jnp.swapaxes(columns.reshape(*obs.shape[:-1], len(self.features), self.count), -1, -2)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmarl_envs.core import EnvSpec, Frame, TimeStep, Verdict, restart, transition
+from jaxmarl_envs.core._cheap import mixed
 from jaxmarl_envs.micro import _show, _starts
 from jaxmarl_envs.micro._loops import apart, in_rows
 from jaxmarl_envs.micro._params import (
@@ -117,24 +118,17 @@ class Micro:
 def _batched_reset(plan: Plan) -> Any:
     """`reset(key, params)` of one instance, which `vmap` turns into one computation over [.., E]."""
     words = _starts.words_of_reset(plan)
-    return _batch_last(
-        lambda keys, params: _reset(plan, _words(keys, words), params), functools.partial(_is_params, place=1)
-    )
+    return _batch_last(lambda keys, params: _reset(plan, _words(keys, words), params))
 
 
 @functools.lru_cache(maxsize=256)
 def _batched_step(plan: Plan) -> Any:
     """`step(key, state, action, params)` of one instance, which `vmap` turns into one computation over [.., E]."""
-    words = -(-(plan.n_allies + plan.n_enemies) // 2)
 
     def step(keys: Array, fight: Fight, action: Array, params: MicroParams) -> Any:
-        return _step(plan, _words(keys, words), fight, action, params)
+        return _step(plan, _words(keys, 2), fight, action, params)
 
-    return _batch_last(step, functools.partial(_is_params, place=3))
-
-
-def _is_params(index: int, place: int) -> bool:
-    return index == place
+    return _batch_last(step)
 
 
 def _words(keys: Array, count: int) -> Array:
@@ -142,39 +136,35 @@ def _words(keys: Array, count: int) -> Array:
     return jax.vmap(lambda key: jax.random.bits(key, (count,)), out_axes=1)(keys)
 
 
-def _batch_last(function: Any, is_params: Any) -> Any:
+def _batch_last(function: Any) -> Any:
     """`function` of arguments [.., E], keys [E], as a function of one instance: `vmap` puts its axis last.
 
-    What it returns ([fight, obs, global state, ..]) has all axes in reverse: what is [E, N, D] outside is [D, N, E] inside.
+    What it returns, [fight, obs, global state, ..], has all axes in reverse: what is [E, N, D] outside is [D, N, E] inside.
     Params, the last argument, stay of size 1 along the last axis where instances share them.
     """
 
-    def last(index: int, argument: Any, is_batched: Any, size: int) -> Any:
-        def move(x: Array, batched: bool) -> Array:
-            if batched:
-                return jnp.moveaxis(x, 0, -1)
-            return jnp.broadcast_to(x[..., None], (*x.shape, size))
+    def spread(arguments: Any, is_batched: Any, size: int) -> list[Any]:
+        def last(x: Array, batched: bool) -> Array:
+            return jnp.moveaxis(x, 0, -1) if batched else jnp.broadcast_to(x[..., None], (*x.shape, size))
 
-        if not is_params(index):
-            return jax.tree.map(move, argument, is_batched)
-        return jax.tree.map(
-            lambda x, batched: jnp.moveaxis(x, 0, -1) if batched else x[..., None], argument, is_batched
-        )
+        def last_of_params(x: Array, batched: bool) -> Array:
+            return jnp.moveaxis(x, 0, -1) if batched else x[..., None]
+
+        *others, params = zip(arguments, is_batched)
+        return [*(jax.tree.map(last, *pair) for pair in others), jax.tree.map(last_of_params, *params)]
 
     @jax.custom_batching.custom_vmap
     def single(*arguments: Any) -> Any:
-        spread = [last(i, argument, jax.tree.map(lambda _: False, argument), 1) for i, argument in enumerate(arguments)]
-        return jax.tree.map(lambda x: x[..., 0].T, function(*spread))
+        found = function(*spread(arguments, jax.tree.map(lambda _: False, arguments), 1))
+        return jax.tree.map(lambda x: x[..., 0].T, found)
 
     @single.def_vmap
-    def _(axis_size: int, in_batched: Any, *arguments: Any) -> Any:
-        spread = [
-            last(i, argument, batched, axis_size) for i, (argument, batched) in enumerate(zip(arguments, in_batched))
-        ]
-        fight, obs, whole, *others = function(*spread)
+    def _(axis_size: int, is_batched: Any, *arguments: Any) -> Any:
+        arguments = spread(arguments, is_batched, axis_size)
+        fight, obs, whole, *others = function(*arguments)
         # Networks read these in rows. Turned within the selection of restarted episodes, they would be read from memory in
         # the wrong order.
-        obs, whole = apart(spread[-1].sight, lambda *shown: tuple(map(in_rows, shown)), obs, whole)
+        obs, whole = apart(arguments[-1].sight, lambda *shown: tuple(map(in_rows, shown)), obs, whole)
         found = [jax.tree.map(jnp.transpose, fight), obs, whole, *jax.tree.map(jnp.transpose, others)]
         return found, jax.tree.map(lambda _: True, found)
 
@@ -234,11 +224,12 @@ def _step(plan: Plan, words: Array, fight: Fight, action: Array, params: MicroPa
 
 
 def _chance(n: int, m: int, words: Array, params: MicroParams) -> Chance:
-    """16 bits a unit: noise of the time between shots, and whether an enemy's shot would hit."""
-    halves = jnp.concatenate([words & 0xFFFF, words >> 16])[: n + m]
-    share = (halves & 255).astype(jnp.float32)
-    noise = on_grid(share * (3 / 256) - (1 - 1.5 / 256), 512.0)  # exact: U(-1, 2) in 256 steps
-    luck = (halves >> 8).astype(jnp.float32)[n:] < params.accuracy * 256
+    """16 bits a unit, hashed from `words` [2, E]: noise of the time between shots, and whether an enemy's shot would hit."""
+    number = jnp.arange(1, n + m + 1, dtype=jnp.uint32)[:, None]
+    bits = mixed(mixed(words[:1] ^ (number * jnp.uint32(0x9E3779B9))) ^ words[1:])
+    share = (bits & 255).astype(jnp.float32)
+    noise = share * (3 / 256) - (1 - 1.5 / 256)  # exact: U(-1, 2) in 256 steps
+    luck = ((bits >> 8) & 255).astype(jnp.float32)[n:] < params.accuracy * 256
     always = jnp.ones((n, words.shape[-1]), bool)
     return Chance(on_grid(noise * params.noise, POINT), jnp.concatenate([always, luck]))
 
@@ -302,9 +293,10 @@ def _reward(
 def _shown(plan: Plan, fight: Fight, action: Array, units: Units, params: MicroParams) -> tuple[Array, Array, Array]:
     """Observations [D, N, E], the global state [G, E] and masks [A, N, E]."""
 
-    def show(fight: Fight, action: Array, units: Units, params: MicroParams) -> tuple[Array, Array, Array]:
+    def show(fight: Fight, action: Array, units: Units, params: MicroParams) -> Any:
         mask = _show.action_mask(plan, fight, params)
         obs = _show.observations(plan, fight, mask, units, params)
         return obs, _show.global_state(plan, fight, action, units), mask
 
-    return apart(params.sight, show, fight, action, units, params)
+    parts, whole, mask = apart(params.sight, show, fight, action, units, params)
+    return apart(params.sight, jnp.concatenate, parts), whole, mask

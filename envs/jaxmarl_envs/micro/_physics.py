@@ -5,11 +5,13 @@ squares and damage are whole numbers of a grid that float32 holds exactly; what 
 is rounded to a grid before anything is added to it, and nothing is divided by a constant.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
 from jaxmarl_envs.micro._enemy import targets_of_enemies, targets_of_healers, wanted
-from jaxmarl_envs.micro._loops import fold, row
+from jaxmarl_envs.micro._loops import apart, fold, row
 from jaxmarl_envs.micro._params import CELL, FINE, POINT, MicroParams, Pairs, Units, on_grid, rounded
 from jaxmarl_envs.micro._plan import Plan
 from jaxmarl_envs.micro._state import NOBODY, Aim, Chance, Fight, Orders, fetched, packed, unpacked
@@ -29,7 +31,7 @@ def substep(
     n, dt = plan.n_allies, plan.dt
     alive = fight.hp > 0
     q = rounded(fight.x * (FINE / CELL)), rounded(fight.y * (FINE / CELL))
-    target = targets_of_enemies(plan, fight, alive, units, pairs, params)
+    target = apart(params.sight, partial(targets_of_enemies, plan), fight, alive, units, pairs, params)
     heal = None
     if plan.healers:
         heal = jnp.concatenate([orders.heal, targets_of_healers(plan, fight, alive, units)])

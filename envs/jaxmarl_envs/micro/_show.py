@@ -92,46 +92,53 @@ def _is_kind(plan: Plan, fight: Fight, k: int) -> Array:
     return jnp.broadcast_to(places, fight.hp.shape)
 
 
-def observations(plan: Plan, fight: Fight, mask: Array, units: Units, params: MicroParams) -> Array:
-    """[D, N, E] float32: what each agent sees, zeros for the dead. The columns are those of `entity_blocks`."""
+def observations(plan: Plan, fight: Fight, mask: Array, units: Units, params: MicroParams) -> list[Array]:
+    """Parts of [D, N, E] float32: what each agent sees, zeros for the dead. The columns are those of `entity_blocks`.
+
+    Nearly all of it is one formula, (feature of the entity - feature of the viewer) * scale: a single loop without
+    branches.
+    """
     n = plan.n_allies
     alive = fight.hp > 0
     ours = alive[:n]
     qx, qy = rounded(fight.x * (FINE / CELL)), rounded(fight.y * (FINE / CELL))
     sight = rounded(params.sight * FINE)
-    scale = 1.0 / sight  # [1, 1 or E]
+    near = jnp.broadcast_to(1.0 / sight, (1, sight.shape[1]))
+    one = jnp.ones_like(near)
     health, shield = _share(fight.hp, units.max_hp), _share(fight.shield, units.max_shield)
-    types = _types(plan, fight)
 
-    def about(targets: slice, first: Array | None, shows_shield: bool) -> list[Array]:
-        """[targets, N, E] for each feature."""
-        dx, dy, square = squares(qx, qy, targets, slice(0, n))
-        is_seen = (square < (sight * sight)[None]) & alive[targets, None] & ours[None]
-        flag = is_seen.astype(jnp.float32) if first is None else (is_seen & first).astype(jnp.float32)
-        near = [jnp.where(is_seen, value * scale[None], 0.0) for value in (jnp.sqrt(square), dx, dy)]
-        own = [health, *([shield] if shows_shield else []), *types]
-        return [flag, *near, *(jnp.where(is_seen, value[targets, None], 0.0) for value in own)]
+    def planes(shows_shield: bool) -> tuple[Array, Array]:
+        """[F, U, E] features of all units, and their scale [F, 1, 1 or E]."""
+        features = [qx, qy, health, *([shield] if shows_shield else []), *_types(plan, fight)]
+        return jnp.stack(features), jnp.stack([near, near, *[one] * (len(features) - 2)])
+
+    def about(targets: Array, alive: Array, scale: Array, flag: Array | None) -> list[Array]:
+        """Blocks [targets, N, E] of the flag, the distance and each of the features [F, targets, N or 1, E]."""
+        offset = targets[:2] - jnp.stack([qx, qy])[:, None, :n]
+        square = offset[0] * offset[0] + offset[1] * offset[1]
+        is_seen = (square < (sight * sight)[None]) & alive & ours[None]
+        flag = is_seen if flag is None else is_seen & flag
+        zero = jnp.zeros((targets.shape[0] - 2, *qx[:n].shape))
+        viewer = jnp.concatenate([jnp.stack([qx[:n], qy[:n]]), zero])
+        shown = jnp.where(is_seen[None], (targets - viewer[:, None]) * scale[:, :, None], 0.0)
+        distance = jnp.where(is_seen, jnp.sqrt(square) * near[None], 0.0)
+        return [flag.astype(jnp.float32), distance, shown.reshape(-1, *shown.shape[2:])]
 
     attackable = mask[6:]
     if plan.healers:
         attackable = attackable & ~plan.marked("heals", fight.kinds, fight.hp)[None, :n]
-    enemies = about(slice(n, None), attackable, plan.enemy_shields)
-    own = [health, *([shield] if plan.ally_shields else []), *types]
-    own = [*mask[2:6].astype(jnp.float32), *(jnp.where(ours, value[:n], 0.0) for value in own)]
+    features, scale = planes(plan.enemy_shields)
+    own_features, own_scale = planes(plan.ally_shields)
+    own = [*mask[2:6].astype(jnp.float32), *jnp.where(ours, own_features[2:, :n], 0.0)]
     if plan.own_position:
         own += [jnp.where(ours, place[:n] * (1 / (SIZE * CELL)), 0.0) for place in (fight.x, fight.y)]
-    parts = [jnp.stack(own), _by_entity(enemies)]
+    parts = [jnp.stack(own), *about(features[:, n:, None], alive[n:, None], scale, attackable)]
     if n > 1:
         is_before = (jnp.arange(n - 1)[:, None] < jnp.arange(n)[None])[:, :, None]  # [other, viewer, 1]
-        others = about(slice(0, n), None, plan.ally_shields)
-        parts.append(_by_entity([jnp.where(is_before, value[:-1], value[1:]) for value in others]))
-    return jnp.concatenate(parts)
-
-
-def _by_entity(features: list[Array]) -> Array:
-    """[entities * features, N, E]: all features of the first entity, then of the next."""
-    stacked = jnp.stack(features, axis=1)
-    return stacked.reshape(-1, *stacked.shape[2:])
+        others = jnp.where(is_before[None], own_features[:, : n - 1, None], own_features[:, 1:n, None])
+        is_alive = jnp.where(is_before, alive[: n - 1, None], alive[1:n, None])
+        parts += about(others, is_alive, own_scale, None)
+    return parts
 
 
 def global_state(plan: Plan, fight: Fight, action: Array, units: Units) -> Array:
