@@ -40,8 +40,8 @@ def targets_of_enemies(
     """
     n = plan.n_allies
     hx, hy = rounded(fight.x * (COARSE / CELL)), rounded(fight.y * (COARSE / CELL))
-    left = (fight.hp[:n] + fight.shield[:n]) * (params.focus * 64.0)
-    weak = jnp.minimum(rounded(left / (units.max_hp[:n] + units.max_shield[:n])), _UNARMED)
+    share = (fight.hp[:n] + fight.shield[:n]) * (1.0 / (units.max_hp[:n] + units.max_shield[:n]))
+    weak = jnp.minimum(rounded(share * (params.focus * 64.0)), _UNARMED)
     weak += jnp.where(units.is_armed[:n], 0.0, _UNARMED)
     weak = jnp.where(alive[:n], weak, NEVER)
     stick = rounded(params.stick)

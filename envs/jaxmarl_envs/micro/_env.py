@@ -54,8 +54,8 @@ class Micro:
       all zeros for the dead. Global state: for each ally hit points, time until the next shot in its period (energy of
       medivacs), x, y from the middle, then shield and kind where the map has several; for each enemy the same without
       the time; then the last actions one-hot.
-    - Reward, for all agents: hit points and shields taken from enemies, `reward_kill` for each that falls and `reward_win` for
-      winning, scaled so that a flawless win returns `reward_scale` = 20. "positive" (default) pays nothing where enemies'
+    - Reward, for all agents: hit points and shields taken from enemies, `reward_kill` for each that falls and `reward_win`
+      for winning, scaled so that a flawless win returns `reward_scale` = 20. "positive" (default) pays nothing where enemies'
       shields grow faster than they fall, "abs" pays the absolute value as SMAC does; "sparse" pays 1 for a win and -1 for
       a defeat.
     - Terminated: won, when no enemy is left (or only a medivac is); lost, when no ally is left (or only medivacs are); or
@@ -210,7 +210,7 @@ def _step(plan: Plan, words: Array, fight: Fight, action: Array, params: MicroPa
         return substep(plan, fight, orders, chance, units, pairs, params)
 
     fight = jax.lax.fori_loop(0, plan.substeps, body, fight)
-    was_over = sum(_ends(plan, before)) > 0
+    was_over = functools.reduce(jnp.logical_or, _ends(plan, before))
     won, lost, drawn = _ends(plan, fight)
     reward = _reward(plan, before, fight, won, lost, units, params)
     reward = jnp.where(was_over, 0.0, reward)

@@ -2,7 +2,8 @@
 
 All steps are exact or single roundings: compilers may fuse products and sums, which must not change a bit. Positions,
 squares and damage are whole numbers of a grid that float32 holds exactly; what is inexact (a root, a quotient, one product)
-is rounded to a grid before anything is added to it, and nothing is divided by a constant.
+is rounded to a grid before anything is added to it, and nothing is divided by a constant or by what is broadcast: compilers
+multiply by its reciprocal, so the rules do.
 """
 
 from functools import partial
@@ -167,14 +168,9 @@ def _damage(
     to_allies = _shots(shots[theirs], has_shield[ours], pairs.enemy_raw, pairs.enemy_net)
     to_enemies = _shots(shots[ours], has_shield[theirs], pairs.ally_raw, pairs.ally_net)
     if plan.beams or plan.bombs:
-        blows = (plan.beams, plan.bombs)
-        to_allies += _splash(plan, *(_of(b, n, True) for b in blows), fight, alive, q, aim, aimed, hits, units, pairs)
-        to_enemies += _splash(plan, *(_of(b, n, False) for b in blows), fight, alive, q, aim, aimed, hits, units, pairs)
+        to_allies += _splash(plan, True, fight, alive, q, aim, aimed, hits, units, pairs)
+        to_enemies += _splash(plan, False, fight, alive, q, aim, aimed, hits, units, pairs)
     return jnp.concatenate([to_allies, to_enemies])
-
-
-def _of(places: tuple[int, ...], n_allies: int, is_enemy: bool) -> tuple[int, ...]:
-    return tuple(u for u in places if (u >= n_allies) == is_enemy)
 
 
 def _shots(shots: Array, has_shield: Array, raw: Array, net: Array) -> Array:
@@ -190,8 +186,7 @@ def _shots(shots: Array, has_shield: Array, raw: Array, net: Array) -> Array:
 
 def _splash(
     plan: Plan,
-    beams: tuple[int, ...],
-    bombs: tuple[int, ...],
+    by_enemies: bool,
     fight: Fight,
     alive: Array,
     q: tuple[Array, Array],
@@ -203,9 +198,9 @@ def _splash(
 ) -> Array:
     """[targets, E] damage of the beams and explosions of one side to others than their targets; none to flyers."""
     n = plan.n_allies
-    are_enemies = any(u >= n for u in beams + bombs)
-    raw, net = (pairs.enemy_raw, pairs.enemy_net) if are_enemies else (pairs.ally_raw, pairs.ally_net)
-    targets, first = (slice(0, n), n) if are_enemies else (slice(n, None), 0)
+    beams, bombs = ([u for u in places if (u >= n) == by_enemies] for places in (plan.beams, plan.bombs))
+    raw, net = (pairs.enemy_raw, pairs.enemy_net) if by_enemies else (pairs.ally_raw, pairs.ally_net)
+    targets, first = (slice(0, n), n) if by_enemies else (slice(n, None), 0)
     tx, ty, radius, has_shield = q[0][targets], q[1][targets], units.radius[targets], fight.shield[targets] > 0
     can_be_hit = alive[targets] & ~units.flies[targets]
     index = jnp.arange(tx.shape[0], dtype=jnp.float32)[:, None]

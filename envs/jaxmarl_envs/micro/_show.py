@@ -77,7 +77,8 @@ def _is_free(plan: Plan, x: Array, y: Array, params: MicroParams) -> Array:
 
 
 def _share(part: Array, whole: Array) -> Array:
-    return jnp.minimum(part / jnp.maximum(whole, 1 / 2048), 1.0)
+    """[*] part of the whole, at most 1. The quotient is written as compilers turn it, so that all compute the same."""
+    return jnp.minimum(part * (1.0 / jnp.maximum(whole, 1 / 2048)), 1.0)
 
 
 def _types(plan: Plan, fight: Fight) -> list[Array]:
