@@ -324,9 +324,9 @@ class Fight:
         far = np.sqrt(F(gx * gx + gy * gy))
         gap = (far - F(reach)) * F(64)
         walk = min(max(gap, F(0)), F(pace))
-        if unit.is_enemy and is_direct and self.is_armed(unit) and not self.is_melee(unit) and self.is_melee(target):
-            if p.kite > 0 and far <= F(nearest(F(p.kite) * F(64))) and unit.cool > dt:
-                walk = F(-stride)
+        kites = unit.is_enemy and is_direct and self.is_armed(unit) and not self.is_melee(unit) and p.kite > 0
+        if kites and self.is_melee(target) and far <= F(nearest(F(p.kite) * F(64))) and unit.cool > dt:
+            walk = F(-stride)
         ratio = walk / max(far, F(1))
         found["dx"], found["dy"] = nearest(F(gx) * ratio), nearest(F(gy) * ratio)
         found["in_reach"] = bool(unit.alive and is_direct and gap <= F(stride))
@@ -407,9 +407,9 @@ class Fight:
                     along = F(abs(rx * gx + ry * gy)) <= length * F(self.radius(other) + 10)
                     if along and F(abs(rx * gy - ry * gx)) <= length * F(self.radius(other) + 90):
                         hurt(unit, other)
-                if unit.kind == "baneling" and (hit or before[i][6] > 0):
-                    if (ox - qx) ** 2 + (oy - qy) ** 2 <= (self.radius(other) + 141) ** 2:
-                        hurt(unit, other)
+                bursts = unit.kind == "baneling" and (hit or before[i][6] > 0)
+                if bursts and (ox - qx) ** 2 + (oy - qy) ** 2 <= (self.radius(other) + 141) ** 2:
+                    hurt(unit, other)
         return found
 
     def healed(self, plans, moves, lives, before):

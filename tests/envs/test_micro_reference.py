@@ -48,9 +48,8 @@ def play(env, params, num_steps, num_envs, key):
 def _chance(n, m):
     def draw(key_data, params):
         words = jax.random.bits(jax.random.wrap_key_data(key_data), (2,))[:, None]
-        return _env._chance(
-            n, m, words, jax.tree.map(lambda x: jnp.reshape(jnp.asarray(x), (1, 1)) if np.ndim(x) == 0 else x, params)
-        )
+        scalars = jax.tree.map(lambda x: jnp.reshape(x, (1, 1)) if x.ndim == 0 else x, params)
+        return _env._chance(n, m, words, scalars)
 
     return jax.jit(draw)
 

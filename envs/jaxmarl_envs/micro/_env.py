@@ -55,8 +55,8 @@ class Micro:
       medivacs), x, y from the middle, then shield and kind where the map has several; for each enemy the same without
       the time; then the last actions one-hot.
     - Reward, for all agents: hit points and shields taken from enemies, `reward_kill` for each that falls and `reward_win`
-      for winning, scaled so that a flawless win returns `reward_scale` = 20. "positive" (default) pays nothing where enemies'
-      shields grow faster than they fall, "abs" pays the absolute value as SMAC does; "sparse" pays 1 for a win and -1 for
+      for winning, scaled so that a flawless win returns `reward_scale` = 20. "positive" (default) pays nothing where
+      shields grow faster than enemies fall, "abs" pays the absolute value as SMAC does; "sparse" pays 1 for a win and -1 for
       a defeat.
     - Terminated: won, when no enemy is left (or only a medivac is); lost, when no ally is left (or only medivacs are); or
       both sides are gone, which is neither. The family adds the time limit, which truncates.

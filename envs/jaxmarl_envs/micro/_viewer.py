@@ -36,7 +36,7 @@ def draw(micro: "Micro", ax: "Axes", frame: Frame) -> Verdict | None:
     for u, v in targets.items():
         color = GOOD if u in healed else OURS if u < n else THEIRS
         ax.plot([x[u], x[v]], [y[u], y[v]], color=color, linewidth=1.3, alpha=0.75, zorder=3, solid_capstyle="round")
-        ax.plot(x[v], y[v], marker="*", markersize=7, color=color, markeredgecolor=WHITE, markeredgewidth=0.4, zorder=7)
+        ax.plot(x[v], y[v], marker="*", markersize=6, color=color, markeredgecolor=WHITE, markeredgewidth=0.4, zorder=7)
         if len(targets) <= 6 and KINDS[names[u]].range > 1:
             reach = KINDS[names[u]].range + KINDS[names[u]].radius
             _ring(ax, x[u], y[u], reach, color=color, alpha=0.18)
@@ -73,12 +73,12 @@ def _camera(ax: "Axes", x: np.ndarray, y: np.ndarray, params: Any) -> float:
         first, last = np.floor((places.min() - 2) / 4) * 4, np.ceil((places.max() + 2) / 4) * 4
         edges.append([max(float(low), first) - 0.3, min(float(high), last) + 0.3])
     (left, right), (bottom, top) = edges
-    # As wide as the picture, around the same middle.
     cells = max((right - left) / width, (top - bottom) / height, _WIDTH / width)
-    left, right = (left + right - cells * width) / 2, (left + right + cells * width) / 2
-    bottom, top = (bottom + top - cells * height) / 2, (bottom + top + cells * height) / 2
-    ax.set_xlim(left, right)
-    ax.set_ylim(bottom, top)
+    sides = ((left, right, cells * width, 0), (bottom, top, cells * height, 1))
+    for (first, last, size, axis), limit in zip(sides, (ax.set_xlim, ax.set_ylim)):
+        low, high = float(params.box[axis]) - 0.3, float(params.box[axis + 2]) + 0.3
+        middle = np.clip((first + last) / 2, low + size / 2, high - size / 2) if size < high - low else (low + high) / 2
+        limit(middle - size / 2, middle + size / 2)
     ax.set_aspect("equal", adjustable="box")
     return 72 / cells
 
