@@ -12,7 +12,7 @@ import numpy as np
 from jaxmarl_envs.core import EnvSpec, Frame, TimeStep, Verdict, restart, transition
 from jaxmarl_envs.core._cheap import mixed
 from jaxmarl_envs.micro import _show, _starts
-from jaxmarl_envs.micro._loops import apart, in_rows
+from jaxmarl_envs.micro._loops import apart, in_blocks, in_rows
 from jaxmarl_envs.micro._params import (
     POINT,
     MicroParams,
@@ -206,10 +206,13 @@ def _step(plan: Plan, words: Array, fight: Fight, action: Array, params: MicroPa
     orders = _orders(plan, fight, action)
     before = fight
 
-    def body(_: Array, fight: Fight) -> Fight:
-        return substep(plan, fight, orders, chance, units, pairs, params)
+    def fought(fight: Fight, orders: Orders, chance: Chance, units: Units, pairs: Pairs, params: MicroParams) -> Fight:
+        def body(_: Array, fight: Fight) -> Fight:
+            return substep(plan, fight, orders, chance, units, pairs, params)
 
-    fight = jax.lax.fori_loop(0, plan.substeps, body, fight)
+        return jax.lax.fori_loop(0, plan.substeps, body, fight)
+
+    fight = in_blocks(fought, fight, (fight, orders, chance, units, pairs, params))
     was_over = functools.reduce(jnp.logical_or, _ends(plan, before))
     won, lost, drawn = _ends(plan, fight)
     reward = _reward(plan, before, fight, won, lost, units, params)
