@@ -80,10 +80,11 @@ def hardware() -> dict[str, Any]:
 
 def machine() -> dict[str, Any]:
     """The processor, the cores that may be used, and how busy the machine is with other work."""
-    is_known = hasattr(os, "sched_getaffinity")
+    from jaxmarl_suite.runner import usable_cores
+
     return {
         "cpu": _cpu_name(),
-        "usable_cores": len(os.sched_getaffinity(0)) if is_known else os.cpu_count(),
+        "usable_cores": usable_cores(),
         "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     }
 
@@ -161,7 +162,7 @@ def load(path: Path, benchmark: str) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"cannot read {str(path)!r}: {error.strerror or error}") from None
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         raise ValueError(f"{str(path)!r} is not a result of a benchmark: it is not valid JSON") from None
     if not isinstance(found, dict) or (found.get("benchmark"), found.get("schema")) != (benchmark, SCHEMA):
         raise ValueError(f"{str(path)!r} is not a result of the benchmark {benchmark!r} in this version's format")

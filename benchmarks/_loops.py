@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import jaxmarl_envs
 import numpy as np
+from jaxmarl_envs import seed_key
 from jaxmarl_envs.hallway import Hallway
 from jaxmarl_envs.hallway._env import digits
 from jaxmarl_envs.matrix import MatrixGame
@@ -132,4 +133,4 @@ def scanned(start: Callable, step: Callable, num_envs: int, steps: int) -> Calla
 
 def compiled(start: Callable, step: Callable, num_envs: int, steps: int) -> Callable:
     """`scanned` as one program."""
-    return jax.jit(scanned(start, step, num_envs, steps)).lower(jax.random.key(0)).compile()
+    return jax.jit(scanned(start, step, num_envs, steps)).lower(seed_key(0)).compile()

@@ -14,6 +14,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from jaxmarl_envs import seed_key
+
 from benchmarks import _common, _processes
 from benchmarks._tables import Column, Row, Table, number, plain
 
@@ -138,7 +140,7 @@ def compiled(env_id: str, start: Callable, step: Callable, num_envs: int) -> Cal
 
         return jax.lax.fori_loop(0, num_steps, body, start(key))
 
-    return jax.jit(run).lower(jax.random.key(0), 1).compile()
+    return jax.jit(run).lower(seed_key(0), 1).compile()
 
 
 def _start_worker(task: dict[str, Any]) -> Callable[[dict[str, Any]], Row]:
@@ -168,7 +170,7 @@ def in_turns(loops: dict[str, Callable], seconds: float) -> Callable[[dict[str, 
 
     def timed(loop: Callable, seed: int, steps: int) -> float:
         with _common.stopwatch() as spent:
-            jax.block_until_ready(loop(jax.random.key(seed), steps))
+            jax.block_until_ready(loop(seed_key(seed), steps))
         # One core, one thread: CPU seconds are the same without what else the machine does.
         return spent.cpu if cpu else spent.wall
 

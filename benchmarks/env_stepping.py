@@ -23,6 +23,7 @@ from typing import Any
 import jax
 import jaxmarl_envs
 from jax.sharding import PartitionSpec
+from jaxmarl_envs import seed_key
 
 from benchmarks import _common, _processes
 from benchmarks._loops import bare_loop, compiled, our_loop, scanned
@@ -69,10 +70,10 @@ def measure(env_id: str, num_envs: int, steps: int, repetitions: int) -> Row:
     times: dict[str, list[_common.Spent]] = {name: [] for name in loops}
     result: Row = {"id": env_id, "num_envs": num_envs}
     for name, (start, _) in pairs.items():
-        carried = jax.tree.leaves(jax.eval_shape(start, jax.random.key(0)))
+        carried = jax.tree.leaves(jax.eval_shape(start, seed_key(0)))
         result[f"{name}_bytes"] = sum(leaf.size * leaf.dtype.itemsize for leaf in carried) / num_envs
     for repetition in range(repetitions + 1):
-        key = jax.random.key(repetition)
+        key = seed_key(repetition)
         for name, loop in loops.items():
             with _common.stopwatch() as spent:
                 _, total, episodes = jax.block_until_ready(loop(key))
@@ -122,7 +123,7 @@ def spread_loop(env_id: str, num_envs: int, steps: int) -> Callable[[jax.Array],
 
     spec = PartitionSpec("env")
     spread = jax.shard_map(part, mesh=mesh, in_specs=PartitionSpec(), out_specs=spec, check_vma=False)
-    return jax.jit(spread).lower(jax.random.key(0)).compile()
+    return jax.jit(spread).lower(seed_key(0)).compile()
 
 
 def _start_worker(task: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
@@ -154,7 +155,7 @@ def _start_cores(task: dict[str, Any]) -> Callable[[dict[str, Any]], Row]:
     loop = spread_loop(task["id"], task["num_envs"], task["steps"])
 
     def answer(request: dict[str, Any]) -> Row:
-        key = jax.random.key(request["repetition"])
+        key = seed_key(request["repetition"])
         with _common.stopwatch() as spent:
             jax.block_until_ready(loop(key))
         return {"wall": spent.wall, "cpu": spent.cpu, "devices": jax.device_count()}

@@ -16,7 +16,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxmarl_envs import pytree_dataclass
+from jaxmarl_envs import pytree_dataclass, seed_key
 
 from benchmarks import _common, _processes
 from benchmarks._tables import Column, Row, Table, number, plain
@@ -95,7 +95,7 @@ def refresh_of(
     from jaxmarl_suite.replay import make_step_replay, refresh_targets
 
     steps = transitions // num_envs
-    keys = jax.random.split(jax.random.key(0), 6)
+    keys = jax.random.split(seed_key(0), 6)
     shape = (num_envs, steps)
     experience = Stored(
         action=jax.random.uniform(keys[0], (*shape, action_size), minval=-1.0),

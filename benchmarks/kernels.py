@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxmarl_envs import seed_key
 
 from benchmarks import _common, _processes
 from benchmarks._tables import Column, Row, Table, number, plain
@@ -47,7 +48,7 @@ def forms(leading: tuple[int, ...], inputs: int, outputs: int) -> dict[str, tupl
     """Functions and what they are applied to; each gives [inputs, outputs], the same numbers."""
     from jaxmarl_suite.networks._linear import linear
 
-    x_key, kernel_key, g_key = jax.random.split(jax.random.key(0), 3)
+    x_key, kernel_key, g_key = jax.random.split(seed_key(0), 3)
     x, g = jax.random.normal(x_key, (*leading, inputs)), jax.random.normal(g_key, (*leading, outputs))
     kernel = jax.random.normal(kernel_key, (inputs, outputs))
     rows, columns = x.reshape(-1, inputs), g.reshape(-1, outputs)

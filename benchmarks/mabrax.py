@@ -17,6 +17,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from jaxmarl_envs import seed_key
+
 from benchmarks import _common, _processes
 from benchmarks._tables import Column, Row, Table, number, plain
 from benchmarks.adapters import compiled, in_turns, medians, start_pinned
@@ -180,7 +182,7 @@ def compile_seconds(robot: str, backend: str, num_envs: int) -> Row:
     with _common.stopwatch() as making:
         env = jaxmarl_envs.make(f"mabrax/{robot}", backend=backend)
     physics: Any = env.unwrapped.brax_env  # type: ignore[attr-defined]
-    keys, spec = environment_keys(jax.random.key(0), num_envs), env.spec
+    keys, spec = environment_keys(seed_key(0), num_envs), env.spec
     found: Row = {"robot": robot, "backend": backend, "num_envs": num_envs, "making_seconds": making.wall}
     action = jnp.zeros((num_envs, 1, spec.action_dim))
     batch = jaxmarl_envs.VectorEnv(env, num_envs)

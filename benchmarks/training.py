@@ -97,7 +97,7 @@ class Bench:
         import jax.numpy as jnp
 
         from jaxmarl_suite.runner import Experiment, TrainOptions, choose_wave
-        from jaxmarl_suite.runner._wave import lane_context, pad_lanes
+        from jaxmarl_suite.runner._lanes import lane_context, pad_lanes
 
         config = config_of(algorithm, settings)
         options = TrainOptions(total_steps=10**9, seeds=seeds, lane_mode=lane_mode)

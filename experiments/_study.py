@@ -5,7 +5,6 @@ import functools
 import json
 import platform
 import re
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import jaxmarl_envs
-from jaxmarl_envs import VectorEnv
+from jaxmarl_envs import VectorEnv, seed_key
 
 from jaxmarl_suite import analysis, runner
 from jaxmarl_suite.algorithms import get
@@ -60,6 +59,8 @@ class _Lines:
 def train_all(presets: Sequence[Preset], folder: Path, *, fresh: bool = False) -> dict[str, analysis.Run]:
     """The presets' runs by name: those finished with the same settings are read, the others are trained or resumed.
 
+    Runs that are not used, of other settings or for `fresh`, are renamed to `NAME.old`, `NAME.old2`, ...
+
     Args:
       presets: what is needed.
       folder: where run folders lie.
@@ -69,10 +70,12 @@ def train_all(presets: Sequence[Preset], folder: Path, *, fresh: bool = False) -
     for preset in presets:
         path, experiment = folder / preset.name, preset.experiment()
         if path.exists() and (fresh or not _is_same(path, experiment)):
-            shutil.rmtree(path)
+            with runner.RunFolder(path).locked():  # nobody trains in it
+                pass
+            print(f"[{preset.name}] another run lies there: now {runner.move_aside(path, 'old')}", flush=True)
         if not path.exists():
             runner.run(experiment, run_dir=path, listener=_Lines(preset.name))
-        elif _status(path) != "finished":
+        elif runner.RunFolder(path).summary().get("status") != "finished":
             runner.resume(path, listener=_Lines(preset.name))
     return {preset.name: analysis.load_run(folder / preset.name) for preset in presets}
 
@@ -80,17 +83,10 @@ def train_all(presets: Sequence[Preset], folder: Path, *, fresh: bool = False) -
 def _is_same(path: Path, experiment: Experiment) -> bool:
     """Whether the run was one of `experiment`; what its config does not name had its default."""
     try:
-        stored = Experiment.from_json(json.loads((path / "config.json").read_text(encoding="utf-8")))
-    except (OSError, KeyError, ValueError):
+        stored = Experiment.read(runner.RunFolder(path))
+    except (OSError, ValueError):
         return False
     return json.dumps(stored.to_json(), sort_keys=True) == json.dumps(experiment.to_json(), sort_keys=True)
-
-
-def _status(path: Path) -> str | None:
-    try:
-        return json.loads((path / "summary.json").read_text(encoding="utf-8"))["status"]
-    except (OSError, json.JSONDecodeError):
-        return None
 
 
 def provenance(runs: Sequence[analysis.Run]) -> str:
@@ -127,8 +123,8 @@ def fraction(count: int, total: int) -> str:
 
 
 @functools.cache
-def random_return(env_id: str, episodes: int = 1_000, **options: Any) -> float:
-    """Mean return of uniform (legal) actions, of one episode an environment; `options` go to the environment."""
+def random_returns(env_id: str, episodes: int = 1_000, **options: Any) -> jax.Array:
+    """[episodes] returns of uniform (legal) actions, of one episode per environment; `options` go to the environment."""
     env = jaxmarl_envs.make(env_id, **options)
     vector, limit = VectorEnv(env, episodes), env.spec.episode_limit or 1_000
 
@@ -148,7 +144,7 @@ def random_return(env_id: str, episodes: int = 1_000, **options: Any) -> float:
             return (carried[0] < limit) & ~carried[3].all()
 
         begun = (jnp.int32(0), vector.reset(start, env.default_params), jnp.zeros(episodes), jnp.zeros(episodes, bool))
-        return jax.lax.while_loop(goes_on, step, begun)[2].mean()
+        return jax.lax.while_loop(goes_on, step, begun)[2]
 
     def uniform(key: jax.Array, mask: jax.Array) -> jax.Array:
         if env.spec.is_discrete:
@@ -156,4 +152,9 @@ def random_return(env_id: str, episodes: int = 1_000, **options: Any) -> float:
         low, high = env.spec.action_bounds
         return jax.random.uniform(key, mask.shape, minval=low, maxval=high)
 
-    return float(play(jax.random.key(0)))
+    return play(seed_key(0))
+
+
+def random_return(env_id: str, episodes: int = 1_000, **options: Any) -> float:
+    """Mean of `random_returns`."""
+    return float(random_returns(env_id, episodes, **options).mean())

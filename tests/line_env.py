@@ -53,7 +53,7 @@ class Line:
 
     def reset(self, key: jax.Array, params: Any) -> tuple[LineState, TimeStep]:
         """A fresh episode."""
-        x = jax.random.uniform(key, minval=-1.0)
+        x = jax.random.uniform(key, (), jnp.float32, minval=-1.0)
         return LineState(x, jnp.int32(0)), restart(self.spec, **self._show(x))
 
     def step(self, key: jax.Array, state: LineState, action: jax.Array, params: Any) -> tuple[LineState, TimeStep]:

@@ -1,5 +1,6 @@
 """What is shipped, and what importing it does (what may import what: `runner/test_layers.py`)."""
 
+import importlib
 import importlib.metadata
 import os
 import re
@@ -32,6 +33,7 @@ def test_wheel_holds_both_packages_and_nothing_else(wheel):
         assert f"{package}/py.typed" in names
         expected = {str(path.relative_to(folder)) for path in (folder / package).rglob("*.py")}
         assert expected == {name for name in names if name.startswith(f"{package}/") and name.endswith(".py")}
+    assert "jaxmarl_envs/rag/trace/calibration.json" in names
     roots = {name.split("/")[0] for name in names}
     assert roots == {"jaxmarl_suite", "jaxmarl_envs", f"jaxmarl_suite-{PROJECT['version']}.dist-info"}
 
@@ -98,3 +100,30 @@ def test_constraints_cover_the_dependencies():
     extras = PROJECT["optional-dependencies"]
     tested = [r for name in ("dev", "tensorboard", "gymnax", "jaxmarl", "pettingzoo") for r in extras[name]]
     assert {plain(r) for r in [*PROJECT["dependencies"], *tested]} - {PROJECT["name"]} <= pinned  # dev takes in extras
+
+
+PARTS = ("algorithms", "analysis", "cli", "networks", "ops", "replay", "runner", "theory")
+PUBLIC = ("jaxmarl_suite", "jaxmarl_envs", "jaxmarl_envs.core", "jaxmarl_envs.adapters", "jaxmarl_envs.palette")
+
+
+@pytest.mark.parametrize("name", [*PUBLIC, *(f"jaxmarl_suite.{part}" for part in PARTS)])
+def test_dir_of_a_package_is_its_interface(name: str) -> None:
+    package = importlib.import_module(name)
+    assert dir(package) == sorted(package.__all__)
+    assert all(hasattr(package, public) for public in dir(package))
+
+
+@pytest.mark.parametrize("name", [*PUBLIC, *(f"jaxmarl_suite.{part}" for part in PARTS)])
+def test_fields_of_public_tuples_have_docs(name: str) -> None:
+    package = importlib.import_module(name)
+    for cls in (getattr(package, public) for public in dir(package)):
+        for field in getattr(cls, "_fields", ()):
+            text = getattr(cls, field).__doc__
+            assert text and not text.startswith("Alias for field"), f"{cls.__name__}.{field}"
+
+
+def test_docs_are_those_of_the_source() -> None:
+    from jaxmarl_suite.algorithms import Average, Phase
+
+    assert Average.weight.__doc__ == "[] float32"
+    assert str(Phase.fraction.__doc__) == "Share of the run's environment steps."

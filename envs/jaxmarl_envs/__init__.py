@@ -15,6 +15,7 @@ from jaxmarl_envs.core import (
     Environment,
     EnvSpec,
     Episode,
+    EpisodeMetrics,
     EpisodeStatistics,
     Family,
     Frame,
@@ -26,6 +27,7 @@ from jaxmarl_envs.core import (
     ShowOwed,
     TimeLimit,
     TimeStep,
+    UnknownOption,
     UnknownVariant,
     VectorEnv,
     VectorState,
@@ -34,10 +36,12 @@ from jaxmarl_envs.core import (
     alive,
     available,
     check_environment,
+    check_shapes,
     families,
     load_episode,
     make,
     one_hot,
+    options,
     pytree_dataclass,
     random_action,
     record_episode,
@@ -45,6 +49,7 @@ from jaxmarl_envs.core import (
     render,
     render_frames,
     restart,
+    seed_key,
     transition,
     uniform_index,
 )
@@ -57,6 +62,7 @@ __all__ = [
     "EnvSpec",
     "Environment",
     "Episode",
+    "EpisodeMetrics",
     "EpisodeStatistics",
     "Family",
     "Frame",
@@ -68,6 +74,7 @@ __all__ = [
     "ShowOwed",
     "TimeLimit",
     "TimeStep",
+    "UnknownOption",
     "UnknownVariant",
     "VectorEnv",
     "VectorState",
@@ -76,10 +83,12 @@ __all__ = [
     "alive",
     "available",
     "check_environment",
+    "check_shapes",
     "families",
     "load_episode",
     "make",
     "one_hot",
+    "options",
     "pytree_dataclass",
     "random_action",
     "record_episode",
@@ -87,6 +96,12 @@ __all__ = [
     "render",
     "render_frames",
     "restart",
+    "seed_key",
     "transition",
     "uniform_index",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

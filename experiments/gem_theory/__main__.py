@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import platform
 import time
 from pathlib import Path
@@ -54,10 +53,9 @@ def main(options: Options) -> None:
     tabular, excess = study.tabular(options.num_mdps, options.num_episodes, options.seed)
     chain, reach = study.chain()
     end = time.perf_counter()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     setting = (
-        f"{processor()}, {cores} cores; JAX {jax.__version__}, NumPy {np.__version__}, SciPy {scipy.__version__}, "
-        f"Python {platform.python_version()}"
+        f"{processor()}, {runner.usable_cores()} cores; JAX {jax.__version__}, NumPy {np.__version__}, "
+        f"SciPy {scipy.__version__}, Python {platform.python_version()}"
     )
     drawn = (
         f"\n\n{options.num_draws} trajectories a cell (key {options.seed}), float32, beside float64 quadrature; both "

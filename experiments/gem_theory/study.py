@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import numpy as np
+from jaxmarl_envs import seed_key
 from numpy.typing import NDArray
 
 from jaxmarl_suite.theory import (
@@ -84,7 +85,7 @@ def bias_rows(num_draws: int, seed: int) -> list[BiasRow]:
     problems = [(size, places, 0.0) for size in (1, 2) for places in PLACES]
     problems += [(1, NUM_SLOPED, gap) for gap in GAPS]
     rows = []
-    for key, (size, places, gap) in zip(jax.random.split(jax.random.key(seed), len(problems)), problems):
+    for key, (size, places, gap) in zip(jax.random.split(seed_key(seed), len(problems)), problems):
         values = -gap * np.arange(places)
         exact = expected_stopping(values, group_size=size)
         sampled = sample_stopping(key, values, group_size=size, num_draws=num_draws)
@@ -113,7 +114,7 @@ def tabular(
     rows, curves = [], {}
     mdps = [[random_deterministic_mdp(i, gamma=GAMMA, slip=slip) for i in range(num_mdps)] for slip in SLIPS]
     flat = [mdp for group in mdps for mdp in group]
-    keys = jax.random.split(jax.random.key(seed), len(flat))
+    keys = jax.random.split(seed_key(seed), len(flat))
     solutions = [value_iteration(mdp) for mdp in flat]
     optimal = np.stack([s.action_value for s in solutions])
     ceiling = np.stack([best_case_values(mdp) for mdp in flat])

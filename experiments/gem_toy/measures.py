@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import jaxmarl_envs
 import numpy as np
-from jaxmarl_envs import VectorEnv
+from jaxmarl_envs import VectorEnv, seed_key
 from numpy.typing import NDArray
 
 from experiments._study import random_return
@@ -44,7 +44,7 @@ def bias(path: Path, step: int, episodes: int = 20) -> NDArray[np.float64]:
     found = []
     for trained in restore_policies(path, step=step):
         one = _judge(trained, episodes)
-        for i, key in enumerate(jax.random.split(jax.random.key(0), len(trained.lanes))):
+        for i, key in enumerate(jax.random.split(seed_key(0), len(trained.lanes))):
             found.append(float(one(jax.tree.map(lambda x, i=i: jnp.asarray(x[i]), trained.state.learnt), key)))
     return np.array(found)
 

@@ -27,7 +27,15 @@ BUDGETS: Mapping[str, Budget] = {
         200_000,
         5,
         10,
-        {"num_envs": 32, "rollout_length": 64, "epochs": 8, "minibatches": 4, "learning_rate": 1e-3, "entropy": 0.0},
+        {
+            "num_envs": 32,
+            "rollout_length": 64,
+            "epochs": 8,
+            "minibatches": 4,
+            "learning_rate": 1e-3,
+            "entropy": 0.0,
+            "value_norm_decay": 0.99,
+        },
     ),
     "full": Budget(
         100_000_000,

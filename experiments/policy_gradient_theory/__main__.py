@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import platform
 import re
 import time
@@ -14,6 +13,7 @@ import tyro
 
 from experiments._study import processor
 from experiments.policy_gradient_theory import figure, study
+from jaxmarl_suite.runner import usable_cores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Options:
 
 def main(options: Options) -> None:
     # One CPU device a core: lanes are spread over devices, and these programs are too small for XLA to split otherwise.
-    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    jax.config.update("jax_num_cpu_devices", usable_cores())
     start = time.perf_counter()
     named = study.named_games(options.num_seeds, options.seed)
     middle = time.perf_counter()

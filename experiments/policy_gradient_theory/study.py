@@ -6,6 +6,7 @@ import time
 import jax
 import jaxmarl_envs
 import numpy as np
+from jaxmarl_envs import seed_key
 from numpy.typing import NDArray
 
 from jaxmarl_suite.theory import Ascent, init_logits
@@ -85,7 +86,7 @@ def named_games(num_seeds: int, seed: int) -> list[NamedRow]:
             start = time.perf_counter()
             optimal, typical_value = {}, {}
             for name, ascent in ASCENTS.items():
-                keys = jax.random.split(jax.random.key(seed), num_seeds)
+                keys = jax.random.split(seed_key(seed), num_seeds)
                 value = np.asarray(ascent.run_seeds(table, keys, init_sd=sd).value)
                 hit = value >= best - WITHIN
                 optimal[name] = float(hit.mean())
@@ -103,7 +104,7 @@ def random_games(num_games: int) -> list[RandomRow]:
         best = games.reshape(num_games, -1).max(axis=1)
         optimal, ratio = {}, {}
         for kind in ("decentralised", "sequential"):
-            logits = init_logits(jax.random.split(jax.random.key(0), 1), (a,) * n, policy=kind, sd=0.0)
+            logits = init_logits(jax.random.split(seed_key(0), 1), (a,) * n, policy=kind, sd=0.0)
             result = Ascent(kind, "natural", RANDOM_LEARNING_RATE, RANDOM_STEPS).run(games, logits)
             value, greedy_value = np.asarray(result.value), np.asarray(result.greedy_value)
             optimal[kind] = float((greedy_value >= best - TIE).mean())
@@ -118,7 +119,7 @@ def plateaus(num_seeds: int, seed: int, steps: tuple[int, ...]) -> dict[str, lis
     fractions = {}
     for game in GAMES[:-1]:
         table = payoff(game)
-        result = ascent.run_seeds(table, jax.random.split(jax.random.key(seed), num_seeds), init_sd=1.0)
+        result = ascent.run_seeds(table, jax.random.split(seed_key(seed), num_seeds), init_sd=1.0)
         fractions[game] = (np.asarray(result.trajectory) >= table.max() - WITHIN).mean(axis=0).tolist()
     return fractions
 
@@ -131,6 +132,6 @@ def trajectories(num_seeds: int, seed: int) -> tuple[NDArray[np.int64], dict[str
         curves[game] = {}
         for name, ascent in ASCENTS.items():
             ascent = dataclasses.replace(ascent, steps=20_000, record_at=tuple(map(int, steps)))
-            keys = jax.random.split(jax.random.key(seed), num_seeds)
+            keys = jax.random.split(seed_key(seed), num_seeds)
             curves[game][name] = np.asarray(ascent.run_seeds(payoff(game), keys, init_sd=0.01).trajectory)
     return steps, curves

@@ -22,9 +22,10 @@ GAME_Q: Mapping[str, Any] = {
     "recurrent": False,
     "learning_rate": 1e-3,
     "epsilon_steps": 10_000.0,
+    "target_period": 200,
 }
 """Feed-forward, as one step of the games shows all there is; ε falls from 1 to 0.05 over the first half."""
-GAME_PPO: Mapping[str, Any] = {"num_envs": 32, "rollout_length": 2}
+GAME_PPO: Mapping[str, Any] = {"num_envs": 32, "rollout_length": 2, "value_norm_decay": 0.99}
 
 HALLWAY = "hallway/4-4"
 HALLWAY_METHODS = (*Q_METHODS, *PPO_METHODS)
@@ -38,6 +39,7 @@ HALLWAY_Q: Mapping[str, Any] = {
     "recurrent": False,
     "optimizer": "adam",
     "epsilon_steps": 50_000.0,
+    "target_period": 200,
 }
 HALLWAY_OWN: Mapping[str, Mapping[str, Any]] = {
     "cw-qmix": {"central_hidden": 64},
@@ -45,7 +47,7 @@ HALLWAY_OWN: Mapping[str, Mapping[str, Any]] = {
     "qplex": {"heads": 4, "depth": 1},
 }
 """Smaller mixers than by default, to save time; QPLEX's is its authors' for micromanagement."""
-HALLWAY_PPO: Mapping[str, Any] = {"num_envs": 64, "rollout_length": 16, "epochs": 4}
+HALLWAY_PPO: Mapping[str, Any] = {"num_envs": 64, "rollout_length": 16, "epochs": 4, "value_norm_decay": 0.99}
 HALLWAY_GRIDS: Mapping[str, Mapping[str, tuple[float, ...]]] = {
     "Q-learning": {"learning_rate": (5e-4, 2e-3), "gamma": (0.9, 0.99), "epsilon_end": (0.05, 0.2)},
     "PPO": {"learning_rate": (1e-3, 3e-3), "gamma": (0.9, 0.99), "entropy": (0.1, 0.4)},
@@ -61,13 +63,19 @@ SMAX_Q: Mapping[str, Any] = {
     "rollout_length": 32,
     "capacity": 2000,
     "gradient_steps": 2,
-    "target_period": 100,
+    "target_period": 200,
     "epsilon_steps": 100_000.0,
     "context": "observations",
     "optimizer": "adam",
     "learning_rate": 1e-3,
 }
-SMAX_PPO: Mapping[str, Any] = {"num_envs": 32, "rollout_length": 32, "epochs": 4, "minibatches": 2}
+SMAX_PPO: Mapping[str, Any] = {
+    "num_envs": 32,
+    "rollout_length": 32,
+    "epochs": 4,
+    "minibatches": 2,
+    "value_norm_decay": 0.99,
+}
 
 
 def group_of(name: str) -> str:

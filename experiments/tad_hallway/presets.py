@@ -15,7 +15,7 @@ OBSERVED = {"4-4": 250_000, "6-6": 250_000, "2-6-10": 250_000, "4-4-4-4": 250_00
 PARTIAL = {"4-4": 400_000, "6-6": 400_000}
 """Maps on which agents see their own cell and the clock."""
 ENV_OPTIONS = {"observed": {"clock": True, "observe_state": True}, "partial": {"clock": True}}
-SHARED = {"num_envs": 64, "rollout_length": 16, "epochs": 4, "critic_learning_rate": 3e-3}
+SHARED = {"num_envs": 64, "rollout_length": 16, "epochs": 4, "critic_learning_rate": 3e-3, "value_norm_decay": 0.99}
 GRIDS = {
     "partial": {"learning_rate": [3e-3], "clip": [0.1, 0.2], "gamma": [0.9, 0.99], "entropy": [0.4, 0.8]},
     "observed": {"learning_rate": [1e-3, 3e-3], "clip": [0.1, 0.2], "gamma": [0.9, 0.99], "entropy": [0.05, 0.4]},

@@ -22,7 +22,7 @@ NUM_SEEDS = 20
 NUM_RANDOM_GAMES = 50
 ENTROPIES = (0.01, 0.05, 0.2, 0.5, 1.0)
 
-SHARED = {"num_envs": 256, "rollout_length": 1, "epochs": 4, "critic_learning_rate": 3e-3}
+SHARED = {"num_envs": 256, "rollout_length": 1, "epochs": 4, "critic_learning_rate": 3e-3, "value_norm_decay": 0.99}
 COMMON = {"learning_rate": 3e-3, "clip": 0.1, "entropy": 0.05}
 """For all methods alike: policies stay near uniform, as the theory has them, with little bonus for exploring."""
 GRID = {"learning_rate": [1e-3, 3e-3], "clip": [0.1, 0.2], "entropy": [0.05, 0.2, 0.5, 1.0]}

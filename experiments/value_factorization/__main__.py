@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import os
 import platform
 import time
 from collections.abc import Callable
@@ -53,8 +52,8 @@ def run_tabular(options: Options) -> dict[str, str]:
     end = time.perf_counter()
     tabular_figure.draw(options.folder / "tabular.png", tabular.curves(tabular_figure.GAMMAS, tabular_figure.EPSILONS))
     setting = (
-        f"{processor()}, {_cores()} cores; JAX {jax.__version__}, NumPy {np.__version__}, SciPy {scipy.__version__}, "
-        f"Python {platform.python_version()}"
+        f"{processor()}, {runner.usable_cores()} cores; JAX {jax.__version__}, NumPy {np.__version__}, "
+        f"SciPy {scipy.__version__}, Python {platform.python_version()}"
     )
     exact = f"\n\nThe tables of exact values took {middle - start:.1f} s in all, float64, on {setting}."
     descent = (
@@ -105,10 +104,6 @@ def _jsonable(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_jsonable(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 if __name__ == "__main__":

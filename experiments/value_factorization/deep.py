@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from jaxmarl_envs import seed_key
 from numpy.typing import NDArray
 
 from experiments._study import fraction, markdown_table, provenance, train_all
@@ -65,7 +66,7 @@ def mixer_table(num_seeds: int = 100, steps: int = 5_000) -> str:
     rows = [["linear class, best fit", f"{4 * interaction**2:.3f}", "", ""]]
     for init_sd, mixer_sd in ((0.01, 0.1), (1.0, 0.1), (1.0, 1.0), (5.0, 1.0)):
         descent = FactorizedDescent(mixer="qmix", init_sd=init_sd, mixer_sd=mixer_sd, steps=steps)
-        error = descent.run(target, jax.random.split(jax.random.key(0), num_seeds)).squared_error
+        error = descent.run(target, jax.random.split(seed_key(0), num_seeds)).squared_error
         name = f"QMIX's network, start sd {init_sd:g}, mixing {mixer_sd:g}"
         rows.append([name, *(f"{e:.3f}" for e in (error.min(), np.median(error), error.max()))])
     return markdown_table(["fit to Q* / 10 in the start state", "least summed sq. error", "median", "most"], rows)
@@ -73,7 +74,7 @@ def mixer_table(num_seeds: int = 100, steps: int = 5_000) -> str:
 
 def by_copy(run: Run) -> NDArray[np.float64]:
     """[L, K] largest |Q_tot| in the batches between two target copies; column k - 1 is the k-th fit."""
-    return run.curve("q_max_abs", kind="train").values[:, presets.WAITING_COPIES :]
+    return run.curve("learner/q_max_abs", kind="train").values[:, presets.WAITING_COPIES :]
 
 
 def growth(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ MMDP_Q: Mapping[str, Any] = {
     "capacity": 25_600,
     "learning_starts": 6400,
     "gradient_steps": 10,
-    "target_period": 10,
+    "target_period": 100,
     "recurrent": False,
     "last_action": False,
     "double_q": False,
@@ -27,7 +27,7 @@ MMDP_Q: Mapping[str, Any] = {
 }
 """Single steps, drawn from the last four episodes of every environment. An episode spends about 4 of its 100 steps in the
 start state, at its beginning, so that less than whole episodes would not be uniform data."""
-COARSE: Mapping[str, Any] = {"gradient_steps": 3, "learning_rate": 3e-3}
+COARSE: Mapping[str, Any] = {"gradient_steps": 3, "target_period": 30, "learning_rate": 3e-3}
 """A worse fit between two copies: 30 gradient steps instead of 100, and ten times as long."""
 STEPS_A_COPY = 64 * 10
 WAITING_COPIES = 10
@@ -48,6 +48,7 @@ GAME_Q: Mapping[str, Any] = {
     "learning_rate": 1e-3,
     "epsilon_start": 1.0,
     "epsilon_end": 1.0,
+    "target_period": 200,
 }
 TWO_STEP_METHODS = ("vdn", "qmix", "qplex")
 TWO_STEP_SEEDS = 10

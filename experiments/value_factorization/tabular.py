@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jaxmarl_envs
 import numpy as np
+from jaxmarl_envs import seed_key
 from numpy.typing import NDArray
 
 from jaxmarl_suite.theory import (
@@ -213,7 +214,7 @@ def weight_rows(num_seeds: int, *, steps: int) -> list[DescentRow]:
 def _descend(game: str, mixer: Any, init_sd: float, num_seeds: int, **settings: Any) -> DescentRow:
     descent = FactorizedDescent(mixer=mixer, init_sd=init_sd, **settings)
     y = payoff(game)
-    result = descent.run(y, jax.vmap(jax.random.key)(np.arange(num_seeds)))
+    result = descent.run(y, jax.vmap(seed_key)(np.arange(num_seeds)))
     error = np.nan_to_num(result.squared_error, nan=np.inf)
     optimal = result.payoff == y.max()
     rounded, count = np.unique(np.round(error, 1), return_counts=True)

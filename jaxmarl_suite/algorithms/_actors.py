@@ -29,14 +29,15 @@ def policy_head(config: PPOConfig, spec: EnvSpec) -> ActionHead:
             )
         return categorical(spec.num_actions)
     low, high = spec.action_bounds
+    padded = bool(spec.agent_action_sizes)
     if config.distribution == "gaussian":
-        return diagonal_gaussian(spec.action_dim, low, high, initial_std=config.initial_std)
+        return diagonal_gaussian(spec.action_dim, low, high, initial_std=config.initial_std, padded=padded)
     if low == -float("inf") or high == float("inf"):
         raise ValueError(
             f"distribution 'tanh-normal' needs finite bounds, but {spec.id!r} has action_bounds {spec.action_bounds}; "
             "accepted there: 'gaussian'"
         )
-    return tanh_normal(spec.action_dim, low, high, initial_std=config.initial_std)
+    return tanh_normal(spec.action_dim, low, high, initial_std=config.initial_std, padded=padded)
 
 
 def policy_network(config: PPOConfig, spec: EnvSpec, view: View, head: ActionHead) -> Network:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar, dataclass_transform
 import jax
 import jax.numpy as jnp
 from jaxmarl_envs import Environment, TimeStep, pytree_dataclass
+from jaxmarl_envs.core import documented
 
 State = Any
 Policy = Any
@@ -48,15 +49,26 @@ class Context:
     hp: Any  # the algorithm's config with its floats traced; one value a lane
     env_params: Any  # parameters of the environment; one value a lane
     data: Any  # offline data, traces: shared by all lanes, never copied
-    clock: jax.Array  # [] int32, index of this update in the phase; never batched over lanes
+    clock: jax.Array
+    """[] int32, index of this update in the phase; never batched over lanes. In evaluations that of the update which made
+    the policy (0 where an earlier phase did), and batched: best policies of lanes are of different updates."""
     horizon: jax.Array  # [] int32, updates in the phase; never batched over lanes
+    played_before: jax.Array = dataclasses.field(default_factory=lambda: jnp.zeros((), jnp.int32))
+    """[] int32, environment steps of the earlier phases whose state this one began with, and with it their experience; 0
+    where it began with `init`. Never batched over lanes, so that a branch on it stays one, as on the clock. A phase
+    whose `begin` keeps other experience than that, or none, replaces it in its own functions."""
 
     @property
     def progress(self) -> jax.Array:
         """[] float32 in [0, 1): how much of the phase is over."""
         return self.clock.astype(jnp.float32) / self.horizon.astype(jnp.float32)
 
+    def played(self, steps_per_update: int) -> jax.Array:
+        """[] int32, environment steps before this update, those of the phases that this one continues among them."""
+        return self.played_before + self.clock * steps_per_update
 
+
+@documented
 class Average(NamedTuple):
     """A metric that is averaged with a weight; it is empty (null in the logs) where no weight was seen."""
 
@@ -64,10 +76,74 @@ class Average(NamedTuple):
     weight: jax.Array  # [] float32
 
 
-Metrics = Mapping[str, jax.Array | Average]
+@documented
+class Metrics(NamedTuple):
+    """What an update reports, by source, so that no name of the one hides a name of the other.
+
+    An algorithm that reports nothing of episodes may return its own numbers as a plain mapping: all are the learner's.
+    """
+
+    episodes: Mapping[str, Average]
+    """Of the environment's episodes that ended (see `episode_metrics`). Rows show these names as they are."""
+    learner: Mapping[str, jax.Array | Average]
+    """What the algorithm computed. Rows show `learner/NAME`."""
+
+
+Reported = Metrics | Mapping[str, jax.Array | Average]
+
+
+def episode_metrics(led_to: TimeStep, counted: jax.Array | None = None) -> dict[str, Average]:
+    """Every metric of the environment by its name in rows, averaged over the episodes that ended in a rollout.
+
+    Args:
+      led_to: [...] steps with what they led to.
+      counted: [...] bool, steps to look at; None for all.
+    """
+    ended = led_to.done if counted is None else led_to.done & counted
+    count = jnp.sum(ended.astype(jnp.float32))
+    return {
+        name: Average(jnp.sum(jnp.where(ended, value, 0.0)), count)
+        for name, value in episode_names(led_to.metrics).items()
+    }
+
+
+def episode_names(metrics: Mapping[str, _T]) -> dict[str, _T]:
+    """Metrics of an environment by their names in rows: `return` and `length` for what `EpisodeStatistics` counts.
+
+    Raises:
+      ValueError: where two metrics get the same name, or a name holds "/", which rows put between a source and a name.
+    """
+    named: dict[str, _T] = {}
+    for name, value in metrics.items():
+        shown = _ROW_NAMES.get(name, name)
+        if "/" in shown:
+            raise ValueError(f"the environment's metric {name!r} needs a name without '/'")
+        if shown in named:
+            raise ValueError(f"the environment has a metric {shown!r}, a name that rows use for {_COUNTED[shown]!r}")
+        named[shown] = value
+    return named
+
+
+_ROW_NAMES = {"episode_return": "return", "episode_length": "length"}
+_COUNTED = {shown: name for name, shown in _ROW_NAMES.items()}
 ActFn = Callable[[Policy, Carry, TimeStep, jax.Array, Context], tuple[jax.Array, Carry]]
 
 
+@documented
+class Milestone(NamedTuple):
+    """When something in an algorithm happens for the first time, where a setting in absolute units decides it."""
+
+    setting: str
+    """Field of the config that decides it."""
+    event: str
+    """What happens, as "the first gradient step"."""
+    env_steps: float
+    """Environment steps of the phase after which it has happened."""
+    is_vital: bool = False
+    """Nothing is learned before it: a run that ends earlier is refused. Others are warned of."""
+
+
+@documented
 class Algorithm(NamedTuple):
     """Pure functions of one learner; the runner maps them over lanes (seeds and hyper-parameter points).
 
@@ -76,7 +152,7 @@ class Algorithm(NamedTuple):
 
     init: Callable[[jax.Array, Context], State]
     """`(key, ctx) -> state`."""
-    update: Callable[[State, Context], tuple[State, Metrics]]
+    update: Callable[[State, Context], tuple[State, Reported]]
     """`(state, ctx) -> (state, metrics)`: collects `env_steps_per_update` steps and learns from them."""
     policy: Callable[[State], Policy]
     """What acting needs: usually parameters only. Must have the same structure in all phases of a method."""
@@ -88,14 +164,19 @@ class Algorithm(NamedTuple):
     env_steps_per_update: int
     """Environment steps (not agent steps) that one `update` takes."""
     extra_acts: Mapping[str, ActFn] = {}
-    """Further policies to report beside `act`, by name: a teacher, a search-free variant."""
+    """Further policies to report beside `act`, by name: a teacher, a search-free variant. Rows show `NAME/return`."""
+    milestones: Callable[[Any], tuple[Milestone, ...]] = lambda config: ()
+    """`config of a lane -> milestones`, held against the length of the phase before anything is trained."""
 
 
+@documented
 class Phase(NamedTuple):
     """One stage of a method. Stages are joined outside compiled code."""
 
     name: str
+    """How rows and messages call it."""
     algorithm: Algorithm
+    """What learns in it."""
     fraction: float = 1.0
     """Share of the run's environment steps."""
     begin: Callable[[State, jax.Array, Context], State] | None = None
@@ -141,7 +222,7 @@ class AlgorithmSpec:
             raise ValueError(
                 f"{self.name} supports {' and '.join(self.actions)} actions, but {env.spec.id!r} has {kind} ones"
             )
-        return self.make(config, env)
+        return _check_names(self.name, self.make(config, env))
 
     def build_stored(self, config: Any, env: Environment) -> tuple[Phase, ...]:
         """The phases for `env` that learn from stored replay alone.
@@ -152,7 +233,7 @@ class AlgorithmSpec:
         self.check_stored()
         self.build(config, env)  # refuses what is not supported either way
         assert self.make_stored is not None
-        return self.make_stored(config, env)
+        return _check_names(self.name, self.make_stored(config, env))
 
     def stored_data(self, config: Any, env: Environment, dataset: Any) -> Any:
         """The `ctx.data` that the phases of `build_stored` learn from.
@@ -168,3 +249,13 @@ class AlgorithmSpec:
         """Refuses a method that cannot learn from stored replay."""
         if self.make_stored is None or self.read_stored is None:
             raise ValueError(f"{self.name} learns from its own play only, not from stored replay")
+
+
+def _check_names(algorithm: str, phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
+    """The phases, unless a further policy has a name that rows could not tell from another source."""
+    for name in (name for phase in phases for name in phase.algorithm.extra_acts):
+        if not name or "/" in name or name == "learner":
+            raise ValueError(
+                f"{algorithm} has a policy {name!r} in extra_acts; accepted: any name without '/', except 'learner'"
+            )
+    return phases

@@ -1,9 +1,16 @@
 """What configs have in common when they refuse settings."""
 
+import dataclasses
+import functools
 import numbers
+import typing
 from collections.abc import Sequence
 from typing import Any
 
+LARGEST_INTEGER = 2**31 - 1
+"""Of 32 bits, in which compiled programs count."""
+_hints: Any = functools.cache(typing.get_type_hints)
+"""Configs are made again whenever JAX takes one apart."""
 _LARGEST = 3.4028235e38
 """Of a float32, in which settings are traced: beyond it a number is infinite there."""
 
@@ -41,3 +48,36 @@ def check_floats(
             is_number = isinstance(value, numbers.Real)
             if is_number and not (abs(value) <= _LARGEST and fits(value)):
                 raise ValueError(f"{name} must {accepted}, got {value}")
+
+
+def check_integers(config: Any, *, least: int = 1) -> None:
+    """Refuses integers of a dataclass that are too small or too large; also those in tuples, and those that may be None.
+
+    Fields say in their metadata what differs from the rule: `least`, and `most` (`LARGEST_INTEGER` by default,
+    None for no bound).
+
+    Args:
+      config: a dataclass.
+      least: of fields that do not say it.
+
+    Raises:
+      ValueError: naming the field, its value and what is accepted.
+    """
+    kinds = _hints(type(config))
+    for field in dataclasses.fields(config):
+        parts = {kinds[field.name], *typing.get_args(kinds[field.name])}
+        value = getattr(config, field.name)
+        if int not in parts or (value is None and type(None) in parts):
+            continue
+        lowest, most = field.metadata.get("least", least), field.metadata.get("most", LARGEST_INTEGER)
+        is_tuple = typing.get_origin(kinds[field.name]) is tuple and isinstance(value, tuple | list)
+        for entry in value if is_tuple else (value,):
+            is_whole = isinstance(entry, numbers.Integral)
+            if isinstance(entry, numbers.Real) and not is_whole:
+                is_whole = float(entry).is_integer()  # the runner makes 8 of 8.0
+            if isinstance(entry, bool) or not is_whole:
+                raise ValueError(f"{field.name} must be an integer, got {entry!r}")
+            if entry < lowest:
+                raise ValueError(f"{field.name} must be at least {lowest}, got {value}")
+            if most is not None and entry > most:
+                raise ValueError(f"{field.name} must be at most {most:,}, got {entry:,}")

@@ -70,6 +70,6 @@ def remembered(
     elif config.max_steps:
         how = partial(capped_episodic_targets, max_steps=config.max_steps)
     how = partial(how, gamma=ctx.hp.gamma, floor=config.floor, own=config.own, zero_tail=config.zero_tail)
-    # From the clock, which all lanes share, so that the number of chunks is no lane's own.
-    played = (ctx.clock + 1) * config.rollout_length
+    # From the context, which all lanes share, so that the number of chunks is no lane's own.
+    played = ctx.played(config.num_envs * config.rollout_length) // config.num_envs + config.rollout_length
     return refresh_targets(ring, values, how, key, at_most=played)

@@ -6,6 +6,8 @@ Deliberate differences from the published codes, which take a gradient step afte
 Methods without an actor (Q-learning) have an empty one, of which no gradient step is taken.
 """
 
+import math
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,8 +15,9 @@ import jax.numpy as jnp
 import optax
 from jaxmarl_envs import Environment, TimeStep, VectorEnv, VectorState, pytree_dataclass
 
-from jaxmarl_suite.algorithms._base import Algorithm, Average, Context, Metrics, Phase
+from jaxmarl_suite.algorithms._base import Algorithm, Average, Context, Metrics, Milestone, Phase, episode_metrics
 from jaxmarl_suite.algorithms._learner import Learner, gradient_step
+from jaxmarl_suite.algorithms._off_policy_config import OffPolicyConfig
 from jaxmarl_suite.algorithms._off_policy_parts import Method, Players, Step, draw_batch
 from jaxmarl_suite.replay import Draw, StepState, make_step_replay
 
@@ -41,6 +44,17 @@ class OffPolicyState:
     replay: Any  # `Step` [E, capacity / E, ...]
     env: VectorState  # [E, ...]
     key: jax.Array  # []
+
+
+def milestones(method: Method, config: OffPolicyConfig) -> tuple[Milestone, ...]:
+    """Settings in absolute units that decide when learning begins, beside those of the method."""
+    steps = config.num_envs * config.rollout_length
+    first = max(math.ceil(config.warmup_steps / steps), 1)
+    found = [Milestone("warmup_steps", "the first gradient step", first * steps, is_vital=True)]
+    if method.actor_loss is not None and method.policy_delay > 1:
+        acted = max(math.ceil(method.policy_delay / config.gradient_steps), 1) + first - 1
+        found.append(Milestone("policy_delay", "the first gradient step of the actor", acted * steps, is_vital=True))
+    return (*found, *method.milestones(config))
 
 
 def make_off_policy(players: Players, env: Environment, method: Method) -> tuple[Phase, ...]:
@@ -74,7 +88,7 @@ def make_off_policy(players: Players, env: Environment, method: Method) -> tuple
         policy: Any, env_state: VectorState, key: jax.Array, ctx: Context
     ) -> tuple[VectorState, Step, TimeStep]:
         """A block of play as steps [E, L, ...], and what they led to, [L, E, ...]."""
-        is_warming_up = ctx.clock * steps_per_update < config.warmup_steps  # no lane's own: stays a branch
+        is_warming_up = ctx.played(steps_per_update) < config.warmup_steps  # no lane's own: stays a branch
 
         def step(env_state: VectorState, key: jax.Array) -> tuple[VectorState, tuple[Step, TimeStep]]:
             seen = env_state.timestep
@@ -123,7 +137,8 @@ def make_off_policy(players: Players, env: Environment, method: Method) -> tuple
         targets, prepared = method.prepare(learnt.params, learnt.targets, ring, prepare_key, ctx)
         steps = config.gradient_steps
         draws = replay.draw(ring, draw_key, (steps, config.batch_size))
-        before = (ctx.clock % delay) * (steps % delay)  # gradient steps so far, up to multiples of the delay
+        updates = ctx.played(steps_per_update) // steps_per_update
+        before = (updates % delay) * (steps % delay)  # gradient steps so far, up to multiples of the delay
 
         def step(
             learnt: Learnt, inputs: tuple[jax.Array, Draw, jax.Array]
@@ -153,20 +168,16 @@ def make_off_policy(players: Players, env: Environment, method: Method) -> tuple
 
         keys = jax.random.split(step_key, (steps, 2))
         learnt, (metrics, own) = jax.lax.scan(
-            step, Learnt(learnt.actor, learnt.critic, targets), (jnp.arange(steps), draws, keys)
+            step, Learnt(learnt.actor, learnt.critic, targets), (jnp.arange(steps, dtype=jnp.int32), draws, keys)
         )
         return learnt, jax.tree.map(jnp.mean, metrics), jax.tree.map(jnp.sum, own)
 
     def update(state: OffPolicyState, ctx: Context) -> tuple[OffPolicyState, Metrics]:
         play_key, learn_key, key = jax.random.split(state.key, 3)
         env_state, steps, led_to = collect(method.policy(state.learnt.params), state.env, play_key, ctx)
-        ended = led_to.done.astype(jnp.float32)
-        metrics: dict[str, Any] = {
-            name: Average(jnp.sum(value * ended), jnp.sum(ended)) for name, value in led_to.metrics.items()
-        }
         ring = replay.add(state.replay, steps)
-        # The clock is no lane's own, so this stays a branch where lanes are batched.
-        is_ready = (ctx.clock + 1) * steps_per_update >= config.warmup_steps
+        # What was played is no lane's own, so this stays a branch where lanes are batched.
+        is_ready = ctx.played(steps_per_update) + steps_per_update >= config.warmup_steps
 
         def train(learnt: Learnt) -> tuple[Learnt, dict[str, jax.Array], dict[str, jax.Array]]:
             return learn(learnt, ring, learn_key, ctx)
@@ -177,10 +188,10 @@ def make_off_policy(players: Players, env: Environment, method: Method) -> tuple
 
         learnt, of_critics, of_actors = jax.lax.cond(is_ready, train, wait, state.learnt)
         weight = is_ready.astype(jnp.float32)
-        metrics |= {name: Average(value * weight, weight) for name, value in of_critics.items()}
+        learner = {name: Average(value, weight) for name, value in of_critics.items()}
         count = of_actors.pop("actor_steps")
-        metrics |= {name: Average(value, count) for name, value in of_actors.items()}
-        return OffPolicyState(learnt, ring, env_state, key), metrics
+        learner |= {name: Average(value, count) for name, value in of_actors.items()}
+        return OffPolicyState(learnt, ring, env_state, key), Metrics(episode_metrics(led_to), learner)
 
     def act(policy: Any, carry: jax.Array, timestep: TimeStep, key: jax.Array, ctx: Context) -> tuple[jax.Array, Any]:
         return actions.to_env(method.greedy(policy, timestep.obs, timestep.action_mask)), carry
@@ -189,8 +200,9 @@ def make_off_policy(players: Players, env: Environment, method: Method) -> tuple
         init=init,
         update=update,
         policy=lambda state: method.policy(state.learnt.params),
-        init_carry=lambda n: jnp.zeros((n, 0)),
+        init_carry=lambda n: jnp.zeros((n, 0), jnp.float32),
         act=act,
         env_steps_per_update=steps_per_update,
+        milestones=partial(milestones, method),
     )
     return (Phase("q" if method.actor_loss is None else "actor-critic", algorithm),)

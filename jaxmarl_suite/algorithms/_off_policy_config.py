@@ -4,7 +4,7 @@ import dataclasses
 from typing import Literal
 
 from jaxmarl_suite.algorithms._base import hyperparameters
-from jaxmarl_suite.algorithms._checks import check_floats
+from jaxmarl_suite.algorithms._checks import check_floats, check_integers
 
 
 @hyperparameters
@@ -42,12 +42,9 @@ class OffPolicyConfig:
 
     def __post_init__(self) -> None:
         """Refuses what cannot work."""
-        for field in dataclasses.fields(self):
-            least = field.metadata.get("least", 1)
-            if field.type is int and getattr(self, field.name) < least:
-                raise ValueError(f"{field.name} must be at least {least}, got {getattr(self, field.name)}")
         if any(width < 1 for width in self.hidden):
             raise ValueError(f"hidden must hold positive widths, got {self.hidden}")
+        check_integers(self)
         check_floats(self, fractions=("gamma", "target_rate"), amounts=("learning_rate",), finite=("reward_scale",))
         if self.num_critics % self.critic_groups:
             raise ValueError(

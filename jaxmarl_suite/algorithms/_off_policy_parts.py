@@ -3,7 +3,8 @@
 Axes: E environments, B drawn steps, N agents, A entries of one agent's action, G entries of the critics' context,
 C critics, K groups of them, M joint actions that actors are improved at.
 
-Continuous actions inside are normalised, [-1, 1] in every entry; only environments see their own bounds. Where actions are
+Continuous actions inside are normalised, [-1, 1] in every entry, 0 in padded ones (`EnvSpec.agent_action_sizes`); only
+environments see their own bounds. Where actions are
 discrete they are [N] int32 in place of [N, A], and A entries of a mask.
 """
 
@@ -17,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxmarl_envs import Environment, EnvSpec, pytree_dataclass
 
-from jaxmarl_suite.algorithms._base import Context
+from jaxmarl_suite.algorithms._base import Context, Milestone
 from jaxmarl_suite.algorithms._off_policy_config import ActorCriticConfig, OffPolicyConfig
 from jaxmarl_suite.algorithms._q_agents import legal
 from jaxmarl_suite.algorithms._views import View, central_view, local_view
@@ -67,7 +68,7 @@ def draw_batch(ring: StepState, prepared: Any, draw: Draw, *, n_step: int, gamma
       gamma: discount of one step.
     """
     steps: Step = ring.experience
-    at = draw.position[None] + jnp.arange(n_step)[:, None]
+    at = draw.position[None] + jnp.arange(n_step, dtype=jnp.int32)[:, None]
     slots = slot_of(ring, at)  # [n, B]
     along = read_steps((steps.reward, steps.terminated, steps.truncated), draw.env[None], slots)
     is_newest = at >= num_stored(ring) - 1
@@ -89,7 +90,7 @@ class Actions(NamedTuple):
 
 
 def continuous_actions(spec: EnvSpec) -> Actions:
-    """Actions [E, N, A] in [-1, 1], scaled to the environment's bounds; masks are not read.
+    """Actions [E, N, A] in [-1, 1], scaled to the environment's bounds; the spec says what is padding, not masks.
 
     Raises:
       ValueError: where actions have no bounds.
@@ -99,17 +100,29 @@ def continuous_actions(spec: EnvSpec) -> Actions:
         raise ValueError(
             f"continuous actions need finite bounds, lower below upper, but {spec.id!r} has {spec.action_bounds}"
         )
+
+    def random(key: jax.Array, mask: jax.Array) -> jax.Array:
+        shape = (*mask.shape[:-1], spec.action_dim)
+        return without_padding(spec, jax.random.uniform(key, shape, jnp.float32, minval=-1.0))
+
     return Actions(
-        random=lambda key, mask: jax.random.uniform(key, (*mask.shape[:-1], spec.action_dim), minval=-1.0),
+        random=random,
         to_env=lambda action: low + (action + 1.0) * (0.5 * (high - low)),
     )
+
+
+def without_padding(spec: EnvSpec, action: jax.Array) -> jax.Array:
+    """Continuous actions [*, N, A] in [-1, 1] with 0 in padded entries, so that critics are shown no noise there."""
+    if not spec.agent_action_sizes:
+        return action
+    return jnp.where(jnp.broadcast_to(spec.real_actions, action.shape), action, 0.0)
 
 
 def discrete_actions() -> Actions:
     """Actions [E, N] int32 as they are; random ones are legal."""
 
     def random(key: jax.Array, mask: jax.Array) -> jax.Array:
-        return jax.random.categorical(key, legal(jnp.zeros(mask.shape), mask)).astype(jnp.int32)
+        return jax.random.categorical(key, legal(jnp.zeros(mask.shape, jnp.float32), mask)).astype(jnp.int32)
 
     return Actions(random, to_env=lambda action: action)
 
@@ -139,18 +152,24 @@ class Team(Players):
 
     @property
     def action_size(self) -> int:
-        """Entries of a joint action."""
+        """Entries of a joint action as critics are shown it, padding included."""
         return self.spec.n_agents * self.spec.action_dim
+
+    @property
+    def num_real_entries(self) -> int:
+        """Entries of a joint action that are no padding."""
+        return sum(self.spec.actions_per_agent)
 
     def output(self, params: Any, obs: jax.Array) -> jax.Array:
         """[B, N, outputs] of the actors for observations [B, N, *obs_shape]."""
-        x, extra = self.view.look(obs, jnp.zeros(0), jnp.zeros(0))
+        nothing = jnp.zeros(0, jnp.float32)
+        x, extra = self.view.look(obs, nothing, nothing)
         batch = x.shape[:-2]
         return self.actor.step(params, self.actor.initial_carry(x.shape[:-1]), x, extra, jnp.zeros(batch, bool))[0]
 
     def values(self, params: Any, obs: jax.Array, state: jax.Array, action: jax.Array) -> jax.Array:
         """[C, *M, B] values of joint actions [*M, B, N, A] at what [B] steps showed."""
-        context = self.critic_view.look(obs, state, jnp.zeros(0))[0][..., 0, :]
+        context = self.critic_view.look(obs, state, jnp.zeros(0, jnp.float32))[0][..., 0, :]
         joint = action.reshape(*action.shape[:-2], self.action_size)
         return self.critics.values(params, jnp.broadcast_to(context, (*joint.shape[:-1], context.shape[-1])), joint)
 
@@ -256,6 +275,8 @@ class Method(NamedTuple):
     """Rewards summed in a batch before what follows is valued."""
     policy: Callable[[Networks], Any] = operator.itemgetter("actor")
     """The part of the parameters that acts."""
+    milestones: Callable[[Any], tuple[Milestone, ...]] = lambda config: ()
+    """`config of a lane -> milestones` of the method's own settings."""
 
 
 def unprepared(
@@ -276,7 +297,7 @@ def averaged(targets: Networks, params: Networks, ctx: Context) -> Networks:
 
 def backed_up(batch: Batch, after: jax.Array) -> jax.Array:
     """[K, B] targets R + discount · V from the values [K, B] of what the drawn steps led to."""
-    return batch.reward[None] + batch.discount[None] * after
+    return batch.reward[None] + batch.discount[None] * jnp.where(batch.discount[None] > 0, after, 0.0)
 
 
 def regress(values: jax.Array, target: jax.Array) -> tuple[jax.Array, Metrics]:

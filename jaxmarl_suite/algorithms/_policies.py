@@ -79,7 +79,10 @@ def autoregressive_policy(network: Network, view: View, head: ActionHead) -> Joi
             return jax.lax.dynamic_update_slice_in_dim(action, chosen, k, axis=1), (log_prob[:, 0], memory[:, 0])
 
         action, (log_prob, memory) = jax.lax.scan(
-            choose, head.no_action(num_envs, n), (jnp.arange(n), jax.random.split(key, n)), unroll=min(n, 8)
+            choose,
+            head.no_action(num_envs, n),
+            (jnp.arange(n, dtype=jnp.int32), jax.random.split(key, n)),
+            unroll=min(n, 8),
         )
         # Agents that share one memory all computed the same new one; otherwise each computed its own.
         carry = memory[0][:, None] if view.rows == 1 else jnp.swapaxes(memory, 0, 1)

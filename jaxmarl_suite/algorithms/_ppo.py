@@ -12,13 +12,13 @@ import jax
 import jax.numpy as jnp
 from jaxmarl_envs import Environment, TimeStep, VectorEnv, VectorState, pytree_dataclass
 
-from jaxmarl_suite.algorithms._base import Algorithm, Average, Context, Metrics
+from jaxmarl_suite.algorithms._base import Algorithm, Context, Metrics, episode_metrics
 from jaxmarl_suite.algorithms._learner import Learner, LossFn, adam, fit_agents, new_learner, to_sequences
 from jaxmarl_suite.algorithms._policies import JointPolicy
 from jaxmarl_suite.algorithms._ppo_config import PPOConfig
 from jaxmarl_suite.algorithms._views import View
 from jaxmarl_suite.networks import make_network, per_agent
-from jaxmarl_suite.ops import ValueNorm, generalized_advantage, sequential_advantage, value_loss
+from jaxmarl_suite.ops import ValueNorm, generalized_advantage, sequential_advantage, value_loss, weighted_mean
 
 
 @pytree_dataclass
@@ -70,19 +70,9 @@ def collect(
     return state, carry, trajectory
 
 
-def episode_metrics(led_to: TimeStep) -> dict[str, Average]:
-    """Every metric of the environment, averaged over the episodes that ended in the rollout."""
-    ended = led_to.done.astype(jnp.float32)
-    return {name: Average(jnp.sum(value * ended), jnp.sum(ended)) for name, value in led_to.metrics.items()}
-
-
 def linear_schedule(start: jax.Array, end: jax.Array | float, ctx: Context) -> jax.Array:
     """`start` at the beginning of the phase, `end` at its end."""
     return start + (end - start) * ctx.progress
-
-
-def _weighted_mean(values: jax.Array, weight: jax.Array) -> jax.Array:
-    return jnp.sum(values * weight) / jnp.maximum(jnp.sum(weight), 1.0)
 
 
 FitActors = Callable[..., tuple[Learner, dict[str, jax.Array]]]
@@ -186,14 +176,14 @@ def make_ppo(
         clipped = jnp.clip(ratio, 1 - ctx.hp.clip, 1 + ctx.hp.clip)
         # Each agent's own ratio is clipped, never the product over agents.
         surrogate = jnp.minimum(ratio * batch["advantage"], clipped * batch["advantage"])
-        entropy = _weighted_mean(head.entropy(output, mask), weight)
+        entropy = weighted_mean(head.entropy(output, mask), weight)
         bonus = linear_schedule(ctx.hp.entropy, ctx.hp.entropy_end, ctx)
-        policy_loss = -_weighted_mean(surrogate, weight)
+        policy_loss = -weighted_mean(surrogate, weight)
         return policy_loss - bonus * entropy, {
             "policy_loss": policy_loss,
             "entropy": entropy,
-            "approx_kl": _weighted_mean(ratio - 1 - log_ratio, weight),
-            "clip_fraction": _weighted_mean((jnp.abs(ratio - 1) > ctx.hp.clip).astype(jnp.float32), weight),
+            "approx_kl": weighted_mean(ratio - 1 - log_ratio, weight),
+            "clip_fraction": weighted_mean((jnp.abs(ratio - 1) > ctx.hp.clip).astype(jnp.float32), weight),
         }
 
     def critic_loss(ctx: Context, params: Any, batch: dict) -> tuple[jax.Array, dict]:
@@ -226,13 +216,13 @@ def make_ppo(
 
         seen = trajectory.seen
         n = env.spec.n_agents
-        # An agent with a single legal action has nothing to learn from the step. Masks of continuous actions say nothing.
+        # An agent with a single legal action has nothing to learn from the step. Masks of continuous actions show padding.
         has_choice = seen.action_mask.sum(-1) > (1 if env.spec.is_discrete else 0)
         weight = has_choice.astype(jnp.float32)
-        advantage = jnp.broadcast_to(advantage, (*advantage.shape[:2], n))
+        advantage = jnp.where(has_choice, jnp.broadcast_to(advantage, (*advantage.shape[:2], n)), 0.0)
         if config.normalize_advantages:
-            mean = _weighted_mean(advantage, weight)
-            std = jnp.sqrt(_weighted_mean(jnp.square(advantage - mean), weight))
+            mean = weighted_mean(advantage, weight)
+            std = jnp.sqrt(weighted_mean(jnp.square(advantage - mean), weight))
             advantage = (advantage - mean) / (std + 1e-8)
 
         x, extra = policy.view.look(seen.obs, seen.state, trajectory.action)
@@ -267,14 +257,13 @@ def make_ppo(
             epochs=config.epochs,
             minibatches=config.minibatches,
         )
-        metrics: dict[str, jax.Array | Average] = {
-            **episode_metrics(trajectory.led_to),
+        learner = {
             **{("actor_grad_norm" if k == "grad_norm" else k): v for k, v in actor_metrics.items()},
             **{("critic_grad_norm" if k == "grad_norm" else k): v for k, v in critic_metrics.items()},
             "value": value.mean(),
         }
         state = PPOState(actor, critic_learner, norm, env_state, actor_carry, critic_carries[-1], key)
-        return state, metrics
+        return state, Metrics(episode_metrics(trajectory.led_to), learner)
 
     def act(
         params: Any, carry: jax.Array, timestep: TimeStep, key: jax.Array, ctx: Context

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Literal
 
 from jaxmarl_suite.algorithms._base import hyperparameters
-from jaxmarl_suite.algorithms._checks import check_floats
+from jaxmarl_suite.algorithms._checks import check_floats, check_integers
 
 
 @hyperparameters
@@ -44,11 +44,13 @@ class PPOConfig:
     huber_delta: float = 10.0
     """Where the Huber loss turns linear, in normalised units."""
     clip_value: bool = True
-    """Also clip how far a value may move in one update."""
+    """Also clip how far a value may move in one update, in normalized units; needs `normalize_values`."""
     normalize_values: bool = True
-    """Learn values in units of their running mean and standard deviation."""
-    value_norm_decay: float = 0.99
-    """Decay of those running moments, an update."""
+    """Learn values in units of the mean and standard deviation of their targets."""
+    value_norm_decay: float = 0.0
+    """How much of these moments is kept from one update to the next; 0 takes those of the update's own batch. The critic
+    then only has to learn how values differ, while their mean and scale follow at once; with 0.99, as in MAPPO's code, they
+    lag behind by a hundred updates, which are most of a short run."""
     normalize_advantages: bool = True
     """Scale advantages to mean 0 and standard deviation 1 over the batch."""
     hidden: tuple[int, ...] = (64, 64)
@@ -72,10 +74,9 @@ class PPOConfig:
 
     def __post_init__(self) -> None:
         """Refuses sizes that cannot work."""
-        for name in ("num_envs", "rollout_length", "epochs", "minibatches", "memory_size", "chunk_length"):
-            value = getattr(self, name)
-            if isinstance(value, int) and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        if any(width < 1 for width in self.hidden):
+            raise ValueError(f"hidden must hold positive widths, got {self.hidden}")
+        check_integers(self)
         check_floats(
             self,
             fractions=("gamma", "gae_lambda", "value_norm_decay"),
@@ -85,8 +86,11 @@ class PPOConfig:
             ),
             positive=("huber_delta",),
         )
-        if any(width < 1 for width in self.hidden):
-            raise ValueError(f"hidden must hold positive widths, got {self.hidden}")
+        if self.clip_value and not self.normalize_values:
+            raise ValueError(
+                "clip_value limits how far values move in units of their standard deviation, so it needs "
+                "normalize_values; with normalize_values=False set clip_value=False, too"
+            )
         if self.value_loss not in ("mse", "huber"):
             raise ValueError(f"value_loss must be 'mse' or 'huber', got {self.value_loss!r}")
         if self.distribution not in ("gaussian", "tanh-normal"):

@@ -41,6 +41,16 @@ class Steps:
     next_mask: jax.Array  # [N, A] bool
     weight: jax.Array  # [] float32, 0 for steps that do not count
 
+    def without_padding(self) -> "Steps":
+        """With numbers of 0 in steps that do not count: what is not finite would reach gradients through them."""
+        counts = self.weight > 0
+
+        def clean(x: jax.Array) -> jax.Array:
+            own = counts.reshape(counts.shape + (1,) * (x.ndim - counts.ndim))
+            return jnp.where(own, x, 0.0) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+        return jax.tree.map(clean, self)
+
 
 @pytree_dataclass
 class Sequences:
@@ -62,8 +72,8 @@ class Look:
 
 def take(q: jax.Array, action: jax.Array) -> jax.Array:
     """[*, N] utilities of the actions [*, N]; a one-hot sum, whose gradient is cheaper than a gather's on CPU."""
-    chosen = jax.nn.one_hot(action, q.shape[-1], dtype=q.dtype)
-    return jnp.sum(q * chosen, axis=-1)
+    chosen = jax.nn.one_hot(action, q.shape[-1], dtype=jnp.bool_)
+    return jnp.sum(jnp.where(chosen, q, 0.0), axis=-1)
 
 
 def legal(q: jax.Array, mask: jax.Array) -> jax.Array:
@@ -103,22 +113,26 @@ class Agents:
     def initial_memory(self, n: int) -> Memory:
         """Memory of n teams at the start of their episodes."""
         agents = self.spec.n_agents
-        return Memory(jnp.zeros((n, agents, self.hidden_size)), jnp.full((n, agents), NO_ACTION, jnp.int32))
+        return Memory(
+            jnp.zeros((n, agents, self.hidden_size), jnp.float32), jnp.full((n, agents), NO_ACTION, jnp.int32)
+        )
 
     def inputs(self, obs: jax.Array, last_action: jax.Array) -> jax.Array:
         """[*, N, D] from observations [*, N, *obs_shape] and the actions before [*, N]."""
         batch = last_action.shape
         parts = [obs.reshape(*batch, math.prod(self.spec.obs_shape))]
         if self.last_action:
-            parts.append(jax.nn.one_hot(last_action, self.spec.num_actions))
+            parts.append(jax.nn.one_hot(last_action, self.spec.num_actions, dtype=jnp.float32))
         if self.agent_id:
-            parts.append(jnp.broadcast_to(jnp.eye(self.spec.n_agents), (*batch, self.spec.n_agents)))
+            parts.append(jnp.broadcast_to(jnp.eye(self.spec.n_agents, dtype=jnp.float32), (*batch, self.spec.n_agents)))
         return jnp.concatenate(parts, axis=-1)
 
     def step(self, params: Any, memory: Memory, timestep: TimeStep) -> tuple[jax.Array, jax.Array]:
         """`(utilities [E, N, A], memory [E, N, H])` after what E environments show."""
         x = self.inputs(timestep.obs, jnp.where(timestep.done[:, None], NO_ACTION, memory.last_action))
-        q, hidden = self.network.step(params, memory.hidden, x, jnp.zeros((*x.shape[:-1], 0)), timestep.done)
+        q, hidden = self.network.step(
+            params, memory.hidden, x, jnp.zeros((*x.shape[:-1], 0), jnp.float32), timestep.done
+        )
         return q, hidden
 
     def look(self, params: Any, batch: Sequences) -> Look:
@@ -126,7 +140,9 @@ class Agents:
         steps = batch.steps
         before = jnp.concatenate([batch.memory.last_action[None], steps.action[:-1]])
         x = self.inputs(steps.obs, jnp.where(steps.start[..., None], NO_ACTION, before))
-        q, hidden = self.network.unroll(params, batch.memory.hidden, x, jnp.zeros((*x.shape[:-1], 0)), steps.start)
+        q, hidden = self.network.unroll(
+            params, batch.memory.hidden, x, jnp.zeros((*x.shape[:-1], 0), jnp.float32), steps.start
+        )
         # The next observation continues the episode even where another one starts in the next row: one step from each
         # memory, all at once.
         next_x = self.inputs(steps.next_obs, steps.action)
@@ -136,7 +152,7 @@ class Agents:
             jax.lax.stop_gradient(params),
             jax.lax.stop_gradient(hidden).reshape(rows, *hidden.shape[2:]),
             flat,
-            jnp.zeros((*flat.shape[:-1], 0)),
+            jnp.zeros((*flat.shape[:-1], 0), jnp.float32),
             jnp.zeros((rows,), bool),
         )
         shape = next_x.shape[:2]

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Literal
 
 from jaxmarl_suite.algorithms._base import hyperparameters
-from jaxmarl_suite.algorithms._checks import check_floats
+from jaxmarl_suite.algorithms._checks import check_floats, check_integers
 
 
 @hyperparameters
@@ -25,7 +25,7 @@ class QConfig:
     """Sequences a gradient step."""
     gradient_steps: int = 2
     """Gradient steps an update."""
-    learning_starts: int = 64
+    learning_starts: int = dataclasses.field(default=64, metadata={"least": 0})
     """Sequences collected before the first gradient step."""
     prioritised: bool = False
     """Draw sequences in proportion to their TD error instead of uniformly. Not for stored replay."""
@@ -45,11 +45,10 @@ class QConfig:
     """Discount of one environment step."""
     double_q: bool = True
     """Targets take the online agents' greedy actions at the target networks' values; otherwise the target's own."""
-    target_period: int = 100
-    """Updates between copies of the networks into their targets; 0 for averages instead. With two gradient steps an update
-    these are the 200 gradient steps of PyMARL, which takes one an episode and copies every 200 episodes."""
+    target_period: int = dataclasses.field(default=20, metadata={"least": 0})
+    """Gradient steps between copies of the networks into their targets; 0 for averages instead."""
     target_rate: float = 0.01
-    """Share of the networks that enters the averaged targets in every update (`target_period` 0 only)."""
+    """Share of the networks that enters the averaged targets in every gradient step (`target_period` 0 only)."""
     epsilon_start: float = 1.0
     """Probability of a random action at the start."""
     epsilon_end: float = 0.05
@@ -69,10 +68,7 @@ class QConfig:
 
     def __post_init__(self) -> None:
         """Refuses what cannot work."""
-        for field in dataclasses.fields(self):  # those of the methods, too
-            least, value = 0 if field.name in ("target_period", "learning_starts") else 1, getattr(self, field.name)
-            if field.type is int and (not isinstance(value, int) or value < least):
-                raise ValueError(f"{field.name} must be an integer of at least {least}, got {value!r}")
+        check_integers(self)
         check_floats(
             self,
             fractions=(

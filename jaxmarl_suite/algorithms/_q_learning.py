@@ -7,6 +7,8 @@ stored sequence is `rollout_length` steps of one of them with the memory it bega
 """
 
 import dataclasses
+import math
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,7 +16,7 @@ import jax.numpy as jnp
 import optax
 from jaxmarl_envs import Environment, TimeStep, VectorEnv, VectorState, pytree_dataclass
 
-from jaxmarl_suite.algorithms._base import Algorithm, Average, Context, Metrics, Phase
+from jaxmarl_suite.algorithms._base import Algorithm, Average, Context, Metrics, Milestone, Phase, episode_metrics
 from jaxmarl_suite.algorithms._learner import Learner, adam, gradient_step, new_learner
 from jaxmarl_suite.algorithms._q_agents import (
     NO_ACTION,
@@ -39,6 +41,20 @@ class QState:
     env: Any  # VectorState [E, ...]; () where the data is stored
     memory: Any  # Memory [E, ...]; () where the data is stored
     key: jax.Array  # []
+
+
+def milestones(config: QConfig, *, stored: bool) -> tuple[Milestone, ...]:
+    """Settings in absolute units that decide when learning begins, targets move and exploration has ended."""
+    steps = config.num_envs * config.rollout_length
+    first = 1 if stored else max(math.ceil(config.learning_starts / config.num_envs), 1)
+    found = []
+    if config.target_period:
+        copied = max(math.ceil(config.target_period / config.gradient_steps), first)
+        found.append(Milestone("target_period", "the first copy into the target networks", copied * steps))
+    if not stored:
+        found.append(Milestone("learning_starts", "the first gradient step", first * steps, is_vital=True))
+        found.append(Milestone("epsilon_steps", "the end of the decay of exploration", config.epsilon_steps))
+    return tuple(found)
 
 
 def make_q_learning(
@@ -76,7 +92,8 @@ def make_q_learning(
         return optax.chain(clip, optax.rmsprop(hp.learning_rate, decay=0.99, eps=hp.optimizer_eps, eps_in_sqrt=False))
 
     def epsilon(ctx: Context) -> jax.Array:
-        done = jnp.minimum(ctx.clock.astype(jnp.float32) * steps_per_update / jnp.maximum(ctx.hp.epsilon_steps, 1), 1)
+        played = ctx.played(steps_per_update).astype(jnp.float32)
+        done = jnp.minimum(played / jnp.maximum(ctx.hp.epsilon_steps, 1), 1)
         return ctx.hp.epsilon_start + (ctx.hp.epsilon_end - ctx.hp.epsilon_start) * done
 
     def init_params(key: jax.Array) -> Any:
@@ -110,7 +127,7 @@ def make_q_learning(
             random_key, gate_key, step_key = jax.random.split(key, 3)
             q, hidden = agents.step(params["agents"], memory, seen)
             random = jax.random.categorical(random_key, legal(jnp.zeros_like(q), seen.action_mask)).astype(jnp.int32)
-            is_random = jax.random.uniform(gate_key, random.shape) < explore
+            is_random = jax.random.uniform(gate_key, random.shape, jnp.float32) < explore
             action = jnp.where(is_random, random, greedy(q, seen.action_mask))
             env_state = vector.step(step_key, env_state, action, ctx.env_params)
             return (env_state, Memory(hidden, action)), (seen, action, env_state.timestep)
@@ -118,7 +135,7 @@ def make_q_learning(
         (env_state, new_memory), (seen, action, led_to) = jax.lax.scan(
             step, (env_state, memory), jax.random.split(play_key, config.rollout_length)
         )
-        counts = jnp.ones(led_to.done.shape)
+        counts = jnp.ones(led_to.done.shape, jnp.float32)
         start = seen.done.at[0].set(False)  # the memory before the first step is what the agents brought along
         if config.whole_episodes:
             done = led_to.done.astype(jnp.float32)
@@ -140,20 +157,40 @@ def make_q_learning(
             next_mask=led_to.final_mask,
             weight=counts,
         )
+        if config.whole_episodes:
+            steps = steps.without_padding()
         return env_state, new_memory, Sequences(first, jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), steps)), led_to
 
-    def learn(learner: Learner, target: Any, ring: Any, key: jax.Array, ctx: Context) -> tuple[Learner, Any, Any]:
-        """`(learner, priorities, metrics)` after the update's gradient steps; the stored items are only read."""
+    def follow(target: Any, params: Any, gradient_steps: jax.Array, ctx: Context) -> Any:
+        """The target networks after so many gradient steps, which may be counted up to whole periods."""
+        if config.target_period:
+            is_due = gradient_steps % config.target_period == 0
+            return jax.tree.map(lambda new, old: jnp.where(is_due, new, old), params, target)
+        return jax.tree.map(lambda new, old: old + ctx.hp.target_rate * (new - old), params, target)
 
-        def loss_fn(params: Any, batch: tuple[Sequences, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
-            sequences, importance = batch
-            return total(method.terms(params, target, sequences, ctx), sequences.steps.weight, importance)
+    def learn(
+        learner: Learner, target: Any, ring: Any, key: jax.Array, ctx: Context
+    ) -> tuple[Learner, Any, Any, dict[str, jax.Array]]:
+        """`(learner, target, priorities, metrics)` after the gradient steps; the stored items are only read."""
+        steps, period = config.gradient_steps, max(config.target_period, 1)
+        updates = ctx.played(steps_per_update) // steps_per_update
+        before = (updates % period) * (steps % period)  # gradient steps so far, up to whole periods
 
-        def step(carried: tuple[Learner, Any], key: jax.Array) -> tuple[tuple[Learner, Any], dict[str, jax.Array]]:
-            learner, priorities = carried
+        def step(
+            carried: tuple[Learner, Any, Any], inputs: tuple[jax.Array, jax.Array]
+        ) -> tuple[tuple[Learner, Any, Any], dict[str, jax.Array]]:
+            (learner, target, priorities), (number, key) = carried, inputs
+
+            def loss_fn(params: Any, batch: tuple[Sequences, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
+                sequences, importance = batch
+                return total(method.terms(params, target, sequences, ctx), sequences.steps.weight, importance)
+
             if stored:
-                index = jax.random.randint(key, (config.batch_size,), 0, ctx.data.steps.action.shape[0])
-                items, importance = jax.tree.map(lambda x: x[index], ctx.data), jnp.ones((config.batch_size,))
+                index = jax.random.randint(key, (config.batch_size,), 0, ctx.data.steps.action.shape[0], jnp.int32)
+                items, importance = (
+                    jax.tree.map(lambda x: x[index], ctx.data),
+                    jnp.ones((config.batch_size,), jnp.float32),
+                )
             else:
                 whole = replay.join(priorities, ring)
                 items, index, importance = replay.sample(whole, key, ctx.hp.importance_exponent)
@@ -162,49 +199,39 @@ def make_q_learning(
             priority = metrics.pop("priority")
             if not stored:
                 priorities = replay.split(replay.set_priorities(whole, index, priority))
-            return (learner, priorities), metrics
+            return (learner, follow(target, learner.params, before + number, ctx), priorities), metrics
 
-        start = (learner, () if stored else replay.split(ring))
-        (learner, priorities), metrics = jax.lax.scan(step, start, jax.random.split(key, config.gradient_steps))
-        return learner, priorities, {n: m.max() if n == "q_max_abs" else m.mean() for n, m in metrics.items()}
-
-    def follow(target: Any, params: Any, ctx: Context) -> Any:
-        """The target networks after an update."""
-        if config.target_period:
-            is_due = (ctx.clock + 1) % config.target_period == 0
-            return jax.tree.map(lambda new, old: jnp.where(is_due, new, old), params, target)
-        return jax.tree.map(lambda new, old: old + ctx.hp.target_rate * (new - old), params, target)
+        start = (learner, target, () if stored else replay.split(ring))
+        inputs = (jnp.arange(1, steps + 1), jax.random.split(key, steps))
+        (learner, target, priorities), metrics = jax.lax.scan(step, start, inputs)
+        metrics = {n: m.max() if n == "q_max_abs" else m.mean() for n, m in metrics.items()}
+        return learner, target, priorities, metrics
 
     def update(state: QState, ctx: Context) -> tuple[QState, Metrics]:
         play_key, learn_key, key = jax.random.split(state.key, 3)
-        metrics: dict[str, Any] = {}
         if stored:
-            learner, ring, learnt = learn(state.learner, state.target, (), learn_key, ctx)
-            target = follow(state.target, learner.params, ctx)
-            return QState(learner, target, (), (), (), key), learnt
+            learner, target, _, learnt = learn(state.learner, state.target, (), learn_key, ctx)
+            return QState(learner, target, (), (), (), key), Metrics({}, learnt)
         env_state, memory, sequences, led_to = collect(state.learner.params, state.env, state.memory, play_key, ctx)
-        ended = led_to.done.astype(jnp.float32)
-        if config.whole_episodes:
-            ended = ended * jnp.swapaxes(sequences.steps.weight, 0, 1)
-        for name, value in led_to.metrics.items():
-            metrics[name] = Average(jnp.sum(value * ended), jnp.sum(ended))
         ring = replay.add(state.replay, sequences)
-        # The clock is no lane's own, so this stays a branch where lanes are batched.
-        is_ready = (ctx.clock + 1) * config.num_envs >= max(config.learning_starts, 1)
+        # What was played is no lane's own, so this stays a branch where lanes are batched.
+        num_played = ctx.played(steps_per_update) // config.rollout_length + config.num_envs
+        is_ready = num_played >= max(config.learning_starts, 1)
 
-        def train(learner: Learner) -> tuple[Learner, Any, dict[str, jax.Array]]:
-            return learn(learner, state.target, ring, learn_key, ctx)
+        def train(learner: Learner, target: Any) -> tuple[Learner, Any, Any, dict[str, jax.Array]]:
+            return learn(learner, target, ring, learn_key, ctx)
 
-        def wait(learner: Learner) -> tuple[Learner, Any, dict[str, jax.Array]]:
-            shapes = jax.eval_shape(train, learner)[2]
-            return learner, replay.split(ring), jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        def wait(learner: Learner, target: Any) -> tuple[Learner, Any, Any, dict[str, jax.Array]]:
+            shapes = jax.eval_shape(train, learner, target)[3]
+            return learner, target, replay.split(ring), jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
-        learner, priorities, learnt = jax.lax.cond(is_ready, train, wait, state.learner)
+        learner, target, priorities, learnt = jax.lax.cond(is_ready, train, wait, state.learner, state.target)
         ring = replay.join(priorities, ring)
         weight = is_ready.astype(jnp.float32)
-        metrics |= {name: Average(value * weight, weight) for name, value in learnt.items()}
-        metrics["epsilon"] = epsilon(ctx)
-        target = follow(state.target, learner.params, ctx)
+        metrics = Metrics(
+            episodes=episode_metrics(led_to, jnp.swapaxes(sequences.steps.weight, 0, 1) > 0),
+            learner={name: Average(value, weight) for name, value in learnt.items()} | {"epsilon": epsilon(ctx)},
+        )
         return QState(learner, target, ring, env_state, memory, key), metrics
 
     def act(policy: Any, memory: Memory, timestep: TimeStep, key: jax.Array, ctx: Context) -> tuple[jax.Array, Memory]:
@@ -219,5 +246,6 @@ def make_q_learning(
         init_carry=agents.initial_memory,
         act=act,
         env_steps_per_update=steps_per_update,
+        milestones=partial(milestones, stored=stored),
     )
     return (Phase("q", algorithm),)

@@ -14,6 +14,7 @@ from jaxmarl_suite.algorithms._q_agents import Agents, Sequences, Steps, greedy,
 from jaxmarl_suite.algorithms._q_config import QConfig
 from jaxmarl_suite.algorithms._views import View, central_view
 from jaxmarl_suite.networks import Mixer
+from jaxmarl_suite.ops import weighted, weighted_mean
 
 
 class Terms(NamedTuple):
@@ -53,7 +54,7 @@ class Team:
 
     def context(self, obs: jax.Array, state: jax.Array) -> jax.Array:
         """[*, G] what mixers are shown of observations [*, N, *obs_shape] and global state."""
-        return self.view.look(obs, state, jnp.zeros(0))[0][..., 0, :]
+        return self.view.look(obs, state, jnp.zeros(0, jnp.float32))[0][..., 0, :]
 
     def flat_obs(self, obs: jax.Array) -> jax.Array:
         """[*, N, D] observations as vectors."""
@@ -89,8 +90,8 @@ def make_team(config: QConfig, env: Environment) -> Team:
 def bootstrap(steps: Steps, next_value: jax.Array, ctx: Context) -> jax.Array:
     """[L, B, M] targets r + γ (1 - terminated) Q'; the team's mean reward for M = 1, each agent's own for M = N."""
     reward = steps.reward if next_value.shape[-1] > 1 else steps.reward.mean(-1, keepdims=True)
-    carries_on = 1.0 - steps.terminated.astype(jnp.float32)
-    return jax.lax.stop_gradient(reward + ctx.hp.gamma * carries_on[..., None] * next_value)
+    following = jnp.where(steps.terminated[..., None], 0.0, next_value)
+    return jax.lax.stop_gradient(reward + ctx.hp.gamma * following)
 
 
 def total(terms: Terms, weight: jax.Array, importance: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -99,13 +100,13 @@ def total(terms: Terms, weight: jax.Array, importance: jax.Array) -> tuple[jax.A
     Among the metrics is "priority" [B], a sequence's mean error.
     """
     count = jnp.maximum(weight.sum(), 1.0)
-    loss = jnp.sum(terms.loss * weight * importance[None]) / count + terms.penalty
-    priority = jnp.sum(terms.td_error * weight, axis=0) / jnp.maximum(weight.sum(0), 1.0)
+    loss = jnp.sum(weighted(terms.loss, weight) * importance[None]) / count + terms.penalty
+    priority = jnp.sum(weighted(terms.td_error, weight), axis=0) / jnp.maximum(weight.sum(0), 1.0)
     return loss, {
         "loss": loss,
-        "td_error": jnp.sum(terms.td_error * weight) / count,
-        "q_mean": jnp.sum(terms.value * weight) / count,
-        "q_max_abs": jnp.max(jnp.abs(terms.value) * weight),
+        "td_error": weighted_mean(terms.td_error, weight),
+        "q_mean": weighted_mean(terms.value, weight),
+        "q_max_abs": jnp.max(weighted(jnp.abs(terms.value), weight)),
         "priority": priority + 1e-6,
     }
 

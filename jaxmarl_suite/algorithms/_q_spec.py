@@ -106,5 +106,5 @@ def read_stored(config: QConfig, env: Environment, dataset: Dataset) -> Sequence
             )
         leaves[name] = jnp.asarray(array)
     last_action = leaves.pop(_FIRST)
-    hidden = jnp.zeros((dataset.size, spec.n_agents, config.width if config.recurrent else 0))
+    hidden = jnp.zeros((dataset.size, spec.n_agents, config.width if config.recurrent else 0), jnp.float32)
     return Sequences(Memory(hidden, last_action), Steps(**leaves))

@@ -51,8 +51,8 @@ def local_view(spec: EnvSpec, *, agent_id: bool) -> View:
     def look(obs: jax.Array, state: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
         x = _flat_obs(spec, obs)
         if agent_id:
-            x = jnp.concatenate([x, jnp.broadcast_to(jnp.eye(n), (*x.shape[:-1], n))], axis=-1)
-        return x, jnp.zeros((*x.shape[:-1], 0))
+            x = jnp.concatenate([x, jnp.broadcast_to(jnp.eye(n, dtype=jnp.float32), (*x.shape[:-1], n))], axis=-1)
+        return x, jnp.zeros((*x.shape[:-1], 0), jnp.float32)
 
     return View(size, 0, n, n, look)
 
@@ -62,7 +62,7 @@ def central_view(spec: EnvSpec) -> View:
 
     def look(obs: jax.Array, state: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
         x = _context(spec, obs, state)
-        return x, jnp.zeros((*x.shape[:-1], 0))
+        return x, jnp.zeros((*x.shape[:-1], 0), jnp.float32)
 
     return View(_context_size(spec), 0, 1, 1, look)
 
@@ -79,10 +79,10 @@ def sequential_view(spec: EnvSpec, head: ActionHead, *, local_context: bool = Fa
     def look(obs: jax.Array, state: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
         x = _flat_obs(spec, obs) if local_context else _context(spec, obs, state)
         embedded = head.embed(action)  # [*B, N, X]
-        visible = jnp.tril(jnp.ones((n, n)), -1)[..., None]  # [k, j, 1]: predecessors j < k only
+        visible = jnp.tril(jnp.ones((n, n), jnp.float32), -1)[..., None]  # [k, j, 1]: predecessors j < k only
         visible = visible.reshape((1,) * (embedded.ndim - 2) + visible.shape)
         prefix = (visible * embedded[..., None, :, :]).reshape(*embedded.shape[:-1], n * head.embed_size)
-        index = jnp.broadcast_to(jnp.eye(n), (*embedded.shape[:-1], n))
+        index = jnp.broadcast_to(jnp.eye(n, dtype=jnp.float32), (*embedded.shape[:-1], n))
         return x, jnp.concatenate([index, prefix], axis=-1)
 
     size = math.prod(spec.obs_shape) if local_context else _context_size(spec)

@@ -14,7 +14,8 @@ action that Q_j prefers), and supply the bootstraps; two "meta" networks learn R
 mean. What is remembered never enters the bootstraps. Huber losses.
 
 κ is 1 by default, and `own` is "evaluator": here R^k = max(V^k at the other group's stop, V^k_1), where the continuous
-agents have the choosing group in its place. Targets are copies of the networks, renewed every `target_period` updates.
+agents have the choosing group in its place. Targets are copies of the networks, renewed before a block when
+`target_period` gradient steps have passed.
 
 Deliberate differences from the released code: it computes the targets of an episode once, when the episode ends, from what
 the target networks said while it was played, and those of the whole memory when the target networks are renewed, which it
@@ -28,6 +29,7 @@ settings (a learning rate of 6.25e-5, targets renewed every 8000 gradient steps,
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -35,7 +37,7 @@ import jax
 import jax.numpy as jnp
 from jaxmarl_envs import Environment
 
-from jaxmarl_suite.algorithms._base import Context, hyperparameters
+from jaxmarl_suite.algorithms._base import Context, Milestone, hyperparameters
 from jaxmarl_suite.algorithms._checks import check_floats
 from jaxmarl_suite.algorithms._memory import MemoryConfig, remembered
 from jaxmarl_suite.algorithms._off_policy_parts import (
@@ -75,9 +77,9 @@ class GEMQConfig(MemoryConfig):
     """Loss of all networks."""
     huber_delta: float = 1.0
     """Where the Huber loss turns linear."""
-    target_period: int = dataclasses.field(default=10, metadata={"least": 0})
-    """Updates between copies of the networks into their targets; 0 for averages instead, which take `target_rate` for each
-    gradient step of a block, at once before it."""
+    target_period: int = dataclasses.field(default=500, metadata={"least": 0})
+    """Gradient steps between copies of the networks into their targets, which are made before a block; 0 for averages
+    instead, which take `target_rate` for each gradient step of a block, at once before it."""
     epsilon_start: float = 1.0
     """Probability of a random action at the start of the run."""
     epsilon_end: float = 0.05
@@ -107,9 +109,19 @@ class GEMMetaConfig(GEMQConfig):
 
 def epsilon(config: GEMQConfig, ctx: Context) -> jax.Array:
     """[] probability of a random action in this update."""
-    played = ctx.clock.astype(jnp.float32) * (config.num_envs * config.rollout_length)
+    played = ctx.played(config.num_envs * config.rollout_length).astype(jnp.float32)
     share = jnp.minimum(played / jnp.maximum(ctx.hp.epsilon_steps, 1.0), 1.0)
     return ctx.hp.epsilon_start + (ctx.hp.epsilon_end - ctx.hp.epsilon_start) * share
+
+
+def milestones(config: GEMQConfig) -> tuple[Milestone, ...]:
+    """When targets are first copied, and when exploration has fallen."""
+    found = [Milestone("epsilon_steps", "the end of the decay of exploration", config.epsilon_steps)]
+    if config.target_period:
+        blocks = math.ceil(config.target_period / config.gradient_steps)
+        copied = blocks * config.num_envs * config.rollout_length
+        found.append(Milestone("target_period", "the first copy into the target networks", copied))
+    return tuple(found)
 
 
 def bootstrap(config: GEMQConfig, q: jax.Array, mask: jax.Array) -> jax.Array:
@@ -134,7 +146,8 @@ def make_values(players: Players, num: int) -> ActionValues:
     nets = make_action_values(view.size, spec.num_actions, num=num, hidden=config.hidden, layer_norm=config.layer_norm)
 
     def values(params: Any, obs: jax.Array) -> jax.Array:
-        return nets.values(params, view.look(obs, jnp.zeros(0), jnp.zeros(0))[0][..., 0, :])
+        nothing = jnp.zeros(0, jnp.float32)
+        return nets.values(params, view.look(obs, nothing, nothing)[0][..., 0, :])
 
     return ActionValues(nets.init, values)
 
@@ -182,7 +195,7 @@ def _remembering(
     def explore(policy: Any, obs: jax.Array, mask: jax.Array, key: jax.Array, ctx: Context) -> jax.Array:
         random_key, gate_key = jax.random.split(key)
         random = players.actions.random(random_key, mask)
-        is_random = jax.random.uniform(gate_key, random.shape) < epsilon(config, ctx)
+        is_random = jax.random.uniform(gate_key, random.shape, jnp.float32) < epsilon(config, ctx)
         return jnp.where(is_random, random, greedy_action(policy, obs, mask))
 
     def prepare(
@@ -190,7 +203,11 @@ def _remembering(
     ) -> tuple[Networks, jax.Array]:
         online, old = estimators(params["critic"]), targets["critic"]
         if config.target_period:
-            is_due = ctx.clock % config.target_period == 0
+            period, steps = config.target_period, config.gradient_steps
+            size = config.num_envs * config.rollout_length
+            is_due = (ctx.played(size) // size % period) * (
+                steps % period
+            ) % period < steps  # a multiple was reached in the last block
             target = jax.tree.map(lambda new, old: jnp.where(is_due, new, old), online, old)
         else:
             share = target_jump(ctx.hp.target_rate, config.gradient_steps)
@@ -211,6 +228,7 @@ def _remembering(
         prepare=prepare,
         follow=lambda targets, params, ctx: targets,
         policy=lambda params: policy(params["critic"]),
+        milestones=milestones,
     )
 
 

@@ -45,7 +45,7 @@ def one_after_another(
     order_key, key = jax.random.split(key)
     n = policy.view.outputs
     order = jax.random.permutation(order_key, n)
-    factor = jnp.ones((*batch["start"].shape, 1))
+    factor = jnp.ones((*batch["start"].shape, 1), jnp.float32)
     (actor, _), metrics = jax.lax.scan(update_one, (actor, factor), (order, jax.random.split(key, n)))
     return actor, jax.tree.map(jnp.mean, metrics)
 

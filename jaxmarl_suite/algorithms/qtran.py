@@ -63,7 +63,7 @@ def parts(config: QTRANConfig, env: Environment) -> tuple[Team, Method]:
         optimal = legal_max(own.q, steps.mask).sum(-1) - jax.lax.stop_gradient(best_joint) + v
         others = jnp.minimum(take(own.q, steps.action).sum(-1) - jax.lax.stop_gradient(joint_q) + v, 0.0)
         loss = jnp.square(td) + ctx.hp.optimal_weight * jnp.square(optimal) + ctx.hp.other_weight * jnp.square(others)
-        return Terms(loss, jnp.abs(td), joint_q, jnp.zeros(()))
+        return Terms(loss, jnp.abs(td), joint_q, jnp.zeros((), jnp.float32))
 
     return team, Method(init, terms)
 

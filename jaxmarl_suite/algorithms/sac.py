@@ -6,8 +6,9 @@
     J(α) = E[-α (log π(a|s) + H)]                                         (eq. 18)
 
 Actions are tanh-normal, densities are those of actions in [-1, 1]. The target entropy H is -1 nat an entry, as in the
-paper (-dim A). No target actor. Deviations: the standard deviation is bounded smoothly (`ops.tanh_normal`) where the
-published code clips its logarithm; with n > 1 (the paper has 1) the entropy of the steps between is not paid.
+paper (-dim A); padded entries are none. No target actor. Deviations: the standard deviation is bounded smoothly
+(`ops.tanh_normal`) where the published code clips its logarithm; with n > 1 (the paper has 1) the entropy of the steps
+between is not paid.
 """
 
 from typing import Any
@@ -57,32 +58,32 @@ def temperature(actor: Any, ctx: Context) -> jax.Array:
     return ctx.hp.temperature * jnp.exp(actor["log_temperature"])
 
 
-def _no_mask() -> jax.Array:
-    """Continuous heads ignore masks."""
-    return jnp.zeros(0)
-
-
 def sac_method(team: Team) -> Method:
     """SAC of a team: the joint policy is the product of the agents', its entropy the sum of theirs; n = 1 is SAC."""
     config: Any = team.config
-    head = tanh_normal(team.spec.action_dim)
+    head = tanh_normal(team.spec.action_dim, padded=bool(team.spec.agent_action_sizes))
+
+    def real(output: jax.Array) -> jax.Array:
+        """[B, N, A] bool, which entries are no padding, for outputs [B, N, 2 A]."""
+        return jnp.broadcast_to(team.spec.real_actions, (*output.shape[:-1], team.spec.action_dim))
 
     def init(key: jax.Array) -> Networks:
         actor_key, critic_key = jax.random.split(key)
-        actor = {"policy": team.actor.init(actor_key), "log_temperature": jnp.zeros(())}
+        actor = {"policy": team.actor.init(actor_key), "log_temperature": jnp.zeros((), jnp.float32)}
         return {"actor": actor, "critic": team.critics.init(critic_key)}
 
     def draw(actor: Any, obs: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Actions [B, N, A] in [-1, 1] and the joint action's log-density [B]."""
         output = team.output(actor["policy"], obs)
-        unsquashed, log_prob = head.sample_and_log_prob(key, output, _no_mask())
+        unsquashed, log_prob = head.sample_and_log_prob(key, output, real(output))
         return head.to_env(unsquashed), log_prob.sum(-1)
 
     def explore(actor: Any, obs: jax.Array, mask: jax.Array, key: jax.Array, ctx: Context) -> jax.Array:
         return draw(actor, obs, key)[0]
 
     def greedy(actor: Any, obs: jax.Array, mask: jax.Array) -> jax.Array:
-        return head.to_env(head.mode(team.output(actor["policy"], obs), _no_mask()))
+        output = team.output(actor["policy"], obs)
+        return head.to_env(head.mode(output, real(output)))
 
     def critic_loss(
         critic: Any, actor: Any, targets: Networks, batch: Batch, key: jax.Array, ctx: Context
@@ -100,7 +101,7 @@ def sac_method(team: Team) -> Method:
         loss = jnp.mean(jax.lax.stop_gradient(alpha) * log_prob - values.sum(0))
         metrics = {"actor_loss": loss, "entropy": -log_prob.mean(), "temperature": alpha}
         if config.tune_temperature:
-            wanted = ctx.hp.target_entropy * team.action_size
+            wanted = ctx.hp.target_entropy * team.num_real_entries
             alpha_loss = -alpha * jax.lax.stop_gradient(log_prob + wanted).mean()
             return loss + alpha_loss, metrics | {"temperature_loss": alpha_loss}
         return loss, metrics

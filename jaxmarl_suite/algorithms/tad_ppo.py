@@ -15,12 +15,21 @@ import jax.numpy as jnp
 from jaxmarl_envs import Environment, TimeStep, VectorEnv, VectorState, pytree_dataclass
 
 from jaxmarl_suite.algorithms._actors import KINDS, policy_head, policy_network
-from jaxmarl_suite.algorithms._base import Algorithm, AlgorithmSpec, Context, Metrics, Phase, hyperparameters
+from jaxmarl_suite.algorithms._base import (
+    Algorithm,
+    AlgorithmSpec,
+    Context,
+    Metrics,
+    Phase,
+    Reported,
+    episode_metrics,
+    hyperparameters,
+)
 from jaxmarl_suite.algorithms._checks import check_floats
 from jaxmarl_suite.algorithms._decentralised import local_policy
 from jaxmarl_suite.algorithms._learner import Learner, adam, fit_agents, new_learner, to_sequences
 from jaxmarl_suite.algorithms._policies import JointPolicy, autoregressive_policy
-from jaxmarl_suite.algorithms._ppo import PPOState, episode_metrics, make_ppo
+from jaxmarl_suite.algorithms._ppo import PPOState, make_ppo
 from jaxmarl_suite.algorithms._ppo_config import PPOConfig
 from jaxmarl_suite.algorithms._views import sequential_view
 
@@ -51,8 +60,6 @@ class TADConfig(PPOConfig):
         check_floats(self, fractions=("teacher_rounds",), amounts=("distill_learning_rate",))
         if self.teacher_context not in ("state", "local"):
             raise ValueError(f"teacher_context must be 'state' or 'local', got {self.teacher_context!r}")
-        if self.distill_epochs < 1:
-            raise ValueError(f"distill_epochs must be at least 1, got {self.distill_epochs}")
         if self.num_envs < 2:
             raise ValueError(f"num_envs must be at least 2: teacher and student act side by side, got {self.num_envs}")
         if not 0 < self.distill_fraction < 1:
@@ -118,7 +125,7 @@ def make(config: TADConfig, env: Environment) -> tuple[Phase, ...]:
         ppo_key, student_key = jax.random.split(key)
         return TeachingState(ppo.init(ppo_key, ctx), distillation.init(student_key, ctx).student)
 
-    def update(state: TeachingState, ctx: Context) -> tuple[TeachingState, Metrics]:
+    def update(state: TeachingState, ctx: Context) -> tuple[TeachingState, Reported]:
         ppo_state, metrics = ppo.update(state.ppo, ctx)
         return TeachingState(ppo_state, state.student), metrics
 
@@ -174,8 +181,9 @@ def make_distillation(config: TADConfig, env: Environment, teacher: JointPolicy,
         ) -> tuple[tuple[VectorState, TADCarry], Demonstration]:
             env_state, carry = env_carry
             teacher_key, student_key, step_key = jax.random.split(key, 3)
+            label_key = jax.random.fold_in(teacher_key, 1)  # the teacher draws with the other
             seen = env_state.timestep
-            label, teacher_carry = teacher.greedy(state.teacher, carry.teacher, seen, teacher_key)
+            label, teacher_carry = teacher.greedy(state.teacher, carry.teacher, seen, label_key)
             sampled, _, _ = teacher.select(state.teacher, carry.teacher, seen, teacher_key)
             own, _, student_carry = student.select(
                 state.student.params, carry.student, seen, student_key, greedy=not env.spec.is_discrete
@@ -196,7 +204,8 @@ def make_distillation(config: TADConfig, env: Environment, teacher: JointPolicy,
         own = head.mode(output, batch["mask"])
         if env.spec.is_discrete:
             return loss, {"distill_loss": loss, "agreement": (own == batch["label"]).astype(jnp.float32).mean()}
-        distance = jnp.abs(head.embed(own) - head.embed(batch["label"])).mean()  # in units of half the range
+        apart = jnp.abs(head.embed(own) - head.embed(batch["label"]))  # in units of half the range
+        distance = apart.mean(where=batch["mask"] if env.spec.agent_action_sizes else None)
         return loss, {"distill_loss": loss, "distance": distance}
 
     def update(state: DistillState, ctx: Context) -> tuple[DistillState, Metrics]:
@@ -217,7 +226,7 @@ def make_distillation(config: TADConfig, env: Environment, teacher: JointPolicy,
             minibatches=config.minibatches,
         )
         state = DistillState(state.teacher, learner, env_state, carry, key)
-        return state, {**episode_metrics(data.led_to), **metrics}
+        return state, Metrics(episode_metrics(data.led_to), metrics)
 
     def act(
         policy: TADPolicy, carry: TADCarry, timestep: TimeStep, key: jax.Array, ctx: Context

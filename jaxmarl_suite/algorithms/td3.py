@@ -26,6 +26,7 @@ from jaxmarl_suite.algorithms._off_policy_parts import (
     make_team,
     regress,
     unprepared,
+    without_padding,
 )
 from jaxmarl_suite.algorithms._off_policy_spec import off_policy_spec
 
@@ -60,20 +61,20 @@ class TD3Config(DeterministicConfig, NStepConfig):
 
 def deterministic(team: Team, params: Any, obs: jax.Array) -> jax.Array:
     """[B, N, A] actions of the actors, in [-1, 1]."""
-    return jnp.tanh(team.output(params, obs))
+    return without_padding(team.spec, jnp.tanh(team.output(params, obs)))
 
 
 def smoothed(team: Team, params: Any, obs: jax.Array, noise: jax.Array, ctx: Context) -> jax.Array:
     """[B, N, A] actions with the standard normal `noise` [B, N, A] of target policy smoothing."""
     added = jnp.clip(ctx.hp.target_noise * noise, -ctx.hp.target_noise_clip, ctx.hp.target_noise_clip)
-    return jnp.clip(deterministic(team, params, obs) + added, -1.0, 1.0)
+    return without_padding(team.spec, jnp.clip(deterministic(team, params, obs) + added, -1.0, 1.0))
 
 
 def bootstrap(
     team: Team, targets: Networks, obs: jax.Array, state: jax.Array, key: jax.Array, ctx: Context
 ) -> jax.Array:
     """[K, B] values of what is shown: each group's smallest target critic at the target actors' smoothed action."""
-    noise = jax.random.normal(key, (*obs.shape[:1], team.spec.n_agents, team.spec.action_dim))
+    noise = jax.random.normal(key, (*obs.shape[:1], team.spec.n_agents, team.spec.action_dim), jnp.float32)
     action = smoothed(team, targets["actor"], obs, noise, ctx)
     return team.group_min(team.values(targets["critic"], obs, state, action))
 
@@ -93,7 +94,8 @@ def td3_method(team: Team, *, n_step: int) -> Method:
 
     def explore(actor: Any, obs: jax.Array, mask: jax.Array, key: jax.Array, ctx: Context) -> jax.Array:
         action = deterministic(team, actor, obs)
-        return jnp.clip(action + ctx.hp.exploration_noise * jax.random.normal(key, action.shape), -1.0, 1.0)
+        noise = ctx.hp.exploration_noise * jax.random.normal(key, action.shape, jnp.float32)
+        return without_padding(team.spec, jnp.clip(action + noise, -1.0, 1.0))
 
     def critic_loss(
         critic: Any, actor: Any, targets: Networks, batch: Batch, key: jax.Array, ctx: Context

@@ -85,7 +85,7 @@ def parts(
             is_full = (steps.action == best).all(-1) | (y > best_q)
         weight = jax.lax.stop_gradient(jnp.where(is_full, 1.0, ctx.hp.alpha))
         loss = jnp.square(q_hat - y) + weight * jnp.square(q_tot - y)
-        return Terms(loss, jnp.abs(q_tot - y), q_tot, jnp.zeros(()))
+        return Terms(loss, jnp.abs(q_tot - y), q_tot, jnp.zeros((), jnp.float32))
 
     return team, Method(init, terms)
 

@@ -3,7 +3,8 @@
 from jaxmarl_suite.analysis.exports import Scores, export, marl_eval_data, rliable_scores
 from jaxmarl_suite.analysis.figures import plot
 from jaxmarl_suite.analysis.groups import Series, SeriesCurve, group_runs
-from jaxmarl_suite.analysis.run import Curve, Lane, Row, Run, load_run, normalise
+from jaxmarl_suite.analysis.loading import load_run
+from jaxmarl_suite.analysis.run import Curve, Lane, Row, Run, normalise
 from jaxmarl_suite.analysis.statistics import (
     Band,
     Estimate,
@@ -47,3 +48,8 @@ __all__ = [
     "table",
     "update_section",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

@@ -17,7 +17,10 @@ from jaxmarl_suite.analysis.run import Run, normalise
 
 Layout = Literal["marl-eval", "rliable"]
 Array = NDArray[np.float64]
-_OWN_FILES = ("config.json", "versions.json", "metrics.jsonl", "summary.json", "checkpoints")
+_OWN_FILES = (
+    *("config.json", "versions.json", "metrics.jsonl", "summary.json", "checkpoints"),
+    *("wandb.json", "wandb", "tensorboard"),
+)
 
 
 @dataclass(frozen=True)

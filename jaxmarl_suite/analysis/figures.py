@@ -44,7 +44,8 @@ def plot(
         runs: one run or several.
         path: ends in .png, .svg or .pdf.
         metric: which metric of the rows of `kind`.
-        kind: "eval" for evaluations, "train" for what training itself records.
+        kind: "eval" for evaluations, "train" for what training itself records. Where a row of training has no value, as
+            when no episode ended, what the lane had last is drawn.
         normalise: whether returns are divided by the optimum; None does so in panels where every optimum is known and
             positive. Only returns are ever divided.
         axis: what runs along; None is environment steps unless they stand still (training from a data set).
@@ -73,7 +74,7 @@ def plot(
         label, colour, dashes = looks[series.label]
         curve = series.curve(metric, kind=kind, normalised=divide)
         if kind == "eval":  # a student is not shown before it learns
-            start = int(np.searchsorted(curve.env_steps, max(m.run.first_trained_step for m in series.members)))
+            start = int(np.searchsorted(curve.env_steps, series.first_trained_step))
             if 0 < start < len(curve.env_steps):
                 strata = tuple(stratum[:, start:] for stratum in curve.strata)
                 curve = SeriesCurve(curve.env_steps[start:], curve.updates[start:], strata)
@@ -123,8 +124,8 @@ def plot(
 
 
 def is_return_metric(metric: str) -> bool:
-    """Whether `metric` is a return, which the optimum of the environment bounds."""
-    return metric == "return" or metric.endswith(("/return", "_return"))
+    """Whether `metric` is a policy's return, which the optimum of the environment bounds."""
+    return metric == "return" or (metric.endswith("/return") and not metric.startswith("learner/"))
 
 
 def _axis(groups: Sequence[Series], metric: str, kind: Literal["train", "eval"]) -> Axis:

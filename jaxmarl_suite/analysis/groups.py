@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxmarl_suite.analysis.run import Run
+from jaxmarl_suite.analysis.run import Curve, Run
 
 Array = NDArray[np.float64]
 DEFAULT_POOL = ("env.seed",)
@@ -82,6 +82,17 @@ class Series:
         """Whether every lane has a known positive optimum."""
         return bool(np.all(self.optima > 0))
 
+    @property
+    def first_trained_step(self) -> int:
+        """Environment steps from which on every run of the series trains the policy that is evaluated; 0 for all."""
+        first = [0]
+        for member in self.members:
+            run, lanes = member.run, {member.run.lanes[index].lane for index in member.indices}
+            if run.untrained_phases:
+                rows = [row for row in run.rows if row.kind == "eval" and row.lane in lanes]
+                first.append(min((r.env_steps for r in rows if r.phase not in run.untrained_phases), default=0))
+        return max(first)
+
     def policies(self, metric: str = "return") -> tuple[str, ...]:
         """Further policies evaluated beside the learned one: "teacher" where `teacher/return` exists."""
         held = [member.run.metric_names("eval") for member in self.members]
@@ -94,12 +105,16 @@ class Series:
         """Scores at every evaluation that all lanes have.
 
         Evaluations that some lane lacks (an interrupted run, a diverged seed) are left out: a mean over the seeds that
-        survived would flatter.
+        survived would flatter. A row of training has no value where nothing was there to average, as when no episode
+        ended; what the lane had last counts there.
 
         Raises:
             ValueError: no evaluation is common to all lanes, or no positive optimum to normalise by.
         """
-        curves = [member.run.curve(metric, kind=kind, normalised=normalised) for member in self.members]
+        curves = [
+            member.run.curve(metric, kind=kind, indices=member.indices, normalised=normalised)
+            for member in self.members
+        ]
         steps, updates = curves[0].env_steps, curves[0].updates
         columns = [np.arange(len(steps)) for _ in curves]
         if any(not np.array_equal(curve.updates, updates) for curve in curves) or any(
@@ -113,14 +128,15 @@ class Series:
             steps, updates = steps[columns[0]], updates[columns[0]]
         values = np.concatenate(
             [
-                curve.values[list(member.indices)][:, chosen]
-                for curve, member, chosen in zip(curves, self.members, columns, strict=True)
+                (_latest(curve) if kind == "train" else curve.values)[:, chosen]
+                for curve, chosen in zip(curves, columns, strict=True)
             ]
         )
         complete = ~np.isnan(values).any(axis=0)
         if not complete.any():
             paths = ", ".join(str(member.run.path) for member in self.members)
-            raise ValueError(f"{self.label} on {self.env}: no evaluation of {metric!r} common to all lanes of {paths}")
+            what = "training row with" if kind == "train" else "evaluation of"
+            raise ValueError(f"{self.label} on {self.env}: no {what} {metric!r} common to all lanes of {paths}")
         values = values[:, complete]
         return SeriesCurve(steps[complete], updates[complete], self.stratify(values))
 
@@ -137,6 +153,14 @@ class Series:
         )
         return None if np.isnan(values).any() else self.stratify(values)
 
+    def cut(self, policy: str = "") -> float:
+        """Share of the episodes of each lane's last evaluation that did not end in time, averaged over lanes."""
+        name, last = f"{policy}/return" if policy else "return", []
+        for member in self.members:
+            found = {row.lane: row.cut.get(name, 0.0) for row in member.run.rows if row.kind == "eval"}
+            last += [found.get(member.run.lanes[index].lane, 0.0) for index in member.indices]
+        return float(np.mean(last))
+
     def stratify(self, values: Array) -> tuple[Array, ...]:
         """Values of all lanes `[L, ...]` split by pooled instance of the environment, each `[S, ...]`."""
         instances = np.array([instance for member in self.members for instance in member.instances])
@@ -145,6 +169,14 @@ class Series:
             # One seed for each instance: then the instances are what was sampled, and what is resampled.
             return (values,)
         return tuple(values[instances == name] for name in names)
+
+
+def _latest(curve: Curve) -> Array:
+    """The values [L, T] of training rows; where a row has none, that of the lane's row before."""
+    places = np.where(np.isnan(curve.values), -1, np.arange(curve.values.shape[1]))
+    latest = np.maximum.accumulate(places, axis=1)
+    values = np.take_along_axis(curve.values, np.maximum(latest, 0), axis=1)
+    return np.where(curve.is_recorded & (latest >= 0), values, np.nan)
 
 
 def group_runs(runs: Run | Iterable[Run], pool: Sequence[str] = DEFAULT_POOL) -> list[Series]:
@@ -204,8 +236,9 @@ def _describe(run: Run, index: int, pool: Sequence[str]) -> _Described:
         env += " (" + ", ".join(f"{name}={format_setting(value)}" for name, value in options.items()) + ")"
     given = {f"env.{name}": value for name, value in run.env_options.items()} | dict(lane.overrides)
     overrides = {name: value for name, value in lane.overrides.items() if name not in pool}
-    beside = {"total_steps": run.total_steps, "data": run.train.get("data")}
-    settings = _flatten(run.config) | beside | overrides
+    settings = _flatten(run.config) | overrides
+    for name, value in (("total_steps", run.total_steps), ("data", run.train.get("data"))):
+        settings[f"train.{name}" if name in settings else name] = value  # an algorithm may have a setting of the name
     # 1 and 1.0 are the same setting, and should not become two.
     settings = {name: int(v) if isinstance(v, float) and v.is_integer() else v for name, v in settings.items()}
     instance = _canonical({name: given[name] for name in pool if name in given})

@@ -1,10 +1,9 @@
-"""Reading a run folder: `load_run` and the arrays it gives."""
+"""What a run folder holds, as arrays with lanes in front."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,9 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-SCHEMA = 1
 Kind = Literal["train", "eval", "absolute"]
-KINDS: tuple[str, ...] = ("train", "eval", "absolute")
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,11 @@ class Lane:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of `metrics.jsonl`; a metric that was null is nan."""
+    """One line of `metrics.jsonl`; a metric that was null is nan.
+
+    The environment's metrics have bare names, the same in every kind of row; those of further policies are
+    `POLICY/NAME`, and what the algorithm computed is `learner/NAME`.
+    """
 
     kind: str
     lane: int
@@ -40,6 +41,9 @@ class Row:
     wall: float  # seconds since the run began; nan if not recorded
     episodes: int | None
     metrics: Mapping[str, float]
+    cut: Mapping[
+        str, float
+    ]  # of evaluations: the share of episodes that did not end in time, by the return they count in
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Curve:
     updates: NDArray[np.int64]  # [T]
     wall: NDArray[np.float64]  # [L, T] seconds
     values: NDArray[np.float64]  # [L, T] nan where a lane has no value
+    is_recorded: NDArray[np.bool_]  # [L, T] whether the lane has a row with the metric there, be its value null
 
 
 @dataclass(frozen=True)
@@ -73,14 +78,6 @@ class Run:
     def status(self) -> str:
         """How the run ended by its own record: finished, interrupted or failed; unfinished without a summary."""
         return "unfinished" if self.summary is None else str(self.summary.get("status", "unfinished"))
-
-    @property
-    def first_trained_step(self) -> int:
-        """Environment steps of the first evaluation in a phase that trains the evaluated policy; 0 if all do."""
-        if not self.untrained_phases:
-            return 0
-        steps = [r.env_steps for r in self.rows if r.kind == "eval" and r.phase not in self.untrained_phases]
-        return min(steps, default=0)
 
     @property
     def points(self) -> tuple[int, ...]:
@@ -114,46 +111,51 @@ class Run:
         *,
         kind: Literal["train", "eval"] = "eval",
         point: int | None = None,
+        indices: Sequence[int] | None = None,
         normalised: bool = False,
     ) -> Curve:
         """The course of `metric`: arrays over the lanes of `point` (all lanes for None) and evaluations.
 
-        Evaluations are those of any lane, in order of update and environment steps. `normalised` divides by each lane's
-        optimum, see `normalise`.
+        Evaluations are those of any lane, in order of update and environment steps. `indices` picks lanes by their places
+        in `lanes` instead of by a point. `normalised` divides by each lane's optimum, see `normalise`.
 
         Raises:
-            ValueError: no such metric or point, lanes that disagree about the environment steps of an update, or no
-                positive optimum to normalise by.
+            ValueError: no such metric or point, lanes that disagree about the environment steps of an update (points of a
+                sweep over the number of environments do), or no positive optimum to normalise by.
         """
         self._check_metric(metric, kind)
-        indices = self.lane_indices(point)
-        position = {self.lanes[index].lane: place for place, index in enumerate(indices)}
+        chosen = self.lane_indices(point) if indices is None else np.asarray(indices, dtype=np.int64)
+        position = {self.lanes[index].lane: place for place, index in enumerate(chosen)}
         rows = [row for row in self.rows if row.kind == kind and row.lane in position]
         moments: dict[tuple[str, int], int] = {}
+        several = "; choose one point" if len({self.lanes[index].point for index in chosen}) > 1 else ""
         for row in rows:
             known = moments.setdefault((row.phase, row.update), row.env_steps)
             if known != row.env_steps:
                 raise ValueError(
                     f"{self.path}: {kind} rows of phase {row.phase!r}, update {row.update} disagree about env_steps: "
-                    f"{known} and {row.env_steps}"
+                    f"{known} and {row.env_steps}{several}"
                 )
         # Phases follow one another and updates may start again at 0 in each, so the phase's first appearance leads.
         phases = {phase: order for order, phase in enumerate(dict.fromkeys(phase for phase, _ in moments))}
         ordered = sorted(moments, key=lambda moment: (phases[moment[0]], moment[1]))
         column = {moment: place for place, moment in enumerate(ordered)}
-        values = np.full((len(indices), len(ordered)), np.nan)
+        values = np.full((len(chosen), len(ordered)), np.nan)
         wall = np.full_like(values, np.nan)
+        is_recorded = np.zeros(values.shape, dtype=np.bool_)
         for row in rows:
             at = position[row.lane], column[row.phase, row.update]
             values[at] = row.metrics.get(metric, math.nan)
             wall[at] = row.wall
+            is_recorded[at] = metric in row.metrics
         if normalised:
-            values = normalise(values, self.optimum[indices], where=str(self.path))
+            values = normalise(values, self.optimum[chosen], where=str(self.path))
         return Curve(
             env_steps=np.array([moments[moment] for moment in ordered], dtype=np.int64),
             updates=np.array([update for _, update in ordered], dtype=np.int64),
             wall=wall,
             values=values,
+            is_recorded=is_recorded,
         )
 
     def absolute(
@@ -174,7 +176,8 @@ class Run:
         names = self.metric_names(kind)
         if metric not in names:
             held = f"it has {', '.join(names)}" if names else f"it has no {kind} rows yet"
-            raise ValueError(f"{self.path}: no {kind} metric {metric!r}; {held}")
+            meant = f"; did you mean 'learner/{metric}'?" if f"learner/{metric}" in names else ""
+            raise ValueError(f"{self.path}: no {kind} metric {metric!r}; {held}{meant}")
 
 
 def normalise(scores: NDArray[np.float64], optimum: NDArray[np.float64], where: str = "scores") -> NDArray[np.float64]:
@@ -189,135 +192,3 @@ def normalise(scores: NDArray[np.float64], optimum: NDArray[np.float64], where: 
         held = "unknown" if np.isnan(optimum[bad[0]]) else f"{optimum[bad[0]]:g}"
         raise ValueError(f"{where}: cannot normalise lane {bad[0]}: its optimum is {held}, it must be positive")
     return scores / optimum.reshape((-1,) + (1,) * (scores.ndim - 1))
-
-
-def load_run(path: str | Path) -> Run:
-    """The run kept in the folder `path`, finished or not.
-
-    A last line of `metrics.jsonl` cut short by a killed process is left out; rows of kinds other than train, eval and
-    absolute are skipped; of rows repeated by a resumed run the last counts.
-
-    Raises:
-        ValueError: the folder or a file in it is missing or malformed; the message names the file, and for
-            `metrics.jsonl` the line.
-    """
-    folder = Path(path)
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: no such run folder")
-    source = folder / "config.json"
-    config = _read_object(source)
-    if config.get("schema") != SCHEMA:
-        raise ValueError(f"{source}: schema is {config.get('schema')!r}; this version reads schema {SCHEMA}")
-    lanes = tuple(_lanes(_field(config, "lanes", list, source), source))
-    return Run(
-        path=folder,
-        algorithm=_field(config, "algorithm", str, source),
-        env=_field(config, "env", str, source),
-        env_options=config.get("env_options") or {},
-        total_steps=_field(config, "total_steps", int, source),
-        config=config.get("config") or {},
-        train=config.get("train") or {},
-        lanes=lanes,
-        versions=_read_object(folder / "versions.json", required=False) or {},
-        summary=_read_object(folder / "summary.json", required=False),
-        untrained_phases=tuple(config.get("untrained_phases") or ()),
-        rows=tuple(_rows(folder / "metrics.jsonl", {lane.lane for lane in lanes})),
-    )
-
-
-def _read_object(path: Path, required: bool = True) -> Any:
-    if not path.is_file():
-        if required:
-            raise ValueError(f"{path}: missing; is {path.parent} a run folder?")
-        return None
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected a JSON object, found {type(content).__name__}")
-    return content
-
-
-def _lanes(entries: Sequence[Any], source: Path) -> Iterator[Lane]:
-    if not entries:
-        raise ValueError(f"{source}: 'lanes' is empty")
-    seen: set[int] = set()
-    for index, entry in enumerate(entries):
-        where = f"{source}: lanes[{index}]"
-        if not isinstance(entry, dict):
-            raise ValueError(f"{where}: expected a JSON object, found {type(entry).__name__}")
-        optimum = entry.get("optimum")
-        if optimum is not None and (isinstance(optimum, bool) or not isinstance(optimum, int | float)):
-            raise ValueError(f"{where}: 'optimum' must be a number or null; got {optimum!r}")
-        lane = Lane(
-            lane=_field(entry, "lane", int, where),
-            point=_field(entry, "point", int, where),
-            seed=_field(entry, "seed", int, where),
-            overrides=entry.get("overrides") or {},
-            optimum=None if optimum is None else float(optimum),
-        )
-        if lane.lane in seen:
-            raise ValueError(f"{where}: lane {lane.lane} appears twice")
-        seen.add(lane.lane)
-        yield lane
-
-
-def _rows(path: Path, lanes: set[int]) -> Iterator[Row]:
-    if not path.is_file():
-        raise ValueError(f"{path}: missing")
-    rows: dict[tuple[Any, ...], Row] = {}
-    lines = [(number, line) for number, line in enumerate(path.read_bytes().split(b"\n"), 1) if line.strip()]
-    for number, line in lines:
-        try:
-            content = json.loads(line)
-        except ValueError as error:
-            if number == lines[-1][0]:
-                break  # the process was killed while writing it
-            raise ValueError(f"{path}, line {number}: not valid JSON: {error}") from error
-        row = _row(content, f"{path}, line {number}", lanes)
-        if row is None:
-            continue
-        key: tuple[Any, ...] = (row.kind, row.lane)
-        if row.kind != "absolute":  # of which there is one a lane
-            key += (row.phase, row.update)
-        rows[key] = row
-    yield from rows.values()
-
-
-def _row(content: Any, where: str, lanes: set[int]) -> Row | None:
-    if not isinstance(content, dict):
-        raise ValueError(f"{where}: expected a JSON object, found {type(content).__name__}")
-    kind = _field(content, "kind", str, where)
-    if kind not in KINDS:
-        return None
-    lane = _field(content, "lane", int, where)
-    if lane not in lanes:
-        raise ValueError(f"{where}: lane {lane} is not in config.json")
-    metrics = {}
-    for name, value in _field(content, "metrics", dict, where).items():
-        if value is not None and not isinstance(value, int | float):
-            raise ValueError(f"{where}: metric {name!r} must be a number or null; got {value!r}")
-        metrics[name] = math.nan if value is None else float(value)
-    wall = content.get("wall")
-    return Row(
-        kind=kind,
-        lane=lane,
-        phase=str(content.get("phase", "")),
-        update=_field(content, "update", int, where),
-        env_steps=_field(content, "env_steps", int, where),
-        wall=float(wall) if isinstance(wall, int | float) else math.nan,
-        episodes=content.get("episodes"),
-        metrics=metrics,
-    )
-
-
-def _field(content: Mapping[str, Any], name: str, kind: type, where: Any) -> Any:
-    if name not in content:
-        raise ValueError(f"{where}: {name!r} is missing")
-    value = content[name]
-    if kind is int and isinstance(value, float) and value.is_integer():
-        return int(value)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ValueError(f"{where}: {name!r} must be {kind.__name__}; got {value!r}")
-    return value

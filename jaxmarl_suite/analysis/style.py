@@ -103,6 +103,11 @@ def format_score(value: float) -> str:
     return text.lstrip("-") if float(text.replace(",", "")) == 0 else text
 
 
+def format_share(value: float) -> str:
+    """A share in whole percent, and less than one as such."""
+    return f"{value:.0%}" if value >= 0.01 else "< 1%"
+
+
 def darker(colour: str, amount: float = 0.25) -> str:
     """`colour` mixed with black, for text."""
     from matplotlib.colors import to_hex, to_rgb

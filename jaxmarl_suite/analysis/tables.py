@@ -35,6 +35,7 @@ class TableRow:
     normalised_final: Estimate | None  # divided by the optimum
     normalised_absolute: Estimate | None
     solved: Estimate | None  # fraction of lanes that end within the tolerance of the optimum, or above it
+    cut: float  # share of the last evaluation's episodes that did not end in time and count as they were then
     env_steps: int  # of the last evaluation
     num_lanes: int
     num_instances: int
@@ -101,6 +102,7 @@ def _row(
         normalised_final=estimate(series.final(name, normalised=True)) if normalises else None,
         normalised_absolute=estimate(series.absolute(name, normalised=True)) if normalises else None,
         solved=solved,
+        cut=series.cut(policy),
         env_steps=int(curve.env_steps[-1]),
         num_lanes=series.num_lanes,
         num_instances=series.num_instances,
@@ -137,6 +139,7 @@ def render_markdown(rows: Sequence[TableRow]) -> str:
         ("absolute", "--:", [_estimate(row.absolute) for row in rows]),
         ("final / optimum", "--:", [_estimate(row.normalised_final) for row in rows]),
         ("solved", "--:", [_fraction(row.solved) for row in rows]),
+        ("cut", "--:", [style.format_share(row.cut) if row.cut else "–" for row in rows]),
         ("env steps", "--:", [style.format_count(row.env_steps) for row in rows]),
         ("seeds", "--:", [_lanes(row) for row in rows]),
     ]

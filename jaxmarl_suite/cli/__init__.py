@@ -3,3 +3,8 @@
 from jaxmarl_suite.cli._main import main
 
 __all__ = ["main"]
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import jaxmarl_envs
 import tyro
 
-from jaxmarl_suite import algorithms
-from jaxmarl_suite.cli._parse import PROG, parse, parse_grid, take_env_options
+from jaxmarl_suite import algorithms, runner
+from jaxmarl_suite.cli._parse import PROG, parse, parse_grid, take_env_options, with_prefix
 from jaxmarl_suite.runner import Experiment, TrainOptions
 
 _GRID = tyro.conf.arg(
@@ -38,10 +39,15 @@ def parse_experiment(argv: Sequence[str], command: str, summary: str) -> Request
     name = _algorithm(rest, command, wants_help)
     arguments = _arguments(name, command)
     about = f"{summary}\n\nOptions of the environment are written --env.NAME VALUE"
-    if name is None:
+    if name is not None:
+        rest = with_prefix(arguments, rest, _flag_prefix(name))
+        about += f"; --{_flag_prefix(name)}.NAME may be written --NAME where no option below is called so"
+    else:
         about += f'.\nThe settings of an algorithm: "{PROG} {command} ALGO --help"; algorithms: ' + ", ".join(
             algorithms.names()
         )
+    if wants_help:
+        about += _env_help(rest)
     given: Any = parse(arguments, rest, command, about)
     config = getattr(given, _field(given.algorithm))
     grid = parse_grid(given.grid, config) if command != "train" else {}
@@ -69,6 +75,28 @@ def _algorithm(argv: Sequence[str], command: str, wants_help: bool) -> str | Non
 
 def _field(algorithm: str) -> str:
     return algorithm.replace("-", "_")
+
+
+def _env_help(argv: Sequence[str]) -> str:
+    """The options and traced parameters of the environment that is named, if one is."""
+    words = [
+        *(part for word in argv for part in (word.split("=", 1) if word.startswith("--env=") else [word])),
+        "--env",
+    ]
+    env_id = (words[words.index("--env") + 1 :] or [""])[0]
+    if not env_id or env_id.startswith("-"):
+        return ""
+    traced = runner.env_parameters(env_id)
+    static = {name: value for name, value in jaxmarl_envs.options(env_id).items() if name not in traced}
+    lines = [f"Options of {env_id}, with their defaults:" if static or traced else f"{env_id} has no options"]
+    lines += [f"  --env.{name.replace('_', '-')} {value}" for name, value in static.items()]
+    lines += ["Traced ones, over which a grid is one program:"] if traced else []
+    lines += [f"  --env.{name.replace('_', '-')} {value:.6g}" for name, value in traced.items()]
+    return "\n\n" + "\n".join(lines)
+
+
+def _flag_prefix(algorithm: str) -> str:
+    return _field(algorithm).replace("_", "-")
 
 
 def _arguments(algorithm: str | None, command: str) -> type:

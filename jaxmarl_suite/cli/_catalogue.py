@@ -1,13 +1,10 @@
 """`envs` and `algos`: what there is."""
 
-import ast
 import dataclasses
 import difflib
 import importlib
 import inspect
-import itertools
 import sys
-import textwrap
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -117,12 +114,13 @@ def _environment(target: str) -> Any:
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"--check {target}: no {name!r} in {module_name!r}{hint}")
         found = getattr(found, name)
-    if callable(found):
-        try:
-            return found()
-        except TypeError as error:
-            raise ValueError(f"--check {target}: cannot be made without arguments: {error}") from None
-    return found
+    if not callable(found):
+        return found
+    try:
+        inspect.signature(found).bind()
+    except TypeError as error:
+        raise ValueError(f"--check {target}: cannot be made without arguments: {error}") from None
+    return found()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +134,8 @@ class AlgosArguments:
 def algos(argv: list[str], session: Session) -> Result:
     """Lists algorithms, or the settings of one."""
     given = parse(AlgosArguments, argv, "algos", "Lists algorithms, or the settings of one.")
+    from jaxmarl_envs.core import field_docs
+
     from jaxmarl_suite import algorithms
 
     console = session.console()
@@ -146,7 +146,7 @@ def algos(argv: list[str], session: Session) -> Result:
         return {"algorithms": rows}
     spec = algorithms.get(given.name)
     default = spec.default_config
-    help_texts, traced = field_help(spec.config), algorithms.traced_fields(spec.config)
+    help_texts, traced = field_docs(spec.config), algorithms.traced_fields(spec.config)
     settings = [
         {
             "field": field.name,
@@ -159,19 +159,3 @@ def algos(argv: list[str], session: Session) -> Result:
     console.print(f"[bold]{spec.name}[/]  {spec.summary}; {' and '.join(spec.actions)} actions")
     print_table(console, settings)
     return {"algorithm": spec.name, "summary": spec.summary, "actions": list(spec.actions), "settings": settings}
-
-
-def field_help(config: type) -> dict[str, str]:
-    """The docstrings below the fields of a dataclass and its bases."""
-    found: dict[str, str] = {}
-    for cls in reversed(config.__mro__):
-        try:
-            tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
-        except (OSError, TypeError, SyntaxError):
-            continue
-        body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
-        for field, text in itertools.pairwise(body):
-            is_text = isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and is_text:
-                found[field.target.id] = " ".join(str(text.value.value).split())  # type: ignore[attr-defined]
-    return found

@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxmarl_suite.analysis import Estimate, bootstrap_estimate
-from jaxmarl_suite.analysis.style import format_count, format_score
+from jaxmarl_suite.analysis.style import format_count, format_score, format_share
 from jaxmarl_suite.cli._parse import flat_settings
 from jaxmarl_suite.cli._session import Session
-from jaxmarl_suite.runner import Experiment
+from jaxmarl_suite.runner import Experiment, RunFolder
 
 PIPE_SECONDS = 5.0
 """Between two lines in a pipe."""
@@ -54,6 +54,7 @@ class TrainingConsole:
         self._points = experiment.points()
         self._steps: dict[int, int] = {}  # of lanes seen so far
         self._found: dict[int, tuple[int, dict[str, float | None]]] = {}  # point and newest evaluation of a lane
+        self._cut: dict[int, float] = {}  # share of its episodes that did not end in time
         self._done = 0
         self._marks: list[tuple[float, int]] = []  # (seconds, steps since the start) for the speed
         self._optimum: float | None = None
@@ -82,15 +83,12 @@ class TrainingConsole:
 
     def take_up(self, folder: Path) -> None:
         """Begins where the run in `folder` stopped."""
-        from jaxmarl_suite.analysis import load_run
-
-        run = load_run(folder)
-        point = {lane.lane: lane.point for lane in run.lanes}
-        for row in run.rows:
-            if row.kind != "absolute":
-                self._steps[row.lane] = max(self._steps.get(row.lane, 0), row.env_steps)
-            if row.kind == "eval":
-                self._found[row.lane] = point[row.lane], dict(row.metrics)
+        for row in RunFolder(folder).rows():
+            if row["kind"] != "absolute":
+                self._steps[row["lane"]] = max(self._steps.get(row["lane"], 0), row["env_steps"])
+            if row["kind"] == "eval":
+                self._found[row["lane"]] = row["point"], row["metrics"]
+                self._cut[row["lane"]] = row.get("cut", {}).get("return", 0.0)
         self._done = sum(self._steps.values())
 
     def announce(self, text: str) -> None:
@@ -112,6 +110,7 @@ class TrainingConsole:
                 self._steps[row["lane"]] = row["env_steps"]
             if row["kind"] == "eval":
                 self._found[row["lane"]] = row["point"], row["metrics"]
+                self._cut[row["lane"]] = row.get("cut", {}).get("return", 0.0)
         self._done = min(max(self._done, sum(self._steps.values())), self._total)
         if not self._session.quiet and any(row["kind"] == "eval" for row in rows):
             self._results = list(self._summaries())
@@ -132,6 +131,9 @@ class TrainingConsole:
         of = f"IQM of {seeds} seeds" if seeds > 1 else "1 seed"
         if len(self._points) > 1:
             of = f"{of}, best of {len(known)} settings: {flat_settings(self._points[best])}"
+        shares = [self._cut[lane] for lane, (point, _) in self._found.items() if point == best]
+        if any(shares):
+            of = f"{of}, {format_share(sum(shares) / len(shares))} of the episodes cut"
         yield "return", known[best], of
         names = {name for name in by_point[best][0] if name.endswith("/return")}
         for name in sorted(names):
@@ -201,6 +203,7 @@ def print_summary(session: Session, path: Path, summary: dict[str, Any]) -> None
             "solved": Text(f"{round(row.solved.value * row.solved.count)}/{row.solved.count}")
             if row.solved
             else Text(""),
+            "cut": Text(format_share(row.cut) if row.cut else ""),
             "seeds": Text(str(row.num_lanes)),
         }
         for row in rows
@@ -209,7 +212,8 @@ def print_summary(session: Session, path: Path, summary: dict[str, Any]) -> None
     optima = {lane.optimum for lane in run.lanes}
     optimum = f"optimum {format_score(optima.pop())}; " if len(optima) == 1 and None not in optima else ""  # type: ignore[arg-type]
     seconds = f"{summary.get('seconds', 0.0):.1f} s, {summary.get('compile_seconds', 0.0):.1f} s of them compiling"
-    console.print(f"[dim]{optimum}interquartile means with 95 % intervals; took {seconds}[/]")
+    cut = "cut: episodes that did not end within eval_max_steps steps; " if any(row.cut for row in rows) else ""
+    console.print(f"[dim]{optimum}interquartile means with 95 % intervals; {cut}took {seconds}[/]")
 
 
 def print_table(console: Console, rows: list[dict[str, Any]], title: str | None = None) -> None:

@@ -1,16 +1,16 @@
 """`eval`: what the policies of a run achieve, and what they look like."""
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+from jaxmarl_envs import seed_key
 
+from jaxmarl_suite.analysis.style import format_share
 from jaxmarl_suite.cli._console import print_table
-from jaxmarl_suite.cli._parse import flat_settings, parse
-from jaxmarl_suite.cli._session import Result, Session
+from jaxmarl_suite.cli._parse import flat_settings, parse, take_env_options
+from jaxmarl_suite.cli._session import Result, Session, writing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +29,24 @@ class EvalArguments:
     """Draw one episode of the best policy: .gif for an animation, .png for a sheet, .html for a page of a robot."""
 
 
+@dataclasses.dataclass(frozen=True)
+class RuleArguments:
+    """The arguments of `eval --env`."""
+
+    env: Annotated[str, tyro.conf.arg(metavar="ID")]
+    """An environment that offers rules."""
+    rule: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")] = ()
+    """Which rules; all by default."""
+    episodes: int = 320
+    """Episodes a rule, the same for all."""
+    seed: int = 0
+    """Of the episodes."""
+
+
 def eval(argv: list[str], session: Session) -> Result:
-    """Evaluates the final and the best policy of every lane."""
+    """Evaluates the final and the best policy of every lane, or the rules of an environment."""
+    if any(word.split("=")[0] == "--env" for word in argv):
+        return _eval_rules(argv, session)
     given = parse(EvalArguments, argv, "eval", "Evaluates the final and the best policy of every lane of a run.")
     if given.render is not None and given.render.suffix not in (".gif", ".png", ".html"):
         raise ValueError(f"--render {given.render}: the suffix must be .gif or .png, or .html for robots")
@@ -43,7 +59,7 @@ def eval(argv: list[str], session: Session) -> Result:
     if given.render is not None:  # found out before the evaluation, not after it
         for trained in waves:
             check_drawable(trained.group.env, given.render)
-        with _writing(given.render):
+        with writing(given.render, "--render "):
             given.render.parent.mkdir(parents=True, exist_ok=True)
     found = list(evaluate_trained(waves, episodes=given.episodes, lane=given.lane))
     extra = sorted({name for one in found for name in one.metrics if name.endswith("/return")})
@@ -53,13 +69,17 @@ def eval(argv: list[str], session: Session) -> Result:
         for name in ("return", *extra):
             label = f"{one.policy} {name.removesuffix('return').rstrip('/')}".strip()
             row[label] = f"{one.metrics[name]:.3f}"
+            if name in one.cut:
+                row[f"{label} cut"] = format_share(one.cut[name])
         if one.policy == "best":
             row["of step"] = f"{one.env_steps:,}"
     for one in found:
         rows[one.lane]["optimum"] = "" if one.optimum is None else f"{one.optimum:g}"
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
     print_table(session.console(), [{name: row.get(name, "") for name in columns} for row in rows.values()])
-    session.console().print(f"[dim]mean returns of {found[0].episodes} episodes; of step: when the best was found[/]")
+    cut = "; cut: did not end within eval_max_steps steps" if any(one.cut for one in found) else ""
+    episodes = found[0].episodes
+    session.console().print(f"[dim]mean returns of {episodes} episodes{cut}; of step: when the best was found[/]")
     result: Result = {"run_dir": str(given.run), "evaluations": [dataclasses.asdict(one) for one in found]}
     if given.render is not None:
         result["render"] = str(_render(waves, given.lane or 0, given.render))
@@ -67,16 +87,19 @@ def eval(argv: list[str], session: Session) -> Result:
     return result
 
 
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ValueError(f"--render {str(path)!r} cannot be written: {error.strerror or error}") from None
+def _eval_rules(argv: list[str], session: Session) -> Result:
+    options, rest = take_env_options(argv)
+    about = "Evaluates fixed rules that an environment offers. Options of the environment are written --env.NAME VALUE"
+    given = parse(RuleArguments, rest, "eval", about)
+    from jaxmarl_suite.runner import evaluate_rules
+
+    found = evaluate_rules(given.env, given.rule, env_options=options, episodes=given.episodes, seed=given.seed)
+    rows = [{"rule": name, **{m: f"{value:.4g}" for m, value in metrics.items()}} for name, metrics in found.items()]
+    print_table(session.console(), rows, title=f"rules of {given.env}")
+    return {"env": given.env, "env_options": options, "episodes": given.episodes, "rules": found}
 
 
 def _render(waves: list[Any], lane: int, path: Path) -> Path:
-    import jax
     from jaxmarl_envs import record_episode, render
 
     from jaxmarl_suite.runner import make_act
@@ -87,8 +110,8 @@ def _render(waves: list[Any], lane: int, path: Path) -> Path:
                 env = trained.group.env
                 limit = trained.options.eval_max_steps
                 act = make_act(trained, lane)
-                episode = record_episode(env, jax.random.key(one.seed), act, params=one.env_params, max_steps=limit)
+                episode = record_episode(env, seed_key(one.seed), act, params=one.env_params, max_steps=limit)
                 params = None if one.env_params is env.default_params else one.env_params
-                with _writing(path):
+                with writing(path, "--render "):
                     return render(env, episode, path, params=params)
     raise ValueError(f"no lane {lane} with a checkpoint")

@@ -9,12 +9,12 @@ import math
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 PROG = "jaxmarl-suite"
 USER_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
-_PATH_ERRORS = tuple(
+PATH_ERRORS = tuple(
     getattr(errno, name)
     for name in ("EACCES", "EPERM", "ENOENT", "ENOTDIR", "EISDIR", "EEXIST", "ENAMETOOLONG", "ELOOP", "EROFS")
 )
@@ -28,7 +28,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
         "plan": ("_planning", "ALGO --env ID [--seeds N] [--grid ...]", "compile only: seconds, memory, what is logged"),
     },
     "Look at runs": {
-        "eval": ("_evaluating", "RUN [--episodes N] [--render FILE]", "evaluate, and draw, the final and the best policy"),
+        "eval": ("_evaluating", "RUN [--render FILE] | --env ID [--rule NAME ...]", "evaluate a run's policies, or rules"),
         "record": ("_recording", "RUN FOLDER [--lane N]", "store a run's replay, to train others with --data FOLDER"),
         "plot": ("_results", "RUN... [--out FILE]", "learning curves"),
         "table": ("_results", "RUN...", "results with confidence intervals"),
@@ -38,6 +38,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
         "envs": ("_catalogue", "[--family F] [--check MODULE:CLASS]", "environments; does one of yours keep the protocol?"),
         "algos": ("_catalogue", "[NAME]", "algorithms, and the settings of one"),
         "bench": ("_bench", "[NAME ...]", "measurements: throughput, compile time, memory"),
+        "trace": ("_trace", "stats|plot|generate|cache|replay [...]", "workloads of RAG requests, as in rag/ tasks"),
     },
 }  # fmt: skip
 GLOBAL_FLAGS = {
@@ -49,7 +50,25 @@ GLOBAL_FLAGS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code: 0, 1 (failed), 2 (the user's mistake) or 130 (interrupted)."""
-    argv = list(sys.argv[1:] if argv is None else argv)
+    with _escaping(sys.stdout), _escaping(sys.stderr):
+        return _main(list(sys.argv[1:] if argv is None else argv))
+
+
+@contextlib.contextmanager
+def _escaping(stream: Any) -> Iterator[None]:
+    """What the encoding of a stream does not have is escaped, not an error: names of files may be any bytes."""
+    errors = getattr(stream, "errors", None)
+    if not hasattr(stream, "reconfigure") or errors is None:
+        yield
+        return
+    stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        stream.reconfigure(errors=errors)
+
+
+def _main(argv: list[str]) -> int:
     flags, argv = _take_global_flags(argv)
     command = argv[0] if argv else "--help"
     if command in ("-h", "--help", "help"):
@@ -108,18 +127,20 @@ def _guarded(run: Callable[[], dict[str, Any]], debug: bool) -> tuple[int, dict[
     except ValueError as error:
         return USER_ERROR, _report("error", str(error), debug)
     except OSError as error:
-        if error.filename is None or error.errno not in _PATH_ERRORS:
+        if error.filename is None or error.errno not in PATH_ERRORS:
             return FAILURE, _report("error", f"{type(error).__name__}: {error}", debug)
         return USER_ERROR, _report("error", f"{str(error.filename)!r}: {error.strerror}", debug)
     except Exception as error:
         kinds = {kind.__name__ for kind in type(error).__mro__ if kind.__module__.startswith("jaxmarl_suite.")}
         if "Interrupted" in kinds:
             return INTERRUPTED, _report("interrupted", str(error), debug)
-        if "Diverged" in kinds:
+        if kinds & {"Diverged", "StorageError"}:
             return FAILURE, _report("error", str(error), debug)
         if debug:
             return FAILURE, _report("error", f"{type(error).__name__}: {error}", debug)
         text = (str(error).strip().splitlines() or [""])[0]
+        if "TracingError" in kinds:
+            return FAILURE, _report("error", f"{text} (run with --debug for the traceback)", debug)
         return FAILURE, _report("error", f"{type(error).__name__}: {text} (run with --debug for the traceback)", debug)
 
 
@@ -136,6 +157,8 @@ def _plain(value: Any) -> Any:
         return {str(name): _plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
+    if hasattr(value, "item"):  # NumPy's numbers
+        value = value.item()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, str | int) else str(value)

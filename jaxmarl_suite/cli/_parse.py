@@ -36,7 +36,21 @@ def parse(arguments: type[_T], argv: Sequence[str], command: str, description: s
     except SystemExit as error:
         if not error.code:
             raise
-        raise ValueError(f'{_one_line(errors.getvalue())}; see "{prog} --help"') from None
+        text = _explain(_one_line(errors.getvalue()), _flags(arguments), argv)
+        raise ValueError(f'{text}; see "{prog} --help"') from None
+
+
+def with_prefix(arguments: type, argv: Sequence[str], prefix: str) -> list[str]:
+    """`argv` with `--NAME` as `--PREFIX.NAME` where only the latter is an option of the dataclass `arguments`."""
+    known = _flags(arguments)
+
+    def full(word: str) -> str:
+        flag = word.split("=")[0].replace("_", "-")
+        prefixed = f"--{prefix}.{flag.removeprefix('--')}"
+        is_short = flag.startswith("--") and flag not in known and prefixed in known
+        return prefixed + word[len(flag) :] if is_short else word
+
+    return [full(word) for word in argv]
 
 
 def _refuse_unknown(arguments: Any, argv: Sequence[str], prog: str) -> None:
@@ -47,6 +61,9 @@ def _refuse_unknown(arguments: Any, argv: Sequence[str], prog: str) -> None:
             continue
         last = name.rpartition(".")[2].removeprefix("--")
         near = [flag for flag in known if re.split(r"[.]|^--", flag)[-1] == last]
+        near = near or sorted(
+            (flag for flag in known if last and last == _initials(flag)), key=lambda flag: "." not in flag
+        )
         near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.6)
         hint = f"did you mean {near[0]}? " if near else ""
         if name == "--grid":
@@ -54,9 +71,14 @@ def _refuse_unknown(arguments: Any, argv: Sequence[str], prog: str) -> None:
         raise ValueError(f'unknown option {token.split("=")[0]}; {hint}see "{prog} --help"')
 
 
-def _flags(arguments: Any, prefix: str = "") -> set[str]:
-    """The options that tyro makes of a dataclass."""
-    found = set()
+def _initials(flag: str) -> str:
+    """`lr` for `--mappo.learning-rate`."""
+    return "".join(word[:1] for word in re.split(r"[.]|^--", flag)[-1].split("-"))
+
+
+def _flags(arguments: Any, prefix: str = "") -> dict[str, Any]:
+    """The options that tyro makes of a dataclass, with their types."""
+    found: dict[str, Any] = {}
     hints = typing.get_type_hints(arguments, include_extras=True)
     for field in dataclasses.fields(arguments):
         kind, name = hints[field.name], f"{prefix}{field.name.replace('_', '-')}"
@@ -65,10 +87,59 @@ def _flags(arguments: Any, prefix: str = "") -> set[str]:
             is_flat = any(getattr(m, "name", None) == "" for m in typing.get_args(kind)[1:])
             found |= _flags(inner, prefix if is_flat else f"{name}.")
         else:
-            found.add(f"--{name}")
-            if inner is bool:
-                found.add(f"--{prefix}no-{field.name.replace('_', '-')}")
+            found[f"--{name}"] = inner
+            if inner is bool and tyro.conf.FlagCreatePairsOff not in typing.get_args(kind)[1:]:
+                found[f"--{prefix}no-{field.name.replace('_', '-')}"] = bool
     return found
+
+
+def _explain(text: str, flags: Mapping[str, Any], argv: Sequence[str]) -> str:
+    """What tyro says, in our words where it is about an option: its name, what is accepted, what came."""
+    surplus = re.fullmatch(r"unexpected argument: (\S+).*", text)
+    named = re.search(r"--[\w.-]*\w", text)
+    if text.startswith("missing"):
+        return text
+    for flag, words in _given(flags, argv):
+        kind = flags[flag]
+        if surplus and surplus[1] in words:
+            if kind is bool:
+                return f"{flag} takes no value, got {surplus[1]!r}; {_switch(flag, flags)}"
+            if words.index(surplus[1]) > 0 and not surplus[1].startswith("-"):
+                return f"{text} after {flag} {words[0]}, which takes one value"
+        if not surplus and named and named[0] == flag:
+            return f"{flag}: expected {_accepted(kind)}, got {' '.join(words)!r}" if words else f"{flag} needs a value"
+    return text
+
+
+def _given(flags: Mapping[str, Any], argv: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """The options on a command line, each with the words that follow it."""
+    found: list[tuple[str, list[str]]] = []
+    for word in argv:
+        name, equals, value = word.partition("=")
+        if name.replace("_", "-") in flags:
+            found.append((name.replace("_", "-"), [value] if equals else []))
+        elif found:
+            found[-1][1].append(word)
+    return found
+
+
+def _switch(flag: str, flags: Mapping[str, Any]) -> str:
+    """How a truth value is set."""
+    head, name = re.fullmatch(r"(.*?)(?:no-)?([^.]*)", flag.removeprefix("--")).groups()  # type: ignore[union-attr]
+    on, off = f"--{head}{name}", f"--{head}no-{name}"
+    return f"write {on} for True, {off} for False" if off in flags else f"write {flag} alone"
+
+
+def _accepted(kind: Any) -> str:
+    """The values of a type, in words."""
+    arguments = typing.get_args(kind)
+    if typing.get_origin(kind) is typing.Literal:
+        return f"one of {', '.join(map(repr, arguments))}"
+    if typing.get_origin(kind) is tuple:
+        return f"any number of values, each {_accepted(arguments[0])}"
+    if type(None) in arguments:
+        return f"{_accepted(next(part for part in arguments if part is not type(None)))}, or None"
+    return {int: "an integer", float: "a number"}.get(kind, "one value")
 
 
 def _one_line(box: str) -> str:

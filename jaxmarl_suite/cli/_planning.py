@@ -15,11 +15,12 @@ def plan(argv: list[str], session: Session) -> Result:
     experiment, options = request.experiment, request.experiment.options
     runner.configure()
     groups = experiment.groups()
+    warnings = runner.check_milestones(groups, options)
     session.note(f"compiling {len(groups)} program{'s' if len(groups) > 1 else ''}")
     console, programs, rows = session.console(), [], []
     for number, group in enumerate(groups):
         size, compiled, placement = runner.choose_wave(group, options)
-        needed = max(program.memory["total"] for program in compiled) * placement.mesh.size
+        needed = max(program.peak_bytes for program in compiled) * placement.mesh.size
         phases = runner.plan_phases(group, options)
         entry: dict[str, Any] = {
             "program": number,
@@ -75,11 +76,14 @@ def plan(argv: list[str], session: Session) -> Result:
         sep="\n",
         markup=False,
     )
+    for warning in warnings:
+        console.print(warning, markup=False)
     return {
         "algorithm": experiment.algorithm,
         "env": experiment.env,
         "lanes": lanes,
         "total_env_steps": total,
+        "warnings": warnings,
         "compile_seconds": round(sum(entry["compile_seconds"] for entry in programs), 3),
         "programs": programs,
     }

@@ -1,7 +1,7 @@
 """`plot`, `table`, `export`: finished or unfinished runs, read from their folders. Starts no JAX."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,7 +9,7 @@ import tyro
 
 from jaxmarl_suite import analysis
 from jaxmarl_suite.cli._parse import parse
-from jaxmarl_suite.cli._session import Result, Session
+from jaxmarl_suite.cli._session import Result, Session, writing
 
 Runs = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 
@@ -54,7 +54,8 @@ def plot(argv: list[str], session: Session) -> Result:
     """Learning curves into a file."""
     given = parse(PlotArguments, argv, "plot", "Draws learning curves with confidence bands.")
     runs = _load(given.runs, "plot")
-    path = _writing(given.out, lambda: analysis.plot(runs, given.out, given.metric, kind=given.kind))
+    with writing(given.out):
+        path = analysis.plot(runs, given.out, given.metric, kind=given.kind)
     session.console().print(f"drawn: {path}", markup=False)
     return {"out": str(path), "runs": [str(run) for run in given.runs]}
 
@@ -71,7 +72,8 @@ def export(argv: list[str], session: Session) -> Result:
     """Results for other tools."""
     given = parse(ExportArguments, argv, "export", "Writes results for marl-eval or rliable.")
     runs = _load(given.runs, "export")
-    path = _writing(given.out, lambda: analysis.export(runs, given.out, layout=given.layout))
+    with writing(given.out):
+        path = analysis.export(runs, given.out, layout=given.layout)
     session.console().print(f"written: {path}", markup=False)
     return {"out": str(path), "runs": [str(run) for run in given.runs]}
 
@@ -80,10 +82,3 @@ def _load(paths: Sequence[Path], command: str) -> list[analysis.Run]:
     if not paths:
         raise ValueError(f'missing RUN: "jaxmarl-suite {command} RUN..." needs at least one run folder')
     return [analysis.load_run(path) for path in paths]
-
-
-def _writing(path: Path, write: Callable[[], Path]) -> Path:
-    try:
-        return write()
-    except OSError as error:
-        raise ValueError(f"{str(path)!r} cannot be written: {error.strerror or error}") from None

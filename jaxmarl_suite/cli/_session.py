@@ -1,10 +1,15 @@
 """Where a command's output goes."""
 
+import contextlib
 import dataclasses
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+
+from jaxmarl_suite.cli._main import PATH_ERRORS
 
 WIDE = 160
 """Columns of a table that goes into a file or a pipe."""
@@ -32,3 +37,15 @@ class Session:
 
 Result = dict[str, Any]
 """What a command found, as JSON values."""
+
+
+@contextlib.contextmanager
+def writing(path: Path, option: str = "") -> Iterator[None]:
+    """Says of a file that cannot be written which, and whose mistake that is: the user's path, or the machine's failure."""
+    try:
+        yield
+    except OSError as error:
+        text = f"{option}{str(path)!r} cannot be written: {error.strerror or error}"
+        if error.errno in PATH_ERRORS:
+            raise ValueError(text) from None
+        raise OSError(error.errno, text) from None

@@ -39,14 +39,14 @@ def resume(argv: list[str], session: Session) -> Result:
     """An interrupted or killed run, to its end."""
     given = parse(ResumeArguments, argv, "resume", "Continues a run from its newest whole checkpoint.")
     folder = runner.RunFolder.open(given.run)
-    experiment = Experiment.from_json(folder.read_config())
+    experiment = Experiment.read(folder)
     if folder.summary().get("status") == "finished":
         session.note(f"{given.run} is finished already")
-        return _finish(folder.path, session)
+        return _finish(folder.path, given.run, session)
     if given.memory_gib is not None:
         options = dataclasses.replace(experiment.options, memory_gib=given.memory_gib)
         experiment = dataclasses.replace(experiment, options=options)
-    return _resume(folder.path, experiment, (), session)
+    return _resume(given.run, experiment, (), session)
 
 
 def _train(argv: list[str], command: str, summary: str, session: Session) -> Result:
@@ -61,23 +61,24 @@ def _train(argv: list[str], command: str, summary: str, session: Session) -> Res
     folder = request.run_dir or runner.default_run_dir(experiment.algorithm, experiment.env)
     with TrainingConsole(session, experiment, folder, total) as listener:
         path = runner.run(experiment, run_dir=folder, sinks=request.sinks, listener=listener)
-    return _finish(path, session)
+    return _finish(path, folder, session)
 
 
 def _resume(run_dir: Path, experiment: Experiment, sinks: tuple[str, ...], session: Session) -> Result:
-    stored = runner.Experiment.from_json(runner.RunFolder.open(run_dir).read_config())
+    stored = Experiment.read(runner.RunFolder.open(run_dir))
     runner.check_data(run_dir, stored)
     runner.configure()
     total = runner.total_env_steps(experiment)
     with TrainingConsole(session, experiment, run_dir, total) as listener:
         listener.take_up(run_dir)
         path = runner.resume(run_dir, experiment=experiment, sinks=sinks or None, listener=listener)
-    return _finish(path, session)
+    return _finish(path, run_dir, session)
 
 
-def _finish(path: Path, session: Session) -> Result:
+def _finish(path: Path, name: Path, session: Session) -> Result:
+    """The results of the run at `path`, which the user calls `name`."""
     summary: dict[str, Any] = runner.RunFolder(path).summary()
     print_summary(session, path, summary)
     if not session.quiet:
-        session.console().print(Text.assemble((f"{PROG} plot {path}", "dim"), "  draws the curves"))
-    return {"run_dir": str(path), **summary}
+        session.console().print(Text.assemble((f"{PROG} plot {name}", "dim"), "  draws the curves"))
+    return {"run_dir": str(name), **summary}

@@ -32,3 +32,8 @@ __all__ = [
     "state_value",
     "sum_mixer",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

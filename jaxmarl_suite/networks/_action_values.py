@@ -5,15 +5,18 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxmarl_envs.core import documented
 
 from jaxmarl_suite.networks._dense import check_sizes
 from jaxmarl_suite.networks._network import _Layers
 
 
+@documented
 class ActionValues(NamedTuple):
     """C independent estimates of the values of A actions; every leaf of the parameters has a leading [C]."""
 
     init: Callable[[jax.Array], Any]
+    """`key -> params`. Consumes the key."""
     values: Callable[[Any, jax.Array], jax.Array]
     """`(params, x [*B, D]) -> [C, *B, A]`."""
 
@@ -38,7 +41,7 @@ def make_action_values(
     layers = _Layers(tuple(hidden), "relu", "torch", num_actions, layer_norm=layer_norm)
 
     def init(key: jax.Array) -> Any:
-        return jax.vmap(lambda key: layers.init(key, jnp.zeros((1, in_size))))(jax.random.split(key, num))
+        return jax.vmap(lambda key: layers.init(key, jnp.zeros((1, in_size), jnp.float32)))(jax.random.split(key, num))
 
     def values(params: Any, x: jax.Array) -> jax.Array:
         found: Any = jax.vmap(layers.apply, (0, None))(params, x)

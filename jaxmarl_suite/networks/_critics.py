@@ -6,16 +6,19 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxmarl_envs.core import documented
 
 from jaxmarl_suite.networks._dense import check_sizes, torch_dense
 
 LAYER_NORM_EPS = 1e-5  # PyTorch's
 
 
+@documented
 class Critics(NamedTuple):
     """C independent estimates of the value of an action; every leaf of the parameters has a leading [C]."""
 
     init: Callable[[jax.Array], Any]
+    """`key -> params`. Consumes the key."""
     values: Callable[[Any, jax.Array, jax.Array], jax.Array]
     """`(params, context [*B, D], action [*B, X]) -> [C, *B]`."""
 
@@ -67,7 +70,7 @@ def make_critics(
     critic = _Critic(tuple(hidden), layer_norm, action_twice)
 
     def init(key: jax.Array) -> Any:
-        context, action = jnp.zeros((1, context_size)), jnp.zeros((1, action_size))
+        context, action = (jnp.zeros((1, size), jnp.float32) for size in (context_size, action_size))
         return jax.vmap(lambda key: critic.init(key, context, action))(jax.random.split(key, num))
 
     def values(params: Any, context: jax.Array, action: jax.Array) -> jax.Array:

@@ -9,16 +9,20 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxmarl_envs.core import documented
 
 from jaxmarl_suite.networks._dense import TorchMLP, check_shape, check_sizes, check_team
 from jaxmarl_suite.networks._network import Params
 
 
+@documented
 class ValueNetwork(NamedTuple):
     """Parameters and a value [*B] float32 of what the factory says."""
 
     init: Callable[[jax.Array], Params]
+    """`key -> params`. Consumes the key."""
     value: Callable[..., jax.Array]
+    """`(params, ...) -> [*B] float32`."""
 
 
 class _JointValue(nn.Module):
@@ -27,7 +31,7 @@ class _JointValue(nn.Module):
 
     @nn.compact
     def __call__(self, features: jax.Array, action: jax.Array, state: jax.Array) -> jax.Array:
-        x = jnp.concatenate([features, jax.nn.one_hot(action, self.num_actions)], axis=-1)
+        x = jnp.concatenate([features, jax.nn.one_hot(action, self.num_actions, dtype=jnp.float32)], axis=-1)
         encoded = jnp.sum(TorchMLP((x.shape[-1],) * 2, name="encode")(x), axis=-2)
         joined = jnp.concatenate([state, encoded], axis=-1)
         return TorchMLP((self.hidden, self.hidden, 1), name="value")(joined)[..., 0]
@@ -55,8 +59,8 @@ def joint_value(
     module = _JointValue(num_actions, hidden)
 
     def init(key: jax.Array) -> Params:
-        features = jnp.zeros((1, n_agents, feature_size))
-        return module.init(key, features, jnp.zeros((1, n_agents), jnp.int32), jnp.zeros((1, state_size)))
+        features = jnp.zeros((1, n_agents, feature_size), jnp.float32)
+        return module.init(key, features, jnp.zeros((1, n_agents), jnp.int32), jnp.zeros((1, state_size), jnp.float32))
 
     def value(params: Params, features: jax.Array, action: jax.Array, state: jax.Array) -> jax.Array:
         batch = action.shape[:-1]
@@ -84,4 +88,4 @@ def state_value(state_size: int, *, hidden: int = 64) -> ValueNetwork:
         values: Any = module.apply(params, state)
         return values[..., 0]
 
-    return ValueNetwork(lambda key: module.init(key, jnp.zeros((1, state_size))), value)
+    return ValueNetwork(lambda key: module.init(key, jnp.zeros((1, state_size), jnp.float32)), value)

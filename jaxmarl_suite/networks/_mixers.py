@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxmarl_envs.core import documented
 
 from jaxmarl_suite.networks._dense import TorchMLP, check_shape, check_sizes, check_team, torch_dense
 from jaxmarl_suite.networks._network import Params
@@ -21,6 +22,7 @@ _ATTENTION_EMBED = 32
 _ATTENTION_PENALTY = 0.001
 
 
+@documented
 class Mixer(NamedTuple):
     """Agents' utilities to the values that are regressed.
 
@@ -37,8 +39,11 @@ class Mixer(NamedTuple):
     """
 
     init: Callable[[jax.Array], Params]
+    """`key -> params`. Consumes the key."""
     mix: Callable[..., tuple[jax.Array, jax.Array]]
+    """`(params, chosen, best, action, state, obs) -> (values [*B, M], penalty [])`."""
     outputs: int
+    """M."""
 
 
 def independent_mixer(n_agents: int) -> Mixer:
@@ -53,7 +58,7 @@ def independent_mixer(n_agents: int) -> Mixer:
         params: Params, chosen: jax.Array, best: jax.Array, action: jax.Array, state: jax.Array, obs: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         check_shape("iql", "chosen", chosen.shape, (*chosen.shape[:-1], n_agents))
-        return chosen, jnp.zeros(())
+        return chosen, jnp.zeros((), jnp.float32)
 
     return Mixer(lambda key: {}, mix, n_agents)
 
@@ -64,7 +69,7 @@ def sum_mixer() -> Mixer:
     def mix(
         params: Params, chosen: jax.Array, best: jax.Array, action: jax.Array, state: jax.Array, obs: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        return jnp.sum(chosen, axis=-1, keepdims=True), jnp.zeros(())
+        return jnp.sum(chosen, axis=-1, keepdims=True), jnp.zeros((), jnp.float32)
 
     return Mixer(lambda key: {}, mix, 1)
 
@@ -73,9 +78,9 @@ def _mixer(owner: str, module: nn.Module, n_agents: int, state_size: int, obs_si
     """The team mixer that `module` computes; its shapes are checked while tracing."""
 
     def init(key: jax.Array) -> Params:
-        agents = jnp.zeros((1, n_agents))
-        obs = jnp.zeros((1, n_agents, obs_size))
-        return module.init(key, agents, agents, agents.astype(jnp.int32), jnp.zeros((1, state_size)), obs)
+        agents = jnp.zeros((1, n_agents), jnp.float32)
+        obs = jnp.zeros((1, n_agents, obs_size), jnp.float32)
+        return module.init(key, agents, agents, agents.astype(jnp.int32), jnp.zeros((1, state_size), jnp.float32), obs)
 
     def mix(
         params: Params, chosen: jax.Array, best: jax.Array, action: jax.Array, state: jax.Array, obs: jax.Array
@@ -108,7 +113,7 @@ class _Monotonic(nn.Module):
         # Sums and not matrix products, which accelerators round to fewer bits: utilities that differ must stay apart.
         weighted = chosen[..., None] * w1.reshape(*state.shape[:-1], n_agents, self.embed)
         h = nn.elu(jnp.sum(weighted, axis=-2) + b1)
-        return jnp.sum(h * w2, axis=-1, keepdims=True) + v, jnp.zeros(())
+        return jnp.sum(h * w2, axis=-1, keepdims=True) + v, jnp.zeros((), jnp.float32)
 
 
 def monotonic_mixer(n_agents: int, state_size: int, *, embed: int = 32, hyper_hidden: int = 64) -> Mixer:
@@ -158,7 +163,7 @@ class _Duplex(nn.Module):
             n_agents = chosen.shape[-1]
             weight = jnp.abs(TorchMLP((self.hyper_hidden, n_agents), name="weight")(state)) + _POSITIVE
             bias = TorchMLP((self.hyper_hidden, n_agents), name="bias")(state)
-            penalty = jnp.zeros(())
+            penalty = jnp.zeros((), jnp.float32)
         # The bias cancels. Left out, nothing is rounded, and the advantage of a best action is zero to the last bit.
         advantage = weight * (chosen - best)
         if self.stop_gradient:
@@ -181,7 +186,8 @@ class _Duplex(nn.Module):
     def importance(self, state: jax.Array, action: jax.Array) -> jax.Array:
         """Weights lambda [*B, N] > 0 of the advantages: sum over heads of key(s) agent_i(s) act_i(s, a)."""
         n_agents = action.shape[-1]
-        joint = jax.nn.one_hot(action, self.num_actions).reshape(*state.shape[:-1], n_agents * self.num_actions)
+        joint = jax.nn.one_hot(action, self.num_actions, dtype=jnp.float32)
+        joint = joint.reshape(*state.shape[:-1], n_agents * self.num_actions)
         between = (self.hyper_hidden,) * (self.depth - 1)
         key = jnp.abs(_heads(self.heads, (*between, 1), "key")(state)) + _POSITIVE
         agent = nn.sigmoid(_heads(self.heads, (*between, n_agents), "agent")(state))
@@ -246,7 +252,7 @@ class _Central(nn.Module):
         self, chosen: jax.Array, best: jax.Array, action: jax.Array, state: jax.Array, obs: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         mixed = TorchMLP((self.hidden,) * 3 + (1,), name="mix")(jnp.concatenate([state, chosen], axis=-1))
-        return mixed + TorchMLP((self.hidden, 1), name="v")(state), jnp.zeros(())
+        return mixed + TorchMLP((self.hidden, 1), name="v")(state), jnp.zeros((), jnp.float32)
 
 
 def central_mixer(n_agents: int, state_size: int, *, hidden: int = 256) -> Mixer:

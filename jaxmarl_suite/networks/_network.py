@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxmarl_envs.core import documented
 
 from jaxmarl_suite.networks._critics import LAYER_NORM_EPS
 from jaxmarl_suite.networks._dense import torch_bound, torch_dense, uniform_between
@@ -17,6 +18,7 @@ from jaxmarl_suite.networks._linear import dense_product
 Params = Any
 
 
+@documented
 class Network(NamedTuple):
     """A network that is unrolled over time; a feed-forward one simply has a memory of size zero.
 
@@ -31,8 +33,11 @@ class Network(NamedTuple):
     """
 
     init: Callable[[jax.Array], Params]
+    """`key -> params`. Consumes the key."""
     initial_carry: Callable[[tuple[int, ...]], jax.Array]
+    """`B -> [*B, H]`: the memory at the start of an episode."""
     unroll: Callable[[Params, jax.Array, jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+    """`(params, carry, x, extra, start) -> (y, carries)`."""
 
     def step(
         self, params: Params, carry: jax.Array, x: jax.Array, extra: jax.Array, start: jax.Array
@@ -129,15 +134,16 @@ def make_network(
     def init(key: jax.Array) -> Params:
         # Without an encoder the keys are split in two, so that networks without one start where they always did.
         head_key, cell_key, *encoder_key = jax.random.split(key, 3 if encode else 2)
-        params = {"head": head.init(head_key, jnp.zeros((1, features)))}
+        params = {"head": head.init(head_key, jnp.zeros((1, features), jnp.float32))}
         if cell is not None:
-            params["cell"] = cell.init(cell_key, jnp.zeros((1, memory_size)), jnp.zeros((1, encoded_size)))
+            memory, encoded = jnp.zeros((1, memory_size), jnp.float32), jnp.zeros((1, encoded_size), jnp.float32)
+            params["cell"] = cell.init(cell_key, memory, encoded)
         if encode is not None:
-            params["encoder"] = encode.init(encoder_key[0], jnp.zeros((1, in_size)))
+            params["encoder"] = encode.init(encoder_key[0], jnp.zeros((1, in_size), jnp.float32))
         return params
 
     def initial_carry(shape: tuple[int, ...]) -> jax.Array:
-        return jnp.zeros((*shape, memory_size))
+        return jnp.zeros((*shape, memory_size), jnp.float32)
 
     def unroll(
         params: Params, carry: jax.Array, x: jax.Array, extra: jax.Array, start: jax.Array
@@ -187,7 +193,7 @@ def append_parameters(network: Network, size: int) -> Network:
     """
 
     def init(key: jax.Array) -> Params:
-        return {"network": network.init(key), "appended": jnp.zeros((size,))}
+        return {"network": network.init(key), "appended": jnp.zeros((size,), jnp.float32)}
 
     def unroll(
         params: Params, carry: jax.Array, x: jax.Array, extra: jax.Array, start: jax.Array

@@ -11,6 +11,7 @@ from jaxmarl_suite.ops._episodic import (
     target_jump,
 )
 from jaxmarl_suite.ops._heads import ActionHead, categorical
+from jaxmarl_suite.ops._masking import weighted, weighted_mean
 from jaxmarl_suite.ops._returns import NStepReturn, generalized_advantage, n_step_return, sequential_advantage
 from jaxmarl_suite.ops._values import ValueNorm, value_loss
 
@@ -32,4 +33,11 @@ __all__ = [
     "tanh_normal",
     "target_jump",
     "value_loss",
+    "weighted",
+    "weighted_mean",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

@@ -4,6 +4,9 @@ An output is [*B, 2 D]: D entries for the mean, in units of half the range of th
 the standard deviation, 0 where it starts. So a network with outputs near zero starts well. Where the deviation is to be a
 parameter of its own, instead of a function of what the agent sees, `networks.append_parameters` adds it to the outputs of a
 network for the means.
+
+Where agents have unequal numbers of entries (`padded`), a mask [*B, D] says which ones are real: sums go over them, and an
+action is in the middle of the bounds in the others. Otherwise masks are not read.
 """
 
 import math
@@ -30,6 +33,7 @@ def diagonal_gaussian(
     *,
     initial_std: float = 1.0,
     std_range: tuple[float, float] = (1e-3, 10.0),
+    padded: bool = False,
 ) -> ActionHead:
     """Independent normal distributions, one an entry; actions in the units of the environment.
 
@@ -47,12 +51,14 @@ def diagonal_gaussian(
       initial_std: standard deviation where its output is 0, in units of half the range.
       std_range: what the standard deviation stays between, in the same unit. It approaches both ends smoothly, so that it
         can always be led back.
+      padded: masks are read, and entries where they are false have no part.
 
     Raises:
       ValueError: for sizes, bounds or deviations that cannot be.
     """
     scale = _Scale.between("diagonal_gaussian", dim, low, high)
     log_std_of = _bounded_log_std("diagonal_gaussian", initial_std, std_range)
+    total = _total_of_real if padded else _total_of_all
 
     def parameters(output: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Mean and logarithm of the deviation, [*B, D] each, in the units of the environment."""
@@ -60,19 +66,20 @@ def diagonal_gaussian(
         return scale.up(mean), log_std_of(raw) + scale.log_half(raw)
 
     def log_prob(output: jax.Array, mask: jax.Array, action: jax.Array) -> jax.Array:
-        return _log_density(action, *parameters(output)).sum(-1)
+        return total(_log_density(action, *parameters(output)), mask)
 
     def entropy(output: jax.Array, mask: jax.Array) -> jax.Array:
-        return (parameters(output)[1] + _HALF_LOG_TAU + 0.5).sum(-1)
+        return total(parameters(output)[1] + _HALF_LOG_TAU + 0.5, mask)
 
     def imitation_loss(output: jax.Array, mask: jax.Array, action: jax.Array) -> jax.Array:
         mean, _ = jnp.split(output, 2, axis=-1)
         # The mean is not clipped: it would have no gradient out there.
-        return jnp.square(mean - scale.down(scale.clip(action))).sum(-1)
+        return total(jnp.square(mean - scale.down(scale.clip(action))), mask)
 
     return _gaussian_head(
         dim,
         parameters,
+        padding=scale.middle if padded else None,
         log_prob=log_prob,
         entropy=entropy,
         imitation_loss=imitation_loss,
@@ -89,6 +96,7 @@ def tanh_normal(
     *,
     initial_std: float = 1.0,
     std_range: tuple[float, float] = (1e-3, 10.0),
+    padded: bool = False,
 ) -> ActionHead:
     """Independent normal distributions squashed into the bounds by tanh (Haarnoja et al. 2018, appendix C).
 
@@ -111,6 +119,7 @@ def tanh_normal(
     if not np.isfinite(scale.low).all():
         raise ValueError(f"tanh_normal squashes into bounds, which must be finite, got low={low}, high={high}")
     log_std_of = _bounded_log_std("tanh_normal", initial_std, std_range)
+    total = _total_of_real if padded else _total_of_all
     points, weights = np.polynomial.hermite_e.hermegauss(_QUADRATURE)
     points, weights = points.astype(np.float32), (weights / weights.sum()).astype(np.float32)
 
@@ -120,17 +129,17 @@ def tanh_normal(
         return mean, log_std_of(raw)
 
     def log_prob(output: jax.Array, mask: jax.Array, action: jax.Array) -> jax.Array:
-        return (_log_density(action, *parameters(output)) - _log_slope(action) - scale.log_half(action)).sum(-1)
+        return total(_log_density(action, *parameters(output)) - _log_slope(action) - scale.log_half(action), mask)
 
     def entropy(output: jax.Array, mask: jax.Array) -> jax.Array:
         mean, log_std = parameters(output)
         spread = jnp.exp(log_std)[..., None]
         at = mean[..., None] + spread * jnp.broadcast_to(points, (*spread.shape[:-1], _QUADRATURE))
         squashing = (_log_slope(at) * jnp.broadcast_to(weights, at.shape)).sum(-1)
-        return (log_std + _HALF_LOG_TAU + 0.5 + squashing + scale.log_half(mean)).sum(-1)
+        return total(log_std + _HALF_LOG_TAU + 0.5 + squashing + scale.log_half(mean), mask)
 
     def imitation_loss(output: jax.Array, mask: jax.Array, action: jax.Array) -> jax.Array:
-        return jnp.square(jnp.tanh(parameters(output)[0]) - jnp.tanh(action)).sum(-1)
+        return total(jnp.square(jnp.tanh(parameters(output)[0]) - jnp.tanh(action)), mask)
 
     def from_env(action: jax.Array) -> jax.Array:
         largest = 1.0 - float(jnp.finfo(action.dtype).epsneg)  # the float below 1
@@ -139,6 +148,7 @@ def tanh_normal(
     return _gaussian_head(
         dim,
         parameters,
+        padding=np.zeros(dim, np.float32) if padded else None,
         log_prob=log_prob,
         entropy=entropy,
         imitation_loss=imitation_loss,
@@ -153,6 +163,7 @@ def _gaussian_head(
     dim: int,
     parameters: Callable[[jax.Array], tuple[jax.Array, jax.Array]],
     *,
+    padding: np.ndarray | None,
     log_prob: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
     **others: Callable[..., jax.Array],
 ) -> ActionHead:
@@ -161,16 +172,20 @@ def _gaussian_head(
     Args:
       dim: D.
       parameters: `output -> (mean, logarithm of the deviation)`, [*B, D] each.
+      padding: [D] what padded entries of an action are; None where there are none.
       log_prob: see `ActionHead`.
       **others: its other functions.
     """
 
+    def pad(action: jax.Array, mask: jax.Array) -> jax.Array:
+        return action if padding is None else jnp.where(mask, action, jnp.broadcast_to(padding, action.shape))
+
     def mode(output: jax.Array, mask: jax.Array) -> jax.Array:
-        return parameters(output)[0]
+        return pad(parameters(output)[0], mask)
 
     def sample(key: jax.Array, output: jax.Array, mask: jax.Array) -> jax.Array:
         mean, log_std = parameters(output)
-        return mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape, mean.dtype)
+        return pad(mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape, mean.dtype), mask)
 
     def sample_and_log_prob(key: jax.Array, output: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
         action = sample(key, output, mask)
@@ -187,6 +202,16 @@ def _gaussian_head(
         log_prob=log_prob,
         **others,
     )
+
+
+def _total_of_all(entries: jax.Array, mask: jax.Array) -> jax.Array:
+    """[*B] sums of [*B, D]."""
+    return entries.sum(-1)
+
+
+def _total_of_real(entries: jax.Array, mask: jax.Array) -> jax.Array:
+    """[*B] sums of [*B, D] over the entries that are no padding."""
+    return jnp.where(mask, entries, 0.0).sum(-1)
 
 
 def _log_density(x: jax.Array, mean: jax.Array, log_std: jax.Array) -> jax.Array:

@@ -103,7 +103,7 @@ def capped_episodic_targets(
         raise ValueError(f"max_steps must be a whole number of at least 1, got {max_steps!r}")
     reward, bootstrap, terminated, cut, zero = _cleaned(reward, bootstrap, terminated, truncated, valid, zero_tail)
     one_step = _one_step(reward, bootstrap, terminated, gamma)
-    nothing = jnp.full((max_steps, *one_step.shape[1:]), -jnp.inf)
+    nothing = jnp.full((max_steps, *one_step.shape[1:]), -jnp.inf, one_step.dtype)
     zero_stop = nothing.at[0].set(0.0)
 
     def backward(following: jax.Array, inputs: tuple[jax.Array, ...]) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:

@@ -5,21 +5,28 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxmarl_envs.core import documented
 
 
+@documented
 class ActionHead(NamedTuple):
     """A family of distributions over one agent's action, batched over leading axes `*B`.
 
-    `output` is [*B, num_outputs]; `mask` is [*B, A] (ignored by continuous heads). What is drawn, stored and scored is an
-    `action` [*B, *action_shape] of type `dtype`: int32 without further axes where actions are discrete, float32 [*B, D]
-    where they are continuous. The environment is given `to_env(action)`, which differs from it where a bound has to be
-    kept, and by which nothing is lost that `log_prob` needs.
+    `output` is [*B, num_outputs]; `mask` is [*B, A], or [*B, D] where actions are continuous, true for the entries that are
+    no padding. Padded entries have no part in densities, entropies and losses, and are 0 in `embed`. What is drawn, stored
+    and scored is an `action` [*B, *action_shape] of type `dtype`: int32 without further axes where actions are discrete,
+    float32 [*B, D] where they are continuous. The environment is given `to_env(action)`, which differs from it where a
+    bound has to be kept, and by which nothing is lost that `log_prob` needs.
     """
 
     num_outputs: int
+    """Entries of `output`."""
     embed_size: int
+    """Entries of what `embed` gives."""
     action_shape: tuple[int, ...]
+    """() where actions are discrete, (D,) where they are continuous."""
     dtype: Any
+    """Of actions: int32 or float32."""
     sample: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
     """`(key, output, mask) -> action`. Consumes the key."""
     sample_and_log_prob: Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]

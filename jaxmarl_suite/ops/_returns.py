@@ -4,8 +4,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxmarl_envs.core import documented
 
 
+@documented
 class NStepReturn(NamedTuple):
     """What is collected along up to n steps, and what a value estimate after them is worth."""
 
@@ -31,14 +33,14 @@ def n_step_return(
     """
     n = reward.shape[0]
     over = (terminated | is_last).astype(jnp.int32)
-    counts = (jnp.cumsum(over, axis=0) - over == 0).astype(reward.dtype)  # no end before this step
+    counts = jnp.cumsum(over, axis=0) - over == 0  # no end before this step
     powers = jnp.power(jnp.asarray(gamma, reward.dtype), jnp.arange(n + 1, dtype=reward.dtype))
     by_time = (n,) + (1,) * (reward.ndim - 1)
-    last = jnp.sum(counts, axis=0).astype(jnp.int32) - 1
-    ended = jnp.any(terminated & (counts > 0), axis=0)
+    last = jnp.sum(counts, axis=0, dtype=jnp.int32) - 1
+    ended = jnp.any(terminated & counts, axis=0)
     return NStepReturn(
-        rewards=jnp.sum(powers[:n].reshape(by_time) * counts * reward, axis=0),
-        discount=powers[last + 1] * (1.0 - ended.astype(reward.dtype)),
+        rewards=jnp.sum(powers[:n].reshape(by_time) * jnp.where(counts, reward, 0.0), axis=0),
+        discount=jnp.where(ended, 0.0, powers[last + 1]),
         last=last,
     )
 
@@ -71,14 +73,13 @@ def generalized_advantage(
       [T, ...] advantages; `advantage + value` are the value targets.
     """
     delta = reward + gamma * jnp.where(terminated, 0.0, next_value) - value
-    decay = jnp.where(terminated | truncated, 0.0, gamma * lambda_)
 
     def backward(advantage: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        delta_t, decay_t = inputs
-        advantage = delta_t + decay_t * advantage
+        delta_t, is_last_t = inputs
+        advantage = delta_t + gamma * lambda_ * jnp.where(is_last_t, 0.0, advantage)
         return advantage, advantage
 
-    _, advantages = jax.lax.scan(backward, jnp.zeros_like(delta[0]), (delta, decay), reverse=True)
+    _, advantages = jax.lax.scan(backward, jnp.zeros_like(delta[0]), (delta, terminated | truncated), reverse=True)
     return advantages
 
 

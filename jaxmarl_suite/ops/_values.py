@@ -19,7 +19,8 @@ class ValueNorm:
     @classmethod
     def create(cls) -> "ValueNorm":
         """Nothing seen yet: normalising is the identity."""
-        return cls(jnp.zeros(()), jnp.zeros(()), jnp.zeros(()))
+        nothing = jnp.zeros((), jnp.float32)
+        return cls(nothing, nothing, nothing)
 
     def update(self, targets: jax.Array, decay: jax.Array | float) -> "ValueNorm":
         """With one more batch of targets, of any shape."""

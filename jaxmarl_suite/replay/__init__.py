@@ -12,9 +12,11 @@ from jaxmarl_suite.replay._steps import (
     refresh_targets,
     slot_of,
 )
+from jaxmarl_suite.replay._storage import MACHINE_ERRORS, machine_error, plain_path
 from jaxmarl_suite.replay._vault import SCHEMA, Dataset, read_vault, write_vault
 
 __all__ = [
+    "MACHINE_ERRORS",
     "SCHEMA",
     "Dataset",
     "Draw",
@@ -23,12 +25,19 @@ __all__ = [
     "StepReplay",
     "StepState",
     "capacity_of",
+    "machine_error",
     "make_replay",
     "make_step_replay",
     "num_stored",
+    "plain_path",
     "read_steps",
     "read_vault",
     "refresh_targets",
     "slot_of",
     "write_vault",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

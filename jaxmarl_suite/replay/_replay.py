@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jaxmarl_envs import pytree_dataclass
+from jaxmarl_envs.core import documented
+
+from jaxmarl_suite.replay._steps import with_int32_index
 
 Item = Any
 ReplayState = Any
@@ -29,6 +32,7 @@ class PrioritisedState:
     highest: jax.Array  # [] float32, the highest so far, at least 1
 
 
+@documented
 class Sample(NamedTuple):
     """B items drawn from a replay."""
 
@@ -37,6 +41,7 @@ class Sample(NamedTuple):
     weight: jax.Array  # [B] float32, importance weights, at most 1; all 1 where drawn uniformly
 
 
+@documented
 class Replay(NamedTuple):
     """Pure functions of a ring of items; the state is a pytree whose experience is [1, capacity, ...]."""
 
@@ -85,11 +90,15 @@ def make_replay(capacity: int, batch_size: int, *, prioritised: bool = False, pr
         )
 
     def init(item: Item) -> ReplayState:
-        state = ring.init(item)
+        state = with_int32_index(ring.init(item))
         if not prioritised:
             return state
         return PrioritisedState(
-            state.experience, state.current_index, state.is_full, jnp.zeros((capacity,)), jnp.ones(())
+            state.experience,
+            state.current_index,
+            state.is_full,
+            jnp.zeros((capacity,), jnp.float32),
+            jnp.ones((), jnp.float32),
         )
 
     def add(state: ReplayState, items: Item) -> ReplayState:
@@ -107,11 +116,16 @@ def make_replay(capacity: int, batch_size: int, *, prioritised: bool = False, pr
     def sample(state: ReplayState, key: jax.Array, exponent: jax.Array) -> Sample:
         count = jnp.where(state.is_full, capacity, state.current_index)
         if not prioritised:
-            index, weight = jax.random.randint(key, (batch_size,), 0, count), jnp.ones((batch_size,))
+            index, weight = (
+                jax.random.randint(key, (batch_size,), 0, count, jnp.int32),
+                jnp.ones((batch_size,), jnp.float32),
+            )
         else:
             # One draw from each of B equal parts of the whole, as in the paper's appendix.
             upto = jnp.cumsum(state.priority)
-            where = (jnp.arange(batch_size, dtype=jnp.float32) + jax.random.uniform(key, (batch_size,))) / batch_size
+            where = (
+                jnp.arange(batch_size, dtype=jnp.float32) + jax.random.uniform(key, (batch_size,), jnp.float32)
+            ) / batch_size
             index = jnp.searchsorted(upto, where * upto[-1], side="right").astype(jnp.int32)
             index = jnp.minimum(index, count - 1)  # the last product may be rounded up to the sum
             # (N P(i))^-b over its largest value in the batch: N and the sum of the priorities cancel.

@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxmarl_envs.core import documented
 
 StepState = Any
 """flashbax's `TrajectoryBufferState`: `experience` [E, capacity, ...], `current_index` [] (where the next step goes) and
 `is_full` []. All environments are filled alike."""
 
 
+@documented
 class Draw(NamedTuple):
     """Which steps were drawn."""
 
@@ -22,6 +24,7 @@ class Draw(NamedTuple):
     position: jax.Array  # [*] int32 in time, 0 is the oldest stored step
 
 
+@documented
 class StepReplay(NamedTuple):
     """Pure functions of E rings of steps."""
 
@@ -61,11 +64,16 @@ def make_step_replay(num_envs: int, capacity: int) -> StepReplay:
     def draw(state: StepState, key: jax.Array, shape: tuple[int, ...]) -> Draw:
         env_key, position_key = jax.random.split(key)
         return Draw(
-            jax.random.randint(env_key, shape, 0, num_envs),
-            jax.random.randint(position_key, shape, 0, num_stored(state)),
+            jax.random.randint(env_key, shape, 0, num_envs, jnp.int32),
+            jax.random.randint(position_key, shape, 0, num_stored(state), jnp.int32),
         )
 
-    return StepReplay(ring.init, ring.add, draw)
+    return StepReplay(lambda step: with_int32_index(ring.init(step)), ring.add, draw)
+
+
+def with_int32_index(state: StepState) -> StepState:
+    """A fresh state of flashbax's, whose index would have 64 bits where JAX is told to use them."""
+    return state.replace(current_index=state.current_index.astype(jnp.int32))
 
 
 def capacity_of(state: StepState) -> int:
@@ -137,7 +145,9 @@ def refresh_targets(
 
     num_targets = jax.eval_shape(part, jnp.int32(0), key).shape[-1]
     limit = capacity if at_most is None else jnp.minimum(at_most, capacity)
-    bootstrap = jax.lax.fori_loop(0, -(-limit // chunk), fill, jnp.zeros((num_envs, capacity, num_targets)))
+    bootstrap = jax.lax.fori_loop(
+        0, -(-limit // chunk), fill, jnp.zeros((num_envs, capacity, num_targets), jnp.float32)
+    )
     # Turned so that the oldest step comes first and the newest last: the write head is then the end of the arrays.
     head = state.current_index
     scalars = (steps.reward, bootstrap, steps.terminated, steps.truncated)

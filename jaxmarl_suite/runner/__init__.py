@@ -1,6 +1,9 @@
 """The one runner: seeds, sweeps, evaluation, logging, checkpoints, devices. Algorithms know nothing of it."""
 
+from jaxmarl_suite.algorithms import coerce
+from jaxmarl_suite.runner._authors import TracingError
 from jaxmarl_suite.runner._devices import configure
+from jaxmarl_suite.runner._environments import env_parameters
 from jaxmarl_suite.runner._evaluate import (  # fmt: skip
     Evaluation,
     Trained,
@@ -10,9 +13,13 @@ from jaxmarl_suite.runner._evaluate import (  # fmt: skip
     make_act,
     restore_policies,
 )
-from jaxmarl_suite.runner._experiment import ENV_PREFIX, Experiment, Group, Lane, TrainOptions, coerce
+from jaxmarl_suite.runner._experiment import ENV_PREFIX, Experiment, Group, Lane, TrainOptions
+from jaxmarl_suite.runner._files import StorageError, move_aside
 from jaxmarl_suite.runner._folder import RunFolder, default_run_dir
+from jaxmarl_suite.runner._machine import usable_cores
 from jaxmarl_suite.runner._record import record
+from jaxmarl_suite.runner._rules import evaluate_rules, rules_of
+from jaxmarl_suite.runner._schedule import check_milestones
 from jaxmarl_suite.runner._train import (  # fmt: skip
     Diverged,
     Interrupted,
@@ -35,22 +42,35 @@ __all__ = [
     "Lane",
     "Listener",
     "RunFolder",
+    "StorageError",
+    "TracingError",
     "TrainOptions",
     "Trained",
     "check_data",
     "check_episodes",
+    "check_milestones",
     "choose_wave",
     "coerce",
     "configure",
     "default_run_dir",
+    "env_parameters",
     "evaluate",
+    "evaluate_rules",
     "evaluate_trained",
     "make_act",
+    "move_aside",
     "plan_phases",
     "record",
     "restore_policies",
     "resume",
+    "rules_of",
     "run",
     "total_env_steps",
     "train",
+    "usable_cores",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

@@ -1,15 +1,26 @@
 """Checkpoints through orbax, with a digest over the arrays so that any corruption is found on restore."""
 
+import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Collection
+import shutil
+import sys
+import time
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from jaxmarl_suite.replay import machine_error, plain_path
+from jaxmarl_suite.runner._files import StorageError, move_aside, own_name, reason
+
+_PATTERNS = "*?[\\:"
+"""Characters that orbax looks for files with, whoever put them into a path; TensorStore takes the backslash for a slash, and
+names with a colon may be addresses."""
 
 
 def to_host(tree: Any) -> list[np.ndarray]:
@@ -34,13 +45,24 @@ def from_host(arrays: list[np.ndarray], like: Any) -> Any:
     for array, leaf in zip(arrays, leaves):
         value: Any = array
         if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            value = jax.random.wrap_key_data(jnp.asarray(array))
+            value = _keys(array, leaf.dtype)
         if value.shape != leaf.shape or value.dtype != leaf.dtype:
             raise ValueError(
                 f"checkpoint holds {value.dtype}{value.shape} where the program needs {leaf.dtype}{leaf.shape}"
             )
         restored.append(value)
     return jax.tree.unflatten(structure, restored)
+
+
+def _keys(data: np.ndarray, dtype: Any) -> jax.Array:
+    """Typed keys of a dtype from their data, whatever implementation JAX is set to use by default."""
+    like = jnp.empty((), dtype)
+    words = jax.random.key_data(like).shape[-1]
+    if data.shape[-1:] != (words,):
+        raise ValueError(
+            f"checkpoint holds random keys of shape {data.shape} where the program's have {words} words each"
+        )
+    return jax.random.wrap_key_data(jnp.asarray(data), impl=jax.random.key_impl(like))
 
 
 def _digest(arrays: list[np.ndarray], meta: dict[str, Any]) -> str:
@@ -54,32 +76,63 @@ def _digest(arrays: list[np.ndarray], meta: dict[str, Any]) -> str:
 class Checkpoints:
     """The checkpoints of one wave of lanes, numbered by the environment steps of a lane."""
 
-    def __init__(self, directory: Path, keep: int = 3, lasting: Collection[int] = ()) -> None:
-        """Opens (and creates) `directory`; the newest `keep` checkpoints stay, and those of the steps `lasting`."""
+    def __init__(
+        self, directory: Path, keep: int = 3, lasting: Collection[int] = (), *, read_only: bool = False
+    ) -> None:
+        """Opens `directory`.
+
+        Args:
+          directory: made where it does not exist. What a killed process left half-written is removed.
+          keep: the newest so many stay,
+          lasting: and those of these steps.
+          read_only: the folder is another process's; nothing is made or removed.
+
+        Raises:
+          ValueError: for a path that orbax would misread.
+        """
         import orbax.checkpoint as ocp  # half a second to import; not needed to print a help text
 
-        logging.getLogger("absl").setLevel(logging.ERROR)
+        _silence()
         self._ocp = ocp
+        if not read_only:
+            directory.mkdir(parents=True, exist_ok=True)
+        self._closing = contextlib.ExitStack()
+        path = self._closing.enter_context(plain_path(directory, _PATTERNS))
         self._directory = directory
         policies = ocp.checkpoint_managers
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policies.AnyPreservationPolicy(
                 [policies.LatestN(keep), policies.CustomSteps(tuple(lasting))]
             ),
-            create=True,
+            read_only=read_only,
+            cleanup_tmp_directories=not read_only,
+            lightweight_initialize=True,  # what is damaged is found when it is read
             enable_async_checkpointing=False,
         )
-        self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
+        self._manager = ocp.CheckpointManager(path, options=options)
+        self._closing.callback(self._manager.close)
 
     def save(self, step: int, arrays: list[np.ndarray], meta: dict[str, Any]) -> None:
-        """Writes a checkpoint; complete or not there at all. A step that is there already is kept."""
+        """Writes a checkpoint; complete or not there at all. A step that is there already is kept.
+
+        Raises:
+          StorageError: it is not there; those before are.
+        """
         if step in self._manager.all_steps():
             return
         args = self._ocp.args
         tree = {f"{i:05d}": array for i, array in enumerate(arrays) if array.size}  # orbax refuses empty arrays
-        meta = {**meta, "arrays": [[a.dtype.name, list(a.shape)] for a in arrays]}
+        meta = {**meta, "step": step, "arrays": [[a.dtype.name, list(a.shape)] for a in arrays]}
         meta["digest"] = _digest(arrays, meta)
-        self._manager.save(step, args=args.Composite(state=args.StandardSave(tree), meta=args.JsonSave(meta)))
+        composite = args.Composite(state=args.StandardSave(tree), meta=args.JsonSave(meta))
+        try:
+            if not self._manager.save(step, args=composite, force=True):  # or only where it is the newest
+                raise RuntimeError("orbax did not take it")
+        except Exception as error:  # of as many kinds as there are parts in the library
+            _remove([*self._directory.glob(f"{step}.orbax-checkpoint-tmp*")])
+            raise StorageError(
+                f"checkpoint {self._directory / str(step)} cannot be written: {reason(error)}"
+            ) from error
 
     def steps(self) -> list[int]:
         """The checkpoints that there are, oldest first; they may be damaged."""
@@ -108,21 +161,74 @@ class Checkpoints:
                 ]
                 if meta.pop("digest") != _digest(arrays, meta):
                     raise ValueError("its contents do not match their digest")
+                if meta.pop("step", number) != number:
+                    raise ValueError("it is that of another step")
                 return arrays, meta, problems
             except Exception as error:  # orbax raises many kinds for a damaged folder
-                reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-                problems.append(f"checkpoint {self._directory / str(number)} cannot be read ({reason})")
+                problems.append(f"checkpoint {self._directory / str(number)} cannot be read ({reason(error)})")
                 if move_aside:
                     self._move_aside(number)
         return None, {}, problems
 
     def _move_aside(self, step: int) -> None:
-        number = 1
-        while (target := self._directory / f"{step}.corrupt{number if number > 1 else ''}").exists():
-            number += 1
-        (self._directory / str(step)).rename(target)
+        move_aside(self._directory / str(step), "corrupt")
         self._manager.reload()  # it still lists the step, and would never write it again
 
     def close(self) -> None:
         """Ends the manager."""
-        self._manager.close()
+        self._closing.close()
+
+
+def _remove(folders: Sequence[Path]) -> None:
+    """Takes away what is half written: room, where that is what is missing. Other threads may still write for a moment."""
+    for _ in range(20):
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.05)
+        if not any(folder.exists() for folder in folders):
+            return
+
+
+def check_storage(folder: Path) -> None:
+    """Writes a tiny checkpoint below `folder`, reads it back and removes it, so that no training is lost to a bad place.
+
+    Raises:
+      ValueError: what is read is not what was written, or nothing.
+      StorageError: the machine fails, as by a full disk.
+    """
+    directory = folder / own_name("probe")
+    try:
+        checkpoints = Checkpoints(directory)
+        try:
+            checkpoints.save(1, [np.arange(3, dtype=np.float32)], {})
+            arrays, _, problems = checkpoints.restore()
+        finally:
+            checkpoints.close()
+        if arrays is None:
+            raise ValueError(problems[-1])
+    except Exception as error:
+        if machine_error(error) is not None:
+            raise StorageError(f"nothing can be written in {str(folder)!r}: {reason(error)}") from None
+        raise ValueError(
+            f"checkpoints cannot be kept in {str(folder)!r}; choose another --run-dir ({reason(error)})"
+        ) from None
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+_hooks: list[Any] = []
+"""What `sys.unraisablehook` was before it was ours; empty while it is not."""
+
+
+def _silence() -> None:
+    """Keeps the libraries from printing tracebacks of failures that are reported here, or passed over."""
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    if not _hooks:
+        _hooks.append(sys.unraisablehook)
+        sys.unraisablehook = _unraisable
+
+
+def _unraisable(found: Any) -> None:
+    """Passes over what comes from TensorStore's own threads when one array fails while others are under way."""
+    if found.exc_type is not RuntimeError or str(found.exc_value) != "Event loop is closed":
+        _hooks[0](found)

@@ -1,13 +1,21 @@
 """Devices: one host device a core on CPU, the mesh that lanes are spread over, the compilation cache."""
 
+import functools
 import os
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh
 
-_CACHE_VARIABLE = "JAXMARL_SUITE_CACHE"
+from jaxmarl_suite.runner._cache import use_cache
+from jaxmarl_suite.runner._machine import available_memory, usable_cores
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+# Its name before JAX 0.8 is in `experimental`.
+_enable_x64: Any = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64  # type: ignore[attr-defined]
 # Loops without matrix products whose carried arrays stay below this become one function of machine code. Above it, every
 # operation of every iteration passes through XLA's scheduler, which costs more than a small environment's whole step.
 _SMALL_LOOP_BYTES = 2**18
@@ -25,19 +33,25 @@ def configure(cpu_devices: int | None = None) -> None:
       cpu_devices: host devices; None for `JAX_NUM_CPU_DEVICES`, an XLA flag already set, or the usable cores.
     """
     flags = os.environ.get("XLA_FLAGS", "")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if "xla_force_host_platform_device_count" not in flags and "JAX_NUM_CPU_DEVICES" not in os.environ:
-        flags += f" --xla_force_host_platform_device_count={cpu_devices or cores}"
+        flags += f" --xla_force_host_platform_device_count={cpu_devices or usable_cores()}"
     if "xla_cpu_multi_thread_eigen" not in flags:
         flags += " --xla_cpu_multi_thread_eigen=false"
     if "xla_backend_extra_options" not in flags:
         flags += f" --xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold={_SMALL_LOOP_BYTES}"
     os.environ["XLA_FLAGS"] = flags.strip()
-    directory = os.environ.get(_CACHE_VARIABLE) or str(Path.home() / ".cache" / "jaxmarl_suite" / "xla")
-    if directory != "off" and not jax.config.values["jax_compilation_cache_dir"]:
-        jax.config.update("jax_compilation_cache_dir", directory)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    use_cache()
+
+
+def in_32_bits(fn: Callable[_P, _R]) -> Callable[_P, _R]:
+    """`fn` with JAX's 64-bit types switched off while it runs: programs and checkpoints are of 32 bits everywhere."""
+
+    @functools.wraps(fn)
+    def run(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        with _enable_x64(False):
+            return fn(*args, **kwargs)
+
+    return run
 
 
 def lane_mesh(num_lanes: int, max_devices: int | None = None) -> Mesh:
@@ -54,15 +68,13 @@ def env_mesh(max_devices: int | None = None) -> Mesh:
 
 
 def memory_budget() -> int:
-    """Bytes that a run may use: 80 % of what the accelerators have, or of the host's available memory on CPU."""
+    """Bytes that a run may use: 80 % of what the accelerators have, or of what the host or the container has left on CPU."""
     devices = jax.local_devices()
     if devices[0].platform != "cpu":
         limits = [stats["bytes_limit"] for d in devices if (stats := d.memory_stats()) and "bytes_limit" in stats]
         if limits:
             return int(0.8 * sum(limits))
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            fields = dict(line.split(":", 1) for line in file)
-        return int(0.8 * 1024 * int(fields["MemAvailable"].split()[0]))
-    except (OSError, KeyError, ValueError):
-        return int(0.5 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    available = available_memory()
+    if available is not None:
+        return int(0.8 * available)
+    return int(0.5 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

@@ -1,15 +1,19 @@
 """Environments by their options, traced and static ones."""
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import jaxmarl_envs
 import numpy as np
-from jaxmarl_envs import Environment, EpisodeStatistics
+from jaxmarl_envs import Environment, EpisodeStatistics, ProtocolError, UnknownOption, check_shapes
+from jaxmarl_envs.core import read_spec
+
+from jaxmarl_suite.runner._devices import in_32_bits
 
 
 class Instance(NamedTuple):
@@ -54,7 +58,7 @@ class Environments:
         """The environment without overrides, and those of its options that are parameters."""
         try:
             return self._make(self._options), {}
-        except ValueError:
+        except UnknownOption:
             try:
                 fields = _scalar_fields(self._make({}).default_params)
             except ValueError:
@@ -67,8 +71,46 @@ class Environments:
     def _make(self, options: Mapping[str, Any]) -> Environment:
         name = repr(sorted(options.items()))
         if name not in self._made:
-            self._made[name] = EpisodeStatistics(jaxmarl_envs.make(self._id, **options))
+            env = jaxmarl_envs.make(self._id, **options)
+            with _one_line(self._id):
+                read_spec(env)
+            self._made[name] = EpisodeStatistics(env)
         return self._made[name]
+
+
+@in_32_bits
+def env_parameters(env_id: str) -> dict[str, Any]:
+    """The traced scalars of an environment that `env.NAME` sets, by name, with their defaults.
+
+    Raises:
+      ValueError: for an unknown environment.
+    """
+    fields = _scalar_fields(Environments(env_id, {}).get({}).params)
+    return {name: value.item() for name, value in sorted(fields.items())}
+
+
+@in_32_bits
+def check_instance(env_id: str, instance: Instance) -> None:
+    """Refuses an environment that no learner could use, before one is compiled for it: traces its `reset` and `step`.
+
+    Raises:
+      ValueError: in one line, with what is wrong and how to see all of it.
+    """
+    env: Any = instance.env
+    with _one_line(env_id):
+        check_shapes(env.env if isinstance(env, EpisodeStatistics) else env, params=instance.params)
+
+
+@contextlib.contextmanager
+def _one_line(env_id: str) -> Iterator[None]:
+    try:
+        yield
+    except ProtocolError as error:
+        first, more = error.failures[0], len(error.failures) - 1
+        raise ValueError(
+            f"environment {env_id!r} breaks the protocol: {first}{f' (and {more} more)' if more else ''}; "
+            f'for all that is wrong run "jaxmarl-suite envs --check {env_id}"'
+        ) from error
 
 
 def same_instance(a: Instance, b: Instance) -> bool:

@@ -10,20 +10,27 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxmarl_envs import TimeStep
+from jaxmarl_envs import TimeStep, seed_key
 
 from jaxmarl_suite.algorithms import Context
 from jaxmarl_suite.runner._checkpoint import Checkpoints, from_host
-from jaxmarl_suite.runner._devices import configure
-from jaxmarl_suite.runner._experiment import Experiment, Group, Lane, TrainOptions
+from jaxmarl_suite.runner._devices import configure, in_32_bits
+from jaxmarl_suite.runner._experiment import MAX_EPISODES, Experiment, Group, Lane, TrainOptions
 from jaxmarl_suite.runner._folder import RunFolder
-from jaxmarl_suite.runner._programs import CONTEXT_AXES, Best, eval_keys, evaluate_policy
+from jaxmarl_suite.runner._lanes import lane_context, pad_lanes, phase_context
+from jaxmarl_suite.runner._programs import (
+    CONTEXT_AXES,
+    EVALUATION_AXES,
+    Best,
+    eval_keys,
+    evaluate_policy,
+    mean_played,
+    played_fields,
+)
 from jaxmarl_suite.runner._schedule import plan_phases
-from jaxmarl_suite.runner._wave import lane_context, pad_lanes
 
-_FIRST_EVALUATION = 2_000_000
+FIRST_EVALUATION = 2_000_000
 """Numbers the evaluations here, far from those of training."""
-MAX_EPISODES = 10**7
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +49,11 @@ class Trained:
     is_done: bool
     state: Any  # the learners' whole states, [L] in front
 
-    def context(self, lanes: list[Lane]) -> Context:
-        """What acting reads, for some lanes."""
-        return lane_context(lanes, plan_phases(self.group, self.options)[self.phase].updates)
+    def context(self, lanes: list[Lane], env_steps: np.ndarray | int) -> Context:
+        """What acting reads, for some lanes whose policies come from so many environment steps; the clock is [L]."""
+        plan = plan_phases(self.group, self.options)[self.phase]
+        clock = np.broadcast_to(plan.clock(env_steps), (len(lanes),))
+        return dataclasses.replace(phase_context(lanes, plan), clock=jnp.asarray(clock, jnp.int32))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +72,11 @@ class Evaluation:
     optimum: float | None
     metrics: dict[str, float]
     """`return` and the others; those of extra policies are prefixed by their name, as `teacher/return`."""
+    cut: dict[str, float]
+    """Where episodes had not ended after `eval_max_steps` steps, their share by the return that they count in."""
 
 
+@in_32_bits
 def restore_policies(
     run_dir: str | Path, *, step: int | None = None, warn: Callable[[str], None] = lambda _: None
 ) -> list[Trained]:
@@ -74,14 +86,16 @@ def restore_policies(
       run_dir: the run folder; the run may be unfinished.
       step: the checkpoint after so many environment steps of a lane; None for the newest one. Runs keep those that
         `lasting_checkpoints` asks for.
-      warn: is told of checkpoints that could not be read.
+      warn: is told of checkpoints that could not be read, and of settings of JAX that are others than the run's.
 
     Raises:
       ValueError: where `run_dir` holds no run, or no (such) checkpoint.
     """
     configure()
     folder = RunFolder.open(run_dir)
-    experiment = Experiment.from_json(folder.read_config())
+    experiment = Experiment.read(folder)
+    if changed := folder.changed_flags():
+        warn(changed)
     found, problems, steps = [], [], set()
 
     def note(problem: str) -> None:
@@ -89,12 +103,10 @@ def restore_policies(
         warn(problem)
 
     for number, group in enumerate(experiment.groups_to_evaluate()):
-        directories = sorted(folder.checkpoints.glob(f"{number:03d}-*")) if folder.checkpoints.is_dir() else []
-        for directory in directories:
-            first = int(directory.name.partition("-")[2])
+        for first, directory in folder.waves(number, len(group.lanes)):
             plans = plan_phases(group, experiment.options)
             end = plans[-1].env_steps(plans[-1].updates)
-            checkpoints = Checkpoints(directory, experiment.options.keep_checkpoints)
+            checkpoints = Checkpoints(directory, read_only=True)
             try:
                 # That of a finished run has the number after its last step.
                 numbers = {min(number, end): number for number in checkpoints.steps()}
@@ -159,7 +171,7 @@ def _shapes(group: Group, phase: int, lanes: int) -> Any:
         CONTEXT_AXES,
         ctx,
     )
-    key = jax.eval_shape(lambda: jax.random.key(0))
+    key = jax.eval_shape(lambda: seed_key(0))
     state: Any = None
     for stage in group.phases[: phase + 1]:
         if stage.begin is None:
@@ -223,40 +235,46 @@ def check_lane(lane: int | None, known: list[int]) -> None:
         raise ValueError(f"no lane {lane} with a checkpoint; there are {min(known)}..{max(known)}")
 
 
-def _evaluate(trained: Trained, chosen: list[int], episodes: int | None) -> Iterator[Evaluation]:
+@in_32_bits
+def _evaluate(trained: Trained, chosen: list[int], episodes: int | None) -> list[Evaluation]:
     options, group = trained.options, trained.group
     wanted = episodes or options.absolute_episodes or options.eval_episodes
     size = min(wanted, options.eval_episodes)
     batches = math.ceil(wanted / size)
     lanes, placement = pad_lanes([trained.lanes[i] for i in chosen], options)
     pick = np.array(chosen + [chosen[-1]] * (len(lanes) - len(chosen)))
-    ctx = trained.context(lanes)
     seeds = jnp.asarray([lane.seed for lane in lanes], jnp.int32)
     algorithm = group.phases[trained.phase].algorithm
     fn = functools.partial(evaluate_policy, algorithm, group.env, episodes=size, max_steps=options.eval_max_steps)
-    program = jax.jit(placement.over_lanes(fn, (True, CONTEXT_AXES, True)))
+    program = jax.jit(placement.over_lanes(fn, (True, EVALUATION_AXES, True)))
+    results = []
     for name, policies in (("final", trained.final), ("best", trained.best)):
         if name == "best" and not np.isfinite(trained.best_score).all():
             continue  # nothing has been evaluated yet
         policy = jax.tree.map(lambda x: x[pick], policies)
-        keys = [eval_keys(seeds, jnp.asarray(_FIRST_EVALUATION + k, jnp.int32)) for k in range(batches)]
-        results = [program(policy, ctx, key) for key in keys]
-        means = {metric: np.mean([np.asarray(r[metric]) for r in results], axis=0) for metric in results[0]}
+        ctx = trained.context(lanes, trained.best_env_steps[pick] if name == "best" else trained.env_steps)
+        keys = [eval_keys(seeds, jnp.asarray(FIRST_EVALUATION + k, jnp.int32)) for k in range(batches)]
+        played = mean_played([program(policy, ctx, key) for key in keys])
         for place, index in enumerate(chosen):
-            one = trained.lanes[index]
-            yield Evaluation(
-                lane=one.index,
-                point=one.point,
-                seed=one.seed,
-                overrides=dict(one.overrides),
-                policy=name,
-                env_steps=int(trained.best_env_steps[index]) if name == "best" else trained.env_steps,
-                episodes=batches * size,
-                optimum=one.optimum,
-                metrics={metric: float(values[place]) for metric, values in means.items()},
+            one, found = trained.lanes[index], played_fields(played, place, batches * size)
+            results.append(
+                Evaluation(
+                    lane=one.index,
+                    point=one.point,
+                    seed=one.seed,
+                    overrides=dict(one.overrides),
+                    policy=name,
+                    env_steps=int(trained.best_env_steps[index]) if name == "best" else trained.env_steps,
+                    episodes=found["episodes"],
+                    optimum=one.optimum,
+                    metrics=found["metrics"],
+                    cut=found.get("cut", {}),
+                )
             )
+    return results
 
 
+@in_32_bits
 def make_act(trained: Trained, lane: int, policy: str = "best") -> Callable[[jax.Array, TimeStep], jax.Array]:
     """`(key, timestep) -> action` for one instance of the environment, as `jaxmarl_envs.record_episode` wants it.
 
@@ -269,10 +287,11 @@ def make_act(trained: Trained, lane: int, policy: str = "best") -> Callable[[jax
     """
     index = [one.index for one in trained.lanes].index(lane)
     algorithm = trained.group.phases[trained.phase].algorithm
-    ctx = trained.context([trained.lanes[index]])
-    ctx = jax.tree.map(lambda batched, sub: jax.tree.map(lambda x: x[0] if batched else x, sub), CONTEXT_AXES, ctx)
+    env_steps = trained.best_env_steps[index] if policy == "best" else trained.env_steps
+    ctx = trained.context([trained.lanes[index]], env_steps)
+    ctx = jax.tree.map(lambda batched, sub: jax.tree.map(lambda x: x[0] if batched else x, sub), EVALUATION_AXES, ctx)
     chosen = jax.tree.map(lambda x: x[index], trained.best if policy == "best" else trained.final)
-    step = jax.jit(lambda carry, timestep, key: algorithm.act(chosen, carry, timestep, key, ctx))
+    step = in_32_bits(jax.jit(lambda carry, timestep, key: algorithm.act(chosen, carry, timestep, key, ctx)))
     memory = [algorithm.init_carry(1)]
 
     def act(key: jax.Array, timestep: TimeStep) -> jax.Array:

@@ -1,11 +1,9 @@
 """What is to be run: one algorithm on one environment, for a grid of settings times seeds, as lanes."""
 
 import dataclasses
-import difflib
 import functools
 import itertools
 import math
-import numbers
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,15 +14,29 @@ import jax.numpy as jnp
 from jaxmarl_envs import Environment
 
 from jaxmarl_suite import algorithms
-from jaxmarl_suite.algorithms import AlgorithmSpec, Phase, check_floats, field_types
+from jaxmarl_suite.algorithms import (  # fmt: skip
+    LARGEST_INTEGER,
+    AlgorithmSpec,
+    Phase,
+    check_floats,
+    check_integers,
+    coerce,
+    field_types,
+    unknown_field,
+)
 from jaxmarl_suite.replay import Dataset, read_vault
-from jaxmarl_suite.runner._environments import Environments, Instance, same_instance
+from jaxmarl_suite.runner._authors import naming_authors
+from jaxmarl_suite.runner._environments import Environments, Instance, check_instance, same_instance
+from jaxmarl_suite.runner._folder import RunFolder
+from jaxmarl_suite.runner._values import fields_of, grid_values, json_values, plain, plain_value
 
 ENV_PREFIX = "env."
 MAX_LANES = 100_000
 """Most lanes of an experiment: more is taken for a slip of the keyboard."""
-MAX_STEPS = 2**31 - 1
-"""Most environment steps of a lane: they are counted in 32 bits."""
+MAX_EPISODES = 10**7
+"""Most episodes of an evaluation."""
+MAX_ROWS = 100_000
+"""Most rows of a kind that a lane may log."""
 MACHINE_OPTIONS = ("checkpoint_seconds", "keep_checkpoints", "devices", "memory_gib")
 """Fields of `TrainOptions` that may differ when a run is resumed: they change no result."""
 
@@ -35,25 +47,25 @@ class TrainOptions:
 
     total_steps: int = 100_000
     """Environment steps of every lane, all phases together."""
-    seeds: int = 1
+    seeds: int = dataclasses.field(default=1, metadata={"most": None})  # bounded together with `first_seed`
     """Independent repetitions of every grid point."""
-    first_seed: int = 0
+    first_seed: int = dataclasses.field(default=0, metadata={"least": 0})
     """Seeds are `first_seed, first_seed + 1, ...`."""
-    evaluations: int = 20
+    evaluations: int = dataclasses.field(default=20, metadata={"most": MAX_ROWS})
     """Evaluations, at equal intervals of environment steps."""
-    eval_episodes: int = 32
+    eval_episodes: int = dataclasses.field(default=32, metadata={"most": MAX_EPISODES})
     """Greedy episodes an evaluation."""
-    absolute_episodes: int = 320
+    absolute_episodes: int = dataclasses.field(default=320, metadata={"least": 0, "most": MAX_EPISODES})
     """Greedy episodes of the best policy at the end (the absolute metric); 0 for none."""
-    eval_max_steps: int = 1000
+    eval_max_steps: int = dataclasses.field(default=1000, metadata={"most": 10**7})
     """Steps after which an evaluation episode is cut where the environment has no limit of its own."""
-    log_rows: int = 100
+    log_rows: int = dataclasses.field(default=100, metadata={"most": MAX_ROWS})
     """Rows of training metrics a lane."""
     checkpoint_seconds: float = 60.0
     """Least time between two checkpoints; besides, one is written at the end and on an interrupt, and lasting ones."""
     keep_checkpoints: int = 3
     """How many of the newest checkpoints stay."""
-    lasting_checkpoints: int = 0
+    lasting_checkpoints: int = dataclasses.field(default=0, metadata={"least": 0})
     """So many evaluations, at equal distances and always the last, leave a checkpoint that stays: `eval --step`."""
     lanes_at_once: int | None = None
     """Lanes that run together; None for as many as fit in memory. The others follow in waves of the same program."""
@@ -66,26 +78,21 @@ class TrainOptions:
     """Folder of stored replay to learn from instead of playing; "jaxmarl-suite record RUN FOLDER" makes one. Environment
     steps are then counted as if the updates had played."""
     memory_gib: float | None = None
-    """Memory that training may use, in GiB; None for 80 % of what is there. Evaluations, and copies for checkpoints, come
-    on top."""
+    """Memory that training may use, in GiB; None for 80 % of what is there. Copies for checkpoints come on top."""
 
     def __post_init__(self) -> None:
-        """Refuses sizes that cannot work."""
-        for name in ("total_steps", "seeds", "evaluations", "eval_episodes", "eval_max_steps", "log_rows"):
-            _at_least(name, getattr(self, name), 1)
-        _at_least("keep_checkpoints", self.keep_checkpoints, 1)
-        _at_least("first_seed", self.first_seed, 0)
-        _at_least("lasting_checkpoints", self.lasting_checkpoints, 0)
+        """Makes Python's own values of the fields, and refuses sizes that cannot work."""
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, plain_value(field.name, getattr(self, field.name)))
+        for name in ("checkpoint_seconds", "memory_gib"):
+            _number_or_none(name, getattr(self, name), may_be_none=name == "memory_gib")
+        if not isinstance(self.data, str | None):
+            raise ValueError(f"data must be the path of a folder, got {self.data!r}")
+        check_integers(self)
         if self.lasting_checkpoints > self.evaluations:
             raise ValueError(
                 f"lasting_checkpoints must not exceed the {self.evaluations} evaluations, got {self.lasting_checkpoints}"
             )
-        _at_least("absolute_episodes", self.absolute_episodes, 0)
-        for name in ("lanes_at_once", "devices"):
-            if getattr(self, name) is not None:
-                _at_least(name, getattr(self, name), 1)
-        if self.total_steps > MAX_STEPS:
-            raise ValueError(f"total_steps must be at most {MAX_STEPS:,}, got {self.total_steps:,}")
         if self.first_seed + self.seeds > 2**31:
             raise ValueError(f"seeds must stay below 2**31, got {self.first_seed + self.seeds - 1}")
         if not 0 <= self.checkpoint_seconds < math.inf:
@@ -96,11 +103,9 @@ class TrainOptions:
             raise ValueError(f"lane_mode must be one of auto, map, vmap, envs, got {self.lane_mode!r}")
 
 
-def _at_least(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise ValueError(f"{name} must be an integer, got {value!r}")
-    if int(value) < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
+def _number_or_none(name: str, value: Any, *, may_be_none: bool) -> None:
+    if (value is not None or not may_be_none) and type(value) not in (int, float):
+        raise ValueError(f"{name} must be a number, got {value!r}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,12 +141,29 @@ class Experiment:
     algorithm: str
     env: str
     config: Any = None
-    """The algorithm's config; None for its defaults."""
+    """The algorithm's config, or a mapping from names of its fields to values other than its defaults; None for these."""
     env_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Passed to `jaxmarl_envs.make`; or scalar fields of the environment's parameters, where it has no such option."""
     grid: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
     """Values by field of the config, or by `env.OPTION`; every combination is a point."""
     options: TrainOptions = dataclasses.field(default_factory=TrainOptions)
+
+    def __post_init__(self) -> None:
+        """Makes Python's own values of settings, options and grid, whatever they come as: `np.int64(2)`, `jnp.pi`, a `Path`.
+
+        Raises:
+          ValueError: for a value that a file could not hold.
+        """
+        config: Any = self.config
+        if isinstance(config, Mapping):
+            settings = {str(name): plain_value(str(name), value) for name, value in config.items()}
+            object.__setattr__(self, "config", algorithms.config(self.algorithm, **settings))
+        elif config is not None and isinstance(config, self.spec.config):
+            made: Any = type(config)
+            object.__setattr__(self, "config", made(**coerce(config, fields_of(config))))
+        options = {name: plain_value(f"{ENV_PREFIX}{name}", value) for name, value in self.env_options.items()}
+        object.__setattr__(self, "env_options", options)
+        object.__setattr__(self, "grid", {name: grid_values(name, values) for name, values in self.grid.items()})
 
     @property
     def spec(self) -> AlgorithmSpec:
@@ -154,9 +176,8 @@ class Experiment:
         if self.config is None:
             return self.spec.default_config
         if not isinstance(self.config, self.spec.config):
-            raise ValueError(
-                f"{self.algorithm} needs a {self.spec.config.__name__}, got a {type(self.config).__name__}"
-            )
+            wanted, given = self.spec.config.__name__, type(self.config).__name__
+            raise ValueError(f"{self.algorithm} needs a {wanted} or a mapping of its fields, got a {given}")
         return self.config
 
     def points(self) -> list[dict[str, Any]]:
@@ -164,12 +185,9 @@ class Experiment:
         fields = {f.name for f in dataclasses.fields(self.base_config)}
         for name, values in self.grid.items():
             if not name.startswith(ENV_PREFIX) and name not in fields:
-                near = difflib.get_close_matches(name, fields, n=1, cutoff=0.4)
-                near = near or [f for f in sorted(fields) if name == "".join(word[0] for word in f.split("_"))]
-                hint = f"did you mean {near[0]!r}? " if near else ""
                 raise ValueError(
-                    f"no field {name!r} in the config of {self.algorithm}; {hint}there are: "
-                    f"{', '.join(sorted(fields))}; options of the environment are spelled {ENV_PREFIX}NAME"
+                    unknown_field(name, fields, f" in the config of {self.algorithm}")
+                    + f"; options of the environment are spelled {ENV_PREFIX}NAME"
                 )
             if len(values) == 0:
                 raise ValueError(f"grid over {name!r} has no values")
@@ -208,13 +226,17 @@ class Experiment:
             settings = {k: v for k, v in overrides.items() if not k.startswith(ENV_PREFIX)}
             config = dataclasses.replace(base, **coerce(base, settings))
             check_floats(config, finite=floats)  # configs of other packages need not check them
-            instance = environments.get(_env_overrides(overrides))
+            check_integers(config, least=-LARGEST_INTEGER)
+            with naming_authors(self.algorithm, self.env, refusals=(ValueError, ImportError)):
+                instance = environments.get(_env_overrides(overrides))
             instances.append((instance, overrides))
             env, params, optimum = instance
             for config_, env_, lanes in kept:
                 if _same_program(config_, config, env_, env, lanes[0].env_params, params):
                     break
             else:
+                if read_data:  # to train
+                    check_instance(self.env, instance)
                 lanes = []
                 kept.append((config, env, lanes))
             for repetition in range(self.options.seeds):
@@ -239,7 +261,8 @@ class Experiment:
         groups = []
         for config, env, lanes in kept:
             build = self.spec.build if self.options.data is None else self.spec.build_stored
-            phases = build(config, env)
+            with naming_authors(self.algorithm, self.env, refusals=(ValueError,)):
+                phases = build(config, env)
             data = None if dataset is None else self.spec.stored_data(config, env, dataset)
             steps = [phase.algorithm.env_steps_per_update for phase in phases]
             if self.options.total_steps < sum(steps):
@@ -292,6 +315,19 @@ class Experiment:
         options = TrainOptions(**coerce(TrainOptions, data["train"]))
         return cls(data["algorithm"], data["env"], config, data["env_options"], data["grid"], options)
 
+    @classmethod
+    def read(cls, folder: RunFolder) -> "Experiment":
+        """The experiment of a run folder.
+
+        Raises:
+          ValueError: naming the file, where it describes none.
+        """
+        data = folder.read_config()
+        try:
+            return cls.from_json(data)
+        except ValueError as error:
+            raise ValueError(f"{folder.path / 'config.json'}: {error}") from None
+
 
 def _env_overrides(overrides: Mapping[str, Any]) -> dict[str, Any]:
     return {k.removeprefix(ENV_PREFIX): v for k, v in overrides.items() if k.startswith(ENV_PREFIX)}
@@ -311,70 +347,3 @@ def _same_program(
         and env_a == env_b
         and shapes(params_a) == shapes(params_b)
     )
-
-
-def coerce(config: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """`settings` with every value turned into its field's type: "1e-3" and 1 into floats, lists into tuples.
-
-    Raises:
-      ValueError: for a field that does not exist or a value that does not fit, naming both.
-    """
-    types = field_types(config)
-    result = {}
-    for name, value in settings.items():
-        if name not in types:
-            near = difflib.get_close_matches(name, types, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"no field {name!r}; {hint}there are: {', '.join(sorted(types))}")
-        result[name] = _as_type(name, value, types[name])
-    return result
-
-
-def _as_type(name: str, value: Any, expected: Any) -> Any:
-    origin, arguments = typing.get_origin(expected), typing.get_args(expected)
-    try:
-        if expected is bool:
-            if isinstance(value, str):
-                return {"true": True, "false": False, "1": True, "0": False}[value.lower()]
-            if not isinstance(value, bool):
-                raise ValueError
-            return value
-        if expected is int:
-            number = float(value)
-            if number != int(number) or isinstance(value, bool):
-                raise ValueError
-            return int(number)
-        if expected is float:
-            return float(value)
-        if origin is typing.Literal:
-            if value not in arguments:
-                raise ValueError
-            return value
-        if origin is tuple:
-            parts = value.strip("()[]").replace(" ", "").rstrip(",").split(",") if isinstance(value, str) else value
-            return tuple(_as_type(name, part, arguments[0]) for part in parts)
-        if type(None) in arguments:  # Optional
-            kind = next(a for a in arguments if a is not type(None))
-            return None if value in (None, "none", "None") else _as_type(name, value, kind)
-    except (ValueError, KeyError, TypeError, OverflowError):
-        shown = (
-            " or ".join(map(repr, arguments)) if origin is typing.Literal else getattr(expected, "__name__", expected)
-        )
-        raise ValueError(f"{name} must be {shown}, got {value!r}") from None
-    return value
-
-
-def plain(config: Any) -> dict[str, Any]:
-    """A dataclass as JSON values."""
-    return json_values({f.name: getattr(config, f.name) for f in dataclasses.fields(config)})
-
-
-def json_values(value: Any) -> Any:
-    """`value` as JSON gives it back: tuples and arrays as lists, NumPy's numbers as Python's."""
-    if isinstance(value, Mapping):
-        return {name: json_values(v) for name, v in value.items()}
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [json_values(v) for v in value]
-    return value

@@ -9,10 +9,12 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxmarl_envs import Environment, TimeStep, VectorState, pytree_dataclass
+from jaxmarl_envs import Environment, TimeStep, VectorState, pytree_dataclass, seed_key
 
-from jaxmarl_suite.algorithms import Algorithm, Average, Context, Phase
+from jaxmarl_suite.algorithms import Algorithm, Average, Context, Metrics, Phase
+from jaxmarl_suite.algorithms._base import episode_names
 
 LaneMode = Literal["map", "vmap", "envs"]
 _EVAL_STREAM = 1_000_000  # folded into a lane's key before evaluations, far from the indices of phases
@@ -34,6 +36,14 @@ class Best:
     policy: Any
     score: jax.Array  # [] float32
     env_steps: jax.Array  # [] int32, environment steps before that evaluation
+
+
+@pytree_dataclass
+class Played:
+    """What policies achieve: means over episodes. [L] in front where lanes are evaluated together."""
+
+    metrics: dict[str, jax.Array]  # [] float32 each
+    cut: dict[str, jax.Array]  # [] float32 each, by the policy's return: share of episodes that did not end in time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,16 +124,25 @@ def _broadcast(prefix: Any, tree: Any) -> list[bool]:
 
 _BATCHED: Any = True
 _SHARED: Any = False
-CONTEXT_AXES = Context(hp=_BATCHED, env_params=_BATCHED, data=_SHARED, clock=_SHARED, horizon=_SHARED)
+CONTEXT_AXES = Context(
+    hp=_BATCHED, env_params=_BATCHED, data=_SHARED, clock=_SHARED, horizon=_SHARED, played_before=_SHARED
+)
 """Which parts of a context differ between lanes."""
+EVALUATION_AXES = dataclasses.replace(CONTEXT_AXES, clock=_BATCHED)
+"""The same where policies are evaluated: the best ones of lanes are of different updates."""
 
 
-def zero_totals(metrics: Any) -> Totals:
+def row_metrics(metrics: Any) -> dict[str, Any]:
+    """What an update reports by its names in rows: the environment's are bare, the learner's are `learner/NAME`."""
+    episodes, learner = metrics if isinstance(metrics, Metrics) else ({}, metrics)
+    return {**episode_names(episodes), **{f"learner/{name}": value for name, value in learner.items()}}
+
+
+def zero_totals(names: list[str]) -> Totals:
     """Nothing summed yet, for metrics of one lane."""
-    names = list(metrics)
     return Totals(
-        {n: jnp.zeros(()) for n in names},
-        {n: jnp.zeros(()) for n in names},
+        {n: jnp.zeros((), jnp.float32) for n in names},
+        {n: jnp.zeros((), jnp.float32) for n in names},
         {n: jnp.full((), -1, jnp.int32) for n in names},
     )
 
@@ -132,7 +151,7 @@ def add_metrics(totals: Totals, metrics: Any, update: jax.Array) -> Totals:
     """`totals` with one more update's metrics."""
     total, weight, first_bad = {}, {}, {}
     for name, metric in metrics.items():
-        value, amount = metric if isinstance(metric, Average) else (metric, jnp.ones(()))
+        value, amount = metric if isinstance(metric, Average) else (metric, jnp.ones((), jnp.float32))
         total[name] = totals.total[name] + value
         weight[name] = totals.weight[name] + amount
         is_new = ~jnp.isfinite(value) & (totals.first_bad[name] < 0)
@@ -148,23 +167,24 @@ def run_updates(
     def body(update: jax.Array, carry: tuple[Any, Totals]) -> tuple[Any, Totals]:
         state, totals = carry
         state, metrics = algorithm.update(state, dataclasses.replace(ctx, clock=update))
-        return state, add_metrics(totals, metrics, update)
+        return state, add_metrics(totals, row_metrics(metrics), update)
 
     return jax.lax.fori_loop(start, stop, body, (state, totals))
 
 
 def evaluate_policy(
     algorithm: Algorithm, env: Environment, policy: Any, ctx: Context, key: jax.Array, *, episodes: int, max_steps: int
-) -> dict[str, jax.Array]:
+) -> Played:
     """Mean metrics of `episodes` whole episodes for `act` and, prefixed by their names, the extra policies.
 
-    `return` is undiscounted and averaged over agents. Consumes `key`.
+    `return` is undiscounted and averaged over agents. Where the environment has no limit of its own, episodes are cut after
+    `max_steps` steps and count as they are then. Consumes `key`.
     """
-    results = {}
+    results, cut = {}, {}
     acts = {"": algorithm.act, **{f"{name}/": fn for name, fn in algorithm.extra_acts.items()}}
     steps = env.spec.episode_limit or max_steps
     for prefix, act in acts.items():
-        reset_key, run_key = jax.random.split(key)
+        reset_key, run_key = jax.random.split(key)  # the same for all, so that they are compared on the same episodes
         state, timestep = jax.vmap(env.reset, (0, None))(jax.random.split(reset_key, episodes), ctx.env_params)
         carry = algorithm.init_carry(episodes)
 
@@ -186,10 +206,23 @@ def evaluate_policy(
             return (state, timestep, carry, done | timestep.done), None
 
         start = (state, timestep, carry, jnp.zeros((episodes,), bool))
-        (_, timestep, _, _), _ = jax.lax.scan(step, start, jax.random.split(run_key, steps))
-        for name, value in timestep.metrics.items():
-            results[prefix + ("return" if name == "episode_return" else name)] = value.mean()
-    return results
+        (_, timestep, _, done), _ = jax.lax.scan(step, start, jax.random.split(run_key, steps))
+        for name, value in episode_names(timestep.metrics).items():
+            results[prefix + name] = value.mean()
+        cut[f"{prefix}return"] = 1.0 - done.mean(dtype=jnp.float32)
+    return Played(results, cut)
+
+
+def mean_played(batches: list[Played]) -> Played:
+    """The means of several evaluations of equally many episodes, as NumPy arrays."""
+    return jax.tree.map(lambda *values: np.mean([np.asarray(value) for value in values], axis=0), *batches)
+
+
+def played_fields(played: Played, lane: int, episodes: int) -> dict[str, Any]:
+    """What a lane's row says of its evaluation; of episodes that were cut only where there are some."""
+    cut = {name: float(share[lane]) for name, share in played.cut.items() if share[lane] > 0}
+    metrics = {name: float(value[lane]) for name, value in played.metrics.items()}
+    return {"metrics": metrics, "episodes": episodes, **({"cut": cut} if cut else {})}
 
 
 @dataclasses.dataclass
@@ -202,7 +235,7 @@ class Programs:
     chunk: Any
     """`(state, totals, ctx, start, stop) -> (state, totals)`; state and totals are donated."""
     evaluate: Any
-    """`(policy, ctx, keys [L]) -> metrics [L]`"""
+    """`(policy, ctx, keys [L]) -> Played [L]`; the context's clock is [L]"""
     policy: Callable[[Any], Any]
     """`state -> policy`, lanes in front of both."""
     fresh_totals: Callable[[], Totals]
@@ -220,35 +253,46 @@ class Programs:
 
     @property
     def memory(self) -> dict[str, int]:
-        """Bytes that the chunk needs on each device: arguments, outputs that are not arguments, temporaries.
+        """Bytes that the chunk needs on each device: arguments, outputs that are not arguments, temporaries."""
+        return _memory(self.chunk)
 
-        Not counted: evaluations (which run while the state is held), the best policies, the programs themselves, and the
-        host's copy of everything while a checkpoint is written.
+    @property
+    def evaluation_memory(self) -> dict[str, int]:
+        """Bytes that an evaluation needs on each device, without the learner's state, which is held meanwhile."""
+        return _memory(self.evaluate)
+
+    @property
+    def peak_bytes(self) -> int:
+        """Bytes that training needs on each device: best policies, and a chunk or an evaluation beside the state.
+
+        Not counted: the programs themselves, and the host's copy of everything while a checkpoint is written.
         """
-        analysis = self.chunk.memory_analysis()
-        aliased = analysis.alias_size_in_bytes
-        return {
-            "arguments": analysis.argument_size_in_bytes,
-            "outputs": analysis.output_size_in_bytes - aliased,
-            "aliased": aliased,
-            "temporaries": analysis.temp_size_in_bytes,
-            "total": analysis.argument_size_in_bytes
-            + analysis.output_size_in_bytes
-            - aliased
-            + analysis.temp_size_in_bytes,
-        }
+        chunk, evaluation = self.memory, self.evaluation_memory
+        best = evaluation["arguments"]  # they are policies
+        return best + max(chunk["total"], chunk["arguments"] + evaluation["total"])
+
+
+def _memory(compiled: Any) -> dict[str, int]:
+    analysis = compiled.memory_analysis()
+    aliased = analysis.alias_size_in_bytes
+    found = {
+        "arguments": analysis.argument_size_in_bytes,
+        "outputs": analysis.output_size_in_bytes - aliased,
+        "temporaries": analysis.temp_size_in_bytes,
+    }
+    return {**found, "aliased": aliased, "total": sum(found.values())}
 
 
 def phase_keys(seeds: jax.Array, phase: int) -> jax.Array:
     """[L] keys for the start of a phase; a lane's randomness depends on its seed alone."""
-    return jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(seed), phase))(seeds)
+    return jax.vmap(lambda seed: jax.random.fold_in(seed_key(seed), phase))(seeds)
 
 
 def eval_keys(seeds: jax.Array, index: jax.Array) -> jax.Array:
     """[L] keys of evaluation number `index`."""
 
     def one(seed: jax.Array) -> jax.Array:
-        return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _EVAL_STREAM), index)
+        return jax.random.fold_in(jax.random.fold_in(seed_key(seed), _EVAL_STREAM), index)
 
     return jax.vmap(one)(seeds)
 
@@ -286,7 +330,7 @@ def compile_phase(
     """
     started = time.perf_counter()
     algorithm = phase.algorithm
-    keys = jax.eval_shape(jax.vmap(jax.random.key), jax.ShapeDtypeStruct((lanes,), jnp.int32))
+    keys = jax.eval_shape(jax.vmap(seed_key), jax.ShapeDtypeStruct((lanes,), jnp.int32))
 
     if phase.begin is None:
         start_fn, flags = (lambda _, key, ctx: algorithm.init(key, ctx)), (False, True, CONTEXT_AXES)
@@ -305,7 +349,7 @@ def compile_phase(
         lambda batched, sub: jax.tree.map(lambda s: _shape_of(s, drop_lane=batched), sub), CONTEXT_AXES, ctx
     )
     _, metrics_shape = jax.eval_shape(algorithm.update, one_state, one_ctx)
-    names = list(metrics_shape)
+    names = list(row_metrics(metrics_shape))
 
     def fresh_totals() -> Totals:
         one = zero_totals(names)
@@ -316,7 +360,7 @@ def compile_phase(
     chunk_fn = placement.over_lanes(
         functools.partial(run_updates, algorithm), (True, True, CONTEXT_AXES, False, False), updated=2
     )
-    ctx_place = _context_sharding(placement, ctx)
+    ctx_place = _context_sharding(placement, ctx, CONTEXT_AXES)
     shared = placement.sharding(jnp.int32(0), batched=False)
     bound = jax.ShapeDtypeStruct((), jnp.int32)
     chunk = (
@@ -338,13 +382,16 @@ def compile_phase(
         evaluate_fn = functools.partial(
             evaluate_policy, algorithm, env, episodes=eval_episodes, max_steps=eval_max_steps
         )
+        clock: Any = jax.ShapeDtypeStruct((lanes,), jnp.int32)
+        evaluated = dataclasses.replace(ctx, clock=clock)
+        evaluated_place = _context_sharding(placement, evaluated, EVALUATION_AXES)
         evaluate = (
             jax.jit(
-                placement.over_lanes(evaluate_fn, (True, CONTEXT_AXES, True)),
-                in_shardings=(placement.sharding(policy_shape), ctx_place, placement.sharding(keys)),
+                placement.over_lanes(evaluate_fn, (True, EVALUATION_AXES, True)),
+                in_shardings=(placement.sharding(policy_shape), evaluated_place, placement.sharding(keys)),
                 out_shardings=NamedSharding(placement.mesh, PartitionSpec("seed")),
             )
-            .lower(policy_shape, ctx, keys)
+            .lower(policy_shape, evaluated, keys)
             .compile()
         )
     return Programs(
@@ -366,12 +413,12 @@ def _same_policies(a: Algorithm, b: Algorithm) -> bool:
     return a.act is b.act and a.extra_acts == b.extra_acts and a.init_carry is b.init_carry
 
 
-def _context_sharding(placement: Placement, ctx: Context) -> Context:
+def _context_sharding(placement: Placement, ctx: Context, axes: Context) -> Context:
     return jax.tree.map(
         lambda batched, sub: jax.tree.map(
             lambda _: NamedSharding(placement.mesh, PartitionSpec("seed") if batched else PartitionSpec()), sub
         ),
-        CONTEXT_AXES,
+        axes,
         ctx,
     )
 

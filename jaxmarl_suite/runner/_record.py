@@ -1,14 +1,17 @@
 """A run's replay into a folder of its own, for learning without playing."""
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 
-from jaxmarl_suite.replay import SCHEMA, write_vault
+from jaxmarl_suite.replay import MACHINE_ERRORS, SCHEMA, read_vault, write_vault
 from jaxmarl_suite.runner._evaluate import check_lane, restore_policies
 from jaxmarl_suite.runner._experiment import Experiment
+from jaxmarl_suite.runner._files import StorageError
 from jaxmarl_suite.runner._folder import RunFolder
 
 
@@ -25,10 +28,11 @@ def record(
 
     Raises:
       ValueError: where the run has no such lane or no replay, or `path` exists.
+      StorageError: the machine fails, as by a full disk; nothing is left of what was written.
     """
     if Path(path).exists():
         raise ValueError(f"{str(path)!r} exists; name a folder that does not")
-    experiment = Experiment.from_json(RunFolder.open(run_dir).read_config())
+    experiment = Experiment.read(RunFolder.open(run_dir))
     if experiment.options.data is not None:
         raise ValueError(f"run {str(run_dir)!r} learnt from stored replay and has none of its own")
     waves = restore_policies(run_dir, warn=warn)
@@ -53,9 +57,25 @@ def record(
                 "config": {f.name: _plain(getattr(one.config, f.name)) for f in dataclasses.fields(one.config)},
                 "size": size,
             }
-            write_vault(path, items, about)
+            _write(Path(path).absolute(), items, about)
             return size
     raise AssertionError("unreachable: the lane was checked")
+
+
+def _write(path: Path, items: dict[str, Any], about: dict[str, Any]) -> None:
+    try:
+        write_vault(path, items, about)
+    except OSError as error:
+        if error.errno not in MACHINE_ERRORS:
+            raise
+        raise StorageError(
+            f"stored replay {str(path)!r} cannot be written: {error.strerror}; the run is as it was"
+        ) from error
+    try:
+        read_vault(path)
+    except ValueError:
+        shutil.rmtree(path)
+        raise
 
 
 def _plain(value: object) -> object:

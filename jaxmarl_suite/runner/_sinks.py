@@ -2,11 +2,16 @@
 
 import json
 import math
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from jaxmarl_suite.runner._folder import RunFolder
+
 Row = Mapping[str, Any]
+_FLUSH_SECONDS = 1
+"""After which TensorBoard's events are on disk; by default two minutes of them are lost when a process is killed."""
 
 
 class Sink(Protocol):
@@ -41,24 +46,41 @@ class JsonlSink:
 
 
 class TensorBoardSink:
-    """One TensorBoard run a lane, below `DIRECTORY/tensorboard`. Needs the extra `tensorboard`."""
+    """One TensorBoard run per lane, below `DIRECTORY/tensorboard`. Needs the extra `tensorboard`.
+
+    The steps of a lane begin where its first row is: what an earlier process wrote from there on is hidden, as a resumed run
+    writes it again. Absolute rows are at the step of their policy, somewhere before, and so in a folder of their own.
+    """
 
     def __init__(self, directory: Path) -> None:
         """Imports tensorboardX; raises ValueError naming the extra where it is missing."""
         try:
             from tensorboardX import SummaryWriter
-        except ImportError:
+        except ImportError as error:
             raise ValueError(
-                'the tensorboard sink needs tensorboardX: pip install "jaxmarl-suite[tensorboard]"'
+                f'the tensorboard sink needs tensorboardX: pip install "jaxmarl-suite[tensorboard]" ({error})'
             ) from None
-        self._make = lambda lane: SummaryWriter(str(directory / "tensorboard" / f"lane-{lane:04d}"))
-        self._writers: dict[int, Any] = {}
+        self._summary_writer = SummaryWriter
+        self._directory = directory / "tensorboard"
+        self._writers: dict[Path, Any] = {}
+
+    def _writer(self, row: Row) -> Any:
+        folder = self._directory / f"lane-{row['lane']:04d}"
+        purge_step = row["env_steps"]
+        if row["kind"] == "absolute":
+            folder, purge_step = folder / "absolute", 0
+        if folder not in self._writers:
+            # Names of files hold whole seconds, and a second file of the same name would replace the first.
+            number = len(list(folder.glob("events.*"))) if folder.is_dir() else 0
+            self._writers[folder] = self._summary_writer(
+                str(folder), purge_step=purge_step, filename_suffix=f".{number:04d}", flush_secs=_FLUSH_SECONDS
+            )
+        return self._writers[folder]
 
     def write(self, rows: Sequence[Row]) -> None:
         """Adds every metric as a scalar over environment steps."""
         for row in rows:
-            writer = self._writers.setdefault(row["lane"], None) or self._make(row["lane"])
-            self._writers[row["lane"]] = writer
+            writer = self._writer(row)
             for name, value in row["metrics"].items():
                 if value is not None:
                     writer.add_scalar(f"{row['kind']}/{name}", value, row["env_steps"])
@@ -70,18 +92,42 @@ class TensorBoardSink:
 
 
 class WandbSink:
-    """One Weights & Biases run; a lane's metrics are prefixed with its index. Needs the extra `wandb`."""
+    """One Weights & Biases run over environment steps; metrics are prefixed with their lane. Needs the extra `wandb`.
+
+    Its id is kept in `wandb.json`, so that a resumed run goes on where it was. What came after the checkpoint comes again,
+    at the same environment steps.
+    """
 
     def __init__(self, directory: Path, config: Mapping[str, Any]) -> None:
         """Imports wandb; raises ValueError naming the extra where it is missing. Obeys WANDB_MODE=offline."""
         try:
             import wandb
-        except ImportError:
-            raise ValueError('the wandb sink needs wandb: pip install "jaxmarl-suite[wandb]"') from None
-        self._run = wandb.init(project="jaxmarl-suite", dir=str(directory), config=dict(config), name=directory.name)
+        except ImportError as error:
+            raise ValueError(f'the wandb sink needs wandb: pip install "jaxmarl-suite[wandb]" ({error})') from None
+        self._directory, self._config = directory, dict(config)
+        self._wandb: Any = wandb
+        self._run: Any = None
+
+    def _start(self) -> Any:
+        """The W&B run. Begun with the first rows: where a run is refused, there is none."""
+        folder = RunFolder(self._directory)
+        try:
+            run_id = str(folder.read("wandb.json")["id"])
+        except (OSError, KeyError, ValueError):  # a new run, or one whose file is damaged
+            run_id = secrets.token_hex(8)
+            folder.write("wandb.json", {"id": run_id})
+        run = self._wandb.init(
+            project="jaxmarl-suite", dir=str(self._directory), config=self._config, name=self._directory.name,
+            id=run_id, resume="allow",
+        )  # fmt: skip
+        run.define_metric("env_steps")
+        run.define_metric("*", step_metric="env_steps")  # or the axis is the number of calls
+        return run
 
     def write(self, rows: Sequence[Row]) -> None:
         """Logs rows of the same environment step together."""
+        if rows and self._run is None:
+            self._run = self._start()
         by_step: dict[int, dict[str, Any]] = {}
         for row in rows:
             prefix = f"lane-{row['lane']:04d}/{row['kind']}"
@@ -92,7 +138,8 @@ class WandbSink:
 
     def close(self) -> None:
         """Ends the run."""
-        self._run.finish()
+        if self._run is not None:
+            self._run.finish()
 
 
 def make_sinks(names: tuple[str, ...], directory: Path, config: Mapping[str, Any]) -> list[Sink]:

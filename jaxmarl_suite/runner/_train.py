@@ -4,14 +4,18 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from jaxmarl_suite.runner._devices import configure
-from jaxmarl_suite.runner._experiment import MACHINE_OPTIONS, Experiment, Group, TrainOptions, json_values
-from jaxmarl_suite.runner._folder import SCHEMA, RunFolder, default_run_dir, versions
+from jaxmarl_suite.runner._checkpoint import check_storage
+from jaxmarl_suite.runner._devices import configure, in_32_bits
+from jaxmarl_suite.runner._experiment import MACHINE_OPTIONS, Experiment, Group, TrainOptions
+from jaxmarl_suite.runner._files import StorageError, reason
+from jaxmarl_suite.runner._folder import SCHEMA, TIMINGS, RunFolder, default_run_dir
+from jaxmarl_suite.runner._schedule import check_milestones
 from jaxmarl_suite.runner._sinks import make_sinks
+from jaxmarl_suite.runner._values import json_values
 from jaxmarl_suite.runner._wave import Diverged, Interrupted, Wave, choose_wave, plan_phases
 
 
@@ -54,7 +58,8 @@ def train(
     Args:
       algorithm: a registered name, e.g. "tad-ppo".
       env: an id, e.g. "matrix/climbing".
-      config: the algorithm's config; None for its defaults.
+      config: the algorithm's config, or a mapping from names of its fields to values other than its defaults, as
+        `{"recurrent": True}`; None for the defaults.
       env_options: passed to `jaxmarl_envs.make`.
       grid: values by field of the config or by `env.OPTION`; every combination is trained.
       options: length, seeds, evaluations, ...
@@ -66,6 +71,7 @@ def train(
       ValueError: for anything that cannot work, before anything is written.
       Diverged: a metric became NaN or infinite; the last good checkpoint is kept.
       Interrupted: on SIGINT or SIGTERM, after saving; `resume` continues.
+      StorageError: something could not be written, as on a full disk; what was written before is whole.
     """
     experiment = Experiment(
         algorithm, env, config, dict(env_options or {}), dict(grid or {}), options or TrainOptions()
@@ -73,6 +79,7 @@ def train(
     return run(experiment, run_dir=run_dir, sinks=sinks, listener=listener)
 
 
+@in_32_bits
 def run(
     experiment: Experiment,
     *,
@@ -82,17 +89,23 @@ def run(
 ) -> Path:
     """`train` for an `Experiment`."""
     configure()
-    groups = experiment.groups()
-    folder = RunFolder.create(run_dir if run_dir is not None else default_run_dir(experiment.algorithm, experiment.env))
-    folder.write("config.json", describe(experiment, groups) | {"sinks": list(sinks)})
-    folder.write("versions.json", versions())
-    try:
-        return _run(experiment, groups, folder, tuple(sinks), listener or Silent())
-    except Exception:  # refused while its programs were made
-        folder.discard()
-        raise
+    groups, listener = experiment.groups(), listener or Silent()
+    for warning in check_milestones(groups, experiment.options):
+        listener.announce(warning)
+    config = describe(experiment, groups) | {"sinks": list(sinks)}
+    if run_dir is None:
+        run_dir = default_run_dir(experiment.algorithm, experiment.env)
+    with RunFolder.claim(run_dir) as folder:
+        try:
+            folder.begin(config)
+            with _storage_failures(folder):
+                return _run(experiment, groups, folder, tuple(sinks), listener)
+        except Exception:  # refused while its programs were made
+            folder.discard()
+            raise
 
 
+@in_32_bits
 def resume(
     run_dir: str | Path,
     *,
@@ -111,7 +124,7 @@ def resume(
 
     Raises:
       ValueError: where `experiment` or `sinks` differ from the run's, with every differing field; where the stored replay
-        that it learns from is gone.
+        that it learns from is gone; where another process trains in the folder.
     """
     configure()
     folder = RunFolder.open(run_dir)
@@ -122,11 +135,17 @@ def resume(
             f"cannot resume {str(run_dir)!r} with another configuration: "
             + "; ".join(f"{name} is {ours!r} in the run, got {theirs!r}" for name, ours, theirs in differences)
         )
-    experiment = experiment or Experiment.from_json(stored)
+    experiment = experiment or Experiment.read(folder)
     check_data(run_dir, experiment)
-    groups = experiment.groups()
-    folder.cut_torn_line()
-    return _run(experiment, groups, folder, tuple(stored.get("sinks", ())), listener or Silent(), is_resumed=True)
+    groups, listener = experiment.groups(), listener or Silent()
+    with folder.locked(), _storage_failures(folder):
+        check_storage(folder.path)  # before a checkpoint is taken for a damaged one: the run may lie somewhere else now
+        folder.cut_torn_line()
+        if folder.renew_versions():
+            listener.announce(f"{folder.path / 'versions.json'} was missing or damaged: it is of this process now")
+        if changed := folder.changed_flags():
+            listener.announce(changed)
+        return _run(experiment, groups, folder, tuple(stored.get("sinks", ())), listener, is_resumed=True)
 
 
 def check_data(run_dir: str | Path, experiment: Experiment) -> None:
@@ -174,6 +193,17 @@ def diff(stored: Mapping[str, Any], given: Mapping[str, Any], prefix: str = "") 
 
 
 @contextmanager
+def _storage_failures(folder: RunFolder) -> Iterator[None]:
+    """Says of a file that cannot be written, as on a full disk, what is safe all the same."""
+    try:
+        yield
+    except (StorageError, OSError) as error:
+        text = f"{error.filename or folder.path}: {reason(error)}" if isinstance(error, OSError) else str(error)
+        safe = f'what was written before is whole; "jaxmarl-suite resume {folder.name}" continues from there'
+        raise StorageError(f"{text}; {'nothing was trained yet' if folder.is_untrained else safe}") from error
+
+
+@contextmanager
 def _stop_on_signals() -> Iterator[Callable[[], bool]]:
     """A function that says whether SIGINT or SIGTERM came; a second signal is raised as usual, without saving."""
     stopped = threading.Event()
@@ -215,9 +245,8 @@ def _run(
     )
     started = time.perf_counter()
     # Seconds are those of all processes; what a killed one took is not known.
-    timings: dict[str, float] = {"compile_seconds": 0.0} | {k: before[k] for k in _TIMINGS if k in before}
+    timings: dict[str, float] = {"compile_seconds": 0.0} | {k: before[k] for k in TIMINGS if k in before}
     has_trained = False
-    sinks = make_sinks(sink_names, folder.path, experiment.to_json())
     finished: dict[int, dict[str, Any]] = {}
 
     def note(rows: list[dict[str, Any]]) -> None:
@@ -226,7 +255,7 @@ def _run(
                 entry = finished.setdefault(
                     row["lane"], {"lane": row["lane"], "seed": row["seed"], "point": row["point"]}
                 )
-                entry[row["kind"]] = {"env_steps": row["env_steps"], **row["metrics"]}
+                entry[row["kind"]] = {name: row[name] for name in ("env_steps", "metrics", "cut") if name in row}
 
     note(folder.rows())  # of a run that is resumed
 
@@ -243,7 +272,10 @@ def _run(
         )
 
     try:
-        with _stop_on_signals() as should_stop:
+        with ExitStack() as closing, _stop_on_signals() as should_stop:
+            sinks = make_sinks(sink_names, folder.path, experiment.to_json())
+            for sink in sinks:
+                closing.callback(sink.close)
             for number, group in enumerate(groups):
                 if len(groups) > 1:
                     settings = dict(group.lanes[0].overrides)
@@ -251,7 +283,7 @@ def _run(
                         f"program {number + 1} of {len(groups)}: {len(group.lanes)} lanes like {settings}"
                     )
                 began = time.perf_counter()
-                size, programs, placement = choose_wave(group, options, folder.wave_sizes().get(str(number)))
+                size, programs, placement = choose_wave(group, options, folder.wave_size(number, len(group.lanes)))
                 timings["compile_seconds"] += time.perf_counter() - began  # nearly none where the process has them
                 folder.set_wave_size(number, size)
                 if size < len(group.lanes):
@@ -280,23 +312,19 @@ def _run(
                             listener.rows(rows, (now - seen) * len(wave_lanes))
                             seen = now
                             note(rows)
+                    except ValueError as error:  # a library's: the user's mistakes were found before
+                        raise RuntimeError(f"{type(error).__name__} in training: {reason(error)}") from error
                     finally:
                         wave.checkpoints.close()
+        if has_trained or before.get("status") != "finished":
+            summary("finished")
     except Diverged as error:
         summary("failed", error=str(error))
         raise Diverged(f"{error}; checkpoints of {folder.path} are from before") from None
     except Interrupted:
         summary("interrupted")
-        raise Interrupted(f'stopped and saved; continue with "jaxmarl-suite resume {folder.path}"') from None
-    finally:
-        for sink in sinks:
-            sink.close()
-    if has_trained or before.get("status") != "finished":
-        summary("finished")
+        raise Interrupted(f'stopped and saved; continue with "jaxmarl-suite resume {folder.name}"') from None
     return folder.path
-
-
-_TIMINGS = ("compile_seconds", "first_row_seconds")
 
 
 def _count(number: int, name: str) -> str:

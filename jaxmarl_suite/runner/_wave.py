@@ -13,18 +13,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmarl_suite.algorithms import Context
+from jaxmarl_suite.runner._authors import naming_authors
 from jaxmarl_suite.runner._checkpoint import Checkpoints, from_host, to_host
-from jaxmarl_suite.runner._devices import env_mesh, lane_mesh, memory_budget
+from jaxmarl_suite.runner._devices import in_32_bits, memory_budget
 from jaxmarl_suite.runner._experiment import Group, Lane, TrainOptions
+from jaxmarl_suite.runner._lanes import lane_context, pad_lanes, phase_context
+from jaxmarl_suite.runner._memory import state_bytes, what_to_lower
 from jaxmarl_suite.runner._programs import (  # fmt: skip
     Best,
-    LaneMode,
     Placement,
+    Played,
     Programs,
     compile_phase,
     eval_keys,
     keep_best,
+    mean_played,
     phase_keys,
+    played_fields,
 )
 from jaxmarl_suite.runner._schedule import PhasePlan, lasting_steps, plan_phases
 
@@ -44,41 +49,6 @@ class Interrupted(RuntimeError):
     """The run was asked to stop, and has saved."""
 
 
-def place(num_lanes: int, options: TrainOptions) -> Placement:
-    """Where `num_lanes` lanes run: on CPU one after another on each core, on accelerators batched."""
-    mode: LaneMode
-    if options.lane_mode == "auto":
-        mode = "map" if jax.default_backend() == "cpu" else "vmap"
-    else:
-        mode = options.lane_mode
-    mesh = env_mesh(options.devices) if mode == "envs" else lane_mesh(num_lanes, options.devices)
-    return Placement(mesh, mode)
-
-
-def lane_context(lanes: list[Lane], horizon: int, data: Any = None) -> Context:
-    """The context of some lanes, their numbers stacked to [L]; `data` is theirs together."""
-
-    def stack(*values: Any) -> jax.Array:
-        return jnp.stack([jnp.asarray(v, jnp.float32) if isinstance(v, float) else jnp.asarray(v) for v in values])
-
-    return Context(
-        hp=jax.tree.map(stack, *[lane.config for lane in lanes]),
-        env_params=jax.tree.map(stack, *[lane.env_params for lane in lanes]),
-        data=data,
-        clock=jnp.zeros((), jnp.int32),
-        horizon=jnp.asarray(horizon, jnp.int32),
-    )
-
-
-def pad_lanes(lanes: list[Lane], options: TrainOptions, size: int | None = None) -> tuple[list[Lane], Placement]:
-    """The lanes, the last one repeated until all devices have equally many (and there are `size`), and their placement."""
-    wanted = max(len(lanes), size or 0)
-    placement = place(wanted, options)
-    multiple = placement.mesh.shape["seed"]
-    wanted = math.ceil(wanted / multiple) * multiple
-    return lanes + [lanes[-1]] * (wanted - len(lanes)), placement
-
-
 def compile_group(group: Group, lanes: list[Lane], placement: Placement, options: TrainOptions) -> list[Programs]:
     """All programs of a group for so many lanes; those that this process used last are at hand."""
     ctx = lane_context(lanes, 1, group.data)
@@ -88,9 +58,10 @@ def compile_group(group: Group, lanes: list[Lane], placement: Placement, options
         *(len(lanes), placement, options.eval_episodes, options.eval_max_steps),
     )
     try:
-        programs = _compiled.pop(key, None) or _compile(group, ctx, len(lanes), placement, options)
+        hash(key)
     except TypeError:  # an environment or a config that cannot be hashed
         return _compile(group, ctx, len(lanes), placement, options)
+    programs = _compiled.pop(key, None) or _compile(group, ctx, len(lanes), placement, options)
     _compiled[key] = programs
     if len(_compiled) > _KEPT_PROGRAMS:
         _compiled.popitem(last=False)
@@ -115,6 +86,7 @@ def _compile(group: Group, ctx: Context, lanes: int, placement: Placement, optio
     return programs
 
 
+@in_32_bits
 def choose_wave(group: Group, options: TrainOptions, size: int | None = None) -> tuple[int, list[Programs], Placement]:
     """How many lanes run at once, with the programs for them: all, or as many as the memory holds.
 
@@ -125,34 +97,37 @@ def choose_wave(group: Group, options: TrainOptions, size: int | None = None) ->
 
     Raises:
       ValueError: where not even one lane a device fits, or not `size`.
+      TracingError: where an algorithm or environment outside the suite raised an exception.
     """
+    with naming_authors(group.spec.name, group.env.spec.id):
+        return _choose_wave(group, options, size)
+
+
+def _choose_wave(group: Group, options: TrainOptions, size: int | None) -> tuple[int, list[Programs], Placement]:
     budget = int(options.memory_gib * 2**30) if options.memory_gib else memory_budget()
     count = size or min(len(group.lanes), options.lanes_at_once or len(group.lanes))
-    least = _state_bytes(group)
+    least = state_bytes(group)
+    programs: list[Programs] = []
     while True:
         lanes, placement = pad_lanes(list(group.lanes[:count]), options)
         needed = least * len(lanes)  # known before anything is compiled
         if needed <= budget:
             programs = compile_group(group, lanes, placement, options)
             # Arguments of sharded programs are counted per device.
-            needed = max(p.memory["total"] for p in programs) * placement.mesh.size
+            largest = max(programs, key=lambda p: p.peak_bytes)
+            needed = largest.peak_bytes * placement.mesh.size
             if needed <= budget:
                 return count, programs, placement
         if count == 1 or size:
             lanes_need = "one lane needs" if count == 1 else f"the {count} lanes that the run has at once need"
-            remedy = "raise memory_gib" if size else "lower num_envs or rollout_length, or raise memory_gib"
+            lower = "" if size else what_to_lower(group, options, needed / len(lanes))
+            remedy = f"lower {lower}, or raise memory_gib" if lower else "raise memory_gib"
+            if programs and largest.memory["total"] * placement.mesh.size <= budget:
+                remedy = "evaluations need most of it: lower eval_episodes, or raise memory_gib"
             raise ValueError(
                 f"{lanes_need} {needed / 2**30:.2g} GiB, and {budget / 2**30:.2g} GiB may be used; {remedy}"
             )
         count = max(1, min(count - 1, int(count * budget / needed)))
-
-
-def _state_bytes(group: Group) -> int:
-    """Bytes of one lane's state: less than any program needs."""
-    ctx = jax.eval_shape(lambda: jax.tree.map(lambda x: x[0] if x.ndim else x, lane_context([group.lanes[0]], 1)))
-    ctx = dataclasses.replace(ctx, data=group.data)
-    state = jax.eval_shape(group.phases[0].algorithm.init, jax.eval_shape(lambda: jax.random.key(0)), ctx)
-    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state))
 
 
 def _setting(lane: Lane) -> str:
@@ -189,7 +164,7 @@ class Wave:
         self.lanes = lanes
         padded, _ = pad_lanes(lanes, options, programs[0].lanes)
         self.seeds = jnp.asarray([lane.seed for lane in padded], jnp.int32)
-        self.contexts = [lane_context(padded, plan.updates, group.data) for plan in self.plans]
+        self.contexts = [phase_context(padded, plan, group.data) for plan in self.plans]
         self.lasting = lasting_steps(self.plans, options.lasting_checkpoints)
         self.checkpoints = Checkpoints(directory, options.keep_checkpoints, self.lasting)
         self.should_stop = should_stop
@@ -219,8 +194,12 @@ class Wave:
         # Saved without the padding, so that another number of devices can continue.
         padding = self.seeds.shape[0] - len(self.lanes)
         arrays = [np.concatenate([a, np.repeat(a[-1:], padding, axis=0)]) for a in arrays]
-        state, best, totals = from_host(arrays, shapes)
         place = self.placement.sharding
+        if meta.get("metrics") != sorted(shapes[2].total):
+            # Another version's names: sums of other metrics would be taken for ours, so that the row is begun anew.
+            zeros = jax.device_get(self.programs[self.progress.phase].fresh_totals())
+            arrays = [*arrays[: len(jax.tree.leaves(shapes[:2]))], *jax.tree.leaves(zeros)]
+        state, best, totals = from_host(arrays, shapes)
         self.state, self.best, self.totals = jax.device_put(
             (state, best, totals), (place(shapes[0]), place(shapes[1]), place(shapes[2]))
         )
@@ -238,7 +217,7 @@ class Wave:
         self.checkpoints.save(
             plan.env_steps(self.progress.update) + self.progress.is_done,
             arrays,
-            {"progress": dataclasses.asdict(self.progress)},
+            {"progress": dataclasses.asdict(self.progress), "metrics": sorted(self.totals.total)},
         )
 
     def _check_arrays(self, plan: PhasePlan, saved: Any, arrays: list[np.ndarray]) -> None:
@@ -359,35 +338,42 @@ class Wave:
             rows.append(self._row("train", plan, lane, metrics))
         return rows
 
-    def _evaluate(self, policy: Any, index: int) -> dict[str, np.ndarray]:
+    def _evaluate(self, policy: Any, index: int, env_steps: np.ndarray | int) -> Played:
+        """Evaluation `index` of policies [L], which so many environment steps of training led to."""
         programs, ctx = self.programs[self.progress.phase], self.contexts[self.progress.phase]
+        clock = np.broadcast_to(self.plans[self.progress.phase].clock(env_steps), self.seeds.shape)
+        ctx = dataclasses.replace(ctx, clock=jnp.asarray(clock, jnp.int32))
         return programs.evaluate(policy, ctx, eval_keys(self.seeds, jnp.asarray(index, jnp.int32)))
 
     def _eval_rows(self, plan: PhasePlan) -> list[dict[str, Any]]:
         policy = self.programs[self.progress.phase].policy(self.state)
-        metrics = self._evaluate(policy, self.progress.evaluations)
+        steps = plan.env_steps(self.progress.update)
+        played = self._evaluate(policy, self.progress.evaluations, steps)
         self.progress.evaluations += 1
-        steps = jnp.asarray(plan.env_steps(self.progress.update), jnp.int32)
-        self.best = keep_best(policy, metrics["return"], self.best, steps)
-        found = jax.device_get(metrics)
-        rows = []
-        for i, lane in enumerate(self.lanes):
-            row = self._row("eval", plan, lane, {name: float(v[i]) for name, v in found.items()})
-            rows.append({**row, "episodes": self.options.eval_episodes})
-        return rows
+        self.best = keep_best(policy, played.metrics["return"], self.best, jnp.asarray(steps, jnp.int32))
+        found = jax.device_get(played)
+        return [
+            {**self._row("eval", plan, lane, {}), **played_fields(found, i, self.options.eval_episodes)}
+            for i, lane in enumerate(self.lanes)
+        ]
 
     def _absolute_rows(self, started: float) -> list[dict[str, Any]]:
         """The best policy of every lane once more, on fresh episodes."""
         batches = math.ceil(self.options.absolute_episodes / self.options.eval_episodes)
         if not batches:
             return []
-        results = [self._evaluate(self.best.policy, 10**6 + k) for k in range(batches)]
-        found = {name: np.mean([np.asarray(r[name]) for r in results], axis=0) for name in results[0]}
         env_steps = np.asarray(self.best.env_steps)
+        results = []
+        for k in range(batches):
+            results.append(jax.device_get(self._evaluate(self.best.policy, 10**6 + k, env_steps)))
+            if k + 1 < batches and self.should_stop():  # a resumed run begins these evaluations anew
+                self.save()
+                raise Interrupted
+        found = mean_played(results)
         plan = self.plans[self.progress.phase]
         self.progress.wall = time.perf_counter() - started
-        rows = []
-        for i, lane in enumerate(self.lanes):
-            row = self._row("absolute", plan, lane, {name: float(v[i]) for name, v in found.items()})
-            rows.append({**row, "env_steps": int(env_steps[i]), "episodes": batches * self.options.eval_episodes})
-        return rows
+        fields = [played_fields(found, i, batches * self.options.eval_episodes) for i in range(len(self.lanes))]
+        return [
+            {**self._row("absolute", plan, lane, {}), "env_steps": int(env_steps[i]), **fields[i]}
+            for i, lane in enumerate(self.lanes)
+        ]

@@ -71,3 +71,8 @@ __all__ = [
     "sequentialize",
     "value_iteration",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxmarl_envs.core import documented
 from numpy.typing import NDArray
 
 from jaxmarl_suite.ops import capped_episodic_targets, episodic_targets, group_minimum
 from jaxmarl_suite.theory._mdp import FiniteMDP, Floats
 
 
+@documented
 class StoppingValues(NamedTuple):
     """What is promised, in the mean, where a trajectory may be left at H places, by kind of target."""
 
@@ -186,6 +188,7 @@ def best_case_values(mdp: FiniteMDP, *, tolerance: float = 1e-13, max_sweeps: in
     raise ValueError(f"value iteration did not settle within max_sweeps={max_sweeps}; last change {change:.2e}")
 
 
+@documented
 class TabularResult(NamedTuple):
     """Tables of tabular GEM, after each episode."""
 

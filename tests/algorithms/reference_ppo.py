@@ -85,10 +85,10 @@ class Gaussian:
     def log_prob(self, output, mask, action):
         mean, std = self.parameters(output)
         z = ((action - self.middle) / self.half - mean) / std
-        return (-(z**2) / 2 - np.log(std * self.half * np.sqrt(2 * np.pi))).sum(-1)
+        return np.where(mask, -(z**2) / 2 - np.log(std * self.half * np.sqrt(2 * np.pi)), 0.0).sum(-1)
 
     def entropy(self, output, mask):
-        return np.log(self.parameters(output)[1] * self.half * np.sqrt(2 * np.pi * np.e)).sum(-1)
+        return np.where(mask, np.log(self.parameters(output)[1] * self.half * np.sqrt(2 * np.pi * np.e)), 0.0).sum(-1)
 
     def embed(self, action):
         return np.clip((action - self.middle) / self.half, -1, 1)
@@ -100,14 +100,14 @@ class TanhNormal(Gaussian):
     def log_prob(self, output, mask, action):
         mean, std = self.parameters(output)
         density = np.exp(-(((action - mean) / std) ** 2) / 2) / (std * np.sqrt(2 * np.pi))
-        return np.log(density * np.cosh(action) ** 2 / self.half).sum(-1)
+        return np.where(mask, np.log(density * np.cosh(action) ** 2 / self.half), 0.0).sum(-1)
 
     def entropy(self, output, mask):
         mean, std = self.parameters(output)
         z, dz = np.linspace(-9, 9, 400, retstep=True)
         at = mean[..., None] + std[..., None] * z
         spread = (-2 * np.log(np.cosh(at)) * np.exp(-(z**2) / 2) * dz / np.sqrt(2 * np.pi)).sum(-1)
-        return (np.log(std * self.half * np.sqrt(2 * np.pi * np.e)) + spread).sum(-1)
+        return np.where(mask, np.log(std * self.half * np.sqrt(2 * np.pi * np.e)) + spread, 0.0).sum(-1)
 
     def embed(self, action):
         return np.tanh(action)

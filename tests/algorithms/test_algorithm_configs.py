@@ -177,3 +177,10 @@ def test_algorithms_of_installed_packages(monkeypatch):
 
 
 PLUGIN = make_spec("test-plugin")
+
+
+@pytest.mark.parametrize("name", ["ippo", "mappo", "happo", "tad-ppo"])
+def test_values_are_clipped_in_normalized_units_only(name):
+    with pytest.raises(ValueError, match=r"normalize_values.*clip_value=False"):
+        algorithms.get(name).config(normalize_values=False)
+    assert not algorithms.get(name).config(normalize_values=False, clip_value=False).clip_value

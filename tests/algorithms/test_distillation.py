@@ -70,7 +70,7 @@ def test_the_greedy_teacher_is_matched():
     p, metrics = distil(*undecided_teacher())
     np.testing.assert_allclose(p, [[1, 0], [0, 1]], atol=0.02)  # the tie of the first choice goes to action 0
     assert expected_return(p) == pytest.approx(1.0, abs=0.03)
-    assert metrics["agreement"] == 1.0
+    assert metrics.learner["agreement"] == 1.0
 
 
 def test_sampled_labels_give_the_product_of_the_marginals():
@@ -83,4 +83,4 @@ def test_sampled_labels_give_the_product_of_the_marginals():
     p, metrics = distil(teacher._replace(select=sampled), params)
     np.testing.assert_allclose(p, 0.5, atol=0.08)
     assert expected_return(p) == pytest.approx(0.5, abs=0.02)
-    assert metrics["agreement"] < 0.8
+    assert metrics.learner["agreement"] < 0.8

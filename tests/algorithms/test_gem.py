@@ -115,7 +115,9 @@ def test_target_networks_jump_before_a_block_and_stand_still_in_it():
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), after.learnt.targets, expected
         )
-    assert all(np.isfinite(found["memory_mean"].total) for found in metrics), "no target was left out of the refresh"
+    assert all(np.isfinite(found.learner["memory_mean"].total) for found in metrics), (
+        "no target was left out of the refresh"
+    )
 
 
 def test_a_target_that_was_not_refreshed_is_noticed():

@@ -32,7 +32,7 @@ SMALL = {
     "hidden": (4, 3),
     "learning_rate": 0.01,
     "gamma": 0.9,
-    "target_period": 2,
+    "target_period": 6,
 }
 PARTS = {"gem-q": gem_q.parts, "gem-meta": gem_q.meta_parts}
 
@@ -239,7 +239,7 @@ def course(request):
 
 
 def test_target_networks_are_copies_renewed_every_period(course):
-    """Period 2: before the blocks of updates 2 and 4 the targets become what the networks then are."""
+    """Period of two blocks: before the blocks of updates 2 and 4 the targets become what the networks then are."""
     _, method, states, metrics = course
     equal = jax.tree_util.Partial(jax.tree.map, np.testing.assert_array_equal)
     equal(states[1].learnt, states[0].learnt)  # the warm-up: nothing is learnt from ten steps
@@ -248,21 +248,23 @@ def test_target_networks_are_copies_renewed_every_period(course):
         equal(after.targets, method.targets(before.params) if clock % 2 == 0 else before.targets)
         with pytest.raises(AssertionError):
             equal(after.targets, method.targets(after.params))
-    assert [found["critic_loss"].weight for found in metrics] == [0, 1, 1, 1, 1, 1]
-    assert all(np.isfinite(found["memory_mean"].total) for found in metrics), "no target was left out of the refresh"
+    assert [found.learner["critic_loss"].weight for found in metrics] == [0, 1, 1, 1, 1, 1]
+    assert all(np.isfinite(found.learner["memory_mean"].total) for found in metrics), (
+        "no target was left out of the refresh"
+    )
 
 
 def test_nothing_is_kept_for_an_actor_and_no_illegal_action_is_played(course):
     _, _, states, metrics = course
     assert states[0].learnt.params["actor"] == ()
-    assert all(found["illegal"].total == 0 for found in metrics)
-    assert any(found["illegal"].weight > 0 for found in metrics)
+    assert all(found.episodes["illegal"].total == 0 for found in metrics)
+    assert any(found.episodes["illegal"].weight > 0 for found in metrics)
     stored = states[-1].replay.experience
     assert stored.action.dtype == jnp.int32 and stored.next_mask.shape[-1] == ACTIONS and stored.state.shape[-1] == 0
     np.testing.assert_allclose(
-        [found["epsilon"].total for found in metrics], [0.0, 0.7625, 0.525, 0.2875, 0.05, 0.05], rtol=1e-5
+        [found.learner["epsilon"].total for found in metrics], [0.0, 0.7625, 0.525, 0.2875, 0.05, 0.05], rtol=1e-5
     )
-    assert not any("actor" in name for found in metrics for name in found)
+    assert not any("actor" in name for found in metrics for name in found.learner)
 
 
 def test_what_a_step_led_to_is_stored_before_the_restart(course):

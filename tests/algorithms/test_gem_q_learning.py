@@ -23,7 +23,7 @@ SIZES = {
     "warmup_steps": 8000,
     "learning_rate": 3e-3,
     "gamma": 0.97,
-    "target_period": 5,
+    "target_period": 100,
     "epsilon_steps": 10_000.0,
     "epsilon_end": 0.1,
 }

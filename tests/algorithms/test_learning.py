@@ -95,7 +95,7 @@ def test_a_time_limit_is_not_an_end(name):
     phases = algorithms.get(name).build(config, env)[:1]
     env_params = ThreeStepsParams(terminates=jnp.array([False, True]))
     _, _, metrics = train(phases, config, env, env_params, (100,))
-    np.testing.assert_allclose(metrics["value"], [2.0, (7 / 4 + 3 / 2 + 1) / 3], atol=0.03)
+    np.testing.assert_allclose(metrics.learner["value"], [2.0, (7 / 4 + 3 / 2 + 1) / 3], atol=0.03)
 
 
 @pytest.mark.parametrize(
@@ -134,4 +134,4 @@ def test_a_quadratic_game_of_real_numbers(name, more):
         assert (pay > -0.01).all(), (policy, actions)
     if name == "tad-ppo":  # the student plays what the teacher would, first agent and second
         np.testing.assert_allclose(played["own"], played["teacher"], atol=1e-3)
-        assert (metrics["distance"] < 1e-3).all()
+        assert (metrics.learner["distance"] < 1e-3).all()

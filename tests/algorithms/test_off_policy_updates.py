@@ -24,7 +24,7 @@ def test_learning_starts_after_the_warm_up(delayed):
     for k, (before, after) in enumerate(pairwise(states)):
         is_learning = k >= 2  # 30 steps stored
         assert count_of(after.learnt.critic) == 2 * max(k - 1, 0)
-        assert metrics[k]["critic_loss"].weight == is_learning
+        assert metrics[k].learner["critic_loss"].weight == is_learning
         if is_learning:
             assert_unequal(before.learnt.critic.params, after.learnt.critic.params)
         else:
@@ -37,7 +37,7 @@ def test_actors_and_targets_wait_for_their_turn(delayed):
     due = [0, 0, 1, 0, 1, 1]
     assert [count_of(b.learnt.actor) - count_of(a.learnt.actor) for a, b in pairwise(states)] == due
     for k, (before, after) in enumerate(pairwise(states)):
-        assert metrics[k]["actor_loss"].weight == due[k]
+        assert metrics[k].learner["actor_loss"].weight == due[k]
         if not due[k]:
             jax.tree.map(np.testing.assert_array_equal, before.learnt.targets, after.learnt.targets)
 
@@ -113,7 +113,7 @@ def test_a_method_prepares_each_block_and_decides_when_targets_follow():
     learner.with_method(prepare=prepare, critic_loss=critic_loss, follow=lambda targets, params, ctx: targets)
     states, metrics = learner.course(3)
     for (before, after), found in zip(pairwise(states), metrics):
-        assert found["gap"].total == 0 and found["some"].total > 0
+        assert found.learner["gap"].total == 0 and found.learner["some"].total > 0
         jax.tree.map(np.testing.assert_array_equal, after.learnt.targets, before.learnt.params)
         assert_unequal(after.learnt.targets, after.learnt.params)
 

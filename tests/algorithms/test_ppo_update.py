@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import reference_ppo as reference
 from jaxmarl_envs import VectorEnv
-from toy_envs import Continuous, Noisy, ThreeSteps, context
+from toy_envs import Continuous, Noisy, Padded, ThreeSteps, context
 
 from jaxmarl_suite import algorithms
 from jaxmarl_suite.algorithms import _ppo
@@ -33,6 +33,8 @@ CONTINUOUS_CASES = [
     ("happo", "forward", False, "gaussian", False),
     ("tad-ppo", "forward", True, "gaussian", True),
 ]
+UNEQUAL = Padded()
+UNEQUAL_CASES = [("happo", "forward", False, "gaussian", True), ("tad-ppo", "forward", True, "tanh-normal", False)]
 
 
 def config_of(name, memory, shared, **more):
@@ -171,11 +173,16 @@ def run():
 
 @pytest.mark.parametrize(
     "case",
-    [*CASES, *CONTINUOUS_CASES, *(pytest.param((n, *case), marks=pytest.mark.slow) for n, case in OTHER_CASES)],
+    [
+        *CASES,
+        *CONTINUOUS_CASES,
+        *UNEQUAL_CASES,
+        *(pytest.param((n, *case), marks=pytest.mark.slow) for n, case in OTHER_CASES),
+    ],
     ids=lambda case: "-".join(map(str, case)),
 )
 def test_update(run, case):
-    env = REALS if case in CONTINUOUS_CASES else ENV
+    env = REALS if case in CONTINUOUS_CASES else UNEQUAL if case in UNEQUAL_CASES else ENV
     config, before, (after, metrics), rollout = run(case, env)
     if case[0] == "tad-ppo":
         assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), before.student, after.student))
@@ -221,14 +228,14 @@ def test_update(run, case):
         np.testing.assert_allclose([norm.mean, norm.mean_square, norm.weight], expected["value_norm"], rtol=1e-4)
         try:
             assert_same(after.actor.params, expected["actor"])
-            assert_same({name: metrics[name] for name in expected["metrics"]}, expected["metrics"])
+            assert_same({name: metrics.learner[name] for name in expected["metrics"]}, expected["metrics"])
             fits.append(order)
         except AssertionError:
             if order is None:
                 raise
     assert len(fits) == 1, "HAPPO's result must be that of one order of the agents, and the order must matter"
-    assert 0 < metrics["clip_fraction"] < 1  # clipping took part in what was compared
-    assert metrics["illegal"].total == 0
+    assert 0 < metrics.learner["clip_fraction"] < 1  # clipping took part in what was compared
+    assert metrics.episodes["illegal"].total == 0
 
 
 def test_happo_of_one_agent_is_mappo():
@@ -264,10 +271,10 @@ def test_first_gradient_step_starts_from_ratio_one_and_runs_without_jit(name, me
     state = random_state(phase.algorithm, config, ctx, env)
     with jax.disable_jit():
         after, metrics = phase.algorithm.update(state, ctx)
-    assert metrics["approx_kl"] == pytest.approx(0.0, abs=1e-6)
-    assert metrics["clip_fraction"] == 0.0
+    assert metrics.learner["approx_kl"] == pytest.approx(0.0, abs=1e-6)
+    assert metrics.learner["clip_fraction"] == 0.0
     if shared:  # minus the mean of advantages that have mean zero
-        assert metrics["policy_loss"] == pytest.approx(0.0, abs=1e-6)
+        assert metrics.learner["policy_loss"] == pytest.approx(0.0, abs=1e-6)
     floats = [x for x in jax.tree.leaves(after) if jnp.issubdtype(x.dtype, jnp.floating)]
     assert all(np.isfinite(x).all() for x in floats)
     assert jax.tree.structure(after) == jax.tree.structure(state)

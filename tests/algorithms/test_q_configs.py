@@ -75,13 +75,13 @@ SIZES = {
 @pytest.mark.parametrize(("name", "field"), [(n, f) for n, fields in SIZES.items() for f in fields])
 @pytest.mark.parametrize("value", [0, -3])
 def test_sizes_must_be_positive(name, field, value):
-    with pytest.raises(ValueError, match=f"^{field} must be an integer of at least 1, got {value}$"):
+    with pytest.raises(ValueError, match=f"^{field} must be at least 1, got {value}$"):
         config_of(name, **{field: value})
 
 
 @pytest.mark.parametrize("field", ["target_period", "learning_starts"])
 def test_counts_must_not_be_negative(field):
-    with pytest.raises(ValueError, match=f"^{field} must be an integer of at least 0, got -1$"):
+    with pytest.raises(ValueError, match=f"^{field} must be at least 0, got -1$"):
         config_of("vdn", **{field: -1})
     config_of("vdn", **{field: 0})
 

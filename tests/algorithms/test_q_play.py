@@ -43,7 +43,7 @@ def test_epsilon_falls_linearly_and_stays(player):
     each, found = 32 * 12, []
     for clock in (0, 1, 5, 10, 11, 500):
         ctx = player.context(clock=clock, epsilon_start=0.9, epsilon_end=0.1, epsilon_steps=10.0 * each)
-        found.append(float(player.update(state, ctx)[1]["epsilon"]))
+        found.append(float(player.update(state, ctx)[1].learner["epsilon"]))
     np.testing.assert_allclose(found, [0.9, 0.82, 0.5, 0.1, 0.1, 0.1], rtol=1e-6)
 
 
@@ -52,7 +52,7 @@ def test_random_actions_are_legal_and_uniform(player):
     state, actions, masks = player.init(jax.random.key(0), ctx), [], []
     for _ in range(6):
         state, metrics = player.update(state, ctx)
-        assert metrics["illegal"].total == 0
+        assert metrics.episodes["illegal"].total == 0
         steps = stored(state).steps
         actions.append(steps.action.ravel())
         masks.append(steps.mask.reshape(-1, 3))
@@ -71,7 +71,7 @@ def test_the_other_actions_are_the_best_legal_ones(player, epsilon):
     ctx = player.context(epsilon_start=epsilon, epsilon_end=epsilon)
     state = player.init(jax.random.key(1), ctx)
     after, metrics = player.update(state, ctx)
-    assert metrics["illegal"].total == 0
+    assert metrics.episodes["illegal"].total == 0
     batch = jax.tree.map(lambda x: jnp.asarray(np.swapaxes(x, 0, 1)), stored(after).steps)
     items = stored(after)
     sequences = dataclasses.replace(items, memory=jax.tree.map(jnp.asarray, items.memory), steps=batch)
@@ -176,9 +176,9 @@ def test_whole_episodes():
         assert (first_end <= 3).all()
         np.testing.assert_array_equal(items.steps.weight, np.arange(7)[None] <= first_end[:, None])
         counted = items.steps.weight
-        assert metrics["episode_length"].weight == metrics["episode_return"].weight == 16
-        assert metrics["episode_length"].total == counted.sum()
+        assert metrics.episodes["length"].weight == metrics.episodes["return"].weight == 16
+        assert metrics.episodes["length"].total == counted.sum()
         expected = (items.steps.reward.mean(-1) * counted).sum()
-        np.testing.assert_allclose(metrics["episode_return"].total, expected, rtol=1e-5)
+        np.testing.assert_allclose(metrics.episodes["return"].total, expected, rtol=1e-5)
         lengths |= set(first_end)
     assert len(lengths) > 2

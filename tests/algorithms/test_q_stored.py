@@ -65,5 +65,7 @@ def test_all_items_are_drawn(played):
     _, states = played
     both = {k: np.concatenate([to_items(s)[k] for s in states[1:4]]) for k in to_items(states[1])}
     update, _ = stored_update(both, gradient_steps=1)
-    losses = [float(update(emptied(states[1], key), 0)[1]["loss"]) for key in jax.random.split(jax.random.key(0), 20)]
+    losses = [
+        float(update(emptied(states[1], key), 0)[1].learner["loss"]) for key in jax.random.split(jax.random.key(0), 20)
+    ]
     assert len(set(np.round(losses, 5))) == 3

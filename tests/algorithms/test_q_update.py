@@ -50,17 +50,30 @@ def test_learning_starts_with_enough_sequences(course):
         is_learning = k + 1 >= LEARNING_STARTS
         assert unequal(states[k].learner, states[k + 1].learner) == is_learning, k
         for name in ("loss", "td_error", "q_mean", "q_max_abs", "grad_norm"):
-            assert metrics[k][name].weight == is_learning
-            assert (metrics[k][name].total != 0) == is_learning
+            assert metrics[k].learner[name].weight == is_learning
+            assert (metrics[k].learner[name].total != 0) == is_learning
 
 
-def test_hard_copies_come_every_period(course):
+def test_hard_copies_come_every_period_of_gradient_steps(course):
+    """Two gradient steps an update, so that every second update ends with a copy."""
     _, _, states, _ = course
     jax.tree.map(np.testing.assert_array_equal, states[0].target, states[0].learner.params)
     for k in range(UPDATES):
-        source = states[k + 1].learner.params if (k + 1) % PERIOD == 0 else states[k].target
+        source = states[k + 1].learner.params if (k + 1) * 2 % PERIOD == 0 else states[k].target
         jax.tree.map(np.testing.assert_array_equal, states[k + 1].target, source)
-    assert unequal(states[PERIOD - 1].target, states[PERIOD].target)
+    assert unequal(states[3].target, states[4].target)
+
+
+def test_a_copy_may_fall_between_the_gradient_steps_of_an_update():
+    """With a period of 3 and two gradient steps an update, the second update copies after its first step."""
+    sizes = {"num_envs": 1, "capacity": 1, "batch_size": 1, "rollout_length": 3, "optimizer": "adam"}
+    learner = Learner("iql", Noisy(), target_period=3, gradient_steps=2, learning_rate=0.1, **sizes)
+    states = [learner.init(jax.random.key(0), learner.context())]
+    for clock in range(3):
+        states.append(learner.update(states[-1], learner.context(clock=clock))[0])
+    jax.tree.map(np.testing.assert_array_equal, states[1].target, states[0].target)
+    assert unequal(states[2].target, states[1].target) and unequal(states[2].target, states[2].learner.params)
+    jax.tree.map(np.testing.assert_array_equal, states[3].target, states[3].learner.params)  # after step 6
 
 
 def test_gradient_steps_are_rmsprop_as_in_torch(course):
@@ -92,15 +105,19 @@ def test_gradient_steps_are_rmsprop_as_in_torch(course):
             params = jax.tree.map(lambda x, g, v: x - RATE * g / (np.sqrt(v) + EPS), params, grads, square)
         assert_close(after.learner.params, params)
         for name in ("loss", "td_error", "q_mean", "grad_norm"):
-            np.testing.assert_allclose(metrics[k][name].total, np.mean([r[name] for r in rows]), rtol=1e-4)
-        np.testing.assert_allclose(metrics[k]["q_max_abs"].total, np.max([r["q_max_abs"] for r in rows]), rtol=1e-4)
+            np.testing.assert_allclose(metrics[k].learner[name].total, np.mean([r[name] for r in rows]), rtol=1e-4)
+        np.testing.assert_allclose(
+            metrics[k].learner["q_max_abs"].total, np.max([r["q_max_abs"] for r in rows]), rtol=1e-4
+        )
         # The sequence's priority is its last error, the exponent applied.
         np.testing.assert_allclose(after.replay.priority, rows[-1]["priority"] ** ALPHA, rtol=1e-4)
     assert any(clipped) and not all(clipped)
 
 
 def test_averaged_targets_move_a_share_of_the_way():
-    learner = Learner("iql", Noisy(), target_period=0, target_rate=0.25, optimizer="adam", learning_rate=0.1)
+    learner = Learner(
+        "iql", Noisy(), target_period=0, target_rate=0.25, optimizer="adam", learning_rate=0.1, gradient_steps=1
+    )
     ctx = learner.context()
     state = learner.init(jax.random.key(0), ctx)
     for _ in range(2):
@@ -126,7 +143,7 @@ def test_sequences_with_large_errors_are_drawn_more_often():
     error = np.asarray(terms.td_error[0])
     np.testing.assert_allclose(after.replay.priority, error, rtol=1e-4)
     # The mean error over the steps tells how often each was drawn: p is the share of sequence 0.
-    mean, p = float(metrics["td_error"].total), error[0] / error.sum()
+    mean, p = float(metrics.learner["td_error"].total), error[0] / error.sum()
     share = (mean - error[1]) / (error[0] - error[1])
     assert abs(error[0] - error[1]) > 0.3 * error.max()
     assert abs(share - p) < 4 * np.sqrt(p * (1 - p) / 400) + 0.02, (share, p)

@@ -145,6 +145,22 @@ class Continuous(Noisy):
         return ((action >= -1.0) & (action <= 3.0)).all(-1)
 
 
+@dataclasses.dataclass(frozen=True)
+class Padded(Continuous):
+    """`Continuous` where every other agent has one number only; other padding than the middle is forbidden."""
+
+    @property
+    def spec(self) -> EnvSpec:
+        return dataclasses.replace(super().spec, agent_action_sizes=tuple(2 - i % 2 for i in range(self.n_agents)))
+
+    def _draw(self, key):
+        obs, view, _, reward, end = super()._draw(key)
+        return obs, view, jnp.asarray(self.spec.real_actions), reward, end
+
+    def _is_legal(self, mask, action):
+        return super()._is_legal(mask, action) & (mask | (action == 1.0)).all(-1)
+
+
 @pytree_dataclass
 class QuadraticParams:
     total: jax.Array  # [] float32, what the actions should add up to

@@ -57,7 +57,7 @@ def write_run(
 
     def evaluation(lane: Mapping[str, Any], progress: float) -> dict[str, Any]:
         at = lane["point"], lane["seed"], progress
-        metrics: dict[str, Any] = {"return": float(score(*at)), "episode_length": 1.0}
+        metrics: dict[str, Any] = {"return": float(score(*at)), "length": 1.0}
         if teacher is not None:
             metrics["teacher/return"] = float(teacher(*at))
         return metrics
@@ -66,7 +66,7 @@ def write_run(
     for progress in np.linspace(0.0, 1.0, evaluations).tolist():
         for lane in lanes:
             value = evaluation(lane, progress)
-            lines.append(row("train", lane, progress, {"episode_return": value["return"], "policy_loss": None}))
+            lines.append(row("train", lane, progress, {"return": value["return"], "learner/policy_loss": None}))
             lines.append(row("eval", lane, progress, value))
     if is_finished:
         lines += [row("absolute", lane, 1.0, evaluation(lane, 1.0)) for lane in lanes]

@@ -31,8 +31,8 @@ def test_marl_eval_structure_and_round_trip(runs, tmp_path):
     assert list(data["matrix"]["penalty"]["mappo"]) == ["seed_0", "seed_1", "seed_2", "seed_3"]
     seed = data["matrix"]["penalty"]["mappo"]["seed_2"]
     assert list(seed) == ["step_0", "step_1", "step_2", "absolute_metrics"]
-    assert seed["step_1"] == {"step_count": 32000, "elapsed_time": 5.0, "return": [4.5], "episode_length": [1.0]}
-    assert seed["absolute_metrics"] == {"return": [7.0], "episode_length": [1.0]}
+    assert seed["step_1"] == {"step_count": 32000, "elapsed_time": 5.0, "return": [4.5], "length": [1.0]}
+    assert seed["absolute_metrics"] == {"return": [7.0], "length": [1.0]}
 
 
 def test_marl_eval_steps_hold_the_metrics_of_the_absolute_ones(runs):
@@ -45,13 +45,13 @@ def test_marl_eval_steps_hold_the_metrics_of_the_absolute_ones(runs):
             for seed in seeds.values()
             for step in seed.values()
         }
-        assert names == {("episode_length", "return")}
+        assert names == {("length", "return")}
 
 
 def test_metrics_that_not_all_have_are_left_out(make_run):
     runs = [make_run(algorithm="tad-ppo", teacher=lambda p, s, g: 1.0), make_run(algorithm="mappo")]
     data = marl_eval_data(runs)
-    assert set(data["matrix"]["climbing"]["tad-ppo"]["seed_0"]["step_0"]) == {"step_count", "return", "episode_length"}
+    assert set(data["matrix"]["climbing"]["tad-ppo"]["seed_0"]["step_0"]) == {"step_count", "return", "length"}
 
 
 def test_settings_name_the_algorithm_and_environment_options_the_task(make_run):

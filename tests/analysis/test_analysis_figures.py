@@ -11,7 +11,7 @@ import pytest
 
 from jaxmarl_suite.analysis import figures, load_run, plot
 from jaxmarl_suite.analysis.drawing import spread
-from jaxmarl_suite.analysis.style import ALGORITHM_COLOURS, algorithm_colour, format_count, format_score
+from jaxmarl_suite.analysis.style import ALGORITHM_COLOURS, algorithm_colour, format_count, format_score, format_share
 
 FAST = {"resamples": 20}
 
@@ -65,9 +65,9 @@ def test_all_sorts_of_runs_can_be_drawn(make_run, tmp_path, options):
 
 def test_other_metrics_can_be_drawn(make_run, tmp_path):
     run = make_run()
-    plot(run, tmp_path / "a.png", "episode_length", **FAST)
-    plot(run, tmp_path / "b.png", "episode_return", kind="train", axis="updates", **FAST)
-    with pytest.raises(ValueError, match="no eval metric 'win'; it has return, episode_length"):
+    plot(run, tmp_path / "a.png", "length", **FAST)
+    plot(run, tmp_path / "b.png", "return", kind="train", axis="updates", **FAST)
+    with pytest.raises(ValueError, match="no eval metric 'win'; it has return, length"):
         plot(run, tmp_path / "c.png", "win")
 
 
@@ -94,6 +94,10 @@ def test_counts_are_short(value, text):
 )  # fmt: skip
 def test_scores_have_as_many_digits_as_they_need(value, text):
     assert format_score(value) == text
+
+
+def test_shares_are_whole_percents_and_never_nothing():
+    assert [format_share(value) for value in (1.0, 0.5, 0.014, 0.01, 0.004)] == ["100%", "50%", "1%", "1%", "< 1%"]
 
 
 def test_labels_are_moved_apart_as_little_as_possible():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
-from jaxmarl_suite.analysis import group_runs, load_run
+from jaxmarl_suite.analysis import group_runs, load_run, marl_eval_data, plot, summarise
 
 
 def labels(runs, **options):
@@ -115,3 +116,80 @@ def test_policies_beside_the_learned_one(make_run):
     assert series.policies() == ("teacher",)
     (joined,) = group_runs([make_run(seeds=(0,), teacher=lambda p, s, g: 11.0), make_run(seeds=(1,))])
     assert joined.policies() == ()
+
+
+def rewrite(path, change):
+    """Puts `change(row)` in the place of every row."""
+    lines = (path / "metrics.jsonl").read_text().splitlines()
+    (path / "metrics.jsonl").write_text("".join(json.dumps(change(json.loads(line))) + "\n" for line in lines))
+
+
+@pytest.fixture
+def of_two_sizes(write_run):
+    """A sweep over the number of environments: an update of its second point takes twice as many steps."""
+    path = write_run(
+        points=[{"num_envs": 64}, {"num_envs": 128}], seeds=(0, 1, 2), evaluations=3, teacher=lambda *at: 5
+    )
+    rewrite(path, lambda row: row | {"env_steps": row["env_steps"] * (1 + row["point"])})
+    return load_run(path)
+
+
+def test_series_need_not_agree_about_steps(of_two_sizes, tmp_path):
+    small, large = group_runs(of_two_sizes)
+    assert small.curve().env_steps.tolist() == [0, 32_000, 64_000]
+    assert large.curve(kind="train").env_steps.tolist() == [0, 64_000, 128_000]
+    assert [row.env_steps for row in summarise(of_two_sizes)] == [64_000, 64_000, 128_000, 128_000]
+    for kind in ("train", "eval"):
+        assert plot(of_two_sizes, tmp_path / f"{kind}.png", kind=kind, resamples=20).is_file()
+    steps = marl_eval_data(of_two_sizes)["matrix"]["climbing"]["tad-ppo num_envs=128"]["seed_0"]
+    assert [steps[f"step_{index}"]["step_count"] for index in range(3)] == [0, 64_000, 128_000]
+    assert of_two_sizes.curve(point=1).env_steps.tolist() == [0, 64_000, 128_000]
+    with pytest.raises(ValueError, match="disagree about env_steps: 32000 and 64000; choose one point"):
+        of_two_sizes.curve()
+
+
+def test_a_student_begins_where_its_own_series_says(of_two_sizes, write_run):
+    """The larger number of environments ends its first phase later, in steps."""
+    run = dataclasses.replace(
+        of_two_sizes,
+        untrained_phases=("teach",),
+        rows=tuple(
+            dataclasses.replace(row, phase="teach" if row.update < 500 else "learn") for row in of_two_sizes.rows
+        ),
+    )
+    assert [series.first_trained_step for series in group_runs(run)] == [32_000, 64_000]
+
+
+def test_training_rows_without_a_value_show_the_last_one(write_run):
+    """Episodes twice as long as a row: every lane has half of its rows, and no row is common to all."""
+    path = write_run(seeds=(0, 1), evaluations=6, score=lambda p, s, g: 10 * s + 5 * g)
+
+    def sparse(row):
+        is_end = (row["update"] // 200) % 2 == row["lane"]
+        value = None if row["kind"] == "train" and not is_end else row["metrics"]["return"]
+        return row | {"metrics": row["metrics"] | {"return": value}}
+
+    rewrite(path, sparse)
+    (series,) = group_runs(load_run(path))
+    curve = series.curve(kind="train")
+    assert curve.updates.tolist() == [200, 400, 600, 800, 1000]  # before, lane 1 has had no episode
+    np.testing.assert_allclose(np.concatenate(curve.strata), [[0, 2, 2, 4, 4], [11, 11, 13, 13, 15]])
+    with pytest.raises(ValueError, match="no training row with 'learner/policy_loss' common to all lanes"):
+        series.curve("learner/policy_loss", kind="train")
+
+    # A lane that stopped has no later value, and one whose rows lack the metric none of another phase.
+    lines = (path / "metrics.jsonl").read_text().splitlines()
+    stopped = [line for line in lines if not ('"lane": 0' in line and '"update": 1000' in line)]
+    (path / "metrics.jsonl").write_text("\n".join(stopped) + "\n")
+    (series,) = group_runs(load_run(path))
+    assert series.curve(kind="train").updates.tolist() == [200, 400, 600, 800]
+    rewrite(path, lambda row: row | {"metrics": {"length": 1.0} if row["update"] == 800 else row["metrics"]})
+    (series,) = group_runs(load_run(path))
+    assert series.curve(kind="train").updates.tolist() == [200, 400, 600]
+
+
+def test_a_setting_with_the_name_of_an_option_splits_series(make_run):
+    runs = [make_run(seeds=(0,), config={"data": name, "total_steps": 5}) for name in ("first", "second")]
+    assert labels(runs) == ["tad-ppo data=first", "tad-ppo data=second"]
+    runs = [make_run(seeds=(0,), config={"total_steps": 5}, total_steps=steps) for steps in (1000, 2000)]
+    assert labels(runs) == ["tad-ppo train.total_steps=1000", "tad-ppo train.total_steps=2000"]

@@ -21,8 +21,8 @@ def test_reads_the_description(write_run):
     assert run.points == (0, 1)
     assert run.lanes[2].overrides == {"learning_rate": 3e-4}
     assert run.versions["python"] == "3.11"
-    assert run.metric_names("eval") == ("return", "episode_length")
-    assert run.metric_names("train") == ("episode_return", "policy_loss")
+    assert run.metric_names("eval") == ("return", "length")
+    assert run.metric_names("train") == ("return", "learner/policy_loss")
     assert run.lane_indices(1).tolist() == [2, 3]
     with pytest.raises(ValueError, match="no point 2; it has \\[0, 1\\]"):
         run.lane_indices(2)
@@ -39,9 +39,11 @@ def test_curve_and_absolute_hold_each_lanes_values(make_run):
     np.testing.assert_allclose(run.absolute(), [1, 31, 101, 131])
     np.testing.assert_allclose(run.absolute(point=1, normalised=True), [101 / 11, 131 / 11])
     np.testing.assert_allclose(run.curve("return", normalised=True).values, curve.values / 11)
-    assert np.isnan(run.curve("policy_loss", kind="train").values).all()  # null
-    with pytest.raises(ValueError, match=r"run-0: no eval metric 'win'; it has return, episode_length"):
+    assert np.isnan(run.curve("learner/policy_loss", kind="train").values).all()  # null
+    with pytest.raises(ValueError, match=r"run-0: no eval metric 'win'; it has return, length"):
         run.curve("win")
+    with pytest.raises(ValueError, match=r"no train metric 'policy_loss'; .*did you mean 'learner/policy_loss'\?"):
+        run.curve("policy_loss", kind="train")
 
 
 def test_each_lane_is_divided_by_its_own_optimum(write_run):
@@ -86,6 +88,28 @@ def test_updates_that_start_again_in_a_second_phase_stay_apart(write_run):
     curve = load_run(path).curve("return")
     assert curve.env_steps.tolist() == [0, 64000, 64000, 128000]
     assert curve.updates.tolist() == [0, 1000, 0, 1000]
+
+
+def test_rows_of_older_versions_get_the_names_of_today(write_run):
+    """They had `episode_return` beside `entropy`; a resumed run has rows of both kinds."""
+    path = write_run(seeds=(0,), evaluations=3, teacher=lambda *at: 2.0)
+    today, old = load_run(path), []
+    for row in [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]:
+        found = row["metrics"]
+        if row["kind"] != "train":
+            row["metrics"] = found | {"episode_length": found.pop("length"), "teacher/episode_length": 3.0, "win": 0.5}
+        elif row["update"] < 1000:
+            found = {"episode_return": found["return"], "episode_length": 1.0, "policy_loss": 0.25, "win": 0.125}
+            row["metrics"] = found | {"length_error": 4.0}
+        old.append(row)
+    (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in old))
+    run = load_run(path)
+    assert run.metric_names("eval") == ("return", "teacher/return", "length", "teacher/length", "win")
+    assert run.metric_names("train") == ("return", "length", "learner/policy_loss", "win", "learner/length_error")
+    for kind in ("train", "eval"):
+        np.testing.assert_array_equal(run.curve(kind=kind).values, today.curve(kind=kind).values)
+    np.testing.assert_array_equal(run.curve("learner/policy_loss", kind="train").values, [[0.25, 0.25, np.nan]])
+    np.testing.assert_array_equal(run.curve("win", kind="train").values, [[0.125, 0.125, np.nan]])
 
 
 def test_a_torn_last_line_is_left_out(write_run):

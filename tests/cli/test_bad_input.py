@@ -28,7 +28,9 @@ SWEEP = "sweep mappo --env matrix/random-2x3"
         ("train mappo --env mpe/spread", ["unknown environment 'mpe/spread'", "did you mean 'mpe/simple-spread'?"]),
         ("train mappo --env jumanji/lbf-8x8", ["unknown environment", "did you mean 'jumanji/lbf-", "lbf-SxS-Np-Mf"]),
         (f"{XOR} --seed 3", ["unknown option --seed;", "did you mean --seeds?"]),
-        (f"{XOR} --learning_rate 3", ["--learning_rate", "did you mean --mappo.learning-rate?"]),
+        (f"{XOR} --learning_rte 3", ["unknown option --learning_rte;", "did you mean --mappo.learning-rate?"]),
+        (f"{XOR} --lr 3", ["unknown option --lr;", "did you mean --mappo.learning-rate?"]),
+        (f"{XOR} --learning-rate abc", ["--mappo.learning-rate", "'abc'"]),
         (f"{XOR} --happo.clip 0.1", ["--happo.clip", "did you mean --mappo.clip?"]),
         (f"{XOR} --grid clip=1", ["--grid", "sweep"]),
         (f"{XOR} extra", ["unexpected argument: extra"]),
@@ -53,6 +55,28 @@ SWEEP = "sweep mappo --env matrix/random-2x3"
         (f"{XOR} --memory-gib nan", ["memory_gib must be finite and positive, got nan"]),
         (f"{XOR} --mappo.learning-rate abc", ["--mappo.learning-rate", "'abc'"]),
         (f"{XOR} --mappo.value-loss hubr", ["'hubr'", "'mse', 'huber'"]),
+        (
+            f"{XOR} --mappo.clip-value abc",
+            ["--mappo.clip-value takes no value, got 'abc'; write --mappo.clip-value for"],
+        ),
+        (
+            f"{XOR} --mappo.clip-value=abc",
+            ["--mappo.clip-value takes no value, got 'abc'", "--mappo.no-clip-value for F"],
+        ),
+        (f"{XOR} --mappo.normalize-values True", ["--mappo.normalize-values takes no value, got 'True'"]),
+        (
+            f"{XOR} --no-normalize-values 1",
+            ["--mappo.no-normalize-values takes no", "write --mappo.normalize-values for"],
+        ),
+        (f"{XOR} --resume yes", ["--resume takes no value, got 'yes'; write --resume alone;"]),
+        (f"{XOR} --hidden 8 b", ["--mappo.hidden: expected any number of values, each an integer, got '8 b'"]),
+        (f"{XOR} --devices x", ["--devices: expected an integer, or None, got 'x'"]),
+        (f"{XOR} --seeds 3 4", ["unexpected argument: 4 after --seeds 3, which takes one value"]),
+        (f"{XOR} --seeds", ["--seeds needs a value"]),
+        (f"{XOR} --lane-mode", ["--lane-mode needs a value"]),
+        (f"{XOR} -x", ["unexpected argument: -x;"]),
+        ("plot x --kind foo", ["--kind: expected one of 'eval', 'train', got 'foo'"]),
+        ("trace cache d --capacities a", ["--capacities: expected any number of values, each an integer, got 'a'"]),
         (f"{XOR} --mappo.minibatches 7", ["minibatches must divide", "got 7"]),
         (f"{XOR} --env.horizon 0", ["matrix/xor: horizon must be an integer of at least 1, got 0"]),
         (f"{XOR} --env.horizn 3", ["matrix/xor: unknown option 'horizn'", "accepted: horizon"]),
@@ -212,7 +236,7 @@ def test_another_configuration_is_refused_field_by_field(cli: Cli, finished_run:
 
 def test_questions_that_a_run_cannot_answer(cli: Cli, finished_run: Path, in_tmp: Path) -> None:
     assert "no lane 9" in cli(f"eval {finished_run} --lane 9").error
-    assert "no eval metric 'retrn'; it has episode_length, return" in cli(f"plot {finished_run} --metric retrn").error
+    assert "no eval metric 'retrn'; it has length, return" in cli(f"plot {finished_run} --metric retrn").error
     assert "'.bmp'; accepted: .png, .svg, .pdf" in cli(f"plot {finished_run} --out x.bmp").error
     assert "'.csv'" in cli(f"export {finished_run} --out x.csv").error
     assert "cannot be written" in cli(f"export {finished_run} --out /proc/no/x.json").error
@@ -236,6 +260,10 @@ class Broken:
 
 def needs(argument):
     return argument
+
+class Faulty(Broken):
+    def __init__(self):
+        None + 1
 """
 
 
@@ -246,6 +274,8 @@ def test_an_environment_that_breaks_the_protocol(cli: Cli, in_tmp: Path) -> None
     assert "obs" in error.err and "[2, 4]" in error.err
     assert "did you mean 'Broken'?" in cli("envs --check my_broken_env:Brokn").error
     assert "cannot be made without arguments" in cli("envs --check my_broken_env:needs").error
+    faulty = cli("envs --check my_broken_env:Faulty")
+    assert faulty.code == 1 and faulty.err.startswith("error: TypeError: unsupported operand")
 
 
 def test_a_fresh_process_reports_mistakes_the_same_way(in_tmp: Path) -> None:

@@ -1,19 +1,23 @@
 """Every command once, for people and for programs."""
 
+import dataclasses
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
 import jaxmarl_suite
-from jaxmarl_suite.cli._parse import literal, parse_grid, take_env_options
+from jaxmarl_suite.cli._arguments import parse_experiment
+from jaxmarl_suite.cli._parse import literal, parse_grid, take_env_options, with_prefix
 from jaxmarl_suite.runner import restore_policies
 from tests.cli.conftest import TINY_MAPPO, Cli
 
@@ -58,6 +62,22 @@ def test_sweep_over_settings_and_instances(cli: Cli, in_tmp: Path) -> None:
     assert len(outcome.json["lanes"]) == 8
 
 
+def test_sweep_over_the_number_of_environments(cli: Cli, in_tmp: Path) -> None:
+    """Its points take different numbers of steps in an update; what reads the run does not mind."""
+    sizes = TINY_MAPPO.replace("mappo", "ippo").replace("--ippo.num-envs 8 ", "")
+    outcome = cli(f"sweep ippo --env matrix/climbing --grid num_envs=8,16 --seeds 2 --run-dir mine {sizes}")
+    assert outcome.code == 0 and "num_envs=16" in outcome.out, outcome.err
+    found = cli("table mine --json").json["rows"]
+    assert [row["label"] for row in found] == ["ippo num_envs=8", "ippo num_envs=16"]
+    assert cli("plot mine --kind train --out train.png").code == 0, "the default metric is one of training, too"
+    assert cli("plot mine --kind train --metric learner/entropy --out entropy.png").code == 0
+    assert cli("plot mine --out eval.svg").code == 0
+    assert cli("export mine --out scores.npz").code == 0
+    (in_tmp / "mine/summary.json").unlink()  # killed just before it was written
+    outcome = cli("resume mine")
+    assert outcome.code == 0 and "num_envs=16" in outcome.out, outcome.err
+
+
 def test_resume_of_a_finished_run_says_so(cli: Cli, finished_run: Path) -> None:
     before = (finished_run / "summary.json").read_bytes()
     outcome = cli(f"resume {finished_run} --json")
@@ -82,8 +102,8 @@ def test_evaluating_agrees_with_the_run(finished_run: Path) -> None:
     summary = json.loads((finished_run / "summary.json").read_text())
     found = {(one.lane, one.policy): one.metrics["return"] for one in jaxmarl_suite.evaluate(finished_run, episodes=4)}
     for lane in summary["lanes"]:
-        assert found[lane["lane"], "final"] == pytest.approx(lane["eval"]["return"])
-        assert found[lane["lane"], "best"] == pytest.approx(lane["absolute"]["return"])
+        assert found[lane["lane"], "final"] == pytest.approx(lane["eval"]["metrics"]["return"])
+        assert found[lane["lane"], "best"] == pytest.approx(lane["absolute"]["metrics"]["return"])
 
 
 def test_evaluating_an_older_checkpoint(cli: Cli, in_tmp: Path) -> None:
@@ -112,7 +132,7 @@ def test_plan_compiles_and_writes_nothing(cli: Cli, in_tmp: Path) -> None:
     assert outcome.code == 0, outcome.err
     (program,) = outcome.json["programs"]
     assert program["lanes"] == program["lanes_at_once"] == 2 and program["memory_bytes"] > 0
-    assert program["phases"][0]["updates"] == 8 and "policy_loss" in program["phases"][0]["train_metrics"]
+    assert program["phases"][0]["updates"] == 8 and "learner/policy_loss" in program["phases"][0]["train_metrics"]
     assert not list(in_tmp.iterdir())
 
 
@@ -150,6 +170,57 @@ def test_help_and_the_package_import_no_jax() -> None:
     for line in ("import jaxmarl_suite", "from jaxmarl_suite.cli import main; main(['--help']); main(['trian'])"):
         code = f"import sys; {line}; assert 'jax' not in sys.modules and 'tyro' not in sys.modules"
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("line", "parts", "absent"),
+    [
+        ("train mappo --env smax/3m", ["Options of smax/3m", "--env.walls-cause-death True"], "Traced"),
+        ("train masac --env=mabrax/halfcheetah-6x1", ["--env.time-limit 1000", "--env.backend spring"], "Traced"),
+        ("sweep mappo --grid clip=1,2 --env toy/chain", ["--env.length 50", "Traced ones", "--env.slip 0"], "payoff"),
+        ("plan mappo --env hallway/4-4", ["--env.clock False", "--env.observe-state False"], "Traced"),
+        ("train --env matrix/climbing", ["--env.horizon 1"], "payoff"),
+        ("train mappo", ["Options of the environment are written --env.NAME"], "Options of mappo"),
+    ],
+)
+def test_help_lists_the_options_of_the_environment(cli: Cli, line: str, parts: list[str], absent: str) -> None:
+    outcome = cli(f"{line} --help")
+    assert outcome.code == 0 and absent not in outcome.out
+    for part in parts:
+        assert part in outcome.out
+    assert "did you mean 'smax/3m'?" in cli("train mappo --env smax/3mm --help").error
+
+
+@pytest.mark.parametrize("command", ["train", "sweep", "plan"])
+@pytest.mark.parametrize("algorithm", ["mappo", "tad-ppo"])
+def test_settings_of_the_algorithm_may_lack_its_name(command: str, algorithm: str) -> None:
+    def config(line: str) -> Any:
+        grid = "" if command == "train" else "--grid gamma=0.9,1 "
+        return parse_experiment(
+            shlex.split(f"{algorithm} --env matrix/xor {grid}{line}"), command, ""
+        ).experiment.config
+
+    short = config("--learning-rate 1e-4 --num_envs=8 --no-clip-value --hidden 8 16 --recurrent")
+    name = f"--{algorithm}."
+    assert short == config(
+        f"{name}learning-rate 1e-4 {name}num_envs=8 {name}no-clip-value {name}hidden 8 16 {name}recurrent"
+    )
+    assert (short.learning_rate, short.num_envs, short.clip_value, short.hidden) == (1e-4, 8, False, (8, 16))
+    assert short.recurrent
+
+
+def test_an_option_of_the_command_goes_before_a_setting_of_the_same_name() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Inner:
+        seeds: int = 1
+        rate: float = 1.0
+
+    outer = dataclasses.make_dataclass(
+        "Outer", [("seeds", int, 1), ("inner", Inner, dataclasses.field(default=Inner()))]
+    )
+    assert with_prefix(outer, ["--seeds", "3", "--rate=2", "--", "rate"], "inner") == [
+        *("--seeds", "3", "--inner.rate=2", "--", "rate"),
+    ]
 
 
 def test_numbers_and_grids() -> None:

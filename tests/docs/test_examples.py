@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jaxmarl_envs import palette
+from PIL import Image
 
 from jaxmarl_suite.analysis import load_run
 
@@ -47,3 +49,15 @@ def test_own_algorithm_learns_and_is_swept(final_returns):
     assert "learning_rate=0.5" in text
     # Uniform play pays -3.4 on average. Independent gradients turn away from the optimum, 11, to a safer joint action.
     assert returns.shape == (16,) and np.all(returns >= 5) and np.all(returns < 11)
+
+
+def test_own_viewer_draws_an_episode(tmp_path):
+    command = [sys.executable, str(ROOT / "docs" / "examples" / "own_viewer.py")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500)
+    assert (done.returncode, done.stdout) == (0, "drawn: meet.gif\n"), done.stderr
+    with Image.open(tmp_path / "meet.gif") as picture:
+        assert picture.n_frames > 2  # an episode of several steps
+        colors = {color for _, color in picture.convert("RGB").getcolors(maxcolors=2**24)}
+    for color in (*palette.AGENTS[:2], palette.RULE):
+        wanted = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)])
+        assert min(np.abs(wanted - np.array(one)).max() for one in colors) < 12  # a GIF has 256 colors

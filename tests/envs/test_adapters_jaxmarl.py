@@ -73,10 +73,38 @@ def test_episodes_are_those_of_step_env(env_id, original):
     # JaxMARL compares before it counts: max_steps + 1 steps, and what they end in is no end of the task.
     assert env.spec.episode_limit == 10 and shown.truncated[9] and not shown.terminated[:10].any()
     if env_id == "smax/3m":
-        assert_same(start.state, obs0["world_state"])
-        assert_same(shown.state, obs["world_state"])
+        for state, world in ((start.state, obs0["world_state"]), (shown.state, obs["world_state"])):
+            np.testing.assert_allclose(state, scaled(world), rtol=1e-6)
     else:
         assert env.spec.state_size == 0 and not shown.terminated.any()
+
+
+def scaled(world):
+    """JaxMARL's world states [..., 72] of 3m as ours: six marines, whose weapon cools down for 0.61 s, on 32 by 32."""
+    units = world[..., :60].reshape(*world.shape[:-1], 6, 10).copy()
+    units[..., 1:3] /= 32
+    units[..., 3] = np.clip(units[..., 3] / np.float32(0.61), 0, 1)
+    return np.concatenate([units.reshape(*world.shape[:-1], 60), world[..., 60:66], world[..., 66:] / 5], axis=-1)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "options"),
+    [
+        ("smax/3m", {}),
+        ("smax/smacv2_5_units", {"two_teams": True}),
+        ("overcooked/cramped_room", {}),
+        ("mpe/simple-spread", {}),
+        ("mpe/simple-reference", {}),
+        ("mpe/simple-speaker-listener", {}),
+        ("hanabi/small-2p", {}),
+    ],
+)
+def test_nothing_shown_is_large(env_id, options):
+    """Under random play: positions, cooldowns and times come scaled."""
+    env = jaxmarl_envs.make(env_id, **options)
+    shown = play(env, KEY, 150)[2]
+    largest = max(np.abs(x).max(initial=0.0) for x in (shown.obs, shown.state))
+    assert largest <= (10 if env_id.startswith("mpe") else 1.1)  # a unit may be pushed a little past the map's end
 
 
 @pytest.mark.parametrize(
@@ -246,3 +274,72 @@ def test_importing_leaves_the_streams_as_they_were(tmp_path, monkeypatch, capsys
             setattr(sys, name, stream)
     assert all(one is other for one, other in zip(before, after))
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("agents", "words"),
+    [
+        ([0, 1, 2], r"^jaxmarl/Renamed: agents must be one or more different names .*, got \[0, 1, 2\]$"),
+        (["agent_0", "agent_0"], "must be one or more different names"),
+        ([], r"must be one or more different names .*, got \[\]"),
+        (["agent_0", "nobody"], "no action space for 'nobody', one of its agents"),
+    ],
+)
+def test_agents_have_to_be_names_that_the_environment_knows(agents, words):
+    spread = load("jaxmarl.environments.mpe", "tests").SimpleSpreadMPE
+
+    class Renamed(spread):
+        def __init__(self):
+            super().__init__()
+            self.agents = agents
+
+    with pytest.raises(ValueError, match=words):
+        adapters.from_jaxmarl(Renamed())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("obs", "reset shows nothing to 'agent_2', one of its agents"),
+        ("dones", "step_env must return dones with '__all__', got"),
+        ("metrics", r"Reading.measure must return the metrics \('hits',\), got \[\]"),
+    ],
+)
+def test_what_jaxmarls_dicts_lack_is_named(change, words):
+    spread = load("jaxmarl.environments.mpe", "tests").SimpleSpreadMPE
+
+    class Lacking(spread):
+        def reset(self, key):
+            obs, state = super().reset(key)
+            return {agent: obs[agent] for agent in self.agents if change != "obs" or agent != "agent_2"}, state
+
+        def step_env(self, key, state, actions):
+            obs, state, rewards, dones, infos = super().step_env(key, state, actions)
+            return obs, state, rewards, {a: d for a, d in dones.items() if change != "dones" or a != "__all__"}, infos
+
+    reading = adapters.Reading(metrics=("hits",)) if change == "metrics" else None
+    with pytest.raises(ValueError, match=words):
+        env = adapters.from_jaxmarl(Lacking(), reading)
+        state, _ = jax.eval_shape(env.reset, KEY, ())
+        jax.eval_shape(env.step, KEY, state, jnp.zeros(3, jnp.int32), ())
+
+
+@pytest.mark.parametrize(
+    ("adapt", "words"),
+    [
+        (adapters.from_jaxmarl, "from_jaxmarl takes an environment of JaxMARL, got a TimeLimit without agents"),
+        (adapters.from_jumanji, "from_jumanji takes an environment of jumanji, got a TimeLimit without action_spec"),
+        (adapters.from_gymnax, "from_gymnax takes an environment of gymnax, got a TimeLimit without reset_env"),
+    ],
+)
+def test_other_projects_adapters_refuse_what_is_ours(adapt, words):
+    with pytest.raises(ValueError, match=words):
+        adapt(jaxmarl_envs.make("hallway/2-3"))
+
+
+@pytest.mark.parametrize("name", ["to_jaxmarl", "to_jumanji", "to_pettingzoo"])
+def test_our_adapters_refuse_what_is_not_ours(name):
+    theirs = load("jaxmarl.environments.mpe", "tests").SimpleSpreadMPE()
+    words = f"{name} takes an environment of this package, got a SimpleSpreadMPE without spec"
+    with pytest.raises(ValueError, match=words):
+        getattr(adapters, name)(theirs)

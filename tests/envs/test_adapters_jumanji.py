@@ -43,8 +43,14 @@ def test_episodes_are_jumanjis(env_id):
     for name in env.spec.metrics:
         assert_same(shown.metrics[name], timesteps.extras[name].astype(np.float32))
     if hasattr(timesteps.observation, "agents_view"):
-        view = timesteps.observation.agents_view.reshape(8, n, -1)
-        assert_same(shown.obs[..., :-1], view.astype(np.float32))
+        view = timesteps.observation.agents_view.reshape(8, n, -1).astype(np.float32)
+        if "rware" in env_id:
+            view[..., :2] /= env.env.grid_size
+        else:  # triples (cell, level); -1 is out of sight
+            view = view.reshape(8, n, -1, 3)
+            view[..., :2][view[..., :2] > 0] /= 5
+            view = (view / np.array([1, 1, 2], np.float32)).reshape(8, n, -1)
+        np.testing.assert_allclose(shown.obs[..., :-1], view, rtol=1e-6)
     np.testing.assert_allclose(shown.obs[..., -1], np.arange(1, 9)[:, None].repeat(n, 1) / 6, rtol=1e-6)
     ends = {"rware": collided, "lbf": eaten, "connector": stuck, "cleaner": cleaned}
     before = jax.tree.map(lambda a, b: np.concatenate([a[None], b[:-1]]), first_state, states)
@@ -70,6 +76,16 @@ def stuck(before, states, actions, timesteps):
 def cleaned(before, states, actions, timesteps):
     allowed = np.take_along_axis(before.action_mask, actions[..., None], -1)[..., 0].all(-1)
     return ~allowed | ~(states.grid == 0).any((1, 2))
+
+
+@pytest.mark.parametrize("env_id", [*IDS, "jumanji/lbf-12x12-3p-3f"])
+def test_nothing_shown_is_large(env_id):
+    """Up to the end of an episode of random play: cells and levels come scaled. Food has at most all players' levels."""
+    env = jaxmarl_envs.make(env_id)
+    start, _, shown = play(env, KEY, 60)
+    length = int((shown.terminated | shown.truncated).argmax()) + 1 if env.spec.episode_limit < 60 else 60
+    largest = max(np.abs(x[:length]).max(initial=0.0) for x in (shown.obs, shown.state))
+    assert max(largest, np.abs(start.obs).max()) <= (env.spec.n_agents if "lbf" in env_id else 1)
 
 
 def test_a_collision_terminates_also_at_the_time_limit():
@@ -165,3 +181,21 @@ def test_to_jumanji_and_back_is_the_same():
     for t, action in enumerate(shown[1]):
         state, timestep = env.step(KEY, state, action, ())
         assert_same(jax.tree.map(lambda x, t=t: x[t], shown[2]), timestep)
+
+
+def test_an_observation_that_says_too_little_is_named():
+    from jumanji.environments.routing.cleaner import Cleaner
+
+    with pytest.raises(
+        ValueError, match="jumanji/Cleaner: its observation has no agents_view, got a Observation; what"
+    ):
+        adapters.from_jumanji(Cleaner()).spec  # noqa: B018
+
+
+def test_keys_of_any_implementation_whatever_the_default() -> None:
+    """Jumanji's keys have no type, and are read as JAX is set."""
+    env = jaxmarl_envs.make(IDS[1])
+    expected = env.reset(KEY, env.default_params)[1].obs
+    with jax.default_prng_impl("rbg"):
+        assert_same(env.reset(KEY, env.default_params)[1].obs, expected)
+        assert env.reset(jax.random.key(5), env.default_params)[1].obs.shape == expected.shape

@@ -1,6 +1,7 @@
 """check_environment passes what is right and names what is wrong."""
 
 import dataclasses
+import random
 import time
 
 import jax
@@ -53,12 +54,28 @@ def test_a_sound_environment_passes():
     assert "test/env: ok" in str(report) and "vmap" in str(report)
 
 
+def test_large_entries_are_warned_of_by_index():
+    class Large(Good):
+        spec = SPEC.replace(obs_bounds=(-50.0, 50.0))
+
+        def change(self, timestep, t, key):
+            obs = timestep.obs.at[1, 2].set(jnp.float32(-8) * t.astype(jnp.float32))
+            return timestep.replace(
+                obs=obs, final_obs=obs, state=10.0 * timestep.state, final_state=10.0 * timestep.state
+            )
+
+    (warning,) = check_environment(Large()).warnings  # 10 itself is none
+    assert warning.startswith("1 of 6 entries of obs go beyond 10 in magnitude, most of all [1, 2] in [-32, 0]")
+    assert f"warning  {warning}" in str(check_environment(Large()))
+    assert check_environment(Good()).warnings == ()
+
+
 OWN = [f"{f.name}/{variant}" for f in jaxmarl_envs.families() if not f.package for variant in f.variants]
 
 
 @pytest.mark.parametrize("env_id", OWN)  # those of other projects: test_adapters_*.py
 def test_listed_environments_pass(env_id):
-    check_environment(jaxmarl_envs.make(env_id))
+    assert check_environment(jaxmarl_envs.make(env_id)).warnings == ()
 
 
 @pytest.mark.parametrize("wrap", [jaxmarl_envs.AgentId, jaxmarl_envs.LastAction, jaxmarl_envs.EpisodeStatistics])
@@ -137,6 +154,64 @@ class NumpyRandom(Good):
     def change(self, timestep, t, key):
         noise = jnp.asarray(np.random.default_rng().uniform(size=(2, 3)), jnp.float32)
         return timestep.replace(obs=noise, final_obs=noise)
+
+
+@broken("step draws from the random state of Python or NumPy", "the same in every step; draw from the key")
+class GlobalNumpyRandom(Good):
+    def change(self, timestep, t, key):
+        return timestep.replace(reward=timestep.reward * jnp.float32(np.random.randint(2)))  # both traces may agree
+
+
+@broken("reset draws from the random state of Python or NumPy")
+class GlobalPythonRandom(Good):
+    def first(self, timestep):
+        return timestep.replace(state=jnp.full(1, jnp.float32(random.randint(0, 1))))
+
+
+@broken(
+    "step uses a traced value that an earlier call of reset or step has kept (a leaked tracer)",
+    "in the state",
+)
+class LeakedTracer(Good):
+    kept = None
+
+    def change(self, timestep, t, key):
+        reward = timestep.reward if self.kept is None else timestep.reward + 0 * self.kept
+        self.kept = timestep.reward
+        return timestep.replace(reward=reward)
+
+
+@broken("uses a traced value that an earlier call", "(a leaked tracer)")
+class LeakedFromReset(Good):
+    def first(self, timestep):
+        self.kept = timestep.obs + 0
+        return timestep
+
+    def change(self, timestep, t, key):
+        return timestep.replace(reward=timestep.reward + self.kept.sum())
+
+
+@broken("reset: action_mask allows nothing for agent(s) [0, 1]", "step: action_mask allows nothing for agent(s) [0, 1]")
+class NothingIsLegal(Good):
+    def first(self, timestep):
+        return timestep.replace(action_mask=jnp.zeros((2, 2), bool), final_mask=jnp.zeros((2, 2), bool))
+
+    def change(self, timestep, t, key):
+        return self.first(timestep)
+
+
+@broken("an episode of random play ran for 300 steps or more, but spec.episode_limit is 300")
+class TooLongBeyondTheUsualPlay(Good):
+    spec = SPEC.replace(episode_limit=300, optimum=None)
+
+    def change(self, timestep, t, key):
+        return timestep.replace(terminated=t >= 301)
+
+
+@broken("step: metrics is a NoneType, expected a dict of spec.metrics ['win']")
+class NoMetrics(Good):
+    def change(self, timestep, t, key):
+        return timestep.replace(metrics=None)
 
 
 @broken("not deterministic", "step has side effects")
@@ -387,6 +462,56 @@ def test_all_failures_are_listed_together():
     with pytest.raises(ProtocolError) as error:
         check_environment(Twice())
     assert len(error.value.failures) >= 2 and isinstance(error.value, ValueError)
+
+
+def test_limits_beyond_the_usual_play_are_kept():
+    class Long(Good):
+        spec = SPEC.replace(episode_limit=300, optimum=None)
+
+        def change(self, timestep, t, key):
+            return timestep.replace(terminated=t >= 300)
+
+    assert check_environment(Long()).num_steps == 256
+
+
+BIG = np.zeros((2, 2**22), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        (
+            "numpy",
+            "step closes over env.tables[1]['big'], float32[2, 4194304] (32 MiB): a constant of every compiled program",
+        ),
+        ("jax", "step closes over env.env.tables[1]['big'], float32[2, 4194304] (32 MiB)"),
+        ("global", "step closes over BIG, float32[2, 4194304] (32 MiB)"),
+        ("hidden", "step closes over an array, float32[2, 4194304] (32 MiB)"),
+        ("small", ""),
+    ],
+)
+def test_large_arrays_that_are_closed_over_are_named(where, words):
+    class Big(Good):
+        def __init__(self):
+            big = {"jax": jnp.asarray(BIG), "small": BIG[:, :9]}.get(where, BIG)
+            self.tables = [None, {"big": big}] if where not in ("global", "hidden") else []
+
+        def change(self, timestep, t, key):
+            table = self.tables[1]["big"] if self.tables else _hidden()
+            return timestep.replace(reward=timestep.reward + jnp.asarray(table)[0, t])
+
+    class Global(Big):
+        def step(self, key, state, action, params):
+            state, timestep = super().step(key, state, action, params)
+            return state, timestep.replace(reward=jnp.asarray(BIG)[0, :2])
+
+    env = Global() if where == "global" else jaxmarl_envs.AgentId(Big()) if where == "jax" else Big()
+    warnings = check_environment(env, num_steps=2).warnings
+    assert len(warnings) == bool(words) and all(warning.startswith(words) for warning in warnings)
+
+
+def _hidden():
+    return BIG
 
 
 def test_continuous_actions():

@@ -379,9 +379,9 @@ def test_actions_reach_their_actuators():
     expected = np.zeros(8, np.float32)
     expected[[5, 0, 7]], expected[2], expected[[6, 1, 3, 4]] = action[0, :3], action[1, 0], action[2]
     np.testing.assert_allclose(recorder.control, expected)
-    assert (
-        timestep.action_mask.all() and timestep.metrics["distance"] == 2 and timestep.metrics["forward_velocity"] == 4
-    )
+    assert timestep.action_mask.tolist() == [[True, True, True, False], [True, False, False, False], [True] * 4]
+    assert env.spec.agent_action_sizes == (3, 1, 4)
+    assert timestep.metrics["distance"] == 2 and timestep.metrics["forward_velocity"] == 4
     env.step(KEY, state, action * 10, ())
     assert recorder.control.min() == -1 and recorder.control.max() == 1
 

@@ -3,11 +3,13 @@
 import importlib.metadata
 
 import jaxmarl_envs
+import jaxmarl_envs.rag
 import pytest
 from jaxmarl_envs import EnvSpec, Family
 from jaxmarl_envs.core import _registry
 
 WITHOUT_OPTIMUM = {f"toy/{name}" for name in ("pendulum", "pendulum-2", "point-mass", "point-mass-2", "puck")}
+WITHOUT_OPTIMUM |= {f"rag/{name}" for name in jaxmarl_envs.rag.FAMILY.variants}
 """Tasks of this project whose best return is not known."""
 
 
@@ -124,3 +126,17 @@ def test_families_of_installed_packages(clean, monkeypatch):
 def test_specs_refuse_impossible_sizes(sizes, words):
     with pytest.raises(ValueError, match=words):
         EnvSpec(**{"id": "test/x", "n_agents": 2, "obs_shape": (1,), "num_actions": 2, **sizes})
+
+
+@pytest.mark.parametrize("env_id", ["matrix/random-2x3", "hallway/4-4", "toy/pendulum", "smax/3m", "rag/cache-L0"])
+def test_options_and_their_defaults_make_the_environment(env_id):
+    found = jaxmarl_envs.options(env_id)
+    assert found and jaxmarl_envs.make(env_id, **found).spec == jaxmarl_envs.make(env_id).spec
+    with pytest.raises(jaxmarl_envs.UnknownOption) as caught:
+        jaxmarl_envs.make(env_id, frob=1)
+    assert set(caught.value.accepted) == set(found)
+
+
+def test_every_family_says_what_options_it_accepts():
+    for family in jaxmarl_envs.families():
+        assert jaxmarl_envs.options(f"{family.name}/{family.variants[0]}"), family.name

@@ -11,6 +11,7 @@ from experiments.gem_toy import measures
 from experiments.gem_toy import presets as gem_toy
 from experiments.mabrax_ppo import presets as mabrax_ppo
 from experiments.q_methods import presets as q_methods
+from experiments.rag_serving import presets as rag_serving
 from experiments.tad_hallway import presets as tad_hallway
 from experiments.tad_matrix_games import presets as tad_matrix_games
 from experiments.value_factorization import presets as value_factorization
@@ -24,6 +25,7 @@ PRESETS = [
     *gem_toy.ablation_runs(),
     *q_methods.game_runs(),
     *q_methods.hallway_runs(),
+    *rag_serving.all_runs(),
     *tad_hallway.partial_runs(),
     *tad_hallway.observed_runs(),
     *tad_matrix_games.named_runs("common"),
@@ -39,6 +41,7 @@ def test_names_are_unique_in_a_study():
         gem_toy.plain_runs() + gem_toy.delayed_runs() + gem_toy.shown_runs() + gem_toy.ablation_runs(),
         value_factorization.mmdp_runs(),
         gem_discrete.all_runs(),
+        rag_serving.all_runs(),
     ):
         names = [preset.name for preset in runs]
         assert len(set(names)) == len(names)
@@ -75,4 +78,4 @@ def test_gem_and_dqn_are_matched():
     assert gem["hidden"] == (dqn["width"],) * 2 and gem["warmup_steps"] == dqn["learning_starts"]
     steps = [config["num_envs"] * config["rollout_length"] for config in (gem, dqn)]
     assert steps[0] / gem["gradient_steps"] == steps[1] / dqn["gradient_steps"]
-    assert steps[0] * gem["target_period"] == steps[1] * dqn["target_period"]
+    assert gem["target_period"] == dqn["target_period"]

@@ -29,6 +29,34 @@ def outputs(seed=0, rows=5):
     return jnp.asarray(output), output[:, :3].astype(np.float64), deviation(output[:, 3:].astype(np.float64))
 
 
+@pytest.mark.parametrize("make", [diagonal_gaussian, tanh_normal])
+def test_padded_entries_have_no_part(make):
+    """A head of three entries whose last is padding is the head of the first two."""
+    padded, two = make(3, LOW, HIGH, initial_std=INITIAL, padded=True), make(2, LOW[:2], HIGH[:2], initial_std=INITIAL)
+    output = outputs()[0]
+    mask = jnp.broadcast_to(jnp.array([True, True, False]), (5, 3))
+    short, rest = output[:, jnp.array([0, 1, 3, 4])], MASK[:, :2]
+
+    @jax.jit
+    def measure(output, short):
+        action, drawn = padded.sample_and_log_prob(jax.random.key(1), output, mask)
+        label = padded.mode(0.3 * output, mask)
+        own, other = action[:, :2], label[:, :2]
+        found = drawn, padded.entropy(output, mask), padded.imitation_loss(output, mask, label)
+        return (
+            action,
+            found,
+            (two.log_prob(short, rest, own), two.entropy(short, rest), two.imitation_loss(short, rest, other)),
+        )
+
+    action, found, expected = measure(output, short)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, expected)
+    np.testing.assert_allclose(padded.to_env(action)[:, 2], MIDDLE[2])
+    assert not padded.embed(action)[:, 2].any() and padded.embed(action)[:, :2].all()
+    slope = jax.jit(jax.grad(lambda o: sum(x.sum() for x in measure(o, short)[1])))(output)
+    assert not slope[:, jnp.array([2, 5])].any() and slope[:, jnp.array([0, 1, 3, 4])].all()
+
+
 def test_initial_deviation_its_slope_and_its_ends():
     zero = jnp.zeros((6,))
     normal = diagonal_gaussian(3, initial_std=INITIAL)

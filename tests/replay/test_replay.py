@@ -128,7 +128,7 @@ def test_a_huge_priority_leaves_no_trace(prioritised):
 
 def test_a_draw_at_the_very_end_is_an_item(prioritised, monkeypatch):
     """The largest uniform number may be rounded up to 1."""
-    monkeypatch.setattr(jax.random, "uniform", lambda key, shape: jnp.ones(shape))
+    monkeypatch.setattr(jax.random, "uniform", lambda key, shape, dtype: jnp.ones(shape, dtype))
     made = make_replay(CAPACITY, BATCH, prioritised=True)
     state = made.add(made.init(ITEM), items([1, 2, 3]))
     sample = made.sample(state, jax.random.key(0), jnp.float32(1.0))

@@ -1,16 +1,22 @@
 """Small runs, and what is left of them."""
 
 import dataclasses
+import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxmarl_suite import algorithms
+from jaxmarl_suite.algorithms import Phase
 from jaxmarl_suite.runner import Experiment, TrainOptions
 from jaxmarl_suite.runner._checkpoint import Checkpoints
+from jaxmarl_suite.runner._programs import CONTEXT_AXES
+from jaxmarl_suite.runner._wave import lane_context
 
 UPDATES = 12
 UPDATE_STEPS = 32
@@ -88,6 +94,26 @@ def tiny(name: str, *, changes: dict[str, Any] | None = None, grid: Any = None, 
         grid or {},
         TrainOptions(**{**chosen, **options}),
     )
+
+
+def phase_shapes(experiment: Experiment) -> Iterator[tuple[Phase, Callable[..., Any], Any, Any]]:
+    """`(phase, start, state, ctx)` of one lane: `start(key, ctx)` begins the phase; state and context are shapes."""
+    (group,) = experiment.groups()
+    batched = lane_context([group.lanes[0]], UPDATES, group.data)
+    ctx = jax.eval_shape(
+        lambda: jax.tree.map(
+            lambda has_lanes, part: jax.tree.map(lambda x: x[0], part) if has_lanes else part, CONTEXT_AXES, batched
+        )
+    )
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    state: Any = None
+    for phase in group.phases:
+        start: Callable[..., Any] = phase.algorithm.init
+        if phase.begin is not None:
+            previous = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), state)
+            start = functools.partial(phase.begin, previous)
+        state = jax.eval_shape(start, key, ctx)
+        yield phase, start, state, ctx
 
 
 def toy(

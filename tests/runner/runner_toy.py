@@ -10,7 +10,15 @@ import jax.numpy as jnp
 from jaxmarl_envs import EnvSpec, TimeStep, VectorEnv, VectorState, pytree_dataclass, restart, transition
 from jaxmarl_envs.core import uniform_index
 
-from jaxmarl_suite.algorithms import Algorithm, AlgorithmSpec, Average, Context, Phase, hyperparameters
+from jaxmarl_suite.algorithms import (
+    Algorithm,
+    AlgorithmSpec,
+    Context,
+    Metrics,
+    Phase,
+    episode_metrics,
+    hyperparameters,
+)
 
 LIMIT = 6
 AFTER_THE_END = -100.0
@@ -133,13 +141,8 @@ def make(config: ToyConfig, env: Any) -> tuple[Phase, ...]:
             clock = ctx.clock.astype(jnp.float32)
             bad = jnp.where(clock == ctx.hp.bad_metric_at, jnp.nan, 0.0)
             hidden = jnp.where(clock == ctx.hp.bad_state_at, jnp.nan, state.hidden)
-            done = env_state.timestep.done.astype(jnp.float32)
-            metrics = {
-                "weight": weights[0] + bad,
-                "reward": env_state.timestep.reward.mean(),
-                "clock": clock,
-                "episode_return": Average(jnp.sum(env_state.timestep.metrics["episode_return"] * done), jnp.sum(done)),
-            }
+            learner = {"weight": weights[0] + bad, "reward": env_state.timestep.reward.mean(), "clock": clock}
+            metrics = Metrics(episode_metrics(env_state.timestep), learner)
             return ToyState(weights, state.updates + 1, state.begun_with, hidden, env_state, key), metrics
 
         return Algorithm(

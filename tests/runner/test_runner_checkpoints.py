@@ -12,6 +12,7 @@ import pytest
 from runner_tools import UPDATES, Recorder, assert_same_arrays, final_arrays, rows, toy
 
 from jaxmarl_suite.runner import Experiment, Interrupted, TrainOptions, resume, run
+from jaxmarl_suite.runner._checkpoint import Checkpoints
 
 pytestmark = pytest.mark.usefixtures("toys")
 WAVE = "checkpoints/000-00000"
@@ -204,3 +205,24 @@ def test_the_summary_of_a_resumed_run_knows_what_was_finished_before(tmp_path: P
     assert summaries[0]["seconds"] > interrupted_after > 0
     assert all(0 < one["compile_seconds"] <= one["seconds"] for one in summaries)
     assert summaries[0]["lanes"] == summaries[1]["lanes"]
+
+
+def test_half_a_row_of_another_versions_metrics_is_begun_anew(tmp_path: Path, few_at_a_time: None) -> None:
+    """Sums are saved in the order of their names; under other names they would be other metrics' sums."""
+    stop = Recorder(lambda calls: signal.raise_signal(signal.SIGINT) if calls == 4 else None)
+    with pytest.raises(Interrupted):
+        run(toy(log_rows=1, evaluations=1), run_dir=tmp_path / "run", listener=stop)
+    (step,) = steps(tmp_path / "run")
+    checkpoints = Checkpoints(tmp_path / "run" / WAVE)
+    arrays, meta, _ = checkpoints.restore()
+    checkpoints.close()
+    assert arrays is not None and meta.pop("metrics")[0] == "learner/clock"
+    del meta["arrays"]
+    shutil.rmtree(tmp_path / "run" / WAVE / str(step))
+    checkpoints = Checkpoints(tmp_path / "run" / WAVE)
+    # Totals, weights and first bad updates of six metrics come last; totals and weights change places.
+    checkpoints.save(step, [*arrays[:-18], *arrays[-18:-12][::-1], *arrays[-12:-6][::-1], *arrays[-6:]], meta)
+    checkpoints.close()
+    resume(tmp_path / "run")
+    (row,) = rows(tmp_path / "run", "train").values()
+    assert row["metrics"]["learner/clock"] == np.mean(range(step // 4, UPDATES))

@@ -28,13 +28,17 @@ def test_metric_seed_setting_and_update_are_named(log_rows: int, tmp_path: Path,
         grid={"bad_metric_at": [NEVER, 7.0, 9.0]}, seeds=2, first_seed=5, checkpoint_seconds=0.0, log_rows=log_rows
     )
     message = diverge(experiment, tmp_path / "run")
-    assert "metric 'weight' of seed 5 (bad_metric_at=7.0) is not finite since update 7 of phase 'only'" in message
+    assert (
+        "metric 'learner/weight' of seed 5 (bad_metric_at=7.0) is not finite since update 7 of phase 'only'" in message
+    )
     assert "28 environment steps" in message
     saved = final_arrays(tmp_path / "run")
     assert not any(np.isnan(array).any() for array in saved)
     counts = [array for array in saved if array.shape == (6,) and set(array.tolist()) == {7.0}]
     assert counts, "the last checkpoint is that after seven good updates"
-    assert all(v is not None for row in rows(tmp_path / "run", "train").values() for v in (row["metrics"]["weight"],))
+    assert all(
+        v is not None for row in rows(tmp_path / "run", "train").values() for v in (row["metrics"]["learner/weight"],)
+    )
 
 
 def test_the_first_bad_update_is_named_however_late_it_is_noticed(tmp_path: Path) -> None:

@@ -91,6 +91,20 @@ def test_an_unknown_option_is_refused_by_name() -> None:
         experiment(env_options={"prize": 3, "sise": 2}).groups()
 
 
+def test_a_value_that_the_family_refuses_is_not_set_as_a_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only an option that the family does not have may be meant for the parameters."""
+
+    def picky(variant: str, size: int = 5, prize: float = 1.0) -> Prize:
+        if prize < 0:
+            raise ValueError(f"test/{variant}: prize must not be negative, got {prize}")
+        return Prize(size, Params(prize=prize))
+
+    monkeypatch.setattr(_registry, "_registered", {})
+    jaxmarl_envs.register(Family("test", picky, ("prize",)))
+    with pytest.raises(ValueError, match="prize must not be negative, got -1"):
+        experiment(env_options={"prize": -1}).groups()
+
+
 @pytest.mark.parametrize(
     ("name", "value", "wanted"),
     [

@@ -1,5 +1,6 @@
 """Evaluation is exact and on time; phases share the steps."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ from hypothesis import strategies as st
 from runner_tools import UPDATES, final_arrays, metrics, rows, toy
 
 from jaxmarl_suite.algorithms import Algorithm, Phase
-from jaxmarl_suite.runner import Experiment, TrainOptions, run
+from jaxmarl_suite.analysis import load_run, summarise
+from jaxmarl_suite.analysis.style import format_share
+from jaxmarl_suite.cli import main
+from jaxmarl_suite.runner import Experiment, TrainOptions, evaluate, run
 from jaxmarl_suite.runner._experiment import Group
 from jaxmarl_suite.runner._schedule import lasting_steps
 from jaxmarl_suite.runner._train import total_env_steps
@@ -26,14 +30,14 @@ def test_a_known_policy_has_its_known_return(env: str, action: int, tmp_path: Pa
     lengths = set()
     for lane in range(2):
         for found in metrics(run_dir, "eval", lane) + metrics(run_dir, "absolute", lane):
-            names = {"left", "return", "episode_length"}
+            names = {"left", "return", "length"}
             assert found.keys() == names | {f"lazy/{name}" for name in names}
-            assert found["return"] == 2 * action * found["episode_length"]
+            assert found["return"] == 2 * action * found["length"]
             assert found["lazy/return"] == 0.0
-            assert found["lazy/episode_length"] == found["episode_length"], "the same episodes for every policy"
+            assert found["lazy/length"] == found["length"], "the same episodes for every policy"
             assert found["left"] == 0.0, "that of the end of the episode"
-            assert 1 <= found["episode_length"] <= 4
-            lengths.add(found["episode_length"])
+            assert 1 <= found["length"] <= 4
+            lengths.add(found["length"])
     assert len(lengths) > 3, "every evaluation and seed has its own episodes"
 
 
@@ -42,7 +46,40 @@ def test_an_endless_episode_is_cut(tmp_path: Path) -> None:
         toy(env="endless", grid={"env.longest": [10**6]}, eval_max_steps=3, evaluations=1), run_dir=tmp_path / "run"
     )
     (found,) = metrics(run_dir, "eval")
-    assert (found["return"], found["episode_length"]) == (6.0, 3.0)
+    assert (found["return"], found["length"]) == (6.0, 3.0)
+    shares = [row["cut"] for kind in ("eval", "absolute") for row in rows(run_dir, kind).values()]
+    assert shares == [{"return": 1.0, "lazy/return": 1.0}] * 2
+
+
+def test_the_share_of_episodes_that_were_cut_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of lengths 1, 2 and 3 the last is cut after two steps, and then `left` is 1, not 0: its mean is the share."""
+    run_dir = run(toy(env="endless", grid={"env.longest": [3, 2]}, eval_max_steps=2, seeds=2), run_dir=tmp_path / "run")
+    for kind in ("eval", "absolute"):
+        for lane in range(4):
+            for row in rows(run_dir, kind, lane).values():
+                left = row["metrics"]["left"]
+                assert row.get("cut", {}) == ({"return": left, "lazy/return": left} if left > 0 else {})
+    last = [found[-1]["left"] for found in (metrics(run_dir, "eval", lane) for lane in range(4))]
+    assert min(last[:2]) > 0 and last[2:] == [0, 0], "nothing is said where nothing was cut"
+    table = {(row.label, row.policy): row.cut for row in summarise(load_run(run_dir))}
+    for policy in ("", "lazy"):
+        assert table["toy env.longest=3", policy] == pytest.approx(np.mean(last[:2])), table
+        assert table["toy env.longest=2", policy] == 0.0
+    (summary, *_) = json.loads((run_dir / "summary.json").read_text())["lanes"]
+    assert summary["eval"]["cut"]["return"] == last[0] and "metrics" in summary["absolute"]
+
+    found = evaluate(run_dir, episodes=16)
+    assert all(one.cut.get("return", 0.0) == one.metrics["left"] for one in found)
+    assert any(one.cut for one in found) and not any(one.cut for one in found if one.lane > 1)
+    share = format_share(float(np.mean(last[:2])))
+    for command, shown in (
+        ("table", share),
+        ("resume", share),
+        ("eval --episodes 16", format_share(found[0].cut["return"])),
+    ):
+        assert main([*command.split(), str(run_dir)]) == 0
+        out = capsys.readouterr().out
+        assert shown in out and "cut" in out, out
 
 
 def test_the_absolute_metric_is_that_of_the_best_policy(tmp_path: Path) -> None:
@@ -74,9 +111,9 @@ def test_phases_follow_one_another(tmp_path: Path) -> None:
     assert train == [("first", u, 4 * u) for u in range(1, 9)] + [("second", u, 32 + 8 * u) for u in (1, 2)]
     evaluations = [(row["phase"], row["env_steps"]) for row in rows(run_dir, "eval").values()]
     assert evaluations == [("first", 12), ("first", 24), ("second", 40), ("second", 48)]
-    clocks = [found["clock"] for found in metrics(run_dir, "train")]
+    clocks = [found["learner/clock"] for found in metrics(run_dir, "train")]
     assert clocks == [*range(8), 0, 1], "every phase has its own clock"
-    weights = [found["weight"] for found in metrics(run_dir, "train")]
+    weights = [found["learner/weight"] for found in metrics(run_dir, "train")]
     begun_with = [
         array for array in final_arrays(run_dir) if array.shape == (1,) and array[0] == np.float32(weights[7])
     ]

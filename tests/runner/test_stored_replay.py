@@ -70,8 +70,8 @@ def test_others_learn_from_it_and_never_play(
     with pytest.raises(ValueError, match="learnt from stored replay and has none of its own"):
         record(path, tmp_path / "new")
     train = rows(path, "train")
-    assert {"loss", "td_error"} <= set(train[-1]["metrics"])
-    assert not {"episode_return", "epsilon"} & set(train[-1]["metrics"])  # nobody played
+    assert {"learner/loss", "learner/td_error"} <= set(train[-1]["metrics"])
+    assert not {"return", "learner/epsilon"} & set(train[-1]["metrics"])  # nobody played
     assert [row["env_steps"] for row in rows(path, "eval")] == [STEPS // 2, STEPS]  # counted as if
 
 

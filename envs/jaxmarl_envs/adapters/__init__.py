@@ -8,7 +8,7 @@ from typing import Any
 from jaxmarl_envs.adapters._from_gymnax import FromGymnax, from_gymnax
 from jaxmarl_envs.adapters._from_jaxmarl import FromJaxMARL, Reading, from_jaxmarl
 from jaxmarl_envs.adapters._from_jumanji import FromJumanji, JumanjiReading, from_jumanji
-from jaxmarl_envs.adapters._packages import installation, is_installed, load
+from jaxmarl_envs.adapters._packages import check_parts, installation, is_installed, load
 from jaxmarl_envs.core import Environment
 
 __all__ = [
@@ -28,6 +28,10 @@ __all__ = [
 ]
 
 
+_OURS = "an environment of this package"
+_PARTS = ("spec", "default_params", "reset", "step")
+
+
 def to_jaxmarl(env: Environment, params: Any = None, *, final_obs: bool = False) -> Any:
     """`env` as a `jaxmarl.environments.MultiAgentEnv`; see `_to_jaxmarl.ToJaxMARL` for what becomes of what.
 
@@ -37,9 +41,10 @@ def to_jaxmarl(env: Environment, params: Any = None, *, final_obs: bool = False)
       final_obs: whether infos carry what an episode ended in past JaxMARL's restart.
 
     Raises:
-      ValueError: if JaxMARL is not installed.
+      ValueError: if JaxMARL is not installed, or for anything but an environment of this package.
     """
     load("jaxmarl", "to_jaxmarl")
+    check_parts("to_jaxmarl", _OURS, env, _PARTS)
     from jaxmarl_envs.adapters._to_jaxmarl import ToJaxMARL
 
     return ToJaxMARL(env, params, final_obs=final_obs)
@@ -53,9 +58,10 @@ def to_jumanji(env: Environment, params: Any = None) -> Any:
       params: traced parameters, fixed from now on; `env.default_params` if None.
 
     Raises:
-      ValueError: if jumanji is not installed.
+      ValueError: if jumanji is not installed, or for anything but an environment of this package.
     """
     load("jumanji", "to_jumanji")
+    check_parts("to_jumanji", _OURS, env, _PARTS)
     from jaxmarl_envs.adapters._to_jumanji import ToJumanji
 
     return ToJumanji(env, params)
@@ -71,9 +77,16 @@ def to_pettingzoo(env: Environment, params: Any = None, *, masks: bool = False, 
       seed: of the first `reset`, and of all later ones that name none.
 
     Raises:
-      ValueError: if PettingZoo is not installed, or for masks of continuous actions.
+      ValueError: if PettingZoo is not installed, for anything but an environment of this package, or for masks of
+        continuous actions.
     """
     load("pettingzoo", "to_pettingzoo")
+    check_parts("to_pettingzoo", _OURS, env, _PARTS)
     from jaxmarl_envs.adapters._to_pettingzoo import ToPettingZoo
 
     return ToPettingZoo(env, params, masks=masks, seed=seed)
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmarl_envs.adapters._packages import foreign
-from jaxmarl_envs.core import Environment, EnvSpec, TimeLimit, TimeStep, pytree_dataclass, restart, transition
+from jaxmarl_envs.adapters._packages import check_parts, foreign
+from jaxmarl_envs.core import Environment, EnvSpec, TimeLimit, TimeStep, pytree_dataclass, restart, seed_key, transition
 
 Array = jax.Array
 
@@ -78,7 +78,7 @@ class FromGymnax:
     def spec(self) -> EnvSpec:
         """Static description. Traces `reset` once, for the shape of the observation."""
         with quiet():
-            shape = jax.eval_shape(self._reset, jax.random.key(0), self.default_params)[0].shape
+            shape = jax.eval_shape(self._reset, seed_key(0), self.default_params)[0].shape
             space = self.env.action_space(self.default_params.inner)
         if type(space).__name__ != "Discrete":
             raise ValueError(
@@ -160,12 +160,8 @@ def from_gymnax(
     Raises:
       ValueError: for anything but such an environment, continuous actions, or parameters that are not gymnax's.
     """
-    missing = [part for part in _PARTS if not hasattr(env, part)]
-    if missing:
-        hint = "; gymnax.make returns a pair (env, params)" if isinstance(env, tuple) else ""
-        raise ValueError(
-            f"from_gymnax takes an environment of gymnax, got a {type(env).__name__} without {missing[0]}{hint}"
-        )
+    hint = "; gymnax.make returns a pair (env, params)" if isinstance(env, tuple) else ""
+    check_parts("from_gymnax", "an environment of gymnax", env, _PARTS, hint)
     id = id or f"gymnax/{type(env).__name__}"
     params = env.default_params if params is None else params
     if not dataclasses.is_dataclass(params):

@@ -8,10 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxmarl_envs.adapters._packages import foreign
-from jaxmarl_envs.core import Environment, EnvSpec, PadAgents, TimeStep
+from jaxmarl_envs.adapters._packages import check_parts, foreign
+from jaxmarl_envs.core import Environment, EnvSpec, PadAgents, TimeStep, seed_key
 
 Array = jax.Array
+
+_PARTS = ("agents", "reset", "step_env", "action_space")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +28,9 @@ class Reading:
     is_terminal: Callable[[Any, Any], Array] | None = None
     """`(env, state) -> []` bool: the task itself ended. An episode that is done without it was truncated. None: there
     is no telling, and every end counts as a termination."""
+    observe: Callable[[Any, Array], Array] | None = None
+    """`(env, one agent's observation) ->` what is shown of it, of the same shape; None for all as it is. For entries
+    that are counts or positions, which networks learn badly from."""
     global_state: Callable[[Any, Mapping[str, Array], Any], Array] | None = None
     """`(env, obs, state) -> [G]`; None for no global state."""
     metrics: tuple[str, ...] = ()
@@ -33,7 +38,8 @@ class Reading:
     measure: (
         Callable[[Any, Any, Mapping[str, Array], Mapping[str, Array], Mapping[str, Any]], dict[str, Array]] | None
     ) = None
-    """`(env, state, rewards, dones, infos) -> {name: []}` after a step."""
+    """`(env, state, rewards, dones, infos) -> {name: []}` after a step. What is of this step alone needs `EpisodeMetrics`
+    around the environment, since an episode's metrics are those of its last step."""
     legal: Callable[[Any, Any], Mapping[str, Array]] | None = None
     """`(env, state) -> {agent: [A]}`; None for the environment's `get_avail_actions`, if it has one."""
     bonus: Callable[[Mapping[str, Any]], Mapping[str, Array]] | None = None
@@ -69,27 +75,35 @@ class FromJaxMARL:
     @cached_property
     def spec(self) -> EnvSpec:
         """Static description. Traces `reset` once, for the sizes that the spaces do not say."""
-        agents, env = self._agents, self.env
+        agents = self._agents
+        spaces = [self._action_space(agent) for agent in agents]
         with foreign():
-            obs, _, state = jax.eval_shape(self._reset, jax.random.key(0))
+            obs, _, state = jax.eval_shape(self._reset, seed_key(0))
+        unseen = [agent for agent in agents if agent not in obs]
+        if unseen:
+            raise ValueError(f"{self.id}: reset shows nothing to {unseen[0]!r}, one of its agents; got {list(obs)}")
         shapes = [tuple(obs[agent].shape) for agent in agents]
         is_equal = len(set(shapes)) == 1
         if not is_equal and any(len(shape) != 1 for shape in shapes):
             raise ValueError(f"{self.id}: observations of unequal agents have to be flat, got shapes {shapes}")
-        spaces = [env.action_space(agent) for agent in agents]
         counts = tuple(int(getattr(space, "n", 0)) for space in spaces)
         if len({count > 0 for count in counts}) > 1:
             raise ValueError(f"{self.id}: agents must be all discrete or all continuous, got {spaces}")
         actions: dict[str, Any] = {"num_actions": max(counts)}
+        sizes = counts
         if not counts[0]:
-            dims = {space.shape for space in spaces}
-            if len(dims) > 1 or len(spaces[0].shape) != 1:
-                raise ValueError(f"{self.id}: continuous actions have to be flat and of one size, got {sorted(dims)}")
+            dims = [tuple(space.shape) for space in spaces]
+            if any(len(dim) != 1 for dim in dims):
+                raise ValueError(f"{self.id}: continuous actions have to be flat, got shapes {dims}")
+            sizes = tuple(dim[0] for dim in dims)
             bounds = {(float(jnp.min(space.low)), float(jnp.max(space.high))) for space in spaces}
-            actions = {"action_dim": spaces[0].shape[0]}
+            actions = {"action_dim": max(sizes)}
             actions["action_bounds"] = (max(low for low, _ in bounds), min(high for _, high in bounds))
-        same_actions = len(set(counts)) == 1
-        is_ragged = not (is_equal and same_actions)
+        is_ragged = not (is_equal and len(set(sizes)) == 1)
+        if is_ragged and counts[0]:
+            actions["agent_num_actions"] = sizes
+        elif len(set(sizes)) > 1:
+            actions["agent_action_sizes"] = sizes
         return EnvSpec(
             id=self.id,
             n_agents=len(agents),
@@ -99,7 +113,6 @@ class FromJaxMARL:
             episode_limit=self.reading.episode_limit,
             agent_names=tuple(agents),
             agent_obs_sizes=tuple(shape[0] for shape in shapes) if is_ragged else (),
-            agent_num_actions=counts if is_ragged and counts[0] else (),
             metrics=self.reading.metrics,
             obs_bounds=self.reading.obs_bounds,
             optimum=self.reading.optimum,
@@ -123,10 +136,18 @@ class FromJaxMARL:
         env, reading = self.env, self.reading
         with foreign():
             actions = {agent: action[i] for i, agent in enumerate(self._agents)}
+            for agent, size in zip(self._agents, self.spec.agent_action_sizes):
+                actions[agent] = actions[agent][:size]
             obs, inner, rewards, dones, infos = env.step_env(key, state, actions)
+            if "__all__" not in dones:
+                raise ValueError(f"{self.id}: step_env must return dones with '__all__', got {list(dones)}")
             done = jnp.asarray(dones["__all__"], bool)
             terminated = done if reading.is_terminal is None else done & reading.is_terminal(env, inner)
             measured = reading.measure(env, inner, rewards, dones, infos) if reading.measure else {}
+            if set(reading.metrics) - set(measured):
+                raise ValueError(
+                    f"{self.id}: Reading.measure must return the metrics {reading.metrics}, got {sorted(measured)}"
+                )
             metrics = {name: jnp.asarray(measured[name], jnp.float32) for name in reading.metrics}
             reward = self._stack(rewards)
             if reading.bonus is not None:
@@ -138,7 +159,19 @@ class FromJaxMARL:
 
     @cached_property
     def _agents(self) -> tuple[str, ...]:
-        return tuple(self.env.agents)
+        agents = tuple(self.env.agents)
+        if not agents or not all(isinstance(agent, str) for agent in agents) or len(set(agents)) < len(agents):
+            raise ValueError(
+                f"{self.id}: agents must be one or more different names (str), by which JaxMARL's dicts are read, got "
+                f"{list(agents)}"
+            )
+        return agents
+
+    def _action_space(self, agent: str) -> Any:
+        try:
+            return self.env.action_space(agent)
+        except KeyError as error:
+            raise ValueError(f"{self.id}: no action space for {agent!r}, one of its agents {self._agents}") from error
 
     def _stack(self, values: Mapping[str, Array]) -> Array:
         return jnp.stack([jnp.asarray(values[agent], jnp.float32) for agent in self._agents])
@@ -170,14 +203,14 @@ class FromJaxMARL:
     ) -> TimeStep:
         spec, agents = self.spec, self._agents
         rows = [jnp.asarray(obs[agent], jnp.float32) for agent in agents]
+        if self.reading.observe is not None:
+            rows = [self.reading.observe(self.env, row) for row in rows]
         shown: Any = tuple(rows) if spec.agent_obs_sizes else jnp.stack(rows)
-        mask: Any = jnp.ones((len(agents), spec.num_actions or spec.action_dim), bool)
+        mask: Any = jnp.asarray(spec.real_actions)
         legal = self._legal(inner) if spec.is_discrete else None
         if legal is not None:
             masks = [jnp.asarray(legal[agent]).astype(bool) for agent in agents]
             mask = tuple(masks) if spec.agent_num_actions else jnp.stack(masks)
-        elif spec.agent_num_actions:
-            mask = tuple(jnp.ones((count,), bool) for count in spec.agent_num_actions)
         elif spec.agent_obs_sizes:  # PadAgents expects tuples of both
             mask = tuple(mask)
         return TimeStep(
@@ -206,7 +239,12 @@ def from_jaxmarl(env: Any, reading: Reading | None = None, *, id: str = "") -> E
       reading: where its global state, its time limit and its metrics are to be found; None for `env.reading` (of
         environments that came from `to_jaxmarl`), or for nothing of it.
       id: `family/variant` of the spec; made from the class's name if empty.
+
+    Raises:
+      ValueError: for anything else, agents that are no names or lack an observation or an action space, and actions or
+        observations of unequal kinds.
     """
+    check_parts("from_jaxmarl", "an environment of JaxMARL", env, _PARTS)
     reading = reading or getattr(env, "reading", None) or Reading()
     adapter = FromJaxMARL(env, reading, id or f"jaxmarl/{type(env).__name__}")
     return PadAgents(adapter) if adapter.spec.agent_obs_sizes else adapter

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmarl_envs.adapters._packages import foreign
-from jaxmarl_envs.core import EnvSpec, TimeStep
+from jaxmarl_envs.adapters._packages import check_parts, foreign
+from jaxmarl_envs.core import EnvSpec, TimeStep, seed_key
+from jaxmarl_envs.core._keys import KEY_IMPL
 
 Array = jax.Array
 
@@ -49,7 +50,8 @@ class FromJumanji:
     - The mask is `observation.action_mask` [N, A]; `JumanjiReading` says what agents observe.
     - The last step of an episode is a termination or a truncation, see `JumanjiReading.is_terminal`; `final_obs` is its
       observation.
-    - Scalar `extras` become metrics. A scalar reward is the team's; a reward [N] is kept as it is.
+    - Scalar `extras` become metrics, as they are in each step: those of jumanji's own environments tell how far an episode
+      has come. Others may need `EpisodeMetrics` around. A scalar reward is the team's; a reward [N] is kept as it is.
     - jumanji keeps the random key in its state: the key of `reset` decides the whole episode, that of `step` is not used.
       The key goes in as its raw data.
     - A discount for each agent is not carried: a `TimeStep` ends for all agents at once.
@@ -70,7 +72,14 @@ class FromJumanji:
                 f"{self.id}: needs discrete actions, equally many for each agent, got {self.env.action_spec}"
             )
         with foreign():
-            timestep = jax.eval_shape(self._reset, jax.random.key(0))[1]
+            timestep = jax.eval_shape(self._reset, seed_key(0))[1]
+            needed = ("action_mask", *(("agents_view",) if self.reading.observe is _agents_view else ()))
+            missing = [part for part in needed if not hasattr(timestep.observation, part)]
+            if missing:
+                raise ValueError(
+                    f"{self.id}: its observation has no {missing[0]}, got a {type(timestep.observation).__name__}; what "
+                    "agents see is said by JumanjiReading(observe=...)"
+                )
             obs = jax.eval_shape(lambda o: self.reading.observe(self.env, o), timestep.observation)
             state = jax.eval_shape(lambda o: self.reading.global_state(self.env, o), timestep.observation)
         return EnvSpec(
@@ -107,8 +116,12 @@ class FromJumanji:
             return following, self._show(timestep, timestep.reward, terminated, done & ~terminated)
 
     def _reset(self, key: Array) -> tuple[Any, Any]:
-        is_typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-        return self.env.reset(jax.random.key_data(key) if is_typed else key)
+        if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+            return self.env.reset(key)
+        # jumanji takes untyped keys, which are read as those of the default implementation.
+        data = jax.random.key_data(key)
+        is_usual = str(jax.random.key_impl(key)) == KEY_IMPL
+        return self.env.reset(data if is_usual else jax.random.bits(key, (2,), jnp.uint32))
 
     def _show(self, timestep: Any, reward: Array, terminated: Array, truncated: Array) -> TimeStep:
         spec, observation = self.spec, timestep.observation
@@ -137,6 +150,10 @@ def from_jumanji(env: Any, reading: JumanjiReading | None = None, *, id: str = "
       reading: what agents observe, and how episodes end; None for `env.reading` (of environments that came from
         `to_jumanji`), or for `observation.agents_view` and the discount.
       id: `family/variant` of the spec; made from the class's name if empty.
+
+    Raises:
+      ValueError: for anything else; for other actions, or an observation without these parts, when its spec is read.
     """
+    check_parts("from_jumanji", "an environment of jumanji", env, ("reset", "step", "action_spec"))
     reading = reading or getattr(env, "reading", None) or JumanjiReading()
     return FromJumanji(env, reading, id or f"jumanji/{type(env).__name__}")

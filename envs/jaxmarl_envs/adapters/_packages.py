@@ -11,9 +11,14 @@ from types import ModuleType
 from typing import Any
 
 import jax
+import jax.experimental
+
+from jaxmarl_envs.core import UnknownOption
+from jaxmarl_envs.core._keys import KEY_IMPL
 
 EXTRAS = {"gymnax": "gymnax", "jaxmarl": "jaxmarl", "pettingzoo": "pettingzoo"}
 """Packages that come with an extra of this project, and its name."""
+_enable_x64: Any = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64  # type: ignore[attr-defined]  # before 0.8
 _STREAMS = ("stdout", "__stdout__", "stderr", "__stderr__")
 
 
@@ -59,9 +64,25 @@ def load(module: str, needed_by: str) -> ModuleType:
 
 @contextlib.contextmanager
 def foreign() -> Iterator[None]:
-    """Traces what is inside with JAX's default promotion: other projects are not written for the strict ones."""
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+    """Traces what is inside with JAX's default promotion, keys and 32 bits: others are not written for anything else."""
+    with (
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+        _enable_x64(False),
+        jax.default_prng_impl(KEY_IMPL),
+    ):
         yield
+
+
+def check_parts(adapter: str, kind: str, env: Any, parts: tuple[str, ...], hint: str = "") -> None:
+    """Refuses what is no environment of the kind that `adapter` takes.
+
+    Raises:
+      ValueError: naming the first of the attributes `parts` that `env` lacks; it ends with `hint`.
+    """
+    missing = [part for part in parts if not hasattr(env, part)]
+    if missing:
+        raise ValueError(f"{adapter} takes {kind}, got a {type(env).__name__} without {missing[0]}{hint}")
 
 
 def scalar_options(*makers: Callable[..., Any], without: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -84,8 +105,9 @@ def check_options(env_id: str, options: Mapping[str, Any], accepted: Mapping[str
     chosen = {}
     for name, value in options.items():
         if name not in accepted:
-            raise ValueError(
-                f"{env_id}: unknown option {name!r}; accepted: {', '.join(sorted(accepted)) or 'no options'}"
+            raise UnknownOption(
+                f"{env_id}: unknown option {name!r}; accepted: {', '.join(sorted(accepted)) or 'no options'}",
+                accepted,
             )
         default = accepted[name]
         kinds: Any = (float, int) if isinstance(default, float) else type(default)

@@ -54,17 +54,16 @@ class ToJaxMARL(MultiAgentEnv):
         self.params = env.default_params if params is None else params
         self.agents = list(spec.names)
         sizes = spec.agent_obs_sizes or (spec.obs_shape[0] if spec.obs_shape else 0,) * spec.n_agents
-        counts = spec.agent_num_actions or (spec.num_actions,) * spec.n_agents
         self._obs_shapes = {
             name: (size,) if spec.agent_obs_sizes else spec.obs_shape for name, size in zip(self.agents, sizes)
         }
-        self._num_actions = dict(zip(self.agents, counts))
+        self._num_actions = dict(zip(self.agents, spec.actions_per_agent))
         low, high = spec.obs_bounds
         self.observation_spaces = {name: Box(low, high, shape) for name, shape in self._obs_shapes.items()}
         if spec.is_discrete:
             self.action_spaces = {name: Discrete(count) for name, count in self._num_actions.items()}
         else:
-            self.action_spaces = {name: Box(*spec.action_bounds, (spec.action_dim,)) for name in self.agents}
+            self.action_spaces = {name: Box(*spec.action_bounds, (size,)) for name, size in self._num_actions.items()}
         self.max_steps = spec.episode_limit
         if spec.state_size:
             self.state_size = spec.state_size  # by this name, as in SMAX
@@ -105,7 +104,10 @@ class ToJaxMARL(MultiAgentEnv):
     def step_env(self, key: Array, state: ToJaxMARLState, actions: dict[str, Array]) -> tuple[Any, ...]:
         """`(obs, state, rewards, dones, infos)` after one step, without a restart. Consumes `key`."""
         dtype = jnp.int32 if self.spec.is_discrete else jnp.float32
-        action = jnp.stack([jnp.asarray(actions[agent], dtype) for agent in self.agents])
+        rows = [jnp.asarray(actions[agent], dtype) for agent in self.agents]
+        if self.spec.agent_action_sizes:
+            rows = [jnp.pad(row, (0, self.spec.action_dim - len(row))) for row in rows]
+        action = jnp.stack(rows)
         if self.spec.is_discrete:
             action = action.reshape(self.spec.n_agents)
         inner, timestep = self.env.step(key, state.inner, action, self.params)
@@ -133,8 +135,6 @@ class ToJaxMARL(MultiAgentEnv):
     def get_avail_actions(self, state: ToJaxMARLState) -> dict[str, Array]:
         """[A_i] bool for each agent; all true where actions are continuous."""
         mask = state.timestep.action_mask
-        if not self.spec.is_discrete:
-            return {agent: mask[i] for i, agent in enumerate(self.agents)}
         return {agent: mask[i, :count] for i, (agent, count) in enumerate(self._num_actions.items())}
 
     def get_legal_moves(self, state: ToJaxMARLState) -> dict[str, Array]:

@@ -90,7 +90,7 @@ class ToJumanji(JumanjiEnvironment):
         return following, jumanji_types.TimeStep(
             step_type=jnp.where(timestep.done, last, mid),
             reward=timestep.reward,
-            discount=jnp.broadcast_to(jnp.where(timestep.terminated, 0.0, 1.0), (self.num_agents,)),
+            discount=jnp.broadcast_to(1.0 - timestep.terminated.astype(jnp.float32), (self.num_agents,)),
             observation=self._observe(following, timestep),
             extras=self._extras(timestep),
         )
@@ -116,8 +116,7 @@ class ToJumanji(JumanjiEnvironment):
         """One integer an agent, below its real number of actions; or [N, D] numbers."""
         spec = self.env_spec
         if spec.is_discrete:
-            counts = spec.agent_num_actions or (spec.num_actions,) * spec.n_agents
-            return specs.MultiDiscreteArray(jnp.array(counts, jnp.int32), jnp.int32, "action")
+            return specs.MultiDiscreteArray(jnp.array(spec.actions_per_agent, jnp.int32), jnp.int32, "action")
         return specs.BoundedArray((spec.n_agents, spec.action_dim), jnp.float32, *spec.action_bounds, "action")
 
     @cached_property

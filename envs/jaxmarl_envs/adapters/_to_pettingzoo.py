@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
-from jaxmarl_envs.core import Environment, TimeStep
+from jaxmarl_envs.core import Environment, TimeStep, seed_key
 
 
 class ToPettingZoo(ParallelEnv):
@@ -39,11 +39,11 @@ class ToPettingZoo(ParallelEnv):
         self.render_mode = None
         self.possible_agents = list(spec.names)
         self.agents: list[str] = []
-        self._key = jax.random.key(seed)
+        self._key = seed_key(seed)
         self._reset, self._step = jax.jit(env.reset), jax.jit(env.step)
         self._state: Any = None
         self._timestep: TimeStep | None = None
-        self._counts = spec.agent_num_actions or (spec.num_actions,) * spec.n_agents
+        self._counts = spec.actions_per_agent
         (low, high), (least, most) = (tuple(map(np.float32, pair)) for pair in (spec.obs_bounds, spec.action_bounds))
         self.observation_spaces: dict[str, Any] = {}
         self.action_spaces: dict[str, Any] = {}
@@ -57,7 +57,7 @@ class ToPettingZoo(ParallelEnv):
             self.action_spaces[name] = (
                 spaces.Discrete(self._counts[i])
                 if spec.is_discrete
-                else spaces.Box(least, most, (spec.action_dim,), np.float32)
+                else spaces.Box(least, most, (self._counts[i],), np.float32)
             )
         self.state_space = spaces.Box(low, high, (spec.state_size,), np.float32)
 
@@ -72,7 +72,7 @@ class ToPettingZoo(ParallelEnv):
     def reset(self, seed: int | None = None, options: dict | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
         """Observations and infos of a fresh episode; `options` are not used."""
         if seed is not None:
-            self._key = jax.random.key(seed)
+            self._key = seed_key(seed)
         self._key, reset_key = jax.random.split(self._key)
         self._state, timestep = self._reset(reset_key, self.params)
         self._timestep = jax.tree.map(np.asarray, timestep)
@@ -93,7 +93,10 @@ class ToPettingZoo(ParallelEnv):
                     f"{self.spec.id!r}: {name} needs an action in {self.action_spaces[name]}, got {actions.get(name)!r}"
                 )
         dtype = np.int32 if self.spec.is_discrete else np.float32
-        action = np.stack([np.asarray(actions[name], dtype) for name in self.agents])
+        rows = [np.asarray(actions[name], dtype) for name in self.agents]
+        if self.spec.agent_action_sizes:
+            rows = [np.pad(row, (0, self.spec.action_dim - len(row))) for row in rows]
+        action = np.stack(rows)
         self._key, step_key = jax.random.split(self._key)
         self._state, timestep = self._step(step_key, self._state, action, self.params)
         shown = self._timestep = jax.tree.map(np.asarray, timestep)
@@ -129,7 +132,7 @@ class ToPettingZoo(ParallelEnv):
 
     def _mask(self, i: int) -> np.ndarray:
         assert self._timestep is not None
-        return np.asarray(self._timestep.action_mask[i])[: self._counts[i] or None].astype(np.int8)
+        return np.asarray(self._timestep.action_mask[i])[: self._counts[i]].astype(np.int8)
 
     def _infos(self) -> dict[str, Any]:
         assert self._timestep is not None

@@ -1,10 +1,23 @@
 """What every environment family is made of: types, registry, wrappers, batching and the conformance check."""
 
 from jaxmarl_envs.core._cheap import one_hot, uniform_index
-from jaxmarl_envs.core._check import ProtocolError, Report, check_environment
+from jaxmarl_envs.core._check import ProtocolError, Report, check_environment, check_shapes, read_spec
 from jaxmarl_envs.core._environment import Environment, Wrapper
 from jaxmarl_envs.core._episode import Episode, load_episode, random_action, record_episode
-from jaxmarl_envs.core._registry import Family, UnknownVariant, available, families, make, register
+from jaxmarl_envs.core._field_docs import documented, field_docs
+from jaxmarl_envs.core._keys import seed_key
+from jaxmarl_envs.core._metrics import EpisodeMetrics, EpisodeStatistics
+from jaxmarl_envs.core._origin import origin
+from jaxmarl_envs.core._registry import (
+    Family,
+    UnknownOption,
+    UnknownVariant,
+    available,
+    families,
+    make,
+    options,
+    register,
+)
 from jaxmarl_envs.core._types import EntityBlock, EnvSpec, TimeStep, alive, pytree_dataclass, restart, transition
 from jaxmarl_envs.core._vector import VectorEnv, VectorState
 from jaxmarl_envs.core._viewer import Frame, Verdict, check_drawable, render, render_frames
@@ -12,7 +25,6 @@ from jaxmarl_envs.core._wrappers import (
     AgentId,
     Clock,
     DelayReward,
-    EpisodeStatistics,
     LastAction,
     ObserveState,
     PadAgents,
@@ -28,6 +40,7 @@ __all__ = [
     "EnvSpec",
     "Environment",
     "Episode",
+    "EpisodeMetrics",
     "EpisodeStatistics",
     "Family",
     "Frame",
@@ -39,6 +52,7 @@ __all__ = [
     "ShowOwed",
     "TimeLimit",
     "TimeStep",
+    "UnknownOption",
     "UnknownVariant",
     "VectorEnv",
     "VectorState",
@@ -48,17 +62,29 @@ __all__ = [
     "available",
     "check_drawable",
     "check_environment",
+    "check_shapes",
+    "documented",
     "families",
+    "field_docs",
     "load_episode",
     "make",
     "one_hot",
+    "options",
+    "origin",
     "pytree_dataclass",
     "random_action",
+    "read_spec",
     "record_episode",
     "register",
     "render",
     "render_frames",
     "restart",
+    "seed_key",
     "transition",
     "uniform_index",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

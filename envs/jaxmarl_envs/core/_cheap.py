@@ -15,19 +15,10 @@ def uniform_index(key: jax.Array, size: jax.Array | int, shape: tuple[int, ...] 
       size: number of values, at most 2**24; broadcast against `shape`.
       shape: shape of the result.
     """
-    bits = jax.random.bits(key, shape) >> 8  # 24 bits: exact in float32, and the product stays below size when rounded
+    # 24 bits: exact in float32, and the product stays below size when rounded.
+    bits = jax.random.bits(key, shape, jnp.uint32) >> 8
     scale = jnp.asarray(size, jnp.float32) * jnp.float32(2**-24)
     return (bits.astype(jnp.float32) * scale).astype(jnp.int32)
-
-
-def mixed(x: jax.Array) -> jax.Array:
-    """[*] uint32 of the same shape and dtype: a bijection in which every bit depends on all bits of `x`.
-
-    Two rounds of multiplication and shift, to turn a random word and a number into a further random word.
-    """
-    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
-    x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
-    return x ^ (x >> 16)
 
 
 def one_hot(index: jax.Array, size: int) -> jax.Array:
@@ -36,4 +27,4 @@ def one_hot(index: jax.Array, size: int) -> jax.Array:
     Indices must lie in 0..size. Rows of a table are copied, which takes a third of the time of comparing every entry
     with its position.
     """
-    return jnp.eye(size + 1, size).at[index].get(mode="promise_in_bounds")
+    return jnp.eye(size + 1, size, dtype=jnp.float32).at[index].get(mode="promise_in_bounds")

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmarl_envs.core._cheap import mixed
 from jaxmarl_envs.core._environment import Environment, Params, Wrapper
+from jaxmarl_envs.core._keys import seed_key
 from jaxmarl_envs.core._types import EnvSpec, TimeStep, pytree_dataclass
 
 _FIELDS = ("actions", "rewards", "terminated", "truncated")
@@ -51,7 +51,7 @@ def load_episode(env: Environment, path: str | Path) -> Episode:
       ValueError: if the stored states are not those of `env`.
     """
     innermost = getattr(env, "unwrapped", env)
-    state, _ = jax.eval_shape(innermost.reset, jax.random.key(0), innermost.default_params)
+    state, _ = jax.eval_shape(innermost.reset, seed_key(0), innermost.default_params)
     leaves, structure = jax.tree_util.tree_flatten_with_path(state)
     names = [f"states{jax.tree_util.keystr(p)}" for p, _ in leaves]
     with np.load(path) as stored:
@@ -65,32 +65,18 @@ def load_episode(env: Environment, path: str | Path) -> Episode:
 def random_action(spec: EnvSpec, key: jax.Array, action_mask: jax.Array) -> jax.Array:
     """Uniformly random legal actions: [*, N] int32, or [*, N, D] float32 within `action_bounds`. Consumes `key`.
 
-    Discrete ones cost one random word per agent, hashed with each action's number: the legal action with the largest hash.
-    Probabilities are off by a factor of about 1 + A**2 / 2**32.
+    Padded entries of continuous actions are in the middle of the bounds.
 
     Args:
       spec: of the environment.
       key: random key.
-      action_mask: [*, N, A] bool, or [*, N, D] where actions are continuous.
+      action_mask: [*, N, A] bool, or [*, N, D] where actions are continuous, as a `TimeStep` has it.
     """
+    noise = jax.random.uniform(key, action_mask.shape, jnp.float32)
     if spec.is_discrete:
-        return _largest_hash(jax.random.bits(key, action_mask.shape[:-1]), action_mask)
-    noise = jax.random.uniform(key, action_mask.shape)
+        return jnp.where(action_mask, noise, -1.0).argmax(-1).astype(jnp.int32)
     low, high = (bound if np.isfinite(bound) else float(np.sign(bound)) for bound in spec.action_bounds)
-    return low + noise * (high - low)
-
-
-def _largest_hash(words: jax.Array, mask: jax.Array) -> jax.Array:
-    """[*] int32: of the entries of `mask` [*, A] that are true, the one whose number hashes to the most with `words` [*].
-
-    One plain maximum: the hash's last bits hold the number. 0 where nothing is legal.
-    """
-    count = mask.shape[-1]
-    numbers = np.arange(count, dtype=np.uint32).reshape((1,) * words.ndim + (count,))
-    low_bits = np.uint32((1 << max(1, (count - 1).bit_length())) - 1)
-    hashes = mixed(words[..., None] ^ (numbers * np.uint32(0x9E3779B9)))
-    numbered = (hashes & ~low_bits) | numbers
-    return (jnp.where(mask, numbered, 0).max(-1) & low_bits).astype(jnp.int32)
+    return jnp.where(action_mask, low + noise * (high - low), 0.5 * (low + high))
 
 
 def record_episode(

@@ -23,6 +23,7 @@ _BUILT_IN = {
     "mabrax": "jaxmarl_envs.mabrax:FAMILY",
     "gymnax": "jaxmarl_envs.gymnax:FAMILY",
     "micro": "jaxmarl_envs.micro:FAMILY",
+    "rag": "jaxmarl_envs.rag:FAMILY",
 }
 
 
@@ -45,6 +46,7 @@ class Family:
     none. `make` raises ValueError where it is not installed."""
 
 
+_NO_OPTION = "no option is called so"
 _registered: dict[str, Family] = {}
 
 
@@ -111,6 +113,22 @@ def make(env_id: str, /, **options: Any) -> Environment:
         raise ValueError(_unknown(env_id, family) + (f": {error}" if str(error) else "")) from None
 
 
+def options(env_id: str) -> dict[str, Any]:
+    """The options of an environment by name, with their defaults.
+
+    Raises:
+      ValueError: for an unknown id.
+    """
+    family = _load(env_id.partition("/")[0]) if env_id.partition("/")[0] in _family_names() else None
+    others = [] if family is None else list(inspect.signature(family.make).parameters.values())[1:]
+    found = {p.name: p.default for p in others if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    try:
+        make(env_id, **{_NO_OPTION: None})
+    except UnknownOption as error:  # it knows those that the family's signature does not name
+        found |= error.accepted
+    return dict(sorted(found.items()))
+
+
 def _check_options(env_id: str, family: Family, options: Mapping[str, Any]) -> None:
     """Refuses options that the signature of the family's `make` excludes; with `**` there, it checks itself."""
     first, *others = inspect.signature(family.make).parameters.values()
@@ -123,13 +141,25 @@ def _check_options(env_id: str, family: Family, options: Mapping[str, Any]) -> N
         if name not in accepted and not (takes_all and (name != first.name or first.kind is first.POSITIONAL_ONLY)):
             near = difflib.get_close_matches(name, accepted, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(
+            raise UnknownOption(
                 f"{env_id}: unknown option {name!r}; {hint}accepted: {', '.join(accepted) or 'no options'}"
             )
 
 
 class UnknownVariant(ValueError):
     """Raised by a family's `make` for a variant it does not have; the registry adds the nearest spelling."""
+
+
+class UnknownOption(ValueError):
+    """Raised for an option that an environment does not have; scalar parameters of the name are then looked for.
+
+    A family whose `make` takes `**options` raises it itself, and a plain ValueError for a value that it refuses.
+    """
+
+    def __init__(self, text: str = "", accepted: Mapping[str, Any] | None = None) -> None:
+        """`accepted`: the options that there are, with their defaults."""
+        super().__init__(text)
+        self.accepted = dict(accepted or {})
 
 
 def _hint(env_id: str) -> str:

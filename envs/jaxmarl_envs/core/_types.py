@@ -6,6 +6,9 @@ from typing import Any, NamedTuple, TypeVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from jaxmarl_envs.core._field_docs import documented
 
 _T = TypeVar("_T")
 
@@ -16,6 +19,7 @@ def pytree_dataclass(cls: type[_T]) -> type[_T]:
     return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True)(cls))
 
 
+@documented
 class EntityBlock(NamedTuple):
     """Columns of an observation that show some entities of one sort: the first feature of all of them, then the second, ...
 
@@ -41,8 +45,9 @@ class EntityBlock(NamedTuple):
 class EnvSpec:
     """Everything about an environment that is fixed before compilation. Hashable.
 
-    Sizes are those of the padded arrays; where agents differ, `agent_obs_sizes` and `agent_num_actions` hold the real
-    ones. Exactly one of `num_actions` (discrete) and `action_dim` (continuous) is positive.
+    Sizes are those of the padded arrays; where agents differ, `agent_obs_sizes`, `agent_num_actions` and
+    `agent_action_sizes` hold the real ones. Exactly one of `num_actions` (discrete) and `action_dim` (continuous) is
+    positive.
     """
 
     id: str = dataclasses.field(compare=False)
@@ -70,8 +75,12 @@ class EnvSpec:
     """Real (unpadded) observation sizes where agents differ."""
     agent_num_actions: tuple[int, ...] = ()
     """Real (unpadded) action counts where agents differ."""
+    agent_action_sizes: tuple[int, ...] = ()
+    """Real (unpadded) entries of a continuous action where agents differ; what stands in the last ones, up to D, has no
+    effect."""
     metrics: tuple[str, ...] = ()
-    """Keys of `TimeStep.metrics`."""
+    """Keys of `TimeStep.metrics`. What is logged of an episode is their value in its last step, so that they describe the
+    episode so far (`EpisodeMetrics` sums and averages). `return`, `length` and names with "/" are taken."""
     reset_is_costly: bool = False
     """A reset costs a good part of a step or more: `VectorEnv` then resets only where an episode ended. What it computes
     is the same either way."""
@@ -102,12 +111,17 @@ class EnvSpec:
             )
         if self.episode_limit is not None and self.episode_limit < 1:
             raise ValueError(f"environment {self.id!r}: episode_limit must be at least 1, got {self.episode_limit}")
-        for field in ("agent_names", "agent_obs_sizes", "agent_num_actions"):
+        for field in ("agent_names", "agent_obs_sizes", "agent_num_actions", "agent_action_sizes"):
             value = getattr(self, field)
             if value and len(value) != self.n_agents:
                 raise ValueError(
                     f"environment {self.id!r}: {field} needs one entry an agent ({self.n_agents}), got {value}"
                 )
+
+        for field, size in (("agent_num_actions", "num_actions"), ("agent_action_sizes", "action_dim")):
+            value, most = getattr(self, field), getattr(self, size)
+            if value and not all(1 <= count <= most for count in value):
+                raise ValueError(f"environment {self.id!r}: {field} must be between 1 and {size}={most}, got {value}")
 
     @property
     def is_discrete(self) -> bool:
@@ -118,6 +132,17 @@ class EnvSpec:
     def names(self) -> tuple[str, ...]:
         """One name an agent."""
         return self.agent_names or tuple(f"agent_{i}" for i in range(self.n_agents))
+
+    @property
+    def actions_per_agent(self) -> tuple[int, ...]:
+        """N real action counts, or numbers of entries of a continuous action."""
+        size = self.num_actions or self.action_dim
+        return self.agent_num_actions or self.agent_action_sizes or (size,) * self.n_agents
+
+    @property
+    def real_actions(self) -> np.ndarray:
+        """[N, A] bool, or [N, D] where actions are continuous: what is no padding."""
+        return np.arange(self.num_actions or self.action_dim) < np.array(self.actions_per_agent)[:, None]
 
     def replace(self, **changes: Any) -> "EnvSpec":
         """A copy with some fields changed."""
@@ -135,14 +160,14 @@ class TimeStep:
 
     obs: jax.Array  # [N, *obs_shape] float32, one row per agent
     state: jax.Array  # [G] float32, global state (G = 0 where there is none)
-    action_mask: jax.Array  # [N, A] bool; [N, D] all true where actions are continuous
+    action_mask: jax.Array  # [N, A] bool, what is legal; [N, D] `spec.real_actions` where actions are continuous
     reward: jax.Array  # [N] float32, the team reward repeated in cooperative tasks
     terminated: jax.Array  # [] bool, the task ended: nothing follows
     truncated: jax.Array  # [] bool, the time limit cut the episode: bootstrap from `final_obs`
     final_obs: jax.Array  # [N, *obs_shape] float32
     final_state: jax.Array  # [G] float32
     final_mask: jax.Array  # [N, A] bool
-    metrics: dict[str, jax.Array]  # fixed keys, [] float32
+    metrics: dict[str, jax.Array]  # fixed keys, [] float32, of the episode so far: where it is over, of all of it
 
     @property
     def done(self) -> jax.Array:
@@ -181,13 +206,13 @@ def transition(
       terminated: [] bool.
       truncated: [] bool.
       state: [G]; an empty vector if None.
-      action_mask: [N, A] bool; all true if None.
+      action_mask: [N, A] bool; `spec.real_actions` if None.
       metrics: one scalar for each of `spec.metrics`.
     """
     obs = jnp.asarray(obs, jnp.float32)
     state = jnp.zeros((0,), jnp.float32) if state is None else jnp.asarray(state, jnp.float32)
     if action_mask is None:
-        action_mask = jnp.ones((spec.n_agents, spec.num_actions or spec.action_dim), bool)
+        action_mask = jnp.asarray(spec.real_actions)
     return TimeStep(
         obs=obs,
         state=state,
@@ -211,7 +236,7 @@ def restart(
     metrics: Mapping[str, jax.Array] | None = None,
 ) -> TimeStep:
     """The first `TimeStep` of an episode: zero reward, not ended. Arguments as for `transition`."""
-    metrics = {name: jnp.zeros(()) for name in spec.metrics} if metrics is None else metrics
+    metrics = {name: jnp.zeros((), jnp.float32) for name in spec.metrics} if metrics is None else metrics
     return transition(
         spec, obs=obs, reward=0.0, terminated=False, state=state, action_mask=action_mask, metrics=metrics
     )

@@ -1,7 +1,7 @@
 """Wrappers over one instance. The suite's order, innermost first:
 
-task -> PadAgents -> TimeLimit -> DelayReward -> ShowOwed -> Clock -> ObserveState -> LastAction -> AgentId
--> EpisodeStatistics -> VectorEnv (auto-reset).
+task -> PadAgents -> EpisodeMetrics -> TimeLimit -> DelayReward -> ShowOwed -> Clock -> ObserveState -> LastAction -> AgentId
+-> EpisodeStatistics -> VectorEnv (auto-reset). What counts metrics is in `_metrics.py`.
 """
 
 import dataclasses
@@ -165,17 +165,20 @@ class AgentId(_AppendToObs):
     def reset(self, key: jax.Array, params: Params) -> tuple[Any, TimeStep]:
         """A fresh episode."""
         state, timestep = self.env.reset(key, params)
-        return state, _append(timestep, jnp.eye(self.extra_size))
+        return state, _append(timestep, jnp.eye(self.extra_size, dtype=jnp.float32))
 
     def step(self, key: jax.Array, state: Any, action: jax.Array, params: Params) -> tuple[Any, TimeStep]:
         """One step on."""
         state, timestep = self.env.step(key, state, action, params)
-        return state, _append(timestep, jnp.eye(self.extra_size))
+        return state, _append(timestep, jnp.eye(self.extra_size, dtype=jnp.float32))
 
 
 @dataclasses.dataclass(frozen=True)
 class LastAction(_AppendToObs):
-    """Appends each agent's previous action to its observation: one-hot if discrete, zeros at the start."""
+    """Appends each agent's previous action to its observation: one-hot if discrete, zeros at the start.
+
+    Padded entries of continuous actions are shown as zeros.
+    """
 
     @property
     def extra_size(self) -> int:
@@ -191,13 +194,15 @@ class LastAction(_AppendToObs):
     def reset(self, key: jax.Array, params: Params) -> tuple[Any, TimeStep]:
         """A fresh episode."""
         state, timestep = self.env.reset(key, params)
-        return state, _append(timestep, jnp.zeros((self.env.spec.n_agents, self.extra_size)))
+        return state, _append(timestep, jnp.zeros((self.env.spec.n_agents, self.extra_size), jnp.float32))
 
     def step(self, key: jax.Array, state: Any, action: jax.Array, params: Params) -> tuple[Any, TimeStep]:
         """One step on."""
         state, timestep = self.env.step(key, state, action, params)
         if self.env.spec.is_discrete:
             action = jax.nn.one_hot(action, self.env.spec.num_actions, dtype=jnp.float32)
+        elif self.env.spec.agent_action_sizes:
+            action = jnp.where(self.env.spec.real_actions, action, 0.0)
         return state, _append(timestep, action)
 
 
@@ -328,56 +333,13 @@ class ObserveState(Wrapper):
         return state, self._show(timestep)
 
 
-@pytree_dataclass
-class EpisodeStatisticsState:
-    """State of `EpisodeStatistics`."""
-
-    inner: Any
-    episode_return: jax.Array  # [] float32, mean over agents
-    episode_length: jax.Array  # [] float32, steps
-
-
-@dataclasses.dataclass(frozen=True)
-class EpisodeStatistics(Wrapper):
-    """Adds `episode_return` (undiscounted, mean over agents) and `episode_length` (steps) so far to the metrics.
-
-    They are those of the whole episode where `done` is true.
-    """
-
-    @cached_property
-    def spec(self) -> EnvSpec:
-        """The spec with the two metrics."""
-        return self.env.spec.replace(metrics=(*self.env.spec.metrics, "episode_return", "episode_length"))
-
-    def inner_state(self, state: EpisodeStatisticsState) -> Any:
-        """Without what this wrapper counts."""
-        return state.inner
-
-    def reset(self, key: jax.Array, params: Params) -> tuple[EpisodeStatisticsState, TimeStep]:
-        """A fresh episode with nothing counted."""
-        inner, timestep = self.env.reset(key, params)
-        zero = jnp.zeros(())
-        return EpisodeStatisticsState(inner, zero, zero), self._show(timestep, zero, zero)
-
-    def step(
-        self, key: jax.Array, state: EpisodeStatisticsState, action: jax.Array, params: Params
-    ) -> tuple[EpisodeStatisticsState, TimeStep]:
-        """One step on."""
-        inner, timestep = self.env.step(key, state.inner, action, params)
-        total, length = state.episode_return + timestep.reward.mean(), state.episode_length + 1
-        return EpisodeStatisticsState(inner, total, length), self._show(timestep, total, length)
-
-    @staticmethod
-    def _show(timestep: TimeStep, total: jax.Array, length: jax.Array) -> TimeStep:
-        return timestep.replace(metrics={**timestep.metrics, "episode_return": total, "episode_length": length})
-
-
 @dataclasses.dataclass(frozen=True)
 class PadAgents(Wrapper):
     """Makes agents with unequal observations and action sets equal in shape.
 
     The wrapped environment shows `obs` and `action_mask` as tuples of N flat arrays and declares their lengths in
-    `spec.agent_obs_sizes` and `spec.agent_num_actions`; observations are padded with zeros, masks with False.
+    `spec.agent_obs_sizes` and `spec.agent_num_actions` (continuous actions: `spec.agent_action_sizes`); observations are
+    padded with zeros, masks with False. The wrapped environment is given all rows of an action in the padded size.
     """
 
     @cached_property
@@ -392,6 +354,7 @@ class PadAgents(Wrapper):
         return spec.replace(
             obs_shape=(max(spec.agent_obs_sizes),),
             num_actions=max(spec.agent_num_actions, default=0),
+            action_dim=max(spec.agent_action_sizes, default=spec.action_dim),
         )
 
     def _pad(self, timestep: TimeStep) -> TimeStep:

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from jaxmarl_envs.core import Clock, Environment, Family, ObserveState, TimeLimit, UnknownVariant
+from jaxmarl_envs.core import Clock, Environment, Family, ObserveState, TimeLimit, UnknownOption, UnknownVariant
 from jaxmarl_envs.hallway._env import Hallway
 
 MAX_CELLS = 10_000_000
@@ -26,8 +26,9 @@ def make(variant: str, /, **options: Any) -> Environment:
         raise UnknownVariant
     unknown = sorted(set(options) - {"clock", "observe_state"})
     if unknown:
-        raise ValueError(
-            f"hallway/{variant}: unknown option {unknown[0]!r}; accepted: clock (bool), observe_state (bool)"
+        raise UnknownOption(
+            f"hallway/{variant}: unknown option {unknown[0]!r}; accepted: clock (bool), observe_state (bool)",
+            {"clock": False, "observe_state": False},
         )
     for name, value in options.items():
         if not isinstance(value, bool):

@@ -14,12 +14,12 @@ ROBOTS = 1  # the channel of RobotWarehouse's grid with the robots' numbers, fro
 
 def rware(limit: int) -> JumanjiReading:
     """RobotWarehouse: own view and the time; collisions terminate, the time limit does not."""
-    return JumanjiReading(limit, observe=_view_and_time, is_terminal=_collision)
+    return JumanjiReading(limit, observe=_rware_view, is_terminal=_collision)
 
 
 def lbf(limit: int) -> JumanjiReading:
     """LevelBasedForaging: own view and the time; its discounts are right as they are."""
-    return JumanjiReading(limit, observe=_view_and_time)
+    return JumanjiReading(limit, observe=_lbf_view)
 
 
 def connector(limit: int) -> JumanjiReading:
@@ -37,9 +37,23 @@ def _time(env: Any, observation: Any, rows: int) -> Array:
     return jnp.full((rows, 1), observation.step_count.astype(jnp.float32) / env.time_limit)
 
 
-def _view_and_time(env: Any, observation: Any) -> Array:
+def _rware_view(env: Any, observation: Any) -> Array:
+    """[N, F + 1]: jumanji's view, whose first two numbers, the own cell, are divided by the grid's sizes; the time."""
     view = observation.agents_view.astype(jnp.float32)
-    rows = view.reshape(view.shape[0], -1)
+    cell = view[:, :2] / jnp.array(env.grid_size, jnp.float32)
+    return jnp.concatenate([cell, view[:, 2:], _time(env, observation, len(view))], axis=-1)
+
+
+def _lbf_view(env: Any, observation: Any) -> Array:
+    """[N, 3 * (M + N) + 1]: jumanji's view of food and players (cell and level each), and the time.
+
+    Cells are divided by the grid's size (-1 stays: out of sight), levels by the largest one of a player.
+    """
+    view = observation.agents_view.astype(jnp.float32)
+    things = view.reshape(len(view), -1, 3)
+    cell = jnp.where(things[..., :2] < 0, -1.0, things[..., :2] / env.grid_size)
+    level = things[..., 2:] / env._generator.max_agent_level
+    rows = jnp.concatenate([cell, level], axis=-1).reshape(view.shape)
     return jnp.concatenate([rows, _time(env, observation, len(rows))], axis=-1)
 
 

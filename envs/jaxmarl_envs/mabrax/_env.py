@@ -30,7 +30,7 @@ class MultiAgentBraxState:
 
     pipeline: Any  # brax's state of the physics
     t: Array  # [] int32, steps taken
-    measure: Array  # [] float32: metres travelled along x, from the target, or above the ground
+    measure: Array  # [] float32: metres travelled along x, or the mean of metres from the target or above the ground
     is_over: Array  # [] bool, the episode has terminated
 
 
@@ -39,8 +39,8 @@ class MultiAgentBrax:
     """N agents, each with some of the actuators of one robot in brax; all get brax's reward.
 
     - Action [N, D] float32 in [-1, 1], one entry an actuator in the order of the agent's part; entries outside are
-      clipped. D is the largest part: the last entries of an agent with fewer actuators are not used (`agent_action_sizes`).
-      The mask is all true, as for all continuous actions.
+      clipped. D is the largest part: the last entries of an agent with fewer actuators are not used
+      (`agent_action_sizes`), and false in the mask.
     - Global state [G]: brax's own observation.
     - Observation, by `obs`: `full`: the global state. `dima`: the global state and the agent's index one-hot, minus the mean
       of these entries, over their (population) standard deviation: what DIMA's code feeds its agents. `local-K`: what
@@ -52,8 +52,8 @@ class MultiAgentBrax:
     - Where position, velocity, observation or reward is not finite or exceeds `MAX_MAGNITUDE`, the physics has failed: the
       episode terminates, shows zeros and pays nothing, and the metric `physics_failures` is 1.
     - Metrics of the episode so far: `distance` (m along x) and `forward_velocity` (m/s, its mean), or
-      `target_distance` (m) of reacher (fingertip to target) and pusher (object to goal), or `height` (m) of the torso of
-      humanoidstandup.
+      `target_distance` (m, its mean) of reacher (fingertip to target) and pusher (object to goal), or `height` (m, its
+      mean) of the torso of humanoidstandup.
 
     Names and divisions of the robots after Multi-Agent MuJoCo (Peng et al., "FACMAC", 2021). Deviation: two joints are
     neighbours where they meet at a body, which puts a step between any two of ant's hips; Multi-Agent MuJoCo links them in
@@ -84,6 +84,7 @@ class MultiAgentBrax:
             state_size=size,
             action_bounds=(-1.0, 1.0),
             agent_obs_sizes=rows if len(set(rows)) > 1 else (),
+            agent_action_sizes=self.agent_action_sizes if len(set(self.agent_action_sizes)) > 1 else (),
             metrics=(*_MEASURES[self.measure], "physics_failures"),
             reset_is_costly=True,
         )
@@ -98,7 +99,7 @@ class MultiAgentBrax:
         del params
         with foreign():
             start = self.brax_env.reset(key)
-        zero, false = jnp.zeros(()), jnp.zeros((), bool)
+        zero, false = jnp.zeros((), jnp.float32), jnp.zeros((), bool)
         state = MultiAgentBraxState(start.pipeline_state, jnp.zeros((), jnp.int32), zero, false)
         return state, restart(self.spec, obs=self._observe(start.obs), state=start.obs)
 
@@ -111,7 +112,7 @@ class MultiAgentBrax:
         """
         del key, params
         control = jnp.clip(action, -1.0, 1.0).ravel()[self._slots]
-        zero = jnp.zeros(())
+        zero = jnp.zeros((), jnp.float32)
         before = load("brax.envs.base", self.id).State(state.pipeline, None, zero, zero, {})
         with foreign():
             after = self.brax_env.step(before, control)
@@ -120,7 +121,7 @@ class MultiAgentBrax:
         has_failed = ~(jnp.abs(jnp.concatenate(watched)) <= MAX_MAGNITUDE).all()  # also false for NaN
         is_over = state.is_over | has_failed | (after.done > 0)
         t = state.t + 1
-        measure = jnp.where(has_failed, state.measure, self._measured(state, after.metrics))
+        measure = jnp.where(has_failed, state.measure, self._measured(state, t, after.metrics))
         metrics = {self.measure: measure, "physics_failures": has_failed}
         if self.measure == "distance":
             metrics["forward_velocity"] = measure / (t.astype(jnp.float32) * self._seconds)
@@ -174,14 +175,14 @@ class MultiAgentBrax:
         everything = jnp.broadcast_to(raw, (n, raw.shape[0]))
         if self.obs == "full":
             return everything
-        named = jnp.concatenate([everything, jnp.eye(n)], axis=1)
+        named = jnp.concatenate([everything, jnp.eye(n, dtype=jnp.float32)], axis=1)
         spread = jnp.maximum(named.std(axis=1, keepdims=True), 1e-6)  # zero for one agent whose state is all ones
         return (named - named.mean(axis=1, keepdims=True)) / spread
 
-    def _measured(self, state: MultiAgentBraxState, metrics: dict[str, Array]) -> Array:
-        """[] what `measure` names after the step with these metrics of brax."""
+    def _measured(self, state: MultiAgentBraxState, t: Array, metrics: dict[str, Array]) -> Array:
+        """[] what `measure` names after step `t` with these metrics of brax."""
         if self.measure == "distance":
             return state.measure + metrics["x_velocity"] * self._seconds
-        if self.measure == "target_distance":
-            return -metrics["reward_dist"]
-        return metrics["reward_linup"] * self._seconds
+        is_away = self.measure == "target_distance"
+        now = -metrics["reward_dist"] if is_away else metrics["reward_linup"] * self._seconds
+        return state.measure + (now - state.measure) / t.astype(jnp.float32)

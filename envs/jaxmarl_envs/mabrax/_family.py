@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmarl_envs.adapters._packages import check_options, foreign, load
-from jaxmarl_envs.core import Environment, Family, TimeLimit, UnknownVariant
+from jaxmarl_envs.core import Environment, Family, TimeLimit, UnknownOption, UnknownVariant, seed_key
 from jaxmarl_envs.mabrax._env import MultiAgentBrax
 from jaxmarl_envs.mabrax._joints import entry_owners, tree_of
 from jaxmarl_envs.mabrax._robots import ROBOTS, Partition, Robot
@@ -50,7 +50,9 @@ def make(variant: str, **options: Any) -> Environment:
     accepted: dict[str, Any] = {"obs": "local-1", "backend": robot.backends[0], "time_limit": 1000}
     unknown = sorted(set(options) - set(accepted))
     if unknown:
-        raise ValueError(f"{env_id}: unknown option {unknown[0]!r}; accepted: {_OPTIONS}")
+        raise UnknownOption(
+            f"{env_id}: unknown option {unknown[0]!r}; accepted: {_OPTIONS}", accepted | {"partition": own}
+        )
     check_options(env_id, options, accepted)
     chosen = accepted | options
     if chosen["time_limit"] < 1:
@@ -95,7 +97,7 @@ def _simulation(name: str, backend: str) -> Any:
             env = CoupledHalfCheetahs(backend)
         else:
             env = envs.get_environment(name, backend=backend)
-        size = jax.eval_shape(env.reset, jax.eval_shape(jax.random.key, 0)).obs.shape[-1]
+        size = jax.eval_shape(env.reset, jax.eval_shape(seed_key, 0)).obs.shape[-1]
     expected = len(entry_owners(tree_of(env.sys), ROBOTS[name].layout))
     if size != expected:
         raise ValueError(f"mabrax/{name}: this version of brax observes {size} numbers, expected {expected}")

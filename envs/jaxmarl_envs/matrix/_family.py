@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxmarl_envs.core import Environment, Family, TimeLimit, UnknownVariant
+from jaxmarl_envs.core import Environment, Family, TimeLimit, UnknownOption, UnknownVariant
 from jaxmarl_envs.matrix._env import MatrixGame, MatrixParams
 
 MAX_TABLE = 10_000_000
@@ -172,8 +172,9 @@ def _options(variant: str, options: Mapping[str, Any], **accepted: int) -> dict[
     """`accepted` (names with defaults) updated with `options`: all integers, at least 1 except for seeds."""
     for name, value in options.items():
         if name not in accepted:
-            raise ValueError(
-                f"matrix/{variant}: unknown option {name!r}; accepted: {', '.join(accepted) or 'no options'}"
+            raise UnknownOption(
+                f"matrix/{variant}: unknown option {name!r}; accepted: {', '.join(accepted) or 'no options'}",
+                accepted,
             )
         lowest = 0 if name == "seed" else 1
         if isinstance(value, bool) or not isinstance(value, int) or value < lowest:

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmarl_envs.core import EnvSpec, Frame, TimeStep, Verdict, restart, transition
-from jaxmarl_envs.core._cheap import mixed
 from jaxmarl_envs.micro import _show, _starts
 from jaxmarl_envs.micro._loops import apart, in_blocks, in_rows
 from jaxmarl_envs.micro._params import (
@@ -229,12 +228,22 @@ def _step(plan: Plan, words: Array, fight: Fight, action: Array, params: MicroPa
 def _chance(n: int, m: int, words: Array, params: MicroParams) -> Chance:
     """16 bits a unit, hashed from `words` [2, E]: noise of the time between shots, and whether an enemy's shot would hit."""
     number = jnp.arange(1, n + m + 1, dtype=jnp.uint32)[:, None]
-    bits = mixed(mixed(words[:1] ^ (number * jnp.uint32(0x9E3779B9))) ^ words[1:])
+    bits = _mixed(_mixed(words[:1] ^ (number * jnp.uint32(0x9E3779B9))) ^ words[1:])
     share = (bits & 255).astype(jnp.float32)
     noise = share * (3 / 256) - (1 - 1.5 / 256)  # exact: U(-1, 2) in 256 steps
     luck = ((bits >> 8) & 255).astype(jnp.float32)[n:] < params.accuracy * 256
     always = jnp.ones((n, words.shape[-1]), bool)
     return Chance(on_grid(noise * params.noise, POINT), jnp.concatenate([always, luck]))
+
+
+def _mixed(x: jax.Array) -> jax.Array:
+    """[*] uint32 of the same shape and dtype: a bijection in which every bit depends on all bits of `x`.
+
+    Two rounds of multiplication and shift, to turn a random word and a number into a further random word.
+    """
+    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
+    x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
+    return x ^ (x >> 16)
 
 
 def _orders(plan: Plan, fight: Fight, action: Array) -> Orders:

@@ -6,20 +6,26 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxmarl_envs.adapters._from_jaxmarl import Reading, from_jaxmarl
 from jaxmarl_envs.adapters._packages import check_options, foreign, load, scalar_options
-from jaxmarl_envs.core import Environment, Family, UnknownVariant
+from jaxmarl_envs.core import Environment, EpisodeMetrics, Family, UnknownVariant
 
+_COUNTS = {16: 3, 17: 3, 18: 3, 19: 3, 20: 20}
+"""Layers of an observation that are no bits, by the largest number in them: ingredients in a pot and in a soup, steps until
+it is done."""
+_LARGEST = np.array([_COUNTS.get(layer, 1) for layer in range(26)], np.float32)
 _VARIANTS = ("cramped_room", "asymm_advantages", "coord_ring", "forced_coord", "counter_circuit")
 
 
 def make(variant: str, /, **options: Any) -> Environment:
     """JaxMARL's first Overcooked with the layout `variant`: two cooks, who both see the whole kitchen.
 
-    Observations are JaxMARL's [width, height, 26], as float32. The reward is the team's; the shaped rewards that JaxMARL
-    reports besides are the metric `shaped_reward` (their mean over both cooks). Every episode is truncated, after
-    `max_steps`; nothing terminates. There are no masks, and no global state beside the observations.
+    Observations are JaxMARL's [width, height, 26], as float32 in [0, 1]: counts of onions are divided by 3, the time that
+    a pot still cooks by 20. The reward is the team's; the shaped rewards that JaxMARL reports besides are the metric
+    `shaped_reward` (their mean over both cooks, summed over the episode). Every episode is truncated, after `max_steps`;
+    nothing terminates. There are no masks, and no global state beside the observations.
 
     Args:
       variant: one of `FAMILY.variants`.
@@ -51,13 +57,19 @@ def _make(env_id: str, shaped: float, options: tuple[tuple[str, Any], ...]) -> E
     reading = Reading(
         episode_limit=chosen["max_steps"],
         is_terminal=_never,
+        observe=_observe,
+        obs_bounds=(0.0, 1.0),
         metrics=("shaped_reward",),
         measure=_measure,
         bonus=_shaped if shaped else None,
         bonus_scale=shaped,
         reset_is_costly=True,
     )
-    return from_jaxmarl(env, reading, id=env_id)
+    return EpisodeMetrics(from_jaxmarl(env, reading, id=env_id), sums=("shaped_reward",))
+
+
+def _observe(env: Any, obs: jax.Array) -> jax.Array:
+    return obs / jnp.broadcast_to(_LARGEST, obs.shape)
 
 
 def _never(env: Any, state: Any) -> jax.Array:

@@ -34,7 +34,8 @@ _FIXED = ("num_allies", "num_enemies", "smacv2_position_generation", "smacv2_uni
 def make(variant: str, /, **options: Any) -> Environment:
     """JaxMARL's scenario `variant`: the allies are the agents, the enemies follow JaxMARL's heuristic.
 
-    - Observation, reward, rules: as in `HeuristicEnemySMAX`. Global state: its `world_state`, 12 numbers a unit.
+    - Observation, reward, rules: as in `HeuristicEnemySMAX`. Global state: its `world_state` in the units of the
+      observations, about [0, 1]; see `_world_state`.
     - Action mask: `get_avail_actions`; a dead unit may only stop, and observes zeros.
     - Terminated: one side is dead. Truncated: neither is after `max_steps + 1` steps (JaxMARL compares before counting).
     - Metric `win`: 1 in the step in which the last enemy falls with an ally alive.
@@ -101,7 +102,20 @@ def _is_terminal(env: Any, state: Any) -> jax.Array:
 
 
 def _world_state(env: Any, obs: Any, state: Any) -> jax.Array:
-    return obs["world_state"]
+    """[12 U], ally units first: of each unit health, position, cooldown, 6 bits of its type; then teams; then types.
+
+    JaxMARL leaves positions (up to 32) and cooldowns (down to minus the time that a weapon has been ready) as they are.
+    Here they are in the units of its observations: positions in sizes of the map, cooldowns in those of the unit's type
+    and never below 0; types are divided by the largest one.
+    """
+    smax = getattr(state, "state", state)  # a heuristic's state holds SMAX's
+    count = smax.unit_types.shape[0]
+    world = obs["world_state"]
+    units, teams, types = world[: -2 * count].reshape(count, -1), world[-2 * count : -count], world[-count:]
+    position = units[:, 1:3] / jnp.array([env.map_width, env.map_height], jnp.float32)
+    cooldown = jnp.clip(units[:, 3] / env.unit_type_weapon_cooldowns[smax.unit_types], 0.0, 1.0)
+    units = units.at[:, 1:3].set(position).at[:, 3].set(cooldown)
+    return jnp.concatenate([units.reshape(-1), teams, types / max(env.unit_type_bits - 1, 1)])
 
 
 def _measure(env: Any, state: Any, rewards: Any, dones: Any, infos: Any) -> dict[str, jax.Array]:

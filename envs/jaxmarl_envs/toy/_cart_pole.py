@@ -73,7 +73,7 @@ class CartPole:
 
     @cached_property
     def spec(self) -> EnvSpec:
-        """Static description. Metric: `success`, 1 while the pole is up."""
+        """Static description. Metric: `success`, 1 while the pole is up: at the end, whether it never fell."""
         return EnvSpec(id=self.id, n_agents=1, obs_shape=(4,), action_dim=1, state_size=4, metrics=("success",))
 
     def optimal_return(self, horizon: int) -> float | None:
@@ -83,7 +83,7 @@ class CartPole:
 
     def reset(self, key: jax.Array, params: CartPoleParams) -> tuple[CartPoleState, TimeStep]:
         """A pole almost upright. Consumes `key`."""
-        start = jax.random.uniform(key, (4,), minval=-0.05, maxval=0.05)
+        start = jax.random.uniform(key, (4,), jnp.float32, -0.05, 0.05)
         return CartPoleState(*start), restart(self.spec, obs=start[None], state=start)
 
     def step(

@@ -99,7 +99,7 @@ class Chain:
             action = jnp.minimum(part.astype(jnp.int32), self.num_actions - 1)
         over = state.cell >= self.length
         right = (action == jnp.asarray(params.right).at[state.cell].get(mode="clip")).all()
-        on = right & (jax.random.uniform(key) >= params.slip)
+        on = right & (jax.random.uniform(key, (), jnp.float32) >= params.slip)
         wrong_goes_to = self.length if self.is_ended_by_errors else 0
         cell = jnp.where(over, self.length, jnp.where(on, state.cell + 1, wrong_goes_to))
         success = on & (state.cell == self.length - 1)

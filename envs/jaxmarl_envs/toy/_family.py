@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxmarl_envs.core import DelayReward, Environment, Family, ShowOwed, TimeLimit, UnknownVariant
+from jaxmarl_envs.core import DelayReward, Environment, EpisodeMetrics, Family, ShowOwed, TimeLimit, UnknownVariant
+from jaxmarl_envs.core._options import Option, count, not_negative, positive, read_options, steps
 from jaxmarl_envs.toy._cart_pole import STANDARD, CartPole, CartPoleParams
 from jaxmarl_envs.toy._chain import Chain, ChainParams
 from jaxmarl_envs.toy._linear_team import LinearTeam, LinearTeamParams, draw_system
-from jaxmarl_envs.toy._options import Option, count, not_negative, positive, read_options, steps
 from jaxmarl_envs.toy._pendulum import Pendulum, PendulumParams
 from jaxmarl_envs.toy._point_mass import PointMass, PointMassParams
 from jaxmarl_envs.toy._puck import MAX_AGENTS, Puck, PuckParams
@@ -153,8 +153,15 @@ _TASKS: Mapping[str, _Task] = {
 }
 
 
+_WITHOUT_END = ("pendulum", "pendulum-2", "point-mass", "point-mass-2", "puck")
+"""Tasks in which success is a matter of each step."""
+
+
 def make(variant: str, **options: Any) -> Environment:
     """The task called `variant`, with its time limit.
+
+    The metric `success` is that of the episode: whether it ended well, or in tasks without an end the share of its steps in
+    which the task's own `success` holds.
 
     Args:
       variant: one of `FAMILY.variants`.
@@ -181,6 +188,7 @@ def make(variant: str, **options: Any) -> Environment:
     numbers = {name: np.float32(chosen[name]) for name in task.numbers}
     static = {name: chosen[name] for name in task.static}
     env = task.make(env_id, numbers, **static)
+    env = EpisodeMetrics(env, means=("success",)) if variant in _WITHOUT_END else env
     env = TimeLimit(env, chosen["limit"] or 2 * chosen["length"])
     is_shown = chosen["owed"] == "shown"
     if chosen["delay"] == 1:

@@ -92,7 +92,7 @@ class LinearTeam:
 
     def reset(self, key: jax.Array, params: LinearTeamParams) -> tuple[LinearTeamState, TimeStep]:
         """A random state. Consumes `key`."""
-        x = params.start * jax.random.normal(key, (self.state_size,))
+        x = params.start * jax.random.normal(key, (self.state_size,), jnp.float32)
         return LinearTeamState(x), restart(self.spec, obs=self._to_all(x), state=x)
 
     def step(
@@ -107,7 +107,7 @@ class LinearTeam:
             jnp.asarray(params.drift) @ state.x
             + jnp.einsum("nmd,nd->m", jnp.asarray(params.control), action)
             + params.interaction * together
-            + params.noise * jax.random.normal(key, (self.state_size,))
+            + params.noise * jax.random.normal(key, (self.state_size,), jnp.float32)
         )
         return LinearTeamState(x), transition(self.spec, obs=self._to_all(x), state=x, reward=-cost, terminated=False)
 

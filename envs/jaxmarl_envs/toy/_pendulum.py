@@ -59,7 +59,7 @@ class Pendulum:
 
     @cached_property
     def spec(self) -> EnvSpec:
-        """Static description. Metric: `success`, 1 within 0.2 rad of the top."""
+        """Static description. Metric: `success`, 1 within 0.2 rad of the top after this step."""
         return EnvSpec(
             id=self.id,
             n_agents=self.n_agents,
@@ -72,7 +72,7 @@ class Pendulum:
 
     def reset(self, key: jax.Array, params: PendulumParams) -> tuple[PendulumState, TimeStep]:
         """A random angle and velocity. Consumes `key`."""
-        start = jax.random.uniform(key, (2,), minval=-1.0)
+        start = jax.random.uniform(key, (2,), jnp.float32, -1.0)
         state = PendulumState(start[0] * jnp.pi, start[1])
         obs = self._observe(state)
         return state, restart(self.spec, obs=self._to_all(obs), state=obs)

@@ -58,7 +58,7 @@ class PointMass:
 
     @cached_property
     def spec(self) -> EnvSpec:
-        """Static description. Metric: `success`, 1 within 0.1 of the goal."""
+        """Static description. Metric: `success`, 1 within 0.1 of the goal after this step."""
         return EnvSpec(
             id=self.id,
             n_agents=self.n_agents,
@@ -70,9 +70,9 @@ class PointMass:
 
     def reset(self, key: jax.Array, params: PointMassParams) -> tuple[PointMassState, TimeStep]:
         """A mass at rest, and where it is to go. Consumes `key`."""
-        drawn = jax.random.uniform(key, (2, 2), minval=-1.0)
-        goal = _GOALS * drawn[1] if self.is_goal_random else jnp.zeros(2)
-        state = PointMassState(drawn[0], jnp.zeros(2), goal)
+        drawn = jax.random.uniform(key, (2, 2), jnp.float32, -1.0)
+        goal = _GOALS * drawn[1] if self.is_goal_random else jnp.zeros(2, jnp.float32)
+        state = PointMassState(drawn[0], jnp.zeros(2, jnp.float32), goal)
         return state, restart(self.spec, **self._views(state))
 
     def step(

@@ -69,7 +69,7 @@ class Puck:
 
     @cached_property
     def spec(self) -> EnvSpec:
-        """Static description. Metric: `success`, 1 where the puck is within 0.15 of the goal."""
+        """Static description. Metric: `success`, 1 where the puck is within 0.15 of the goal after this step."""
         return EnvSpec(
             id=self.id,
             n_agents=self.n_agents,
@@ -81,18 +81,18 @@ class Puck:
 
     def reset(self, key: jax.Array, params: PuckParams) -> tuple[PuckState, TimeStep]:
         """Agents around a puck at rest. Consumes `key`."""
-        drawn = jax.random.uniform(key, (5,), minval=-1.0)
+        drawn = jax.random.uniform(key, (5,), jnp.float32, -1.0)
         puck, goal = 0.3 * drawn[:2], 0.8 * drawn[2:4]
         angle = jnp.pi * drawn[4] + jnp.asarray(2 * np.pi / self.n_agents * np.arange(self.n_agents), jnp.float32)
         agents = puck[None] + _RING * jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
-        state = PuckState(jnp.concatenate([agents, puck[None]]), jnp.zeros((self.n_agents + 1, 2)), goal)
+        state = PuckState(jnp.concatenate([agents, puck[None]]), jnp.zeros((self.n_agents + 1, 2), jnp.float32), goal)
         return state, restart(self.spec, **self._views(state))
 
     def step(
         self, key: jax.Array, state: PuckState, action: jax.Array, params: PuckParams
     ) -> tuple[PuckState, TimeStep]:
         """One step of `dt` seconds. `action`: [N, 2] float32. Does not use `key`."""
-        push = jnp.concatenate([params.max_force * bounded(action), jnp.zeros((1, 2))])
+        push = jnp.concatenate([params.max_force * bounded(action), jnp.zeros((1, 2), jnp.float32)])
         mass = self._bodies(params.agent_mass, params.puck_mass)
         drag = self._bodies(params.agent_drag, params.puck_drag)
         h = params.dt / _SUBSTEPS

@@ -1,4 +1,4 @@
-"""Options of the toy tasks: what they may be, and what is said of those that are not."""
+"""Options of environments: what they may be, and what is said of those that are not."""
 
 import difflib
 import math
@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from jaxmarl_envs.core._registry import UnknownOption
 
 LARGEST = 1e6
 """Of real numbers: far enough from what overflows or vanishes in float32."""
@@ -68,7 +70,10 @@ def read_options(env_id: str, given: Mapping[str, Any], accepted: Mapping[str, O
         if name not in accepted:
             near = difflib.get_close_matches(name, accepted, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"{env_id}: unknown option {name!r}; {hint}accepted: {', '.join(sorted(accepted))}")
+            raise UnknownOption(
+                f"{env_id}: unknown option {name!r}; {hint}accepted: {', '.join(sorted(accepted))}",
+                {name: option.default for name, option in accepted.items()},
+            )
     return {
         name: option.read(f"{env_id}: {name}", given[name]) if name in given else option.default
         for name, option in accepted.items()

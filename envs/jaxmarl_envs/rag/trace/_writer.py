@@ -1,0 +1,94 @@
+"""Writing: the files that the reader reads."""
+
+import itertools
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from jaxmarl_envs.rag.trace._schema import PARTS, TABLES, TRACE_FILE, WEEK
+from jaxmarl_envs.rag.trace._trace import Table, Trace
+
+_LINE = (
+    '{{"timestamp": "{}", "input_length": {}, "output_length": {}, "hash_ids": {{"sys_prompt": {}, "passages_ids": {}, '
+    '"history": {}, "web_search": {}, "user_input": {}}}, "session_id": {}}}\n'
+)
+
+
+class TraceWriter:
+    """Writes a trace into a new folder, piece by piece; a context manager.
+
+    Raises:
+      ValueError: if the folder exists and is not empty.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+            raise ValueError(f"a trace is written into a new folder, and {str(folder)!r} exists; choose another")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        names = {part: file for part, (file, _) in TABLES.items()} | {"requests": TRACE_FILE}
+        self._files = {part: (self.folder / name).open("w", encoding="ascii") for part, name in names.items()}
+
+    def __enter__(self) -> "TraceWriter":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        for file in self._files.values():
+            file.write("\n")  # the original files end with an empty line as well
+            file.close()
+
+    def write_requests(self, trace: Trace) -> None:
+        """Appends requests; their times must go on from those before."""
+        lists = [_id_lists(trace, part) for part in PARTS]
+        columns = (trace.time - trace.segment * np.int64(WEEK), trace.input_length, trace.output_length)
+        names = [json.dumps(name) for name in trace.session_names]
+        sessions = (names[i] for i in trace.session.tolist())
+        scalars: Any = (column.tolist() for column in columns)
+        self._files["requests"].writelines(map(_LINE.format, *scalars, *lists, sessions))
+
+    def write_table(self, part: str, table: Table) -> None:
+        """Appends token lengths of ids of one part."""
+        line = '{{"' + TABLES[part][1] + '": {}, "token_length": {}}}\n'
+        self._files[part].writelines(map(line.format, table.ids.tolist(), table.lengths.tolist()))
+
+
+def write_trace(trace: Trace, folder: str | Path) -> Path:
+    """Writes a trace as the six files that `read_trace` reads, and returns the folder.
+
+    Args:
+      trace: what to write; timestamps are those of its segments.
+      folder: must not exist yet, or be empty.
+
+    Raises:
+      ValueError: if the folder has files in it.
+    """
+    with TraceWriter(folder) as writer:
+        for part in PARTS:
+            writer.write_table(part, trace.tables[part])
+        writer.write_requests(trace)
+    return Path(folder)
+
+
+def write_chunks(pieces: Iterable[Trace], folder: str | Path) -> int:
+    """Writes consecutive traces as one, each with the table rows that the earlier ones did not have.
+
+    Returns the number of requests. Errors as for `write_trace`.
+    """
+    count = 0
+    with TraceWriter(folder) as writer:
+        for piece in pieces:
+            for part in PARTS:
+                writer.write_table(part, piece.tables[part])
+            writer.write_requests(piece)
+            count += len(piece)
+    return count
+
+
+def _id_lists(trace: Trace, part: str) -> list[list[int]]:
+    ragged = trace.parts[part]
+    ids, offsets = ragged.ids.tolist(), ragged.offsets.tolist()
+    return [ids[start:stop] for start, stop in itertools.pairwise(offsets)]

@@ -1,0 +1,1 @@
+"""Plain defaults beside uniform play."""

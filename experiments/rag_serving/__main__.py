@@ -1,0 +1,114 @@
+"""`python -m experiments.rag_serving`: rules on held-out windows, and what is trained beside them; rewrites the README."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jaxmarl_envs
+import numpy as np
+import tyro
+from jaxmarl_envs import EpisodeStatistics, seed_key
+from numpy.typing import NDArray
+
+from experiments._study import markdown_table, processor, provenance, train_all
+from experiments.rag_serving import presets
+from experiments.rag_serving.bounds import cost_bound
+from jaxmarl_suite import analysis, runner
+from jaxmarl_suite.runner._programs import CONTEXT_AXES, evaluate_policy
+
+FOLDER = Path(__file__).parent
+EPISODES = 64
+SHOWN = {
+    "cost": ("cost", "local_hit", "peer_hit"),
+    "ttft": ("ttft", "ttft_p50", "ttft_p99", "slo", "hit", "imbalance", "tpot", "unfinished"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Caching and serving on a RAG workload: classical rules, and learnt policies, on held-out windows."""
+
+    runs: Path = Path("runs/rag_serving")
+    """Where run folders lie; finished ones are used as they are."""
+    levels: tuple[str, ...] = tuple(presets.LEVELS)
+    """What to table."""
+    train: bool = False
+    """Train and table the learnt policies as well: hours on two cores."""
+    fresh: bool = False
+    """Train everything anew."""
+    trace: str = ""
+    """Test on this recorded trace, all of it, instead of the last quarter of the generated one."""
+
+
+def test_options(options: Options) -> dict[str, Any]:
+    """Options of the environment that policies are tested in."""
+    return {"trace": options.trace, "split": "all"} if options.trace else {"split": "test"}
+
+
+def rule_rows(level: presets.Level, options: Options) -> list[list[str]]:
+    """Metrics of all rules on the test windows."""
+    found = runner.evaluate_rules(level.env, level.rules, env_options=test_options(options), episodes=EPISODES)
+    return [[name, *(f"{metrics[m]:.3f}" for m in SHOWN[level.metric])] for name, metrics in found.items()]
+
+
+def test_learnt(run: Path, level: presets.Level, options: Options) -> list[dict[str, float]]:
+    """Mean metrics of the best policy of every lane on the test windows, the same episodes as for the rules."""
+    env = EpisodeStatistics(jaxmarl_envs.make(level.env, **test_options(options)))
+    results = []
+    for trained in runner.restore_policies(run):
+        algorithm = trained.group.phases[trained.phase].algorithm
+        for place, lane in enumerate(trained.lanes):
+            ctx = trained.context([lane])
+            ctx = jax.tree.map(
+                lambda batched, sub: jax.tree.map(lambda x: x[0] if batched else x, sub), CONTEXT_AXES, ctx
+            )
+            ctx = dataclasses.replace(ctx, env_params=jax.tree.map(jnp.asarray, env.default_params))
+            policy = jax.tree.map(lambda x, at=place: x[at], trained.best)
+
+            @jax.jit
+            def play(policy: Any, ctx: Any, key: jax.Array, algorithm: Any = algorithm) -> dict[str, jax.Array]:
+                return evaluate_policy(algorithm, env, policy, ctx, key, episodes=EPISODES, max_steps=1000)
+
+            found = play(policy, ctx, seed_key(0))
+            results.append({name: float(value) for name, value in found.items()})
+    return results
+
+
+def interval(values: NDArray[np.float64]) -> str:
+    """IQM over seeds with its 95 % bootstrap interval."""
+    e = analysis.bootstrap_estimate([values])
+    return f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]"
+
+
+def section(name: str, options: Options) -> str:
+    """The table of one level, and what it was made with."""
+    level = presets.LEVELS[name]
+    columns = SHOWN[level.metric]
+    rows = rule_rows(level, options)
+    if level.metric == "cost":
+        bound = cost_bound(jaxmarl_envs.make(level.env, **test_options(options)))
+        rows.append(["oracle: lower bound", f"{bound:.3f}", *[""] * (len(columns) - 1)])
+    footer = f"Rules: {EPISODES} episodes each; {processor()}, JAX {jax.__version__}."
+    if options.train:
+        runs = train_all(presets.runs_of(name), options.runs, fresh=options.fresh)
+        for run_name in runs:
+            tested = test_learnt(options.runs / run_name, level, options)
+            values = [np.array([one[metric] for one in tested]) for metric in columns]
+            rows.append([run_name.partition(" on ")[0], *map(interval, values)])
+        footer += f" Learnt: {provenance(list(runs.values()))}"
+    return f"{markdown_table(['policy', *columns], rows)}\n\n{footer}"
+
+
+def main(options: Options) -> None:
+    if unknown := set(options.levels) - set(presets.LEVELS):
+        raise SystemExit(f"unknown levels {', '.join(sorted(unknown))}; accepted: {', '.join(presets.LEVELS)}")
+    for name in options.levels:
+        markdown = section(name, options)
+        analysis.update_section(FOLDER / "README.md", f"table:{name}", markdown)
+        print(f"{name}\n\n{markdown}\n", flush=True)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

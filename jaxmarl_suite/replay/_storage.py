@@ -1,0 +1,71 @@
+"""What the libraries that keep arrays do not say plainly: which paths they misread, and that the disk is full."""
+
+import contextlib
+import errno
+import os
+import re
+import tempfile
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+MACHINE_ERRORS = tuple(
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "ENOMEM", "EMFILE", "ENFILE", "ESTALE", "ETIMEDOUT")
+    if hasattr(errno, name)
+)
+"""What is wrong with the machine, and not with a path."""
+
+
+@contextlib.contextmanager
+def plain_path(folder: str | os.PathLike[str], marks: str) -> Iterator[Path]:
+    """A path to an existing folder that such a library reads as it is meant, good until the block ends.
+
+    Its own, as a whole; or, where something in that would be misread, a link to it from the folder for temporary files.
+
+    Args:
+      folder: any path.
+      marks: characters that the library takes for a pattern or an address. It never takes what is not UTF-8.
+
+    Raises:
+      ValueError: there is no such path.
+    """
+    whole = Path(os.path.abspath(folder))
+    if _is_plain(whole, marks):
+        yield whole
+        return
+    with tempfile.TemporaryDirectory(prefix="jaxmarl-suite-") as place:
+        link = Path(place) / "link"
+        try:
+            link.symlink_to(whole, target_is_directory=True)
+        except OSError:
+            link = whole
+        if not _is_plain(link, marks):
+            raise ValueError(
+                f"arrays cannot be kept in {str(whole)!r}: a path of UTF-8 without any of {' '.join(marks)} is needed"
+            )
+        yield link
+
+
+def _is_plain(path: Path, marks: str) -> bool:
+    try:
+        return not set(marks) & set(str(path).encode("utf-8").decode())
+    except UnicodeEncodeError:
+        return False
+
+
+def machine_error(error: BaseException | None) -> OSError | None:
+    """The failure of the machine that `error` comes from, such as a full disk; None where it is something else.
+
+    Args:
+      error: of a library, which may have put what the system said into a text of its own.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in MACHINE_ERRORS:
+            return error
+        text = "".join(traceback.format_exception_only(error))
+        for number in MACHINE_ERRORS:
+            if re.search(rf"\b{re.escape(os.strerror(number))}\b", text):
+                return OSError(number, os.strerror(number))
+        error = error.__cause__ or error.__context__
+    return None

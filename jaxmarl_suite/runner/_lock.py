@@ -1,0 +1,84 @@
+"""One process at a time trains in a run folder."""
+
+import contextlib
+import datetime
+import errno
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # where there are no such locks, nobody is kept out
+    fcntl = None  # type: ignore[assignment]
+
+NAME = "lock"
+_UNSUPPORTED = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF, errno.EINVAL)
+
+
+@contextlib.contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Keeps everybody else out of `folder` until the block ends: other processes, and other threads of this one.
+
+    The lock is the system's, on the file `lock`, and ends with its process however that ends: a file that a killed process
+    left behind holds nobody up. What the file says is for people. File systems without such locks keep nobody out.
+
+    Raises:
+      ValueError: somebody else is in; their process, machine and time are named.
+      OSError: the folder cannot be written.
+    """
+    path = folder / NAME
+    descriptor = _acquire(path)
+    try:
+        with contextlib.suppress(OSError):  # a full disk: the lock holds all the same
+            about = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, json.dumps(about).encode() + b"\n")
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()  # while it is held: whoever opened it before finds that it is no longer this file
+        os.close(descriptor)
+
+
+def _now() -> str:
+    return datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+
+
+def _acquire(path: Path) -> int:
+    """A descriptor of the file, with the lock on it."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if not _is_mine(descriptor):
+                raise ValueError(f"run folder {str(path.parent)!r} is in use by {_holder(descriptor)}")
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                    return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # its last holder has removed it since
+
+
+def _is_mine(descriptor: int) -> bool:
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+    return True
+
+
+def _holder(descriptor: int) -> str:
+    try:
+        about = json.loads(os.pread(descriptor, 4096, 0))
+        return f"process {about['pid']} on {about['host']}, since {about['since']}"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return "another process"

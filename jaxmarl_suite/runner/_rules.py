@@ -1,0 +1,92 @@
+"""Fixed rules that an environment offers as `rules`, evaluated as trained policies are."""
+
+import difflib
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jaxmarl_envs
+import numpy as np
+from jaxmarl_envs import Environment, EpisodeStatistics, TimeStep
+
+from jaxmarl_suite.algorithms import Algorithm, Context
+from jaxmarl_suite.runner._devices import configure, in_32_bits
+from jaxmarl_suite.runner._evaluate import FIRST_EVALUATION, check_episodes
+from jaxmarl_suite.runner._programs import Played, eval_keys, evaluate_policy
+
+_AT_ONCE = 32
+_MOST_STEPS = 1000
+
+Rule = Callable[[TimeStep], jax.Array]
+
+
+def rules_of(env: Environment) -> Mapping[str, Rule]:
+    """`timestep -> action [N]` of one instance, by name: the innermost environment's attribute `rules`, if it has one."""
+    return getattr(getattr(env, "unwrapped", env), "rules", {})
+
+
+@in_32_bits
+def evaluate_rules(
+    env_id: str,
+    names: Sequence[str] = (),
+    *,
+    env_options: Mapping[str, Any] | None = None,
+    episodes: int = 320,
+    seed: int = 0,
+) -> dict[str, dict[str, float]]:
+    """Mean metrics of whole episodes under each rule, by its name; the same episodes for all.
+
+    Args:
+      env_id: `family/variant`.
+      names: of rules; all that the environment offers if empty.
+      env_options: passed to `jaxmarl_envs.make`.
+      episodes: at least so many, in batches of 32.
+      seed: of the episodes.
+
+    Raises:
+      ValueError: for an environment without rules, an unknown rule, or a number of episodes that is not accepted.
+    """
+    check_episodes(episodes)
+    configure()
+    env = EpisodeStatistics(jaxmarl_envs.make(env_id, **(env_options or {})))
+    known = rules_of(env)
+    if not known:
+        raise ValueError(f"{env_id} offers no rules to evaluate")
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(f"{env_id} has no rule {name!r}; {hint}there are: {', '.join(known)}")
+    size = min(episodes, _AT_ONCE)
+    keys = [
+        eval_keys(jnp.array([seed], jnp.int32), jnp.int32(FIRST_EVALUATION + k))[0]
+        for k in range(math.ceil(episodes / size))
+    ]
+    found = {}
+    for name in names or known:
+        program = _program(env, known[name], size)
+        results = [program(env.default_params, key) for key in keys]
+        found[name] = {metric: float(np.mean([r.metrics[metric] for r in results])) for metric in results[0].metrics}
+    return found
+
+
+def _program(env: Environment, rule: Rule, episodes: int) -> Callable[..., Played]:
+    """`(params, key) -> what was played`, compiled."""
+
+    def act(policy: Any, carry: Any, timestep: TimeStep, key: jax.Array, ctx: Context) -> tuple[jax.Array, Any]:
+        return jax.vmap(rule)(timestep), carry
+
+    def nothing(*_: Any) -> Any:
+        return ()
+
+    algorithm = Algorithm(nothing, nothing, nothing, nothing, act, 1)
+    run = functools.partial(evaluate_policy, algorithm, env, episodes=episodes, max_steps=_MOST_STEPS)
+
+    def evaluate(params: Any, key: jax.Array) -> Played:
+        zero = jnp.zeros((), jnp.int32)
+        return run((), Context((), params, (), zero, zero), key)
+
+    return jax.jit(evaluate)
