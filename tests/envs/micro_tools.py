@@ -14,7 +14,9 @@ from jaxmarl_envs.micro._maps import Map
 OPTIONS = {"reward": "positive", "substeps": 4, "own_position": False}
 
 
-def arena(allies, enemies, *, level="smac", limit=400, spans=((0, 31, 0, 31),), goal=(16.0, 16.0), substeps=4, **scalars):
+def arena(
+    allies, enemies, *, level="smac", limit=400, spans=((0, 31, 0, 31),), goal=(16.0, 16.0), substeps=4, **scalars
+):
     """A fight of `allies` and `enemies`, groups (kind, count, point), on open ground."""
     played = Map(tuple(allies), tuple(enemies), limit, goal, spans)
     plan, params, limit = _fixed(played, False, OPTIONS | {"substeps": substeps})
@@ -39,9 +41,7 @@ def scripted(env, preference):
         worth = distance if preference == "nearest" else health
         target = 6 + jnp.where(in_range, worth, jnp.inf).argmin(-1)
         nearest = jnp.where(seen, distance, jnp.inf).argmin(-1)[..., None]
-        dx, dy = (
-            jnp.take_along_axis(enemies[..., place[axis]], nearest, -1)[..., 0] for axis in ("dx", "dy")
-        )
+        dx, dy = (jnp.take_along_axis(enemies[..., place[axis]], nearest, -1)[..., 0] for axis in ("dx", "dy"))
         along_x = jnp.abs(dx) >= jnp.abs(dy)
         walk = jnp.where(along_x, jnp.where(dx >= 0, 4, 5), jnp.where(dy >= 0, 2, 3))
         walk = jnp.where(seen.any(-1), walk, 4)

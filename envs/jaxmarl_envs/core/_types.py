@@ -2,13 +2,11 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeVar, dataclass_transform
+from typing import Any, TypeVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-from jaxmarl_envs.core._field_docs import documented
 
 _T = TypeVar("_T")
 
@@ -19,8 +17,8 @@ def pytree_dataclass(cls: type[_T]) -> type[_T]:
     return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True)(cls))
 
 
-@documented
-class EntityBlock(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class EntityBlock:
     """Columns of an observation that show some entities of one sort: the first feature of all of them, then the second, ...
 
     Feature f of entity j is column `start + f * count + j`; an entity that is not seen shows zeros. `read` undoes this.

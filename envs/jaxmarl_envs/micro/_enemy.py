@@ -132,15 +132,12 @@ def _around(
     is_above, target_above = q[1] >= py[0], aim.y >= py[0]
     is_around = walks & (is_above != target_above)
     behind = jnp.where(is_above, -_PORTAL_SIDE * FINE, _PORTAL_SIDE * FINE)
-    best = None
+    shortest, to_x, to_y = jnp.full(gx.shape, NEVER), gx, gy
     for k in range(params.portals.shape[0]):
         dx, dy = px[k] - q[0], py[k] - q[1]
         tx, ty = px[k] - aim.x, py[k] - aim.y
         way = jnp.sqrt(dx * dx + dy * dy) + jnp.sqrt(tx * tx + ty * ty)
-        if best is None:
-            best = way, dx, dy + behind
-        else:
-            is_shorter = way < best[0]
-            best = tuple(jnp.where(is_shorter, new, old) for new, old in zip((way, dx, dy + behind), best))
-    assert best is not None
-    return jnp.where(is_around, best[1], gx), jnp.where(is_around, best[2], gy), is_around
+        is_shorter = way < shortest
+        shortest = jnp.minimum(way, shortest)
+        to_x, to_y = jnp.where(is_shorter, dx, to_x), jnp.where(is_shorter, dy + behind, to_y)
+    return jnp.where(is_around, to_x, gx), jnp.where(is_around, to_y, gy), is_around

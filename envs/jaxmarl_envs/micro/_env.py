@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxmarl_envs.core import EnvSpec, Frame, TimeStep, Verdict, restart, transition
 from jaxmarl_envs.micro import _show, _starts
-from jaxmarl_envs.micro._loops import apart, in_blocks, in_rows
+from jaxmarl_envs.micro._loops import apart, in_rows
 from jaxmarl_envs.micro._params import (
     POINT,
     MicroParams,
@@ -159,11 +159,11 @@ def _batch_last(function: Any) -> Any:
 
     @single.def_vmap
     def _(axis_size: int, is_batched: Any, *arguments: Any) -> Any:
-        arguments = spread(arguments, is_batched, axis_size)
-        fight, obs, whole, *others = function(*arguments)
+        batched = spread(arguments, is_batched, axis_size)
+        fight, obs, whole, *others = function(*batched)
         # Networks read these in rows. Turned within the selection of restarted episodes, they would be read from memory in
         # the wrong order.
-        obs, whole = apart(arguments[-1].sight, lambda *shown: tuple(map(in_rows, shown)), obs, whole)
+        obs, whole = apart(batched[-1].sight, lambda *shown: tuple(map(in_rows, shown)), obs, whole)
         found = [jax.tree.map(jnp.transpose, fight), obs, whole, *jax.tree.map(jnp.transpose, others)]
         return found, jax.tree.map(lambda _: True, found)
 
@@ -205,13 +205,10 @@ def _step(plan: Plan, words: Array, fight: Fight, action: Array, params: MicroPa
     orders = _orders(plan, fight, action)
     before = fight
 
-    def fought(fight: Fight, orders: Orders, chance: Chance, units: Units, pairs: Pairs, params: MicroParams) -> Fight:
-        def body(_: Array, fight: Fight) -> Fight:
-            return substep(plan, fight, orders, chance, units, pairs, params)
+    def body(_: Array, fight: Fight) -> Fight:
+        return substep(plan, fight, orders, chance, units, pairs, params)
 
-        return jax.lax.fori_loop(0, plan.substeps, body, fight)
-
-    fight = in_blocks(fought, fight, (fight, orders, chance, units, pairs, params))
+    fight = jax.lax.fori_loop(0, plan.substeps, body, fight)
     was_over = functools.reduce(jnp.logical_or, _ends(plan, before))
     won, lost, drawn = _ends(plan, fight)
     reward = _reward(plan, before, fight, won, lost, units, params)

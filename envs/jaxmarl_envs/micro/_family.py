@@ -1,7 +1,6 @@
 """The fights by the names of their maps."""
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxmarl_envs.core import Environment, Family, TimeLimit, UnknownVariant
+from jaxmarl_envs.core._options import Option, read_options
 from jaxmarl_envs.micro._enemy import MOST_ALLIES
 from jaxmarl_envs.micro._env import Micro
 from jaxmarl_envs.micro._kinds import table_of
@@ -33,16 +33,17 @@ RACES: Mapping[str, tuple[str, str, str]] = {
 """The kinds of drawn teams; the third is rare, and never alone."""
 DRAWN_LIMIT = 200
 MOST_ENEMIES = 64
-_DRAWN = re.compile(r"(protoss|terran|zerg)_(\d+)_vs_(\d+)")
+_DRAWN = re.compile(r"(protoss|terran|zerg)_(0|[1-9][0-9]{0,8})_vs_(0|[1-9][0-9]{0,8})")
 _LISTED_DRAWN = tuple(f"{race}_{n}_vs_{m}" for race in RACES for n, m in ((5, 5), (10, 10), (10, 11)))
-_REWARDS = ("positive", "abs", "sparse")
-_STARTS = ("fixed", "jitter")
-_OPTIONS: Mapping[str, Any] = {
-    "difficulty": "smac",
-    "reward": "positive",
-    "start": "fixed",
-    "substeps": 4,
-    "own_position": None,
+_OPTIONS: Mapping[str, Option] = {
+    "difficulty": Option("smac", choices=tuple(LEVELS)),
+    "reward": Option("positive", choices=("positive", "abs", "sparse")),
+    "start": Option("fixed", choices=("fixed", "jitter")),
+    "substeps": Option(4, 1, LOOPS),
+    "own_position": Option("hidden", choices=("hidden", "shown")),
+}
+_DRAWN_OPTIONS: Mapping[str, Option] = {name: option for name, option in _OPTIONS.items() if name != "start"} | {
+    "own_position": _OPTIONS["own_position"]._replace(default="shown")
 }
 
 
@@ -52,9 +53,10 @@ def make(variant: str, /, **options: Any) -> Environment:
     Args:
       variant: one of `MAPS`, or `RACE_N_vs_M` (protoss, terran or zerg): N units against N equal and M - N further ones,
         drawn anew in every episode.
-      options: `difficulty` of the enemy, one of `LEVELS` or its number from 0; `reward`: positive, abs or sparse; `start`:
-        fixed, or jitter (moved by up to `spread` cells); `substeps` of a step: 1, 2, 4 or 8; `own_position`: agents see
-        where they are (default: with drawn teams only).
+      options: `difficulty` of the enemy, one of `LEVELS`; `reward`: "positive", "abs" or "sparse"; `start` (not of drawn
+        teams, which start elsewhere in every episode): "fixed", or "jitter" (moved by up to `spread` cells); `substeps` of
+        a step: 1, 2, 4 or 8; `own_position`: whether agents see where they are, "hidden" or "shown" (the default with drawn
+        teams). Scalars of `MicroParams` can be set under their names wherever an environment's options can.
 
     Raises:
       ValueError: for an option that does not exist or a value that is not accepted, and for impossible teams.
@@ -63,48 +65,19 @@ def make(variant: str, /, **options: Any) -> Environment:
     env_id = f"micro/{variant}"
     drawn = _DRAWN.fullmatch(variant)
     if drawn is None and variant not in MAPS:
-        raise UnknownVariant("maps: " + ", ".join(MAPS))
-    chosen = _read_options(env_id, options, is_drawn=drawn is not None)
-    own_position = drawn is not None if chosen["own_position"] is None else chosen["own_position"]
-    fixed = {name: chosen[name] for name in ("reward", "substeps")} | {"own_position": own_position}
+        raise UnknownVariant
+    chosen = read_options(env_id, options, _OPTIONS if drawn is None else _DRAWN_OPTIONS)
+    if LOOPS % chosen["substeps"]:
+        raise ValueError(f"{env_id}: substeps must be 1, 2, 4 or 8, got {chosen['substeps']}")
+    shared = {name: chosen[name] for name in ("reward", "substeps")} | {
+        "own_position": chosen["own_position"] == "shown"
+    }
     if drawn is not None:
-        plan, params, limit = _drawn(env_id, drawn[1], int(drawn[2]), int(drawn[3]), fixed)
+        plan, params, limit = _drawn(env_id, drawn[1], int(drawn[2]), int(drawn[3]), shared)
     else:
-        plan, params, limit = _fixed(MAPS[variant], chosen["start"] == "jitter", fixed)
-    params = dataclasses.replace(
-        params, **{name: np.float32(value) for name, value in LEVELS[chosen["difficulty"]].items()}
-    )
-    return TimeLimit(Micro(plan, env_id, params), limit)
-
-
-def _read_options(env_id: str, given: Mapping[str, Any], is_drawn: bool) -> dict[str, Any]:
-    """All options, checked; `difficulty` as a name."""
-    for name in given:
-        if name not in _OPTIONS:
-            near = difflib.get_close_matches(name, _OPTIONS, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"{env_id}: unknown option {name!r}; {hint}accepted: {', '.join(_OPTIONS)}")
-    chosen = {**_OPTIONS, **given}
-    level = chosen["difficulty"]
-    if isinstance(level, int) and not isinstance(level, bool) and 0 <= level < len(LEVELS):
-        chosen["difficulty"] = level = list(LEVELS)[level]
-    for name, accepted in (("difficulty", tuple(LEVELS)), ("reward", _REWARDS), ("start", _STARTS)):
-        value = chosen[name]
-        if not isinstance(value, str) or value not in accepted:
-            near = difflib.get_close_matches(str(value), accepted, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            numbers = f", or 0 to {len(LEVELS) - 1}" if name == "difficulty" else ""
-            raise ValueError(
-                f"{env_id}: {name} must be one of {', '.join(accepted)}{numbers}, got {value!r}; {hint}".rstrip("; ")
-            )
-    if is_drawn and "start" in given:
-        raise ValueError(f"{env_id}: start is not an option of drawn teams, which start elsewhere in every episode")
-    substeps = chosen["substeps"]
-    if isinstance(substeps, bool) or substeps not in (1, 2, 4, LOOPS):
-        raise ValueError(f"{env_id}: substeps must be 1, 2, 4 or 8, got {substeps!r}")
-    if chosen["own_position"] not in (None, True, False):
-        raise ValueError(f"{env_id}: own_position must be True or False, got {chosen['own_position']!r}")
-    return chosen
+        plan, params, limit = _fixed(MAPS[variant], chosen["start"] == "jitter", shared)
+    level: dict[str, Any] = {name: np.float32(value) for name, value in LEVELS[chosen["difficulty"]].items()}
+    return TimeLimit(Micro(plan, env_id, dataclasses.replace(params, **level)), limit)
 
 
 def _fixed(played: Map, jitters: bool, options: Mapping[str, Any]) -> tuple[Plan, MicroParams, int]:
@@ -113,9 +86,7 @@ def _fixed(played: Map, jitters: bool, options: Mapping[str, Any]) -> tuple[Plan
         tuple(kinds.index(name) for name, count, _ in groups for _ in range(count))
         for groups in (played.allies, played.enemies)
     )
-    plan = Plan(
-        kinds, allies, enemies, False, jitters, played.is_box, bool(played.portals), **options
-    )  # fmt: skip
+    plan = Plan(kinds, allies, enemies, False, jitters, played.is_box, bool(played.portals), **options)
     return plan, _params(kinds, played, played.start(), hunt=float(played.hunt)), played.limit
 
 

@@ -10,7 +10,6 @@ from jax.experimental.layout import Layout, with_layout_constraint
 Array = jax.Array
 _FEW = 16
 """Instances for which nothing is unrolled: compiling would take longer than playing."""
-_BLOCK = int(__import__("os").environ.get("MB","16"))
 _UNROLL = 33
 """Most bodies in a row: more make compilation long and nothing faster."""
 
@@ -52,27 +51,3 @@ def apart(number: Array, function: Callable[..., Any], *arguments: Any) -> Any:
 def in_rows(x: Array) -> Array:
     """`x` with its axes in reverse, so laid out in memory."""
     return with_layout_constraint(x.T, Layout(major_to_minor=tuple(range(x.ndim))))
-
-
-def in_blocks(function: Callable[..., Any], like: Any, arguments: tuple[Any, ...]) -> Any:
-    """`function(*arguments)` [.., E], on CPU a block of instances at a time.
-
-    Loops that touch little memory are compiled as one function of machine code; in others, handing each operation to XLA's
-    scheduler takes as long as the operation. `like` has the shapes of the result.
-    """
-    size = jax.tree.leaves(like)[0].shape[-1]
-    if size <= _BLOCK or size % _BLOCK:
-        return function(*arguments)
-
-    def blocked(*arguments: Any) -> Any:
-        def part(x: Array, start: Array) -> Array:
-            return jax.lax.dynamic_slice_in_dim(x, start, _BLOCK, -1) if x.shape[-1] == size else x
-
-        def body(k: Array, found: Any) -> Any:
-            start = k * _BLOCK
-            new = function(*jax.tree.map(lambda x: part(x, start), arguments))
-            return jax.tree.map(lambda x, y: jax.lax.dynamic_update_slice_in_dim(x, y, start, -1), found, new)
-
-        return jax.lax.fori_loop(0, size // _BLOCK, body, jax.tree.map(jnp.zeros_like, like))
-
-    return jax.lax.platform_dependent(*arguments, cpu=blocked, default=function)

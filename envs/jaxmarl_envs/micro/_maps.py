@@ -88,9 +88,7 @@ def hexagon(count: int, spacing: float) -> np.ndarray:
     while len(points) < count:
         ring += 1
         for (x, y), (next_x, next_y) in zip(corners, corners[1:] + corners[:1]):
-            points += [
-                (x * (ring - k) + next_x * k, y * (ring - k) + next_y * k) for k in range(ring)
-            ]  # fmt: skip
+            points += [(x * (ring - k) + next_x * k, y * (ring - k) + next_y * k) for k in range(ring)]
     return spacing * np.array(points[:count])
 
 
@@ -116,11 +114,11 @@ def _place(groups: Sequence[Group], cells: np.ndarray, is_enemy: int) -> np.ndar
 
 def _meet(limit: int, allies: str, enemies: str, **more: object) -> Map:
     """Both sides around the two standard points; teams are written as in "3 stalker, 5 zealot"."""
-    sides = []
+    sides: list[tuple[Group, ...]] = []
     for team, point in ((allies, _WEST), (enemies, _EAST)):
         words = [part.split(" ", 1) for part in team.split(", ")]
         sides.append(tuple((name, int(count), point) for count, name in words))
-    return Map(*sides, limit, **more)  # type: ignore[arg-type]
+    return Map(sides[0], sides[1], limit, **more)  # type: ignore[arg-type]
 
 
 MAPS: dict[str, Map] = {

@@ -1,6 +1,6 @@
 """The traced numbers of a fight, and what follows from them for each unit and pair."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,8 @@ from jaxmarl_envs.core import pytree_dataclass
 from jaxmarl_envs.micro._kinds import UnitTable
 
 Array = jax.Array
+Scalar = Any
+"""A float or [] float32; [1, 1 or E] within the rules."""
 
 CELL = 4096.0
 """Positions are whole numbers of 1/4096 cell."""
@@ -36,57 +38,57 @@ class MicroParams:
     box: Array  # [4] cells: the smallest x and y and the largest x and y of the ground
     rows: Array  # [32] uint32, bit x of row y: a cell that can be walked on; [0] where the ground is a box
     portals: Array  # [P, 2] cells
-    goal_x: float = 0.0
+    goal_x: Scalar = 0.0
     """Where enemies without a target walk to."""
-    goal_y: float = 0.0
-    ally_health: float = 1.0
+    goal_y: Scalar = 0.0
+    ally_health: Scalar = 1.0
     """Multiplies hit points and shields."""
-    ally_damage: float = 1.0
-    ally_speed: float = 1.0
-    ally_range: float = 1.0
-    ally_period: float = 1.0
+    ally_damage: Scalar = 1.0
+    ally_speed: Scalar = 1.0
+    ally_range: Scalar = 1.0
+    ally_period: Scalar = 1.0
     """Multiplies the time between shots."""
-    enemy_health: float = 1.0
-    enemy_damage: float = 1.0
-    enemy_speed: float = 1.0
-    enemy_range: float = 1.0
-    enemy_period: float = 1.0
-    sight: float = 9.0
+    enemy_health: Scalar = 1.0
+    enemy_damage: Scalar = 1.0
+    enemy_speed: Scalar = 1.0
+    enemy_range: Scalar = 1.0
+    enemy_period: Scalar = 1.0
+    sight: Scalar = 9.0
     """Units that are closer are seen."""
-    shoot_range: float = 6.0
+    shoot_range: Scalar = 6.0
     """Units that are not further may be attacked, whatever the weapon's range: the attacker walks up first."""
-    noise: float = 1.0
+    noise: Scalar = 1.0
     """Multiplies the random part of the time between shots, U(-1, 2) loops."""
-    scan: float = 0.5
+    scan: Scalar = 0.5
     """Enemies see this much further than they shoot."""
-    stick: float = 64.0
+    stick: Scalar = 64.0
     """How much closer, in squares of 1/16 cell, another target has to be for an enemy to change."""
-    focus: float = 0.0
+    focus: Scalar = 0.0
     """Enemies prefer: 0 the nearest, 1 the weakest in range."""
-    accuracy: float = 1.0
+    accuracy: Scalar = 1.0
     """Share of the enemies' shots that hit."""
-    advance: float = 1.0
+    advance: Scalar = 1.0
     """Multiplies the speed at which enemies without a target walk to the goal."""
-    fire: float = 1.0
+    fire: Scalar = 1.0
     """Whether enemies shoot: above 0."""
-    hunt: float = 0.0
+    hunt: Scalar = 0.0
     """Whether enemies know where everybody is: above 0."""
-    kite: float = 0.0
+    kite: Scalar = 0.0
     """Ranged enemies step back while they reload if their target is a melee unit this close."""
-    alarm: float = 32.0
+    alarm: Scalar = 32.0
     """For how long after damage an enemy finds its target without seeing it."""
-    shield_delay: float = 160.0
+    shield_delay: Scalar = 160.0
     """After how long without damage shields grow."""
-    shield_growth: float = 0.125
+    shield_growth: Scalar = 0.125
     """A loop."""
-    spread: float = 0.5
+    spread: Scalar = 0.5
     """Most that drawn starts are off along each axis, with `start="jitter"`."""
-    reward_damage: float = 1.0
-    reward_kill: float = 10.0
-    reward_win: float = 200.0
-    reward_scale: float = 20.0
+    reward_damage: Scalar = 1.0
+    reward_kill: Scalar = 10.0
+    reward_win: Scalar = 200.0
+    reward_scale: Scalar = 20.0
     """Return of a flawless win."""
-    ally_loss: float = 0.0
+    ally_loss: Scalar = 0.0
     """What a lost hit point or ally costs, of what an enemy's brings."""
 
 

@@ -66,8 +66,9 @@ def _names(plan: Any, state: Any) -> list[str]:
 
 def _camera(ax: "Axes", x: np.ndarray, y: np.ndarray, params: Any) -> float:
     """Shows the part of the ground where units stand or fell, in steps of 4 cells; returns points per cell."""
-    box, figure = ax.get_position(), ax.figure.get_size_inches()
-    width, height = box.width * figure[0], box.height * figure[1]
+    window = ax.get_window_extent()  # in pixels
+    dpi = ax.figure.dpi
+    width, height = window.width / dpi, window.height / dpi
     edges = []
     for places, low, high in ((x, params.box[0], params.box[2]), (y, params.box[1], params.box[3])):
         first, last = np.floor((places.min() - 2) / 4) * 4, np.ceil((places.max() + 2) / 4) * 4
@@ -75,7 +76,8 @@ def _camera(ax: "Axes", x: np.ndarray, y: np.ndarray, params: Any) -> float:
     (left, right), (bottom, top) = edges
     cells = max((right - left) / width, (top - bottom) / height, _WIDTH / width)
     sides = ((left, right, cells * width, 0), (bottom, top, cells * height, 1))
-    for (first, last, size, axis), limit in zip(sides, (ax.set_xlim, ax.set_ylim)):
+    limits: tuple[Any, ...] = ax.set_xlim, ax.set_ylim
+    for (first, last, size, axis), limit in zip(sides, limits):
         low, high = float(params.box[axis]) - 0.3, float(params.box[axis + 2]) + 0.3
         middle = np.clip((first + last) / 2, low + size / 2, high - size / 2) if size < high - low else (low + high) / 2
         limit(middle - size / 2, middle + size / 2)
@@ -164,8 +166,7 @@ def _shots(plan: Any, frame: Frame, names: list[str]) -> tuple[dict[int, int], s
     fired = was_alive & (np.asarray(after.cool) > np.maximum(np.asarray(before.cool) - LOOPS, 0) + 1e-3)
     found: dict[int, int] = {}
     healed: set[int] = set()
-    for u in np.nonzero(was_alive)[0]:
-        u = int(u)
+    for u in map(int, np.nonzero(was_alive)[0]):
         heals = KINDS[names[u]].heals and bool(np.asarray(after.mends)[u] > 0)
         if u < n:
             target = int(np.asarray(frame.action)[u]) - 6
