@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +25,7 @@ from jaxmarl_envs.micro._params import (
 )
 from jaxmarl_envs.micro._physics import substep
 from jaxmarl_envs.micro._plan import Plan
+from jaxmarl_envs.micro._rules import Rule, rules_of
 from jaxmarl_envs.micro._state import Chance, Fight, Orders
 from jaxmarl_envs.micro._viewer import draw
 
@@ -107,6 +109,11 @@ class Micro:
             terminated=terminated,
             metrics=dict(zip(self.spec.metrics, metrics)),
         )
+
+    @property
+    def rules(self) -> Mapping[str, Rule]:
+        """Simple play to compare with: `timestep -> action [N]` of one instance."""
+        return rules_of(self.spec, np.asarray(self.default_params.start))
 
     def draw(self, ax: Any, frame: Frame) -> Verdict | None:
         """Draws `frame` into matplotlib axes."""
