@@ -1,4 +1,4 @@
-"""Scripts that play `micro/`, and fights between chosen units."""
+"""Fights between chosen units, and the play of compiled scans."""
 
 import dataclasses
 import functools
@@ -14,55 +14,45 @@ from jaxmarl_envs.micro._maps import Map
 OPTIONS = {"reward": "positive", "substeps": 4, "own_position": False}
 
 
-def arena(
-    allies, enemies, *, level="smac", limit=400, spans=((0, 31, 0, 31),), goal=(16.0, 16.0), substeps=4, **scalars
-):
+def with_level(params, level, **scalars):
+    """`params` with those of a level of difficulty, and others."""
+    return dataclasses.replace(
+        params, **{name: np.float32(value) for name, value in {**LEVELS[level], **scalars}.items()}
+    )
+
+
+def arena(allies, enemies, *, limit=400, goal=(16.0, 16.0)):
     """A fight of `allies` and `enemies`, groups (kind, count, point), on open ground."""
-    played = Map(tuple(allies), tuple(enemies), limit, goal, spans)
-    plan, params, limit = _fixed(played, False, OPTIONS | {"substeps": substeps})
-    numbers = {name: np.float32(value) for name, value in {**LEVELS[level], **scalars}.items()}
-    return TimeLimit(Micro(plan, "micro/arena", dataclasses.replace(params, **numbers)), limit)
+    played = Map(tuple(allies), tuple(enemies), limit, goal, ((0, 31, 0, 31),))
+    plan, params, limit = _fixed(played, False, OPTIONS)
+    return TimeLimit(Micro(plan, "micro/arena", params), limit)
 
 
-def scripted(env, preference):
-    """`(timestep) -> [E, N]` actions: attack the nearest or weakest in range, else walk to the nearest seen, else east."""
-    blocks = {block.name: block for block in env.spec.entities}
-    features = blocks["enemies"].features
-    place = {name: features.index(name) for name in ("distance", "dx", "dy", "hp")}
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def repeat(env, num_steps, key, action, params):
+    """[T] states and time steps of the same joint `action` [N] in every step, or stop for agents that may not do it."""
 
-    def act(timestep):
-        enemies = blocks["enemies"].read(timestep.obs)  # [E, N, M, F]
-        mask = timestep.action_mask
-        in_range = mask[..., 6:]
-        distance, health = enemies[..., place["distance"]], enemies[..., place["hp"]]
-        if "shield" in features:
-            health = health + enemies[..., features.index("shield")]
-        seen = distance > 0
-        worth = distance if preference == "nearest" else health
-        target = 6 + jnp.where(in_range, worth, jnp.inf).argmin(-1)
-        nearest = jnp.where(seen, distance, jnp.inf).argmin(-1)[..., None]
-        dx, dy = (jnp.take_along_axis(enemies[..., place[axis]], nearest, -1)[..., 0] for axis in ("dx", "dy"))
-        along_x = jnp.abs(dx) >= jnp.abs(dy)
-        walk = jnp.where(along_x, jnp.where(dx >= 0, 4, 5), jnp.where(dy >= 0, 2, 3))
-        walk = jnp.where(seen.any(-1), walk, 4)
-        walk = jnp.where(jnp.take_along_axis(mask, walk[..., None], -1)[..., 0], walk, 1)
-        action = jnp.where(in_range.any(-1), target, walk)
-        return jnp.where(mask[..., 0], 0, action).astype(jnp.int32)
+    def body(carry, key):
+        state, timestep = carry
+        legal = jnp.take_along_axis(timestep.action_mask, action[:, None], 1)[:, 0]
+        carry = env.step(key, state, jnp.where(legal, action, jnp.where(timestep.action_mask[:, 0], 0, 1)), params)
+        return carry, carry
 
-    return act
+    start_key, key = jax.random.split(key)
+    return jax.lax.scan(body, env.reset(start_key, params), jax.random.split(key, num_steps))[1]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def win_rate(env, preference, num_envs, num_steps, key, params):
-    """Share of episodes won, and the mean return, of the first episode of each instance. `preference` None: random play."""
+def first_episodes(env, rule, num_envs, num_steps, key, params):
+    """Means over the first episode of each instance: share won, return, hit points lost by allies. `rule` None: random."""
     vector = VectorEnv(env, num_envs)
-    act = None if preference is None else scripted(env, preference)
+    act = None if rule is None else env.unwrapped.rules[rule]
 
     def body(carry, key):
         state, first, wins, total = carry
         act_key, step_key = jax.random.split(key)
         shown = state.timestep
-        action = random_action(env.spec, act_key, shown.action_mask) if act is None else act(shown)
+        action = random_action(env.spec, act_key, shown.action_mask) if act is None else jax.vmap(act)(shown)
         state = vector.step(step_key, state, action, params)
         timestep = state.timestep
         wins += jnp.where(first, timestep.metrics["win"], 0.0)
@@ -72,5 +62,5 @@ def win_rate(env, preference, num_envs, num_steps, key, params):
     start_key, key = jax.random.split(key)
     zeros = jnp.zeros(num_envs)
     carry = vector.reset(start_key, params), jnp.ones(num_envs, bool), zeros, zeros
-    (_, _, wins, total), _ = jax.lax.scan(body, carry, jax.random.split(key, num_steps))
-    return wins.mean(), total.mean()
+    (_, first, wins, total), _ = jax.lax.scan(body, carry, jax.random.split(key, num_steps))
+    return wins.mean(), total.mean(), ~first

@@ -1,5 +1,6 @@
 """The JAX engine against plain Python, bit for bit, after every step of random play on every map."""
 
+import dataclasses
 import functools
 
 import jax
@@ -102,7 +103,109 @@ def same(fight, state, shown, when):
     np.testing.assert_array_equal(shown.obs, expected, f"observations after {when}")
 
 
-@pytest.mark.parametrize("name", MAPS)
+# Every kind of unit, ground and ending; the other maps differ from these in numbers of units.
+QUICK = (
+    "3m",
+    "MMM",
+    "1c3s5z",
+    "3s_vs_4z",
+    "2m_vs_1z",
+    "2s_vs_1sc",
+    "6h_vs_8z",
+    "bane_vs_bane",
+    "corridor",
+    "2c_vs_64zg",
+)
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in MAPS]
+)
 def test_every_map(name):
     env = jaxmarl_envs.make(f"micro/{name}")
     check(env, env.default_params, LARGE.get(name, 40))
+
+
+@pytest.mark.parametrize(
+    ("variant", "options", "scalars"),
+    [
+        ("protoss_4_vs_5", {}, {}),
+        ("terran_4_vs_5", {"substeps": 2}, {}),
+        ("zerg_4_vs_5", {}, {}),
+        ("2s3z", {"start": "jitter", "substeps": 1, "own_position": "shown"}, {}),
+        ("2s3z", {"substeps": 8, "difficulty": "kite"}, {}),
+        (
+            "2s3z",
+            {"reward": "abs", "difficulty": "focus"},
+            {"enemy_damage": 1.3, "ally_speed": 0.77, "ally_range": 1.4, "enemy_health": 0.61, "enemy_period": 0.83,
+             "accuracy": 0.7, "noise": 0.31, "sight": 7.3, "shoot_range": 5.1, "ally_loss": 0.5, "stick": 11.0},
+        ),
+        ("2s3z", {"reward": "sparse"}, {"enemy_health": 0.2, "hunt": 1.0}),
+    ],
+)  # fmt: skip
+def test_options_and_numbers(variant, options, scalars):
+    env = jaxmarl_envs.make(f"micro/{variant}", **options)
+    params = dataclasses.replace(env.default_params, **{name: np.float32(value) for name, value in scalars.items()})
+    states, shown = check(env, params, 40, watched=(0, 1))
+    assert (states.hp[-1] < states.hp[0]).any()
+    assert scalars.get("hunt") is None or (shown.reward[:, :, 0] == 1).any()
+
+
+def test_batches_of_any_size_play_the_same_fights():
+    """Alone, in threes and unrolled in twenties: the same bits, also where params differ between instances."""
+    env = jaxmarl_envs.make("micro/2s3z").unwrapped
+    keys = jax.random.split(jax.random.key(3), 20)
+    params = dataclasses.replace(env.default_params, enemy_damage=np.linspace(0.5, 2, 20, dtype=np.float32))
+    axes = jax.tree.map(lambda _: None, env.default_params)
+    axes = dataclasses.replace(axes, enemy_damage=0)
+
+    def run(key, params):
+        def body(carry, key):
+            state, shown = carry
+            action = jax.random.categorical(key, jnp.where(shown.action_mask, 0.0, -jnp.inf)).astype(jnp.int32)
+            carry = env.step(key, state, action, params)
+            return carry, (carry[0], carry[1].obs, carry[1].reward)
+
+        return jax.lax.scan(body, env.reset(key, params), jax.random.split(key, 30))[1]
+
+    def batch(some):
+        part = dataclasses.replace(params, enemy_damage=params.enemy_damage[some])
+        return jax.tree.map(np.asarray, jax.jit(jax.vmap(run, (0, axes)))(keys[some], part))
+
+    all_of_them, three = batch(slice(0, 20)), batch(slice(0, 3))
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[:3], b), all_of_them, three)
+    alone = jax.tree.map(
+        np.asarray, jax.jit(run)(keys[1], dataclasses.replace(params, enemy_damage=params.enemy_damage[1]))
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[1], b), three, alone)
+    assert (all_of_them[0].hp[:, -1] < all_of_them[0].hp[:, 0]).any()
+
+
+SOME = ("allies", "start", "box", "enemy_damage", "focus", "sight")
+
+
+@pytest.mark.parametrize(
+    ("variant", "only"),
+    [
+        ("2s3z", SOME),
+        *(pytest.param(name, None, marks=pytest.mark.slow) for name in ("2s3z", "2c_vs_64zg", "terran_2_vs_3")),
+    ],
+)
+def test_instances_may_differ_in_any_number(variant, only):
+    """As lanes of a grid do; one after another, as arrays of different widths meet in the rules."""
+    env = jaxmarl_envs.make(f"micro/{variant}").unwrapped
+    keys = jax.random.split(jax.random.key(3), 4)
+    p = env.default_params
+    state, shown = jax.eval_shape(jax.vmap(env.reset, (0, None)), keys, p)
+    action = jax.ShapeDtypeStruct(shown.action_mask.shape[:2], jnp.int32)
+    nothing = jax.tree.map(lambda _: None, p)
+    for field in dataclasses.fields(p):
+        if only and field.name not in only:
+            continue
+        value = jax.tree.map(lambda x: np.broadcast_to(x, (4, *np.shape(x))), getattr(p, field.name))
+        params, axes = (
+            dataclasses.replace(tree, **{field.name: new})
+            for tree, new in ((p, value), (nothing, jax.tree.map(lambda _: 0, value)))
+        )
+        after, _ = jax.eval_shape(jax.vmap(env.step, (0, 0, 0, axes)), keys, state, action, params)
+        assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state), field.name

@@ -9,7 +9,7 @@ from jaxmarl_envs import EnvSpec, Family
 from jaxmarl_envs.core import _registry
 
 WITHOUT_OPTIMUM = {f"toy/{name}" for name in ("pendulum", "pendulum-2", "point-mass", "point-mass-2", "puck")}
-WITHOUT_OPTIMUM |= {f"rag/{name}" for name in jaxmarl_envs.rag.FAMILY.variants}
+WITHOUT_OPTIMUM |= {f"{f}/{name}" for f in ("rag", "micro") for name in getattr(jaxmarl_envs, f).FAMILY.variants}
 """Tasks of this project whose best return is not known."""
 
 

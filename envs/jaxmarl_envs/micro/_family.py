@@ -24,7 +24,8 @@ LEVELS: Mapping[str, Mapping[str, float]] = {
     "focus": {"focus": 1.0},
     "kite": {"focus": 1.0, "kite": 3.0},
 }
-"""Enemies from harmless to strong, by the params that they change."""
+"""Enemies from harmless to strong, by the params that they change. All follow whom they see; `passive` ones never shoot, and
+these and `guard` wait where they are until they see somebody."""
 RACES: Mapping[str, tuple[str, str, str]] = {
     "protoss": ("stalker", "zealot", "colossus"),
     "terran": ("marine", "marauder", "medivac"),

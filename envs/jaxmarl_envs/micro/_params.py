@@ -176,7 +176,8 @@ def unit_columns(params: MicroParams, kinds: np.ndarray | Array, n_allies: int) 
     ours, theirs = side_columns(params, False), side_columns(params, True)
     if isinstance(kinds, np.ndarray):
         a, e = kinds[:n_allies], kinds[n_allies:]
-        return {name: jnp.concatenate([ours[name][a], theirs[name][e]]) for name in ours}
+        both = {name: _equally_wide(ours[name][a], theirs[name][e]) for name in ours}
+        return {name: jnp.concatenate(sides) for name, sides in both.items()}
     columns = {}
     for name in ours:
         rows = []
@@ -187,6 +188,12 @@ def unit_columns(params: MicroParams, kinds: np.ndarray | Array, n_allies: int) 
             rows.append(jnp.broadcast_to(value, part.shape))
         columns[name] = jnp.concatenate(rows)
     return columns
+
+
+def _equally_wide(a: Array, b: Array) -> list[Array]:
+    """Both with the last axis of the wider: 1, or E where instances differ in either."""
+    width = max(a.shape[-1], b.shape[-1])
+    return [jnp.broadcast_to(x, (*x.shape[:-1], width)) for x in (a, b)]
 
 
 def units_of(columns: dict[str, Array], params: MicroParams, dt: float) -> Units:
@@ -232,6 +239,5 @@ def pairs_of(columns: dict[str, Array], units: Units, params: MicroParams, n_all
 
     reach = (units.reach[None, n:] + units.radius[:n, None]) * (COARSE / FINE)  # [N, M, .] 1/16 cell
     cannot = ~units.is_armed[None, n:] | (units.flies[:n, None] & ~units.hits_air[None, n:])
-    focus = rounded((reach * reach) * params.focus[None])
-    prefer = jnp.where(cannot, -NEVER, jnp.broadcast_to(focus, cannot.shape))
+    prefer = jnp.where(cannot, -NEVER, rounded((reach * reach) * params.focus[None]))
     return Pairs(*shot(slice(0, n), slice(n, None)), *shot(slice(n, None), slice(0, n)), prefer)
