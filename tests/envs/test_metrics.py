@@ -86,7 +86,8 @@ def test_every_metric_is_of_a_known_kind(env_id):
 
 @pytest.mark.parametrize(
     "env_id", ["hallway/2-3", "toy/chain", "toy/chain-continuous", "toy/inverted-pendulum", "jumanji/lbf-5x5-2p-1f",
-               "jumanji/connector-5x5-3ag", "jumanji/cleaner-4x4-2ag", "micro/3m", pytest.param("smax/3m", marks=needs("jaxmarl")),
+               "jumanji/connector-5x5-3ag", "jumanji/cleaner-4x4-2ag", "micro/3m",
+               pytest.param("smax/3m", marks=needs("jaxmarl")),
                pytest.param("hanabi/very-small-2p", marks=needs("jaxmarl"))],
 )  # fmt: skip
 def test_outcomes_and_progress(env_id):

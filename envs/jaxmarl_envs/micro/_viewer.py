@@ -19,6 +19,8 @@ OURS, THEIRS = "#2f6db5", "#c23b2e"
 _WIDTH = 22
 """Fewest cells across a picture."""
 SHIELD, GROUND = "#35b6d6", "#eef0e6"
+_RING = 0.16
+"""Cells, width of the rings of health and shield."""
 
 
 def draw(micro: "Micro", ax: "Axes", frame: Frame) -> Verdict | None:
@@ -36,7 +38,10 @@ def draw(micro: "Micro", ax: "Axes", frame: Frame) -> Verdict | None:
     for u, v in targets.items():
         color = GOOD if u in healed else OURS if u < n else THEIRS
         ax.plot([x[u], x[v]], [y[u], y[v]], color=color, linewidth=1.3, alpha=0.75, zorder=3, solid_capstyle="round")
-        ax.plot(x[v], y[v], marker="*", markersize=6, color=color, markeredgecolor=WHITE, markeredgewidth=0.4, zorder=7)
+        hit_x, hit_y = _rim(x[u], y[u], x[v], y[v], _radius(names[v]) + 2 * _RING)
+        ax.plot(
+            hit_x, hit_y, marker="*", markersize=7, color=color, markeredgecolor=WHITE, markeredgewidth=0.5, zorder=7
+        )
         if len(targets) <= 6 and KINDS[names[u]].range > 1:
             reach = KINDS[names[u]].range + KINDS[names[u]].radius
             _ring(ax, x[u], y[u], reach, color=color, alpha=0.18)
@@ -114,6 +119,18 @@ def _ring(ax: "Axes", x: float, y: float, radius: float, **style: Any) -> None:
     ax.add_patch(Circle((x, y), radius, fill=False, linewidth=0.9, zorder=1, **style))
 
 
+def _radius(name: str) -> float:
+    """Of the disc that stands for a unit of this kind, in cells; small ones are enlarged to be read."""
+    return max(KINDS[name].body, 0.42)
+
+
+def _rim(from_x: float, from_y: float, x: float, y: float, radius: float) -> tuple[float, float]:
+    """Where the line from one point to another meets a circle around the latter; its middle if they are closer than that."""
+    distance = float(np.hypot(from_x - x, from_y - y))
+    share = min(radius / max(distance, 1e-6), 0.5)
+    return x + share * (from_x - x), y + share * (from_y - y)
+
+
 def _unit(ax: "Axes", micro: "Micro", frame: Frame, u: int, name: str, x: float, y: float, pixel: float) -> None:
     """A disc with the kind's letter; around it health (full circle: unhurt) and, outside, shield."""
     from matplotlib.patches import Circle, Wedge
@@ -124,11 +141,10 @@ def _unit(ax: "Axes", micro: "Micro", frame: Frame, u: int, name: str, x: float,
     health = float(params.ally_health if is_ally else params.enemy_health)
     k = micro.plan.kinds.index(name)
     whole, most = float(np.asarray(table.hp)[k]) * health, float(np.asarray(table.shield)[k]) * health
-    radius = max(kind.body, 0.42)
+    radius, width = _radius(name), _RING
     layer = 6 if kind.flies or not kind.collides else 5
     share = float(np.clip(np.asarray(frame.state.hp)[u] / max(whole, 1e-6), 0, 1))
     ax.add_patch(Circle((x, y), radius, facecolor=color, edgecolor=WHITE, linewidth=0.6, zorder=layer, alpha=0.92))
-    width = 0.16
     ax.add_patch(Circle((x, y), radius, fill=False, edgecolor=PAPER, linewidth=0.5, zorder=layer))
     health_color = GOOD if share > 0.6 else "#e3a72f" if share > 0.3 else BAD
     ax.add_patch(Wedge((x, y), radius + width, 90, 90 + 360 * share, width=width, facecolor=health_color, zorder=layer))
@@ -140,9 +156,8 @@ def _unit(ax: "Axes", micro: "Micro", frame: Frame, u: int, name: str, x: float,
             )
     size = 1.25 * radius * pixel
     if size >= 4:
-        text = str(u) if kind.letter == "" else kind.letter
         ax.text(
-            x, y, text, color=WHITE, fontsize=min(size, 11), fontweight="bold", ha="center", va="center_baseline",
+            x, y, kind.letter, color=WHITE, fontsize=min(size, 11), fontweight="bold", ha="center", va="center_baseline",
             zorder=layer + 0.5, clip_on=True,
         )  # fmt: skip
 
