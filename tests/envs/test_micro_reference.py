@@ -48,7 +48,7 @@ def play(env, params, num_steps, num_envs, key):
 @functools.lru_cache
 def _chance(n, m):
     def draw(key_data, params):
-        words = jax.random.bits(jax.random.wrap_key_data(key_data), (2,))[:, None]
+        words = jax.random.bits(jax.random.wrap_key_data(key_data), (2,), jnp.uint32)[:, None]
         scalars = jax.tree.map(lambda x: jnp.reshape(x, (1, 1)) if x.ndim == 0 else x, params)
         return _env._chance(n, m, words, scalars)
 

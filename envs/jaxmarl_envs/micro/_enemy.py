@@ -74,7 +74,7 @@ def targets_of_healers(plan: Plan, fight: Fight, alive: Array, units: Units) -> 
         worth = dx * dx + dy * dy + row(extra, j)
         return jnp.minimum(least, worth), jnp.where(worth < least, j.astype(jnp.float32), found)
 
-    start = jnp.full(hx.shape, NEVER), jnp.full(hx.shape, -1.0)
+    start = jnp.full_like(hx, NEVER), jnp.full_like(hx, -1.0)
     _, found = fold(hx.shape[0], body, start)
     return jnp.where(is_healer, found, -1.0)
 
@@ -132,7 +132,7 @@ def _around(
     is_above, target_above = q[1] >= py[0], aim.y >= py[0]
     is_around = walks & (is_above != target_above)
     behind = jnp.where(is_above, -_PORTAL_SIDE * FINE, _PORTAL_SIDE * FINE)
-    shortest, to_x, to_y = jnp.full(gx.shape, NEVER), gx, gy
+    shortest, to_x, to_y = jnp.full_like(gx, NEVER), gx, gy
     for k in range(params.portals.shape[0]):
         dx, dy = px[k] - q[0], py[k] - q[1]
         tx, ty = px[k] - aim.x, py[k] - aim.y

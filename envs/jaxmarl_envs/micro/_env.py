@@ -139,7 +139,7 @@ def _batched_step(plan: Plan) -> Any:
 
 def _words(keys: Array, count: int) -> Array:
     """[count, E] uint32 random words. Consumes `keys` [E]."""
-    return jax.vmap(lambda key: jax.random.bits(key, (count,)), out_axes=1)(keys)
+    return jax.vmap(lambda key: jax.random.bits(key, (count,), jnp.uint32), out_axes=1)(keys)
 
 
 def _batch_last(function: Any) -> Any:
@@ -190,7 +190,7 @@ def _reset(plan: Plan, words: Array, params: MicroParams) -> Any:
     """The first state and what it shows, [.., E]."""
     n, size = plan.n_allies, words.shape[-1]
     count = n + plan.n_enemies
-    kinds = _starts.drawn_kinds(plan, words[:count]) if plan.draws_teams else jnp.zeros((0, size))
+    kinds = _starts.drawn_kinds(plan, words[:count]) if plan.draws_teams else jnp.zeros((0, size), jnp.float32)
     params, units, _ = _numbers(plan, kinds, params)
     if plan.draws_teams:
         x, y = _starts.drawn_places(plan, words[count:])
@@ -254,14 +254,14 @@ def _orders(plan: Plan, fight: Fight, action: Array) -> Orders:
     """What the actions [N, E] mean."""
     n = plan.n_allies
     target = jnp.where(action >= 6, (action - 6).astype(jnp.float32), -1.0)
-    heal = jnp.full(target.shape, -1.0)
+    heal = jnp.full_like(target, -1.0)
     if plan.healers:
         heals = plan.marked("heals", fight.kinds, fight.hp)[:n]
         is_other = target != jnp.arange(n, dtype=jnp.float32)[:, None]
         heal = jnp.where(heals & is_other, target, -1.0)
         target = jnp.where(heals, -1.0, target)
     move_x, move_y = (
-        sum(jnp.where(action == 2 + k, _FAR * way[axis], 0.0) for k, way in enumerate(_show.DIRECTIONS))
+        sum(jnp.where(action == 2 + k, jnp.float32(_FAR * way[axis]), 0.0) for k, way in enumerate(_show.DIRECTIONS))
         for axis in range(2)
     )
     return Orders(target, heal, move_x, move_y)  # type: ignore[arg-type]

@@ -116,7 +116,7 @@ def pushes(x: Array, y: Array, alive: Array, units: Units) -> tuple[Array, Array
         overlap = jnp.maximum(reach * reach - (dx * dx + dy * dy), 0.0)
         return sums[0] + overlap * dx, sums[1] + overlap * dy
 
-    zero = jnp.zeros(x.shape)
+    zero = jnp.zeros_like(x)
     sum_x, sum_y = fold(count, body, (zero, zero))
     most = units.body * (CELL / FINE)
     return tuple(jnp.clip(rounded(units.push * total), -most, most) for total in (sum_x, sum_y))  # type: ignore[return-value]
@@ -181,7 +181,7 @@ def _shots(shots: Array, has_shield: Array, raw: Array, net: Array) -> Array:
         one_raw, one_net = (jax.lax.dynamic_index_in_dim(x, i, 1, keepdims=False) for x in (raw, net))
         return total + jnp.where(index == row(shots, i), jnp.where(has_shield, one_raw, one_net), 0.0)
 
-    return fold(shots.shape[0], body, jnp.zeros(has_shield.shape))
+    return fold(shots.shape[0], body, jnp.zeros(has_shield.shape, jnp.float32))
 
 
 def _splash(
@@ -205,7 +205,7 @@ def _splash(
     can_be_hit = alive[targets] & ~units.flies[targets]
     index = jnp.arange(tx.shape[0], dtype=jnp.float32)[:, None]
     is_beam, is_bomb = (plan.marked(flag, fight.kinds, hits) for flag in ("is_beam", "explodes"))
-    total = jnp.zeros(tx.shape)
+    total = jnp.zeros_like(tx)
     for u in beams:
         one = slice(u, u + 1)
         gx, gy = aim.x[one] - q[0][one], aim.y[one] - q[1][one]
@@ -230,7 +230,7 @@ def _mending(
     """[U, E] hit points healed, the medivacs' energy, and whether they heal. One medivac a patient counts."""
     n, dt = plan.n_allies, plan.dt
     is_hurt = (lives & (fight.hp < units.max_hp) & units.is_biological).astype(jnp.float32)
-    nothing = jnp.zeros(heal.shape)
+    nothing = jnp.zeros_like(heal)
     hurt = jnp.concatenate(
         [fetched(heal[side], is_hurt[side], nothing[side]) for side in (slice(0, n), slice(n, None))]
     )
@@ -240,7 +240,7 @@ def _mending(
     healed = jnp.concatenate([_any_at(patients[side]) for side in (slice(0, n), slice(n, None))])
     energy = jnp.minimum(fight.energy - jnp.where(mends, _MEND_COST * dt, 0.0) + _ENERGY_GROWTH * dt, MAX_ENERGY)
     energy = jnp.where(plan.marked("heals", fight.kinds, heal) & lives, energy, 0.0)
-    return jnp.where(healed, _MEND * dt, 0.0), energy, mends.astype(jnp.float32)
+    return jnp.where(healed, jnp.float32(_MEND * dt), 0.0), energy, mends.astype(jnp.float32)
 
 
 def _any_at(index: Array) -> Array:

@@ -35,7 +35,7 @@ def _attack(spec: EnvSpec, ahead: np.ndarray, preference: str, timestep: TimeSte
         """[N, M or N-1]; zeros where there is no such feature."""
         block = blocks[of]
         seen = block.read(timestep.obs)
-        return seen[..., block.features.index(name)] if name in block.features else jnp.zeros(seen.shape[:-1])
+        return seen[..., block.features.index(name)] if name in block.features else jnp.zeros_like(seen[..., 0])
 
     def worth(of: str) -> Array:
         return feature("distance", of) if preference == "nearest" else feature("hp", of) + feature("shield", of)
@@ -62,7 +62,7 @@ def _attack(spec: EnvSpec, ahead: np.ndarray, preference: str, timestep: TimeSte
 def _by_number(of_others: Array, count: int) -> Array:
     """[N, count]: what agents know of allies 0..count-1, from what they know of the N - 1 others; zeros for themselves."""
     n = of_others.shape[0]
-    padded = jnp.concatenate([of_others, jnp.zeros((n, 1))], 1)
+    padded = jnp.concatenate([of_others, jnp.zeros((n, 1), jnp.float32)], 1)
     number = np.arange(n)
     place = np.where(number < number[:, None], number, np.where(number == number[:, None], n - 1, number - 1))
     found = jnp.take_along_axis(padded, place, 1)

@@ -119,7 +119,7 @@ def observations(plan: Plan, fight: Fight, mask: Array, units: Units, params: Mi
         square = offset[0] * offset[0] + offset[1] * offset[1]
         is_seen = (square < (sight * sight)[None]) & alive & ours[None]
         flag = is_seen if flag is None else is_seen & flag
-        zero = jnp.zeros((targets.shape[0] - 2, *qx[:n].shape))
+        zero = jnp.zeros((targets.shape[0] - 2, *qx[:n].shape), jnp.float32)
         viewer = jnp.concatenate([jnp.stack([qx[:n], qy[:n]]), zero])
         shown = jnp.where(is_seen[None], (targets - viewer[:, None]) * scale[:, :, None], 0.0)
         distance = jnp.where(is_seen, jnp.sqrt(square) * near[None], 0.0)

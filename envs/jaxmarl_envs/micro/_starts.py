@@ -81,18 +81,18 @@ def begin(plan: Plan, x: Array, y: Array, kinds: Array, units: Units, params: Mi
     shape = x.shape
     full = {name: jnp.broadcast_to(getattr(units, name), shape) for name in ("max_hp", "max_shield")}
     rest = jnp.maximum(on_grid(params.shield_delay, POINT), on_grid(params.alarm, POINT))
-    energy = jnp.where(plan.marked("heals", kinds, x), START_ENERGY, 0.0) if plan.healers else x[:0]
+    energy = jnp.where(plan.marked("heals", kinds, x), jnp.float32(START_ENERGY), 0.0) if plan.healers else x[:0]
     return Fight(
         x=rounded(x * CELL),
         y=rounded(y * CELL),
         hp=full["max_hp"],
         shield=full["max_shield"],
-        cool=jnp.zeros(shape),
+        cool=jnp.zeros(shape, jnp.float32),
         quiet=jnp.broadcast_to(rest, shape),
-        target=jnp.full((plan.n_enemies, shape[1]), -1.0),
+        target=jnp.full((plan.n_enemies, shape[1]), -1.0, jnp.float32),
         energy=energy,
-        mends=jnp.zeros(shape if plan.healers else (0, shape[1])),
-        fuse=jnp.zeros(shape if plan.bombs else (0, shape[1])),
+        mends=jnp.zeros(shape if plan.healers else (0, shape[1]), jnp.float32),
+        fuse=jnp.zeros(shape if plan.bombs else (0, shape[1]), jnp.float32),
         kinds=kinds,
     )
 
