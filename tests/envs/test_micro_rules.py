@@ -1,6 +1,7 @@
 """The rules of `micro/` by themselves: duels, walking, mirrored fights, what is conserved, rewards, ends, the enemy."""
 
 import dataclasses
+import itertools
 import math
 
 import jax
@@ -8,10 +9,11 @@ import jax.numpy as jnp
 import jaxmarl_envs
 import numpy as np
 import pytest
-from jaxmarl_envs import alive, random_action
+from jaxmarl_envs import alive, random_action, record_episode, render_frames
 from jaxmarl_envs.micro._kinds import KINDS
 from jaxmarl_envs.micro._maps import MAPS
 from jaxmarl_envs.micro._params import CELL
+from jaxmarl_envs.micro._viewer import CLIFF, GROUND
 
 from tests.envs.micro_tools import arena, first_episodes, repeat, with_level
 
@@ -366,3 +368,17 @@ def test_bad_input(variant, options, words):
     with pytest.raises(ValueError) as error:
         jaxmarl_envs.make(f"micro/{variant}", **options)
     assert all(word in str(error.value) for word in words) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("variant", ["2c_vs_64zg", "terran_3_vs_3"])
+def test_every_step_is_drawn(variant):
+    env = jaxmarl_envs.make(f"micro/{variant}")
+    rule = jax.jit(env.unwrapped.rules["nearest"])
+    episode = record_episode(env, KEY, lambda key, shown: rule(shown), max_steps=14)
+    frames = render_frames(env, episode)
+    assert len(frames) == len(episode) + 1
+    for before, after in itertools.pairwise(frames):
+        assert before.shape == (480, 640, 3) and (before != after).any()
+    if variant.startswith("2c"):
+        colors = {tuple(color) for color in frames[0].reshape(-1, 3)}
+        assert {GROUND, CLIFF} <= {f"#{r:02x}{g:02x}{b:02x}" for r, g, b in colors}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 OURS, THEIRS = "#2f6db5", "#c23b2e"
 _WIDTH = 22
 """Fewest cells across a picture."""
-SHIELD, GROUND = "#35b6d6", "#eef0e6"
+SHIELD, GROUND, CLIFF = "#35b6d6", "#eef0e6", "#cfd4d0"
 _RING = 0.16
 """Cells, width of the rings of health and shield."""
 
@@ -106,9 +106,7 @@ def _ground(ax: "Axes", plan: Any, params: Any) -> None:
     from matplotlib.colors import ListedColormap
 
     ax.imshow(cells, origin="lower", extent=(0, SIZE, 0, SIZE), cmap=ListedColormap([GROUND]), zorder=0)
-    ax.add_patch(
-        Rectangle((low_x, low_y), high_x - low_x, high_y - low_y, facecolor="#cfd4d0", edgecolor=RULE, zorder=-1)
-    )
+    ax.add_patch(Rectangle((low_x, low_y), high_x - low_x, high_y - low_y, facecolor=CLIFF, edgecolor=RULE, zorder=-1))
     for column, row in np.asarray(params.portals):
         ax.plot(column, row, marker="^", markersize=7, color=WHITE, markeredgecolor=MUTED, zorder=1)
 
