@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import jaxmarl_envs
 import numpy as np
 import pytest
-from jaxmarl_envs import alive, random_action, record_episode, render_frames
+from jaxmarl_envs import AgentId, LastAction, ObserveState, alive, random_action, record_episode, render_frames
 from jaxmarl_envs.micro._kinds import KINDS
 from jaxmarl_envs.micro._maps import MAPS
 from jaxmarl_envs.micro._params import CELL
@@ -286,7 +286,9 @@ def test_sizes_are_those_of_smac():
 
 @pytest.mark.parametrize("variant", ["3m", "MMM", "corridor", "terran_5_vs_6", "protoss_3_vs_3"])
 def test_entities_name_every_column(variant):
-    spec = jaxmarl_envs.make(f"micro/{variant}").spec
+    env = jaxmarl_envs.make(f"micro/{variant}")
+    spec = env.spec
+    assert AgentId(LastAction(env)).spec.entities == spec.entities and ObserveState(env).spec.entities == ()
     at = 0
     for block in spec.entities:
         assert block.start == at

@@ -13,12 +13,23 @@ from jaxmarl_envs.core._registry import (
     UnknownOption,
     UnknownVariant,
     available,
+    evaluation_options,
     families,
     make,
     options,
     register,
 )
-from jaxmarl_envs.core._types import EntityBlock, EnvSpec, TimeStep, alive, pytree_dataclass, restart, transition
+from jaxmarl_envs.core._shared import shared_leaves
+from jaxmarl_envs.core._types import (
+    EntityBlock,
+    EnvSpec,
+    TimeStep,
+    alive,
+    pytree_dataclass,
+    quantile_name,
+    restart,
+    transition,
+)
 from jaxmarl_envs.core._vector import VectorEnv, VectorState
 from jaxmarl_envs.core._viewer import Frame, Verdict, check_drawable, render, render_frames
 from jaxmarl_envs.core._wrappers import (
@@ -64,6 +75,7 @@ __all__ = [
     "check_environment",
     "check_shapes",
     "documented",
+    "evaluation_options",
     "families",
     "field_docs",
     "load_episode",
@@ -72,6 +84,7 @@ __all__ = [
     "options",
     "origin",
     "pytree_dataclass",
+    "quantile_name",
     "random_action",
     "read_spec",
     "record_episode",
@@ -80,6 +93,7 @@ __all__ = [
     "render_frames",
     "restart",
     "seed_key",
+    "shared_leaves",
     "transition",
     "uniform_index",
 ]
