@@ -114,7 +114,7 @@ def test_gradient_steps_are_rmsprop_as_in_torch(course):
             metrics[k].learner["q_max_abs"].total, np.max([r["q_max_abs"] for r in rows]), rtol=1e-4
         )
         # The sequence's priority is its last error, the exponent applied.
-        np.testing.assert_allclose(after.replay.head.priority, rows[-1]["priority"] ** ALPHA, rtol=1e-4)
+        np.testing.assert_allclose(after.replay.head.priority[0], rows[-1]["priority"] ** ALPHA, rtol=1e-4)
     assert any(clipped) and not all(clipped)
 
 
@@ -149,7 +149,7 @@ def test_sequences_with_large_errors_are_drawn_more_often():
         state.learners.online.params, state.learners.target, batch, ctx
     )
     error = np.asarray(terms.td_error[0])
-    np.testing.assert_allclose(after.replay.head.priority, error, rtol=1e-4)
+    np.testing.assert_allclose(after.replay.head.priority[0], error, rtol=1e-4)
     # The mean error over the steps tells how often each was drawn: p is the share of sequence 0.
     mean, p = float(metrics.learner["td_error"].total), error[0] / error.sum()
     share = (mean - error[1]) / (error[0] - error[1])

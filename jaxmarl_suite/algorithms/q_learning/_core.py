@@ -164,6 +164,9 @@ class QLearning:
           memory: [E, ...] what agents brought along.
         """
         shown, after = played.timestep, played.next_timestep
+        truncated = after.truncated
+        if self.config.whole_episodes:  # what follows the first end does not count
+            truncated = truncated & first_episodes(after)
         restarted = shown.done[0]
         first = Memory(
             jnp.where(restarted[:, None, None], 0.0, memory.hidden),
@@ -175,7 +178,7 @@ class QLearning:
             observed_after=observed(last.obs, last.state, last.action_mask),
             final=swap_axes(observed(after.final_obs, after.final_state, after.final_mask)),
             terminated=after.terminated.T,
-            truncated=after.truncated.T,
+            truncated=truncated.T,
             start=first,
         )
 
