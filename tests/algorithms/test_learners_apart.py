@@ -9,12 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxmarl_envs import EnvSpec, VectorEnv, restart, transition, uniform_index
+from line_env import Line
+from off_policy_tools import QUICK, count_of, parts_of, random_batch
+from q_tools import config_of
+from q_tools import parts_of as q_parts_of
+from q_tools import random_batch as random_batch_of_sequences
 from toy_envs import Noisy, context
 
 from jaxmarl_suite.algorithms.core import local_view, rollout
+from jaxmarl_suite.algorithms.off_policy import OffPolicy
 from jaxmarl_suite.algorithms.ppo import PPOConfig, Trajectory, init_state, local_policy, make_ppo_learner, update_state
-
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+from jaxmarl_suite.algorithms.q_learning import QBatch, QLearning
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,3 +124,44 @@ def test_ppo_on_a_fixed_trajectory_is_ppo_in_its_loop(recurrent):
     jax.tree.map(np.testing.assert_array_equal, (env_state, actor_carry), (after.env, after.actor_carry))
     np.testing.assert_array_equal(critic_carry, after.critic_carry)
     assert np.isfinite(metrics["value_loss"]) and metrics["actor_grad_norm"] > 0
+
+
+def test_td3_learns_in_many_heads_from_one_shared_batch():
+    """As an offline library does: each head sees the same steps with a reward of its own, and learns as it would alone."""
+    heads, size = 8, 16
+    config, team, method = parts_of("td3", policy_delay=1)
+    learner, ctx = OffPolicy(team, method), context(config, Line())
+    batch = random_batch(1, size, np.random.default_rng(0))
+    rewards = jax.random.normal(jax.random.key(1), (heads, size), jnp.float32)
+    init = jax.jit(jax.vmap(learner.init, (0, None)), compiler_options=QUICK)
+    learners = init(jax.random.split(jax.random.key(2), heads), ctx)
+    keys = jax.random.split(jax.random.key(3), heads)
+
+    def learn(learners, reward, key):
+        return learner.learn(learners, dataclasses.replace(batch, reward=reward), key, ctx)
+
+    after, metrics = jax.jit(jax.vmap(learn), compiler_options=QUICK)(learners, rewards, keys)
+    alone = jax.jit(learn, compiler_options=QUICK)
+    close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+    for i in (0, heads - 1):
+        own, found = alone(*jax.tree.map(lambda x, i=i: x[i], (learners, rewards, keys)))
+        jax.tree.map(lambda x, y, i=i: close(x[i], y), after, own)
+        close(metrics["critic_loss"][i], found["critic_loss"])
+    assert len(set(np.asarray(metrics["critic_loss"]).tolist())) == heads
+    assert count_of(own.actor) == 1
+    kept, _ = jax.jit(partial(learner.learn, improve_actor=False), compiler_options=QUICK)(own, batch, keys[0], ctx)
+    jax.tree.map(np.testing.assert_array_equal, (kept.actor, kept.targets), (own.actor, own.targets))
+    assert count_of(kept.critic) == 2
+
+
+def test_q_learning_learns_from_sequences_of_the_callers():
+    """A gradient step of VDN on a batch from nowhere lowers its loss on that batch."""
+    config, env = config_of("vdn", learning_rate=0.01, target_period=100), Noisy()
+    learner, ctx = QLearning(*q_parts_of("vdn", config, env)), context(config, env)
+    batch = QBatch(random_batch_of_sequences(learner.team), jnp.ones(4))
+    learn = jax.jit(partial(learner.learn, update_target=False), compiler_options=QUICK)
+    learners, losses = learner.init(jax.random.key(0), ctx), []
+    for _ in range(20):
+        learners, priority, metrics = learn(learners, batch, ctx)
+        losses.append(float(metrics["loss"]))
+    assert losses[-1] < 0.7 * losses[0] and priority.shape == (4,)

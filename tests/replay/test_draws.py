@@ -17,8 +17,6 @@ from jaxmarl_suite.replay import (
     draw_blocks,
     draw_by_priority,
     draw_steps,
-    make_replay,
-    make_step_replay,
     new_store,
     positions_in_time,
     set_priorities,
@@ -59,57 +57,42 @@ def within(counts, probabilities):
 
 
 @pytest.mark.parametrize("num_blocks", [1, 2, 5])
-def test_steps_are_drawn_as_from_rings_of_steps(num_blocks):
-    """The same numbers for the same keys, also where the ring has turned."""
+def test_all_stored_steps_and_blocks_are_drawn_alike(num_blocks):
+    """Also where the ring has turned; and none that is not stored."""
     layout = layout_of()
     head = store_after(layout, num_blocks).head
-    replay = make_step_replay(ENVS, layout.capacity)
-    ring = replay.init({"x": jnp.zeros(())})
-    for _ in range(num_blocks):
-        ring = replay.add(ring, {"x": jnp.zeros((ENVS, LENGTH))})
-    old, new = replay.draw(ring, jax.random.key(1), (50, 3)), draw_steps(layout, head, jax.random.key(1), (50, 3))
-    np.testing.assert_array_equal(new.env, old.env)
-    np.testing.assert_array_equal(positions_in_time(layout, head, new.slot), old.position)
-    np.testing.assert_array_equal(slots_in_time(layout, head, old.position), new.slot)
-    assert new.weight.shape == (50, 3) and (new.weight == 1).all()
-
-
-@pytest.mark.parametrize("num_blocks", [1, 5])
-def test_blocks_are_drawn_as_from_a_replay_of_sequences(num_blocks):
-    layout = layout_of()
-    replay = make_replay(ENVS * BLOCKS, BATCH)
-    ring = replay.init({"x": jnp.zeros((), jnp.int32)})
-    for number in range(num_blocks):
-        ring = replay.add(ring, {"x": jnp.arange(ENVS, dtype=jnp.int32) + ENVS * number})
-    drawn = draw_blocks(layout, store_after(layout, num_blocks).head, jax.random.key(2), (BATCH,))
-    block = np.asarray(drawn.slot) // LENGTH
-    assert (np.asarray(drawn.slot) % LENGTH == 0).all()
+    kept = min(num_blocks, BLOCKS)
+    steps = draw_steps(layout, head, jax.random.key(1), (1000, 3))
+    counts = np.zeros((ENVS, layout.capacity))
+    np.add.at(counts, (np.asarray(steps.env), np.asarray(steps.slot)), 1)
+    stored = (int(head.next_slot) - 1 - np.arange(kept * LENGTH)) % layout.capacity
+    assert within(counts[:, stored], 1 / (ENVS * len(stored))) and counts[:, stored].sum() == 3000
+    position = positions_in_time(layout, head, steps.slot)
+    np.testing.assert_array_equal(slots_in_time(layout, head, position), steps.slot)
     np.testing.assert_array_equal(
-        block * ENVS + drawn.env, replay.sample(ring, jax.random.key(2), jnp.float32(0)).indices
+        (np.asarray(steps.slot) - int(head.next_slot) + kept * LENGTH) % layout.capacity, position
     )
+    blocks = draw_blocks(layout, head, jax.random.key(2), (3000,))
+    assert (np.asarray(blocks.slot) % LENGTH == 0).all()
+    counts = np.zeros((ENVS, BLOCKS))
+    np.add.at(counts, (np.asarray(blocks.env), np.asarray(blocks.slot) // LENGTH), 1)
+    assert within(counts[:, :kept], 1 / (ENVS * kept)) and counts[:, :kept].sum() == 3000
+    assert (steps.weight == 1).all() and (blocks.weight == 1).all()
 
 
-@pytest.mark.parametrize("num_blocks", [2, 5])
-def test_blocks_with_priorities_are_those_of_a_replay_of_sequences(num_blocks):
-    """Draws, weights and new priorities are the same numbers for the same keys."""
+def test_importance_weights_and_new_priorities():
+    """(N P(i))^-β over the largest of the batch; a priority enters with its exponent."""
     layout = layout_of("block", priority_exponent=0.5)
-    replay = make_replay(ENVS * BLOCKS, BATCH, prioritised=True, priority_exponent=0.5)
-    ring, store = replay.init({"x": jnp.zeros(())}), store_after(layout, 0)
-    block = Block((), (), (), (), jnp.zeros((ENVS, LENGTH), bool), jnp.zeros((ENVS, LENGTH), bool), ())
-    rng = np.random.default_rng(0)
-    for number in range(num_blocks):
-        ring, store = replay.add(ring, {"x": jnp.zeros(ENVS)}), add_block(layout, store, block)
-        key = jax.random.key(number)
-        old = replay.sample(ring, key, jnp.float32(0.4))
-        new = draw_by_priority(layout, store.head, key, BATCH, jnp.float32(0.4))
-        np.testing.assert_array_equal(np.asarray(new.slot) // LENGTH * ENVS + new.env, old.indices)
-        np.testing.assert_array_equal(new.weight, old.weight)
-        # One value for each item: which of several would stay is not said.
-        priority = jnp.asarray(rng.uniform(0.1, 9, ENVS * BLOCKS), jnp.float32)[old.indices]
-        ring = replay.set_priorities(ring, old.indices, priority)
-        store = type(store)(set_priorities(layout, store.head, new, priority), store.contents)
-        np.testing.assert_array_equal(store.head.priority.ravel(), ring.priority)
-        assert store.head.highest == ring.highest
+    head = store_after(layout, BLOCKS).head
+    priority = np.arange(1.0, 7.0).astype(np.float32)
+    places = Places(*(jnp.asarray(x, jnp.int32) for x in ([0, 1] * 3, [0, 0, 4, 4, 8, 8])), jnp.ones(6))
+    head = set_priorities(layout, head, places, jnp.asarray(priority))
+    np.testing.assert_allclose(head.priority.ravel(), priority**0.5, rtol=1e-6)
+    np.testing.assert_allclose(head.highest, 6**0.5, rtol=1e-6)
+    drawn = draw_by_priority(layout, head, jax.random.key(0), BATCH, jnp.float32(0.4))
+    share = head.priority.ravel()[np.asarray(drawn.slot) // LENGTH * ENVS + np.asarray(drawn.env)]
+    expected = (share / share.min()) ** -0.4
+    np.testing.assert_allclose(drawn.weight, expected, rtol=1e-5)
 
 
 def test_steps_with_priorities_are_drawn_by_their_shares():

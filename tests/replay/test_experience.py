@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxmarl_envs import pytree_dataclass
+from episodic_oracle import brute_force
 
 from jaxmarl_suite.ops import episodic_targets
 from jaxmarl_suite.replay import (
@@ -17,13 +17,11 @@ from jaxmarl_suite.replay import (
     bytes_per_step,
     draw_by_priority,
     expand,
-    make_step_replay,
     new_store,
     next_observed,
     read_n_step,
     read_transitions,
     read_windows,
-    refresh_targets,
     set_priorities,
     stored_blocks,
     targets_of_store,
@@ -328,57 +326,36 @@ def test_fields_are_written_where_a_window_holds():
     assert (write_steps(targets, found.env, found.slot, fresh) != 0).sum() >= 8
 
 
-@pytree_dataclass
-class Old:
-    """A step as the ring of whole transitions has it."""
+def test_passes_over_the_whole_store_are_those_of_a_loop(layout):
+    """In chunks, before the ring is full and after: the best stops of all stored steps, by tables over all pairs."""
 
-    reward: jax.Array
-    terminated: jax.Array
-    truncated: jax.Array
-    now: jax.Array
-    then: jax.Array
-
-
-def test_passes_over_the_whole_store_are_those_of_a_ring_of_transitions(layout):
-    """Bit by bit, chunk by chunk, with the same keys, before the ring is full and after."""
-
-    def values(now, then, key):
-        noise = jax.random.uniform(key, (), jnp.float32)
-        return jnp.stack([jnp.sin(then + noise), jnp.cos(now * then)], axis=-1)
+    def values(t, key):
+        then = jnp.where(t.terminated, 0, t.next_observed["number"]).astype(jnp.float32)
+        return jnp.stack([jnp.sin(then), jnp.cos(then)], axis=-1)
 
     how = functools.partial(episodic_targets, gamma=GAMMA)
-    replay = make_step_replay(layout.num_envs, layout.capacity)
-    old_add = jax.jit(replay.add)
-    play, store, ring = Play(layout, layout.episode_limit), None, None
+    play, store = Play(layout, layout.episode_limit), None
 
     @jax.jit
-    def both(store, ring, at_most):
-        key, options = jax.random.key(3), {"at_most": at_most, "chunk_size": 6}
-        old = refresh_targets(ring, lambda s, key: values(s.now, s.then, key), how, key, **options)
-
-        def of_transitions(t, key):
-            then = jnp.where(t.terminated, 0, t.next_observed["number"])
-            return values(t.steps["action"].astype(jnp.float32), then.astype(jnp.float32), key)
-
-        reward = store.contents.steps["reward"]
-        return old, targets_of_store(
-            layout, store.head, store.contents, of_transitions, how, key, reward=reward, **options
-        )
+    def passed(store, at_most):
+        head, contents, reward = store.head, store.contents, store.contents.steps["reward"]
+        key = jax.random.key(3)
+        return targets_of_store(layout, head, contents, values, how, key, reward=reward, at_most=at_most, chunk_size=6)
 
     for number in range(2 * layout.num_blocks + 1):
         block = play.block()
-        then = np.where(block.terminated, 0, block.final["number"]).astype(np.float32)
-        cut = block.truncated.copy()
-        if not layout.is_continuous:
-            cut[:, -1] = ~block.terminated[:, -1]
-        now = block.steps["action"].astype(np.float32)
-        new = Old(block.steps["reward"], block.terminated, cut, now, then)
-        if store is None:
-            store, ring = empty(layout, block), replay.init(jax.tree.map(lambda x: jnp.asarray(x[0, 0]), new))
-        store, ring = add(layout, store, block), old_add(ring, new)
-        old, found = both(store, ring, jnp.int32((number + 1) * layout.block_length))
-        np.testing.assert_array_equal(found, old)
-    assert np.isfinite(found).all()
+        store = add(layout, empty(layout, block) if store is None else store, block)
+        found = np.asarray(passed(store, jnp.int32((number + 1) * layout.block_length)))
+        for env, kept in enumerate(play.kept):
+            slot = everywhere(layout, store, play.kept).slot[: len(kept)]
+            then = np.array([0 if step["terminated"] else step["then"] for step in kept], np.float32)
+            columns = (np.array([step[name] for step in kept]) for name in ("reward", "terminated", "cut"))
+            reward, terminated, cut = columns
+            bootstrap = np.stack([np.sin(then), np.cos(then)], axis=-1)
+            wanted = brute_force(reward, bootstrap, terminated, cut, np.ones(len(kept), bool), gamma=GAMMA)
+            np.testing.assert_allclose(found[env, slot], wanted, rtol=1e-4, atol=1e-5)
+        missing = np.setdiff1d(np.arange(layout.capacity), slot)
+        assert np.isnan(found[:, missing]).all()
 
 
 def test_values_of_another_shape_are_refused():

@@ -14,7 +14,7 @@ from jaxmarl_suite import algorithms, runner
 from jaxmarl_suite.algorithms import AlgorithmSpec
 from jaxmarl_suite.algorithms.core import _registry
 from jaxmarl_suite.algorithms.off_policy import _memory
-from jaxmarl_suite.replay import refresh_targets
+from jaxmarl_suite.replay import targets_of_store
 from jaxmarl_suite.runner import _compile
 
 
@@ -50,7 +50,7 @@ def test_a_phase_that_inherits_experience_goes_on_as_one_phase_would(name, tmp_p
     # No program of other tests, and none for them: they refresh in other chunks, and round otherwise.
     monkeypatch.setattr(_compile, "_compiled", collections.OrderedDict())
     # Chunks of one step of each environment: targets of what is not counted as stored would not be refreshed.
-    monkeypatch.setattr(_memory, "refresh_targets", functools.partial(refresh_targets, chunk_size=8))
+    monkeypatch.setattr(_memory, "targets_of_store", functools.partial(targets_of_store, chunk_size=8))
     whole = tiny(name, changes=CHANGES[name])
     found = {}
     with registered("in-halves", type(whole.config), functools.partial(in_halves, name)):
