@@ -20,7 +20,7 @@ from runner_tools import (
 )
 
 from jaxmarl_suite import algorithms
-from jaxmarl_suite.runner import Diverged, Interrupted, _wave, resume, run
+from jaxmarl_suite.runner import Diverged, Interrupted, _compile, _wave, resume, run
 
 Trained = Callable[[str, str], Path]
 FIRST_UPDATES = 3
