@@ -46,8 +46,8 @@ def traced_fields(config: Any) -> tuple[str, ...]:
 class ActContext:
     """What acting may read. In evaluations all of it is of the policy that acts, and of the environment that it acts in."""
 
-    hp: Any  # the algorithm's config with its floats traced; one value a lane
-    env_params: Any  # parameters of the environment; one value a lane, but for leaves that all lanes share
+    hp: Any  # the algorithm's config with its floats traced; one value per lane
+    env_params: Any  # parameters of the environment; one value per lane, but for leaves that all lanes share
     clock: jax.Array
     """[] int32, index of this update in the phase; never batched over lanes while training. In evaluations that of the
     update which made the policy, with the horizon and the steps before of its phase, and batched: best policies of lanes

@@ -3,7 +3,7 @@
 Axes: E environments, B drawn steps, N agents, A entries of one agent's action, G entries of the critics' context,
 C critics, K groups of them, M joint actions that actors are improved at.
 
-Continuous actions inside are normalised, [-1, 1] in every entry, 0 in padded ones (`EnvSpec.agent_action_sizes`); only
+Continuous actions inside are normalized, [-1, 1] in every entry, 0 in padded ones (`EnvSpec.agent_action_sizes`); only
 environments see their own bounds. Where actions are
 discrete they are [N] int32 in place of [N, A], and A entries of a mask.
 """
@@ -144,7 +144,7 @@ class Players:
 
     config: OffPolicyConfig
     spec: EnvSpec
-    """Of the environment; without a global state where none is learnt from, so that none is stored."""
+    """Of the environment; without a global state where none is learned from, so that none is stored."""
     actions: Actions
 
 
@@ -253,7 +253,7 @@ def make_team(
 
 
 Networks = dict[str, Any]
-"""Parameters or averaged targets by name: "actor" (all that is learnt with the actors' loss) and "critic"."""
+"""Parameters or averaged targets by name: "actor" (all that is learned with the actors' loss) and "critic"."""
 Metrics = dict[str, jax.Array]
 
 

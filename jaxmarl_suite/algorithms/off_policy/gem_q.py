@@ -20,7 +20,7 @@ agents have the choosing group in its place. Targets are copies of the networks,
 Deliberate differences from the released code: it computes the targets of an episode once, when the episode ends, from what
 the target networks said while it was played, and those of the whole memory when the target networks are renewed, which it
 counts in gradient steps. Here all are computed anew before every block (the same numbers, while target networks stand
-still), renewals fall between blocks, and the running episode is learnt from, its newest step bootstrapping as at a time
+still), renewals fall between blocks, and the running episode is learned from, its newest step bootstrapping as at a time
 limit. A time limit offers no stop of value 0 (`zero_tail` brings it back). Meta networks' losses are not multiplied by 10,
 which Adam does not notice, and Adam's epsilon is its usual one instead of 1.5e-4. Rewards are not clipped. Networks are
 layers on the flattened observation; the released ones have convolutions. The defaults are for small tasks: the released
@@ -109,7 +109,7 @@ class GEMQConfig(MemoryConfig):
 
 @hyperparameters
 class GEMMetaConfig(GEMQConfig):
-    """The same for sub and meta networks, of which there is one a group."""
+    """The same for sub and meta networks, of which there is one per group."""
 
     loss: Literal["mse", "huber"] = "huber"
     """Loss of all networks."""

@@ -13,7 +13,7 @@ from jaxmarl_suite.ops import ActionHead
 
 
 class JointPolicy(NamedTuple):
-    """A factorised joint policy over one batch of environments.
+    """A factorized joint policy over one batch of environments.
 
     `select(params, carry [E, rows, H], timestep [E, ...], key, greedy)` returns `(action [E, N, *head.action_shape],
     log_prob [E, N], carry)`; the environment is given `head.to_env(action)`.

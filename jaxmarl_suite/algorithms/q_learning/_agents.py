@@ -27,7 +27,7 @@ class Memory:
 
 @pytree_dataclass
 class Steps:
-    """What happened, as it is stored and learnt from. In a replay [L, ...] an item, in a batch [L, B, ...]."""
+    """What happened, as it is stored and learned from. In a replay [L, ...] an item, in a batch [L, B, ...]."""
 
     obs: jax.Array  # [N, *obs_shape]
     state: jax.Array  # [G]

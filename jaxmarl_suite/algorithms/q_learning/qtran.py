@@ -1,4 +1,4 @@
-"""QTRAN-base: an unrestricted joint value is learnt by Q-learning, and utilities are bound to its greedy action by two
+"""QTRAN-base: an unrestricted joint value is learned by Q-learning, and utilities are bound to its greedy action by two
 further losses (Son et al. 2019).
 """
 
