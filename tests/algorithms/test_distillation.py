@@ -52,7 +52,7 @@ def distill(teacher, teacher_params, updates=60):
         timestep = VectorEnv(ENV, 1).reset(key, ctx.env_params).timestep
         log_prob = []
         for action in range(2):
-            x, extra = student.view.look(timestep.obs, timestep.state, jnp.zeros((1, 2), jnp.int32))
+            x, extra = student.view.encode(timestep.obs, timestep.state, jnp.zeros((1, 2), jnp.int32))
             networks = jax.vmap(student.network.step, (0, 1, 1, 1, None), (1, 1))
             output, _ = networks(state.student.params, student.initial_carry(1), x, extra, timestep.done)
             log_prob.append(HEAD.log_prob(output, timestep.action_mask, jnp.full((1, 2), action))[0])

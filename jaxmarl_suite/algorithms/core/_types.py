@@ -101,18 +101,18 @@ class Metrics(NamedTuple):
 Reported = Metrics | Mapping[str, jax.Array | Average]
 
 
-def episode_metrics(led_to: TimeStep, counted: jax.Array | None = None) -> dict[str, Average]:
+def episode_metrics(next_timestep: TimeStep, counted: jax.Array | None = None) -> dict[str, Average]:
     """Every metric of the environment by its name in rows, averaged over the episodes that ended in a rollout.
 
     Args:
-      led_to: [...] steps with what they led to.
+      next_timestep: [...] what the steps led to.
       counted: [...] bool, steps to look at; None for all.
     """
-    ended = led_to.done if counted is None else led_to.done & counted
+    ended = next_timestep.done if counted is None else next_timestep.done & counted
     count = jnp.sum(ended.astype(jnp.float32))
     return {
         name: Average(jnp.sum(jnp.where(ended, value, 0.0)), count)
-        for name, value in episode_names(led_to.metrics).items()
+        for name, value in episode_names(next_timestep.metrics).items()
     }
 
 

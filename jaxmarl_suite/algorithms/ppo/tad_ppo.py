@@ -199,7 +199,7 @@ class Distiller:
     ) -> tuple[Learner, dict[str, jax.Array]]:
         """`(student, metrics)` after passes over steps [T, E, ...] with `Advice`. Consumes `key`."""
         shown, advice = steps.timestep, steps.record
-        x, extra = self.student.view.look(shown.obs, shown.state, advice.label)
+        x, extra = self.student.view.encode(shown.obs, shown.state, advice.label)
         batch = {"x": x, "extra": extra, "mask": shown.action_mask, "label": advice.label, "start": shown.done}
         length = self.config.sequence_length
         batch = jax.tree.map(lambda a: to_sequences(a, length), batch)
