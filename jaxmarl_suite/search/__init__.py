@@ -24,6 +24,7 @@ from jaxmarl_suite.search._environment import (
     rollout_evaluator,
     uniform_evaluator,
 )
+from jaxmarl_suite.search._learned import Observed, learned_model
 from jaxmarl_suite.search._model import Model, Prediction, Root
 from jaxmarl_suite.search._play import Played, evaluate
 from jaxmarl_suite.search._result import Search, SearchResult, best_action, sample_action, uniform_action
@@ -35,6 +36,7 @@ __all__ = [
     "Evaluator",
     "Model",
     "Node",
+    "Observed",
     "Played",
     "Prediction",
     "Root",
@@ -47,6 +49,7 @@ __all__ = [
     "environment_model",
     "evaluate",
     "gumbel_search",
+    "learned_model",
     "merge_duplicates",
     "muzero_search",
     "rollout_evaluator",

@@ -1,4 +1,4 @@
-"""mctx's own searches over all joint actions of a small game, as baselines of the sampled one."""
+"""The searches of mctx itself over all joint actions of a small game, as baselines of the sampled one."""
 
 import functools
 from collections.abc import Callable

@@ -159,7 +159,7 @@ def _grow(model: Model, settings: _Settings, params: Params, key: jax.Array, inp
 def _expand(
     model: Model, settings: _Settings, params: Params, key: jax.Array, slot: jax.Array, node: Node
 ) -> tuple[mctx.RecurrentFnOutput, Node]:
-    """mctx's `recurrent_fn`: the joint action in the slot, the model's step, and new candidates there."""
+    """For mctx's `recurrent_fn`: the joint action in the slot, the model's step, and new candidates there."""
     model_key, sample_key, order_key = jax.random.split(key, 3)
     joint = jnp.take_along_axis(node.actions, slot[:, None, None], axis=1)[:, 0]
     prediction, state = model.recurrent(params, model_key, joint, node.state)
@@ -176,12 +176,12 @@ def _expand(
 
 
 def _select(key: jax.Array, tree: mctx.Tree, node: jax.Array) -> jax.Array:
-    """mctx's action selection, of one tree."""
+    """For mctx's action selection, of one tree."""
     return tree.extra_data.chosen[node]
 
 
 def _simulate(settings: _Settings, lower: int, upper: int, body: Callable[[Any, Any], Any], init: Any) -> Any:
-    """mctx's `loop_fn`: after each of its simulations, values above the new leaf, and what to follow from each node."""
+    """For mctx's `loop_fn`: after each of its simulations, values above the new leaf, and what to follow from each node."""
 
     def simulation(index: jax.Array, carry: tuple[jax.Array, mctx.Tree]) -> tuple[jax.Array, mctx.Tree]:
         key, tree = body(index, carry)

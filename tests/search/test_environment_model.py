@@ -168,7 +168,7 @@ def test_mistakes_are_told():
         environment_model(robots)
     with pytest.raises(ValueError, match="discrete actions"):
         rollout_evaluator(robots, 3)
-    with pytest.raises(ValueError, match="discount must lie between 0 and 1, got 1.5"):
+    with pytest.raises(ValueError, match=r"discount must lie between 0 and 1, got 1\.5"):
         environment_model(game, discount=1.5)
     with pytest.raises(ValueError, match="num_steps must be an integer of at least 1, got 0"):
         rollout_evaluator(game, 0)
