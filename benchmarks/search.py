@@ -1,7 +1,7 @@
 """Tree search: searches and simulations a second beside the model's evaluations alone, and optimistic beside mean backup.
 
-One process; the programs of a size alternate. The model is either `trivial`, a small layer, so that the search itself is what
-takes the time, or `team`, the networks of MAZero for SMAC. Memory is what XLA says of the compiled program.
+One process; the programs of a size alternate. The model is either `trivial`, a small layer, so that the search itself takes
+the time, or `team`, the networks of MAZero for SMAC. Memory is what XLA says of the compiled program.
 
     python -m benchmarks.search --json search.json
 """
@@ -122,8 +122,11 @@ def evaluations_of(model: Any, simulations: int) -> Callable[..., Any]:
 
 
 def tree_bytes(simulations: int, samples: int, agents: int, embedding: int) -> int:
-    """Bytes of one tree by formula. For each pair of its S + 1 nodes a return and a bit; for each node nine numbers, and for
-    each of its K slots seven and the N actions; the model's embedding."""
+    """Bytes of one tree by formula, of S + 1 nodes.
+
+    For each pair of nodes a return and whether it is kept; for each node nine numbers, and for each of its K slots seven
+    and the N actions; the model's embedding.
+    """
     nodes = simulations + 1
     return 5 * nodes**2 + nodes * (4 * samples * (7 + agents) + 36 + embedding)
 

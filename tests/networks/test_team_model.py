@@ -8,12 +8,12 @@ import pytest
 from jaxmarl_suite.networks import make_team_model
 from jaxmarl_suite.networks._team_model import position_code
 
-O, N, A, H, R, B = 5, 3, 4, 8, 7, 2
+D, N, A, H, R, B = 5, 3, 4, 8, 7, 2
 SIZES = {"width": H, "hidden": (6,), "head_hidden": (4,), "predictor_hidden": 3, "num_bins": R, "num_heads": 2}
 
 
 def made(num_layers):
-    model = make_team_model(O, N, A, num_layers=num_layers, **SIZES)
+    model = make_team_model(D, N, A, num_layers=num_layers, **SIZES)
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     rng = np.random.default_rng(0)  # everything away from what it starts at
     return model, jax.tree.map(lambda s: jnp.asarray(0.5 * rng.normal(size=s.shape), jnp.float32), shapes)
@@ -22,7 +22,7 @@ def made(num_layers):
 @pytest.fixture(scope="module")
 def inputs():
     rng = np.random.default_rng(1)
-    return jnp.asarray(rng.normal(size=(B, N, O)), jnp.float32), jnp.asarray(rng.integers(A, size=(B, N)), jnp.int32)
+    return jnp.asarray(rng.normal(size=(B, N, D)), jnp.float32), jnp.asarray(rng.integers(A, size=(B, N)), jnp.int32)
 
 
 def norm(x, p):
@@ -103,7 +103,7 @@ def test_agents_hear_of_each_other_only_by_communication(inputs):
 
 
 def test_heads_start_flat_and_dropout_needs_a_key(inputs):
-    model = make_team_model(O, N, A, num_layers=1, **SIZES)
+    model = make_team_model(D, N, A, num_layers=1, **SIZES)
     params = model.init(jax.random.key(0))
     state = model.represent(params, inputs[0])
     moved, reward = model.advance(params, state, inputs[1])
@@ -121,4 +121,4 @@ def test_sizes_that_are_refused():
         ({"dropout": 1.0}, "dropout must be at least 0 and below 1, got 1.0"),
     ):
         with pytest.raises(ValueError, match=message):
-            make_team_model(O, N, A, **{**SIZES, **change})
+            make_team_model(D, N, A, **{**SIZES, **change})

@@ -145,13 +145,13 @@ def test_planning_in_the_hallway_beats_chance():
     env = jaxmarl_envs.make("hallway/2-2")
     model = environment_model(env, rollout_evaluator(env, 6))
     params, wins = WorldParams(env.default_params, env.default_params), []
-    for simulations, samples in ((1, 1), (60, 10)):  # the first plays what it draws: uniformly
+    for simulations, samples in ((1, 1), (40, 8)):  # the first plays what it draws: uniformly
         search = sampled_search(model, num_simulations=simulations, num_samples=samples)
-        played = evaluate(search, env, jax.random.key(0), num_episodes=64, params=params)
+        played = evaluate(search, env, jax.random.key(0), num_episodes=48, params=params)
         assert set(np.unique(played.returns)) <= {0.0, 10.0}
         assert bool((played.lengths <= env.spec.episode_limit).all())
         wins.append(float((played.returns == 10).mean()))
-    assert wins[0] < 0.4 and wins[1] > wins[0] + 0.25, wins  # three standard errors are 0.24 at most
+    assert wins[1] > wins[0] + 0.3, wins  # three standard errors of the difference are below 0.3
 
 
 def test_a_task_of_another_package_is_planned_in():

@@ -1,6 +1,6 @@
 """How often the search chooses the best of the joint actions that it drew, in M1 to M4, against measured shares.
 
-The shares are those of an independent prototype of the same search, from 256 roots: true model, uniform policies, 20 samples.
+The shares are those of an independent prototype of this search, from 256 roots: true model, uniform policies, 20 samples.
 """
 
 import functools
