@@ -98,7 +98,8 @@ class _Communication(nn.Module):
                 sizes.num_heads, dropout_rate=sizes.dropout, deterministic=not training
             )
             x = _norm()(x + drop(attend(x)))
-            x = _norm()(x + drop(_dense(sizes.width)(drop(nn.relu(_dense(sizes.width)(x))))))
+            inner = drop(nn.relu(_dense(sizes.width)(x)))
+            x = _norm()(x + drop(_dense(sizes.width)(inner)))
         return x
 
 

@@ -96,20 +96,21 @@ def test_position_code_by_hand():
 def test_agents_hear_of_each_other_only_by_communication(inputs):
     for num_layers in (0, 1):
         model, params = made(num_layers)
-        state = model.represent(params, inputs[0])
+        state, advance = jax.jit(model.represent)(params, inputs[0]), jax.jit(model.advance)
         other = inputs[1].at[:, 0].set((inputs[1][:, 0] + 1) % A)
-        change = np.abs(model.advance(params, state, inputs[1])[0] - model.advance(params, state, other)[0]).max((0, 2))
+        change = np.abs(advance(params, state, inputs[1])[0] - advance(params, state, other)[0]).max((0, 2))
         assert change[0] > 1e-3 and ((change[1:] > 1e-4) == bool(num_layers)).all()
 
 
 def test_heads_start_flat_and_dropout_needs_a_key(inputs):
     model = make_team_model(D, N, A, num_layers=1, **SIZES)
-    params = model.init(jax.random.key(0))
-    state = model.represent(params, inputs[0])
-    moved, reward = model.advance(params, state, inputs[1])
-    policy, value = model.assess(params, state)
+    params = jax.jit(model.init)(jax.random.key(0))
+    state = jax.jit(model.represent)(params, inputs[0])
+    moved, reward = jax.jit(model.advance)(params, state, inputs[1])
+    policy, value = jax.jit(model.assess)(params, state)
     assert not np.any(reward) and not np.any(policy) and not np.any(value)
-    again = [model.advance(params, state, inputs[1], jax.random.key(seed))[0] for seed in (0, 0, 1)]
+    advance = jax.jit(model.advance)
+    again = [advance(params, state, inputs[1], jax.random.key(seed))[0] for seed in (0, 0, 1)]
     np.testing.assert_array_equal(again[0], again[1])
     assert np.abs(again[0] - again[2]).max() > 1e-3 and np.abs(again[0] - moved).max() > 1e-3
 
