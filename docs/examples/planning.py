@@ -11,5 +11,5 @@ model = search.environment_model(env)
 for simulations in (1, 12, 60):
     samples = max(1, simulations // 3)  # joint actions that are drawn at each node
     planner = search.sampled_search(model, num_simulations=simulations, num_samples=samples)
-    played = search.evaluate(planner, env, jax.random.key(0), num_episodes=256)
+    played = search.evaluate(planner, env, jax.random.key(0), num_episodes=128)
     print(f"{simulations} simulations: return {played.returns.mean():.1f} of {env.spec.optimum:.0f}")

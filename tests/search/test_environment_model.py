@@ -117,13 +117,13 @@ def test_one_step_games_are_solved():
 def test_the_enumerated_searches_find_the_optimum():
     env = jaxmarl_envs.make("matrix/climbing")
     model = environment_model(env)
-    for search in (gumbel_search(model, num_simulations=18, gumbel_scale=0.0), muzero_search(model)):
-        found = jax.jit(search)(WorldParams(env.default_params), jax.random.key(0), worlds(env, 16))
-        q = jnp.where(found.visits > 0, found.q, -jnp.inf)
-        np.testing.assert_allclose(q.max(-1), 11.0)
-    played = evaluate(
-        gumbel_search(model, num_simulations=18, gumbel_scale=0.0), env, jax.random.key(0), num_episodes=4
-    )
+    # MuZero turns to what it does not know once 1.25 √n / 9 reaches 1 and more, so all is known after 200 simulations.
+    search = jax.jit(muzero_search(model, num_simulations=200))
+    found = search(WorldParams(env.default_params), jax.random.key(0), worlds(env, 4))
+    payoff = np.asarray(env.default_params.payoff).ravel()
+    np.testing.assert_allclose(found.q, np.broadcast_to(payoff, (4, 9)))
+    search = gumbel_search(model, num_simulations=18, gumbel_scale=0.0)
+    played = evaluate(search, env, jax.random.key(0), num_episodes=4)
     np.testing.assert_allclose(played.returns, 11.0)
     np.testing.assert_array_equal(played.lengths, 1)
 
