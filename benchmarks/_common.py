@@ -229,7 +229,7 @@ def finish(
         "benchmark": name,
         "schema": SCHEMA,
         "hardware": dict(found),
-        "options": {k: list(v) if isinstance(v, tuple) else v for k, v in asked.items() if k not in shared},
+        "options": {k: _plain(v) for k, v in asked.items() if k not in shared},
         "tables": {table.name: table.rows for table in tables},
         "targets": list(targets),
     }
@@ -250,6 +250,13 @@ def finish(
     if old is not None and not _report_changes(old, result, tables, options.tolerance):
         raise SystemExit(1)
     return result
+
+
+def _plain(value: Any) -> Any:
+    """An option's value as JSON has it."""
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _finite(value: Any) -> Any:

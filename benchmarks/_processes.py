@@ -87,8 +87,9 @@ def is_worker() -> bool:
 
 def serve(start: Callable[[dict[str, Any]], Callable[[dict[str, Any]], Any]]) -> None:
     """The other end of a `Worker`: `start(task)` gives what answers requests."""
-    # Whatever else is printed must not come between answers.
-    answers, sys.stdout = sys.stdout, sys.stderr
+    # Whatever else is printed must not come between answers, also by code that goes back to `sys.__stdout__`.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
     answer = start(json.loads(sys.argv[2]))
     for line in sys.stdin:
         print(json.dumps(answer(json.loads(line))), file=answers, flush=True)

@@ -31,9 +31,6 @@ class Stored:
 
     action: jax.Array  # [A]
     reward: jax.Array  # []
-    next_obs: jax.Array  # [D]
-    terminated: jax.Array  # [] bool
-    truncated: jax.Array  # [] bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,33 +89,37 @@ def refresh_of(
 ) -> tuple[Callable[..., Any], tuple[Any, ...], int]:
     """A refresh, its arguments, and multiply-adds of the critics in it."""
     from jaxmarl_suite.ops import episodic_targets, group_minimum
-    from jaxmarl_suite.replay import make_step_replay, refresh_targets
+    from jaxmarl_suite.replay import Block, StoreLayout, Transitions, add_block, new_store, targets_of_store
 
     steps = transitions // num_envs
     keys = jax.random.split(seed_key(0), 6)
     shape = (num_envs, steps)
-    experience = Stored(
-        action=jax.random.uniform(keys[0], (*shape, action_size), minval=-1.0),
-        reward=jax.random.normal(keys[1], shape),
-        next_obs=jax.random.normal(keys[2], (*shape, obs_size)),
+    obs = jax.random.normal(keys[2], (*shape, obs_size))
+    block = Block(
+        steps=Stored(
+            action=jax.random.uniform(keys[0], (*shape, action_size), minval=-1.0),
+            reward=jax.random.normal(keys[1], shape),
+        ),
+        observed=obs,
+        observed_after=obs[:, 0],
+        final=obs,
         terminated=jax.random.uniform(keys[3], shape) < 0.001,
         truncated=jax.random.uniform(keys[4], shape) < 0.001,
+        start=(),
     )
-    replay = make_step_replay(num_envs, steps)
-    state = replay.init(jax.tree.map(lambda x: x[0, 0], experience))
-    third = steps // 3  # so that the newest step lies inside the arrays
-    for part in (slice(0, third), slice(0, third), slice(third, None)):
-        if experience.reward[0, part].size:
-            state = replay.add(state, jax.tree.map(lambda x, part=part: x[:, part], experience))
+    layout = StoreLayout(num_envs, 1, steps, episode_limit=1000)
+    store = add_block(layout, new_store(layout, block), block)
+    store = dataclasses.replace(store, head=dataclasses.replace(store.head, next_slot=jnp.int32(steps // 3)))
     widths, size, layers = widths_of(critics), obs_size + action_size, []
     for key, width in zip(jax.random.split(keys[5], 9), (*widths, 1) if widths else ()):
         layers.append(jax.random.normal(key, (NUM_CRITICS, size, width)) * size**-0.5)
         size = width
 
-    def bootstrap(layers: list[jax.Array], batch: Stored, key: jax.Array) -> jax.Array:
+    def bootstrap(layers: list[jax.Array], batch: Transitions, key: jax.Array) -> jax.Array:
+        after = batch.next_observed
         if not layers:
-            return batch.next_obs[:, :2] if obs_size > 1 else jnp.repeat(batch.next_obs, 2, axis=1)
-        x = jnp.concatenate([batch.next_obs, batch.action], axis=1)  # the action stands in for the target policy's
+            return after[:, :2] if obs_size > 1 else jnp.repeat(after, 2, axis=1)
+        x = jnp.concatenate([after, batch.steps.action], axis=1)  # the action stands in for the target policy's
 
         def value(layers: list[jax.Array]) -> jax.Array:
             hidden = x
@@ -130,10 +131,19 @@ def refresh_of(
 
     targets = functools.partial(episodic_targets, gamma=0.99, method=method)
 
-    def refresh(state: Any, layers: list[jax.Array], key: jax.Array) -> jax.Array:
-        return refresh_targets(state, functools.partial(bootstrap, layers), targets, key, chunk_size=chunk_size)
+    def refresh(store: Any, layers: list[jax.Array], key: jax.Array) -> jax.Array:
+        return targets_of_store(
+            layout,
+            store.head,
+            store.contents,
+            functools.partial(bootstrap, layers),
+            targets,
+            key,
+            reward=store.contents.steps.reward,
+            chunk_size=chunk_size,
+        )
 
-    return refresh, (state, layers, keys[0]), transitions * sum(x.size for x in layers)
+    return refresh, (store, layers, keys[0]), transitions * sum(x.size for x in layers)
 
 
 def measure(

@@ -2,7 +2,7 @@
 
 Replay lies in the learner's state, inside the compiled program. If it is written in place, an update takes as long with a
 large one as with a small one, and the chunk needs what its arguments hold plus one lane's copy a device. One process;
-repetitions of the settings alternate.
+repetitions of the settings alternate. A second table says what a stored step takes: whole transitions against the store.
 
     python -m benchmarks.replay --json replay.json
 """
@@ -67,7 +67,7 @@ def measure(
             bench.begin(0)
             bench.run(200)  # past the first sequences, with which nothing is learnt yet
             memory = bench.program.memory
-            size = sum(x.nbytes for x in jax.tree.leaves(bench.state.replay.experience))
+            size = sum(x.nbytes for x in jax.tree.leaves(bench.state.replay))
             row: Row = {
                 "algorithm": algorithm,
                 "env": env,
@@ -91,11 +91,105 @@ def measure(
     return rows
 
 
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """What a method stores of one environment's steps."""
+
+    algorithm: str
+    like: str
+    """The environment whose sizes these are."""
+    agents: int
+    obs: int
+    state: int
+    """Entries of the global state; 0 where none is stored."""
+    actions: int
+    """Discrete actions, each with a mask; 0 where actions are continuous."""
+    action_entries: int
+    num_envs: int
+    block_length: int
+    steps: int
+    """Capacity of one environment."""
+    episode_limit: int
+    memory: int = 0
+    """Entries of an agent's recurrent memory."""
+
+
+SIZES = (
+    Sizes("vdn", "smax/3m", 3, 75, 72, 8, 0, 16, 32, 4000, 101, memory=64),
+    Sizes("td3", "mabrax/halfcheetah", 1, 17, 0, 0, 6, 1, 50, 100_000, 1000),
+)
+
+
+def stored_bytes(sizes: Sizes) -> Row:
+    """Bytes per stored step: whole transitions with next observations of their own, and the store of experience."""
+    import jax
+    import jax.numpy as jnp
+
+    from jaxmarl_suite.replay import Block, StoreLayout, bytes_per_step, new_store
+
+    n, lead = sizes.agents, (sizes.num_envs, sizes.block_length)
+    real, whole = jnp.float32, jnp.int32
+
+    def of(*shape: int, dtype: Any = real, lead: tuple[int, ...] = lead) -> Any:
+        return jax.ShapeDtypeStruct((*lead, *shape), dtype)
+
+    def observed(lead: tuple[int, ...] = lead) -> dict[str, Any]:
+        found = {"obs": of(n, sizes.obs, lead=lead), "state": of(sizes.state, lead=lead)}
+        return found | {"mask": of(n, sizes.actions, dtype=bool, lead=lead)}
+
+    steps = {"action": of(n, dtype=whole), "reward": of(n), "start": of(dtype=bool), "weight": of()}
+    if not sizes.actions:
+        steps = {"action": of(n, sizes.action_entries), "reward": of()}
+    ends = {"terminated": of(dtype=bool), "truncated": of(dtype=bool)}
+    by_env = lead[:1]
+    start: Any = ()
+    if sizes.memory:
+        start = {"hidden": of(n, sizes.memory, lead=by_env), "last_action": of(n, dtype=whole, lead=by_env)}
+    before = (steps, observed(), observed(), ends["terminated"], () if sizes.actions else ends["truncated"], start)
+    transitions = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(before)) / (lead[0] * lead[1])
+    layout = StoreLayout(
+        num_envs=sizes.num_envs,
+        num_blocks=sizes.steps // sizes.block_length,
+        block_length=sizes.block_length,
+        episode_limit=sizes.episode_limit,
+    )
+    block = Block(steps, observed(), observed(by_env), observed(), **ends, start=start)
+    stored = bytes_per_step(layout, jax.eval_shape(lambda: new_store(layout, block)))
+    return {
+        "algorithm": sizes.algorithm,
+        "env": sizes.like,
+        "block_length": sizes.block_length,
+        "capacity": layout.num_envs * layout.capacity,
+        "transition_bytes": transitions,
+        "stored_bytes": stored,
+        "share": stored / transitions,
+        "steps_per_gib": 2**30 / stored,
+    }
+
+
+def bytes_table_of(rows: list[Row]) -> Table:
+    """How the bytes are shown; steps per GiB are compared."""
+    columns = (
+        Column("algorithm", plain("algorithm")),
+        Column("sizes of", plain("env")),
+        Column("block", number("block_length")),
+        Column("steps", number("capacity")),
+        Column("bytes/step as transitions", number("transition_bytes")),
+        Column("bytes/step in the store", number("stored_bytes")),
+        Column("share", number("share", ".2f")),
+    )
+    return Table("replay-bytes", rows, columns, ("algorithm", "env", "block_length"), "steps_per_gib")
+
+
 def _start_worker(task: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
     from jaxmarl_suite.runner import configure
 
     configure()
-    return lambda _: {"hardware": _common.hardware(), "rows": measure(**task)}
+    return lambda _: {
+        "hardware": _common.hardware(),
+        "rows": measure(**task),
+        "bytes": [stored_bytes(sizes) for sizes in SIZES],
+    }
 
 
 def table_of(rows: list[Row]) -> Table:
@@ -131,7 +225,8 @@ def main(args: Args) -> dict[str, Any]:
     environment = _processes.child_environment(keep_flags=True, JAXMARL_SUITE_CACHE="off")
     with _processes.Worker("benchmarks.replay", {name: getattr(args, name) for name in names}, environment) as worker:
         answer = worker.ask({})
-    return _common.finish("replay", args, answer["hardware"] | load, [table_of(answer["rows"])], old=old)
+    tables = [table_of(answer["rows"]), bytes_table_of(answer["bytes"])]
+    return _common.finish("replay", args, answer["hardware"] | load, tables, old=old)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Tree search: searches and simulations a second beside the model's evaluations alone, and optimistic beside mean backup.
+"""Tree search: searches and simulations per second beside the model's evaluations alone, and optimistic beside mean backup.
 
 One process; the programs of a size alternate. The model is either `trivial`, a small layer, so that the search itself takes
 the time, or `team`, the networks of MAZero for SMAC. Memory is what XLA says of the compiled program.
@@ -209,7 +209,7 @@ def table_of(rows: list[Row]) -> Table:
         Column("x mean backup", number("mean_ratio", ".2f")),
         Column("compile s", number("compile_seconds", ".1f")),
         Column("mean, compile s", number("mean_compile_seconds", ".1f")),
-        Column("KiB a tree", number("tree_bytes", ",.1f", 2**-10)),
+        Column("KiB per tree", number("tree_bytes", ",.1f", 2**-10)),
         Column("by formula", number("formula_bytes", ",.1f", 2**-10)),
     )
     return Table("search", rows, columns, ("model", "batch", "simulations", "samples", "agents"), "simulations_per_s")

@@ -24,8 +24,8 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 LONG = (
-    "test_runner_contracts",
-    "test_runner_processes",
+    "test_contracts",
+    "test_processes",
     "test_devices",
     "test_ppo_update",
     "test_mabrax",

@@ -12,7 +12,7 @@ from jaxmarl_envs import VectorEnv, seed_key
 from numpy.typing import NDArray
 
 from experiments._study import random_return
-from jaxmarl_suite.algorithms import gem, td3
+from jaxmarl_suite.algorithms.off_policy import gem, td3
 from jaxmarl_suite.analysis import Run
 from jaxmarl_suite.runner import Trained, restore_policies
 
@@ -45,7 +45,7 @@ def bias(path: Path, step: int, episodes: int = 20) -> NDArray[np.float64]:
     for trained in restore_policies(path, step=step):
         one = _judge(trained, episodes)
         for i, key in enumerate(jax.random.split(seed_key(0), len(trained.lanes))):
-            found.append(float(one(jax.tree.map(lambda x, i=i: jnp.asarray(x[i]), trained.state.learnt), key)))
+            found.append(float(one(jax.tree.map(lambda x, i=i: jnp.asarray(x[i]), trained.state.learners), key)))
     return np.array(found)
 
 
@@ -61,15 +61,15 @@ def _judge(trained: Trained, episodes: int) -> Callable[[Any, jax.Array], jax.Ar
         return value, value
 
     @jax.jit
-    def one(learnt: Any, key: jax.Array) -> jax.Array:
+    def one(learners: Any, key: jax.Array) -> jax.Array:
         def step(state: Any, key: jax.Array) -> tuple[Any, tuple[jax.Array, jax.Array]]:
             seen = state.timestep
             action = method.greedy(policy, seen.obs, seen.action_mask)
-            value = team.values(learnt.critic.params, seen.obs, seen.state[:, : team.spec.state_size], action).mean(0)
+            value = team.values(learners.critic.params, seen.obs, seen.state[:, : team.spec.state_size], action).mean(0)
             state = vector.step(key, state, team.actions.to_env(action), env.default_params)
             return state, (value, state.timestep.reward.mean(-1))
 
-        policy, (start, run) = method.policy(learnt.params), jax.random.split(key)
+        policy, (start, run) = method.policy(learners.params), jax.random.split(key)
         state = vector.reset(start, env.default_params)
         _, (value, reward) = jax.lax.scan(step, state, jax.random.split(run, LONG))
         following = jax.lax.scan(backwards, jnp.zeros(episodes), reward, reverse=True)[1]

@@ -5,24 +5,21 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import jaxmarl_envs
 import numpy as np
 import tyro
-from jaxmarl_envs import EpisodeStatistics, seed_key
 from numpy.typing import NDArray
 
 from experiments._study import markdown_table, processor, provenance, train_all
 from experiments.rag_serving import presets
 from experiments.rag_serving.bounds import cost_bound
 from jaxmarl_suite import analysis, runner
-from jaxmarl_suite.runner._programs import CONTEXT_AXES, evaluate_policy
 
 FOLDER = Path(__file__).parent
 EPISODES = 64
 SHOWN = {
     "cost": ("cost", "local_hit", "peer_hit"),
-    "ttft": ("ttft", "ttft_p50", "ttft_p99", "slo", "hit", "imbalance", "tpot", "unfinished"),
+    "ttft": ("ttft", "request_ttft_p50", "request_ttft_p99", "slo", "hit", "imbalance", "tpot", "unfinished"),
 }
 
 
@@ -53,27 +50,10 @@ def rule_rows(level: presets.Level, options: Options) -> list[list[str]]:
     return [[name, *(f"{metrics[m]:.3f}" for m in SHOWN[level.metric])] for name, metrics in found.items()]
 
 
-def test_learnt(run: Path, level: presets.Level, options: Options) -> list[dict[str, float]]:
-    """Mean metrics of the best policy of every lane on the test windows, the same episodes as for the rules."""
-    env = EpisodeStatistics(jaxmarl_envs.make(level.env, **test_options(options)))
-    results = []
-    for trained in runner.restore_policies(run):
-        algorithm = trained.group.phases[trained.phase].algorithm
-        for place, lane in enumerate(trained.lanes):
-            ctx = trained.context([lane])
-            ctx = jax.tree.map(
-                lambda batched, sub: jax.tree.map(lambda x: x[0] if batched else x, sub), CONTEXT_AXES, ctx
-            )
-            ctx = dataclasses.replace(ctx, env_params=jax.tree.map(jnp.asarray, env.default_params))
-            policy = jax.tree.map(lambda x, at=place: x[at], trained.best)
-
-            @jax.jit
-            def play(policy: Any, ctx: Any, key: jax.Array, algorithm: Any = algorithm) -> dict[str, jax.Array]:
-                return evaluate_policy(algorithm, env, policy, ctx, key, episodes=EPISODES, max_steps=1000)
-
-            found = play(policy, ctx, seed_key(0))
-            results.append({name: float(value) for name, value in found.items()})
-    return results
+def test_learnt(run: Path, options: Options) -> list[dict[str, float]]:
+    """Mean metrics of the best policy of every lane on the test windows."""
+    found = runner.evaluate(run, episodes=EPISODES, eval_env_options=test_options(options))
+    return [one.metrics for one in found if one.policy == "best"]
 
 
 def interval(values: NDArray[np.float64]) -> str:
@@ -94,7 +74,7 @@ def section(name: str, options: Options) -> str:
     if options.train:
         runs = train_all(presets.runs_of(name), options.runs, fresh=options.fresh)
         for run_name in runs:
-            tested = test_learnt(options.runs / run_name, level, options)
+            tested = test_learnt(options.runs / run_name, options)
             values = [np.array([one[metric] for one in tested]) for metric in columns]
             rows.append([run_name.partition(" on ")[0], *map(interval, values)])
         footer += f" Learnt: {provenance(list(runs.values()))}"

@@ -1,6 +1,8 @@
 """Algorithms: tuples of pure functions that the runner maps over lanes."""
 
-from jaxmarl_suite.algorithms._base import (
+from jaxmarl_suite.algorithms.core import (
+    LARGEST_INTEGER,
+    ActContext,
     Algorithm,
     AlgorithmSpec,
     Average,
@@ -8,17 +10,25 @@ from jaxmarl_suite.algorithms._base import (
     Metrics,
     Milestone,
     Phase,
+    Stacked,
+    check_floats,
+    check_integers,
+    coerce,
+    config,
     episode_metrics,
     field_types,
+    get,
     hyperparameters,
+    names,
+    nearest_field,
+    register,
     traced_fields,
+    unknown_field,
 )
-from jaxmarl_suite.algorithms._checks import LARGEST_INTEGER, check_floats, check_integers
-from jaxmarl_suite.algorithms._registry import get, names, register
-from jaxmarl_suite.algorithms._settings import coerce, config, nearest_field, unknown_field
 
 __all__ = [
     "LARGEST_INTEGER",
+    "ActContext",
     "Algorithm",
     "AlgorithmSpec",
     "Average",
@@ -26,6 +36,7 @@ __all__ = [
     "Metrics",
     "Milestone",
     "Phase",
+    "Stacked",
     "check_floats",
     "check_integers",
     "coerce",

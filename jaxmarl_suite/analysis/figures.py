@@ -48,7 +48,8 @@ def plot(
             when no episode ended, what the lane had last is drawn.
         normalise: whether returns are divided by the optimum; None does so in panels where every optimum is known and
             positive. Only returns are ever divided.
-        axis: what runs along; None is environment steps unless they stand still (training from a data set).
+        axis: what runs along; None is environment steps unless they stand still (no phase takes any). Evaluations of a phase
+            that takes none lie at the step where it began.
         title: headline; by default the environment where there is one, and none above several panels.
         pool: environment options whose values are pooled as instances, not compared.
         confidence: coverage of the bands.
@@ -74,10 +75,10 @@ def plot(
         label, colour, dashes = looks[series.label]
         curve = series.curve(metric, kind=kind, normalised=divide)
         if kind == "eval":  # a student is not shown before it learns
-            start = int(np.searchsorted(curve.env_steps, series.first_trained_step))
-            if 0 < start < len(curve.env_steps):
+            start = int(np.searchsorted(curve.steps, series.first_trained_step))
+            if 0 < start < len(curve.steps):
                 strata = tuple(stratum[:, start:] for stratum in curve.strata)
-                curve = SeriesCurve(curve.env_steps[start:], curve.updates[start:], strata)
+                curve = SeriesCurve(curve.env_steps[start:], curve.steps[start:], curve.updates[start:], strata)
         policies = []
         for policy in series.policies(metric) if kind == "eval" else ():
             other = series.curve(f"{policy}/{metric}", normalised=divide)

@@ -39,6 +39,7 @@ class SeriesCurve:
     """Scores of a series at the `T` evaluations that all its lanes have."""
 
     env_steps: NDArray[np.int64]  # [T]
+    steps: NDArray[np.int64]  # [T] the same, and one for each update of a phase that took none
     updates: NDArray[np.int64]  # [T]
     strata: tuple[Array, ...]  # each [S, T]
 
@@ -84,13 +85,13 @@ class Series:
 
     @property
     def first_trained_step(self) -> int:
-        """Environment steps from which on every run of the series trains the policy that is evaluated; 0 for all."""
+        """The step from which on every run of the series trains the policy that is evaluated; 0 for all."""
         first = [0]
         for member in self.members:
             run, lanes = member.run, {member.run.lanes[index].lane for index in member.indices}
             if run.untrained_phases:
                 rows = [row for row in run.rows if row.kind == "eval" and row.lane in lanes]
-                first.append(min((r.env_steps for r in rows if r.phase not in run.untrained_phases), default=0))
+                first.append(min((r.step for r in rows if r.phase not in run.untrained_phases), default=0))
         return max(first)
 
     def policies(self, metric: str = "return") -> tuple[str, ...]:
@@ -115,17 +116,18 @@ class Series:
             member.run.curve(metric, kind=kind, indices=member.indices, normalised=normalised)
             for member in self.members
         ]
-        steps, updates = curves[0].env_steps, curves[0].updates
-        columns = [np.arange(len(steps)) for _ in curves]
-        if any(not np.array_equal(curve.updates, updates) for curve in curves) or any(
-            not np.array_equal(curve.env_steps, steps) for curve in curves
+        first = curves[0]
+        columns = [np.arange(len(first.updates)) for _ in curves]
+        if any(
+            not (np.array_equal(curve.updates, first.updates) and np.array_equal(curve.steps, first.steps))
+            for curve in curves
         ):
-            common = sorted(set.intersection(*(set(curve.env_steps.tolist()) for curve in curves)))
+            # Environment steps alone would not tell the evaluations of a phase that takes none from each other.
+            common = sorted(set.intersection(*(set(curve.steps.tolist()) for curve in curves)))
             columns = [
-                np.searchsorted(curve.env_steps, common, side="right") - 1 if common else np.array([], dtype=np.int64)
+                np.searchsorted(curve.steps, common, side="right") - 1 if common else np.array([], dtype=np.int64)
                 for curve in curves
             ]
-            steps, updates = steps[columns[0]], updates[columns[0]]
         values = np.concatenate(
             [
                 (_latest(curve) if kind == "train" else curve.values)[:, chosen]
@@ -137,8 +139,10 @@ class Series:
             paths = ", ".join(str(member.run.path) for member in self.members)
             what = "training row with" if kind == "train" else "evaluation of"
             raise ValueError(f"{self.label} on {self.env}: no {what} {metric!r} common to all lanes of {paths}")
-        values = values[:, complete]
-        return SeriesCurve(steps[complete], updates[complete], self.stratify(values))
+        kept = columns[0][complete]
+        return SeriesCurve(
+            first.env_steps[kept], first.steps[kept], first.updates[kept], self.stratify(values[:, complete])
+        )
 
     def final(
         self, metric: str = "return", *, kind: Literal["train", "eval"] = "eval", normalised: bool = False

@@ -38,6 +38,7 @@ class Row:
     phase: str
     update: int
     env_steps: int
+    step: int  # environment steps, and one for each update of a phase that took none
     wall: float  # seconds since the run began; nan if not recorded
     episodes: int | None
     metrics: Mapping[str, float]
@@ -51,6 +52,7 @@ class Curve:
     """One metric over the course of training, for `L` lanes and `T` evaluations."""
 
     env_steps: NDArray[np.int64]  # [T]
+    steps: NDArray[np.int64]  # [T] the same, and one for each update of a phase that took none: they always increase
     updates: NDArray[np.int64]  # [T]
     wall: NDArray[np.float64]  # [L, T] seconds
     values: NDArray[np.float64]  # [L, T] nan where a lane has no value
@@ -127,10 +129,10 @@ class Run:
         chosen = self.lane_indices(point) if indices is None else np.asarray(indices, dtype=np.int64)
         position = {self.lanes[index].lane: place for place, index in enumerate(chosen)}
         rows = [row for row in self.rows if row.kind == kind and row.lane in position]
-        moments: dict[tuple[str, int], int] = {}
+        moments: dict[tuple[str, int], tuple[int, int]] = {}
         several = "; choose one point" if len({self.lanes[index].point for index in chosen}) > 1 else ""
         for row in rows:
-            known = moments.setdefault((row.phase, row.update), row.env_steps)
+            known, _ = moments.setdefault((row.phase, row.update), (row.env_steps, row.step))
             if known != row.env_steps:
                 raise ValueError(
                     f"{self.path}: {kind} rows of phase {row.phase!r}, update {row.update} disagree about env_steps: "
@@ -151,7 +153,8 @@ class Run:
         if normalised:
             values = normalise(values, self.optimum[chosen], where=str(self.path))
         return Curve(
-            env_steps=np.array([moments[moment] for moment in ordered], dtype=np.int64),
+            env_steps=np.array([moments[moment][0] for moment in ordered], dtype=np.int64),
+            steps=np.array([moments[moment][1] for moment in ordered], dtype=np.int64),
             updates=np.array([update for _, update in ordered], dtype=np.int64),
             wall=wall,
             values=values,

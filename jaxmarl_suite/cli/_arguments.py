@@ -9,7 +9,7 @@ import jaxmarl_envs
 import tyro
 
 from jaxmarl_suite import algorithms, runner
-from jaxmarl_suite.cli._parse import PROG, parse, parse_grid, take_env_options, with_prefix
+from jaxmarl_suite.cli._parse import EVAL_PREFIX, PROG, parse, parse_grid, take_env_options, with_prefix
 from jaxmarl_suite.runner import Experiment, TrainOptions
 
 _GRID = tyro.conf.arg(
@@ -35,10 +35,14 @@ def parse_experiment(argv: Sequence[str], command: str, summary: str) -> Request
       ValueError: for anything that is wrong with them.
     """
     env_options, rest = take_env_options(argv)
+    eval_env_options, rest = take_env_options(rest, EVAL_PREFIX)
     wants_help = bool({"-h", "--help"} & set(rest))
     name = _algorithm(rest, command, wants_help)
     arguments = _arguments(name, command)
-    about = f"{summary}\n\nOptions of the environment are written --env.NAME VALUE"
+    about = (
+        f"{summary}\n\nOptions of the environment are written --env.NAME VALUE, those in which evaluations differ from "
+        f"training {EVAL_PREFIX}NAME VALUE"
+    )
     if name is not None:
         rest = with_prefix(arguments, rest, _flag_prefix(name))
         about += f"; --{_flag_prefix(name)}.NAME may be written --NAME where no option below is called so"
@@ -53,7 +57,7 @@ def parse_experiment(argv: Sequence[str], command: str, summary: str) -> Request
     grid = parse_grid(given.grid, config) if command != "train" else {}
     if command == "sweep" and not grid:
         raise ValueError('missing --grid, e.g. --grid learning_rate=1e-4,3e-4; for one setting use "train"')
-    experiment = Experiment(given.algorithm, given.env, config, env_options, grid, given.options)
+    experiment = Experiment(given.algorithm, given.env, config, env_options, grid, given.options, eval_env_options)
     if command == "plan":
         return Request(experiment, None, False, ())
     return Request(experiment, given.run_dir, given.resume, given.sinks)
@@ -92,6 +96,8 @@ def _env_help(argv: Sequence[str]) -> str:
     lines += [f"  --env.{name.replace('_', '-')} {value}" for name, value in static.items()]
     lines += ["Traced ones, over which a grid is one program:"] if traced else []
     lines += [f"  --env.{name.replace('_', '-')} {value:.6g}" for name, value in traced.items()]
+    if evaluated := jaxmarl_envs.core.evaluation_options(env_id):
+        lines += ["In evaluations:", *(f"  {EVAL_PREFIX}{name} {value}" for name, value in evaluated.items())]
     return "\n\n" + "\n".join(lines)
 
 

@@ -85,7 +85,7 @@ class TrainingConsole:
         """Begins where the run in `folder` stopped."""
         for row in RunFolder(folder).rows():
             if row["kind"] != "absolute":
-                self._steps[row["lane"]] = max(self._steps.get(row["lane"], 0), row["env_steps"])
+                self._steps[row["lane"]] = max(self._steps.get(row["lane"], 0), row.get("step", row["env_steps"]))
             if row["kind"] == "eval":
                 self._found[row["lane"]] = row["point"], row["metrics"]
                 self._cut[row["lane"]] = row.get("cut", {}).get("return", 0.0)
@@ -107,7 +107,7 @@ class TrainingConsole:
         self._done += env_steps
         for row in rows:
             if row["kind"] != "absolute":
-                self._steps[row["lane"]] = row["env_steps"]
+                self._steps[row["lane"]] = row.get("step", row["env_steps"])
             if row["kind"] == "eval":
                 self._found[row["lane"]] = row["point"], row["metrics"]
                 self._cut[row["lane"]] = row.get("cut", {}).get("return", 0.0)

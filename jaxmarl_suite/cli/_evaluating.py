@@ -9,7 +9,7 @@ from jaxmarl_envs import seed_key
 
 from jaxmarl_suite.analysis.style import format_share
 from jaxmarl_suite.cli._console import print_table
-from jaxmarl_suite.cli._parse import flat_settings, parse, take_env_options
+from jaxmarl_suite.cli._parse import EVAL_PREFIX, flat_settings, parse, take_env_options
 from jaxmarl_suite.cli._session import Result, Session, writing
 
 
@@ -47,7 +47,12 @@ def eval(argv: list[str], session: Session) -> Result:
     """Evaluates the final and the best policy of every lane, or the rules of an environment."""
     if any(word.split("=")[0] == "--env" for word in argv):
         return _eval_rules(argv, session)
-    given = parse(EvalArguments, argv, "eval", "Evaluates the final and the best policy of every lane of a run.")
+    eval_env_options, rest = take_env_options(argv, EVAL_PREFIX)
+    about = (
+        "Evaluates the final and the best policy of every lane of a run. Options in which the environment differs from that "
+        f"of the run's evaluations are written {EVAL_PREFIX}NAME VALUE"
+    )
+    given = parse(EvalArguments, rest, "eval", about)
     if given.render is not None and given.render.suffix not in (".gif", ".png", ".html"):
         raise ValueError(f"--render {given.render}: the suffix must be .gif or .png, or .html for robots")
     from jaxmarl_envs.core import check_drawable
@@ -55,28 +60,16 @@ def eval(argv: list[str], session: Session) -> Result:
     from jaxmarl_suite.runner import check_episodes, evaluate_trained, restore_policies
 
     check_episodes(given.episodes)
-    waves = restore_policies(given.run, step=given.step, warn=session.note)
+    waves = restore_policies(given.run, step=given.step, eval_env_options=eval_env_options, warn=session.note)
     if given.render is not None:  # found out before the evaluation, not after it
         for trained in waves:
-            check_drawable(trained.group.env, given.render)
+            check_drawable(trained.group.eval_env, given.render)
         with writing(given.render, "--render "):
             given.render.parent.mkdir(parents=True, exist_ok=True)
     found = list(evaluate_trained(waves, episodes=given.episodes, lane=given.lane))
-    extra = sorted({name for one in found for name in one.metrics if name.endswith("/return")})
-    rows: dict[int, dict[str, Any]] = {}
-    for one in found:
-        row = rows.setdefault(one.lane, {"lane": one.lane, "seed": one.seed, "setting": flat_settings(one.overrides)})
-        for name in ("return", *extra):
-            label = f"{one.policy} {name.removesuffix('return').rstrip('/')}".strip()
-            row[label] = f"{one.metrics[name]:.3f}"
-            if name in one.cut:
-                row[f"{label} cut"] = format_share(one.cut[name])
-        if one.policy == "best":
-            row["of step"] = f"{one.env_steps:,}"
-    for one in found:
-        rows[one.lane]["optimum"] = "" if one.optimum is None else f"{one.optimum:g}"
-    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
-    print_table(session.console(), [{name: row.get(name, "") for name in columns} for row in rows.values()])
+    rows = _rows(found)
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    print_table(session.console(), [{name: row.get(name, "") for name in columns} for row in rows])
     cut = "; cut: did not end within eval_max_steps steps" if any(one.cut for one in found) else ""
     episodes = found[0].episodes
     session.console().print(f"[dim]mean returns of {episodes} episodes{cut}; of step: when the best was found[/]")
@@ -85,6 +78,27 @@ def eval(argv: list[str], session: Session) -> Result:
         result["render"] = str(_render(waves, given.lane or 0, given.render))
         session.console().print(f"drawn: {given.render}", markup=False)
     return result
+
+
+def _rows(found: list[Any]) -> list[dict[str, Any]]:
+    """A row of returns for each lane and policy: the method's own, without a name, and the further ones."""
+    rows: dict[tuple[int, str], dict[str, Any]] = {}
+    names = list(dict.fromkeys(name for one in found for name in one.metrics if name.split("/")[-1] == "return"))
+    for one in found:
+        for name in names:
+            head = {"lane": one.lane, "seed": one.seed, "setting": flat_settings(one.overrides)}
+            if len(names) > 1:
+                head["policy"] = name.rpartition("/")[0]
+            row = rows.setdefault((one.lane, name), head)
+            row[one.policy] = f"{one.metrics[name]:.3f}"
+            if name in one.cut:
+                row[f"{one.policy} cut"] = format_share(one.cut[name])
+            if one.policy == "best":
+                row["of step"] = f"{one.env_steps:,}"
+    for one in found:  # the last column
+        for name in names:
+            rows[one.lane, name]["optimum"] = "" if one.optimum is None else f"{one.optimum:g}"
+    return [rows[key] for key in sorted(rows, key=lambda key: (key[0], names.index(key[1])))]
 
 
 def _eval_rules(argv: list[str], session: Session) -> Result:
@@ -107,11 +121,11 @@ def _render(waves: list[Any], lane: int, path: Path) -> Path:
     for trained in waves:
         for one in trained.lanes:
             if one.index == lane:
-                env = trained.group.env
+                env = trained.group.eval_env
                 limit = trained.options.eval_max_steps
                 act = make_act(trained, lane)
-                episode = record_episode(env, seed_key(one.seed), act, params=one.env_params, max_steps=limit)
-                params = None if one.env_params is env.default_params else one.env_params
+                episode = record_episode(env, seed_key(one.seed), act, params=one.eval_params, max_steps=limit)
+                params = None if one.eval_params is env.default_params else one.eval_params
                 with writing(path, "--render "):
                     return render(env, episode, path, params=params)
     raise ValueError(f"no lane {lane} with a checkpoint")

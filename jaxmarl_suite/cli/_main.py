@@ -2,7 +2,6 @@
 
 import contextlib
 import difflib
-import errno
 import importlib
 import json
 import math
@@ -12,13 +11,10 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from jaxmarl_suite.cli._errors import PATH_ERRORS
+
 PROG = "jaxmarl-suite"
 USER_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
-PATH_ERRORS = tuple(
-    getattr(errno, name)
-    for name in ("EACCES", "EPERM", "ENOENT", "ENOTDIR", "EISDIR", "EEXIST", "ENAMETOOLONG", "ELOOP", "EROFS")
-)
-"""What is wrong with a path, and not with the machine."""
 
 COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
     "Train": {

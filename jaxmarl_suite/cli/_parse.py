@@ -14,6 +14,8 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 PROG = "jaxmarl-suite"
+EVAL_PREFIX = "--eval-env."
+"""Before options in which the environment of evaluations differs from that of training."""
 MAX_RANGE = 100_000
 """Most values that one `a:b` may stand for."""
 _T = TypeVar("_T")
@@ -190,24 +192,24 @@ def _integer(word: str) -> int:
     raise ValueError(f"expected an integer, got {word!r}")
 
 
-def take_env_options(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """The options `--env.NAME VALUE` (or `--env.NAME=VALUE`), and the rest of the arguments."""
+def take_env_options(argv: Sequence[str], prefix: str = "--env.") -> tuple[dict[str, Any], list[str]]:
+    """The options `--env.NAME VALUE` (or `--env.NAME=VALUE`), or with another prefix, and the rest of the arguments."""
     options: dict[str, Any] = {}
     rest: list[str] = []
     words = iter(argv)
     for word in words:
-        if not word.startswith("--env."):
+        if not word.startswith(prefix):
             rest.append(word)
             continue
-        name, equals, value = word.removeprefix("--env.").partition("=")
+        name, equals, value = word.removeprefix(prefix).partition("=")
         if not equals:
             following = next(words, None)
             if following is None or following.startswith("--"):
-                raise ValueError(f"--env.{name} needs a value: --env.{name} VALUE")
+                raise ValueError(f"{prefix}{name} needs a value: {prefix}{name} VALUE")
             value = following
         key = name.replace("-", "_")
         if key in options:
-            raise ValueError(f"--env.{name} is given twice")
+            raise ValueError(f"{prefix}{name} is given twice")
         options[key] = literal(value)
     return options, rest
 

@@ -76,11 +76,14 @@ def plan(argv: list[str], session: Session) -> Result:
         sep="\n",
         markup=False,
     )
+    if evaluated := experiment.evaluation_options:
+        console.print(f"policies are evaluated with {runner.eval_flags(evaluated)}", markup=False)
     for warning in warnings:
         console.print(warning, markup=False)
     return {
         "algorithm": experiment.algorithm,
         "env": experiment.env,
+        "eval_env_options": experiment.evaluation_options,
         "lanes": lanes,
         "total_env_steps": total,
         "warnings": warnings,

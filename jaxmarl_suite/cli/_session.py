@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from jaxmarl_suite.cli._main import PATH_ERRORS
+from jaxmarl_suite.cli._errors import PATH_ERRORS
 
 WIDE = 160
 """Columns of a table that goes into a file or a pipe."""

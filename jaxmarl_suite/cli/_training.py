@@ -57,7 +57,7 @@ def _train(argv: list[str], command: str, summary: str, session: Session) -> Res
             raise ValueError("--resume needs --run-dir, the run to continue")
         return _resume(request.run_dir, experiment, request.sinks, session)
     runner.configure()
-    total = runner.total_env_steps(experiment)
+    total = runner.total_steps(experiment)
     folder = request.run_dir or runner.default_run_dir(experiment.algorithm, experiment.env)
     with TrainingConsole(session, experiment, folder, total) as listener:
         path = runner.run(experiment, run_dir=folder, sinks=request.sinks, listener=listener)
@@ -68,7 +68,7 @@ def _resume(run_dir: Path, experiment: Experiment, sinks: tuple[str, ...], sessi
     stored = Experiment.read(runner.RunFolder.open(run_dir))
     runner.check_data(run_dir, stored)
     runner.configure()
-    total = runner.total_env_steps(experiment)
+    total = runner.total_steps(experiment)
     with TrainingConsole(session, experiment, run_dir, total) as listener:
         listener.take_up(run_dir)
         path = runner.resume(run_dir, experiment=experiment, sinks=sinks or None, listener=listener)

@@ -1,6 +1,6 @@
 """The networks of a learned model of a team's task: MAZero (Liu et al. 2024, arXiv 2405.11778), section 4.1.
 
-Axes: B any batch axes, N agents, A actions an agent, O entries of an observation, H entries of an agent's state, R bins.
+Axes: B any batch axes, N agents, A actions per agent, O entries of an observation, H entries of an agent's state, R bins.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from jaxmarl_suite.networks._network import Params
 
 @documented
 class TeamModel(NamedTuple):
-    """A model of what the team's actions do to states that it has made itself, one row an agent."""
+    """A model of what the team's actions do to states that it has made itself, one row per agent."""
 
     init: Callable[[jax.Array], Params]
     """`key -> params`. Consumes the key."""

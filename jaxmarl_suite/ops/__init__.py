@@ -1,5 +1,6 @@
 """Building blocks of algorithms, each checked against an oracle: distributions, returns, normalisation."""
 
+from jaxmarl_suite.ops._action_values import epsilon_greedy, greedy, legal, legal_max, random_legal, take
 from jaxmarl_suite.ops._continuous_heads import diagonal_gaussian, tanh_normal
 from jaxmarl_suite.ops._episodic import (
     asymmetric_loss,
@@ -28,12 +29,18 @@ __all__ = [
     "critic_targets",
     "diagonal_gaussian",
     "episodic_targets",
+    "epsilon_greedy",
     "expand_scalar",
     "generalized_advantage",
+    "greedy",
     "group_minimum",
+    "legal",
+    "legal_max",
     "mean_episodic_targets",
     "n_step_return",
+    "random_legal",
     "sequential_advantage",
+    "take",
     "tanh_normal",
     "target_jump",
     "value_loss",

@@ -2,8 +2,10 @@
 
 from jaxmarl_suite.algorithms import coerce
 from jaxmarl_suite.runner._authors import TracingError
+from jaxmarl_suite.runner._compile import choose_wave
 from jaxmarl_suite.runner._devices import configure
 from jaxmarl_suite.runner._environments import env_parameters
+from jaxmarl_suite.runner._eval_env import eval_flags
 from jaxmarl_suite.runner._evaluate import (  # fmt: skip
     Evaluation,
     Trained,
@@ -13,13 +15,14 @@ from jaxmarl_suite.runner._evaluate import (  # fmt: skip
     make_act,
     restore_policies,
 )
-from jaxmarl_suite.runner._experiment import ENV_PREFIX, Experiment, Group, Lane, TrainOptions
+from jaxmarl_suite.runner._experiment import ENV_PREFIX, Experiment, Group, Lane
 from jaxmarl_suite.runner._files import StorageError, move_aside
 from jaxmarl_suite.runner._folder import RunFolder, default_run_dir
 from jaxmarl_suite.runner._machine import usable_cores
+from jaxmarl_suite.runner._options import TrainOptions
 from jaxmarl_suite.runner._record import record
 from jaxmarl_suite.runner._rules import evaluate_rules, rules_of
-from jaxmarl_suite.runner._schedule import check_milestones
+from jaxmarl_suite.runner._schedule import check_milestones, plan_phases
 from jaxmarl_suite.runner._train import (  # fmt: skip
     Diverged,
     Interrupted,
@@ -28,9 +31,9 @@ from jaxmarl_suite.runner._train import (  # fmt: skip
     resume,
     run,
     total_env_steps,
+    total_steps,
     train,
 )
-from jaxmarl_suite.runner._wave import choose_wave, plan_phases
 
 __all__ = [
     "ENV_PREFIX",
@@ -54,6 +57,7 @@ __all__ = [
     "configure",
     "default_run_dir",
     "env_parameters",
+    "eval_flags",
     "evaluate",
     "evaluate_rules",
     "evaluate_trained",
@@ -66,6 +70,7 @@ __all__ = [
     "rules_of",
     "run",
     "total_env_steps",
+    "total_steps",
     "train",
     "usable_cores",
 ]

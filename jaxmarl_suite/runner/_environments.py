@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import jaxmarl_envs
 import numpy as np
 from jaxmarl_envs import Environment, EpisodeStatistics, ProtocolError, UnknownOption, check_shapes
-from jaxmarl_envs.core import read_spec
+from jaxmarl_envs.core import read_spec, shared_leaves
 
 from jaxmarl_suite.runner._devices import in_32_bits
 
@@ -113,13 +113,38 @@ def _one_line(env_id: str) -> Iterator[None]:
         ) from error
 
 
+def same_program(a: Instance, b: Instance) -> bool:
+    """Whether lanes in two environments may run in one program: they differ in numbers that are a lane's own.
+
+    What lanes share has to be the same. Nothing is moved between host and devices to find out: arrays on a device are the
+    same only if they are one object.
+    """
+
+    def kinds(params: Any) -> Any:
+        leaves, structure = jax.tree.flatten(params)
+        return structure, [(np.shape(x), _dtype(x)) for x in leaves]
+
+    if a.env != b.env or kinds(a.params) != kinds(b.params):
+        return False
+    each = zip(*(jax.tree.leaves(tree) for tree in (shared_leaves(a.params), a.params, b.params)))
+    return all(_is_same(x, y) for is_shared, x, y in each if is_shared)
+
+
+def _dtype(x: Any) -> Any:
+    return x.dtype if isinstance(x, jax.Array) else jax.dtypes.canonicalize_dtype(np.asarray(x).dtype)
+
+
+def _is_same(x: Any, y: Any) -> bool:
+    return x is y or (not isinstance(x, jax.Array) and not isinstance(y, jax.Array) and np.array_equal(x, y))
+
+
 def same_instance(a: Instance, b: Instance) -> bool:
     """Whether two environments are the same, their numbers included."""
     ours, theirs = (jax.tree_util.tree_leaves_with_path(one.params) for one in (a, b))
     return (
         a.env == b.env
         and [path for path, _ in ours] == [path for path, _ in theirs]
-        and all(np.array_equal(x, y) for (_, x), (_, y) in zip(ours, theirs))
+        and all(x is y or np.array_equal(x, y) for (_, x), (_, y) in zip(ours, theirs))
     )
 
 

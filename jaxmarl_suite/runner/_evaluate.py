@@ -3,31 +3,26 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxmarl_envs import TimeStep, seed_key
+from jaxmarl_envs import TimeStep
 
-from jaxmarl_suite.algorithms import Context
+from jaxmarl_suite.algorithms import ActContext
 from jaxmarl_suite.runner._checkpoint import Checkpoints, from_host
 from jaxmarl_suite.runner._devices import configure, in_32_bits
-from jaxmarl_suite.runner._experiment import MAX_EPISODES, Experiment, Group, Lane, TrainOptions
+from jaxmarl_suite.runner._experiment import Experiment, Group, Lane
 from jaxmarl_suite.runner._folder import RunFolder
-from jaxmarl_suite.runner._lanes import lane_context, pad_lanes, phase_context
-from jaxmarl_suite.runner._programs import (
-    CONTEXT_AXES,
-    EVALUATION_AXES,
-    Best,
-    eval_keys,
-    evaluate_policy,
-    mean_played,
-    played_fields,
-)
-from jaxmarl_suite.runner._schedule import plan_phases
+from jaxmarl_suite.runner._lanes import acting_context, made_by, pad_lanes, state_shapes
+from jaxmarl_suite.runner._options import MAX_EPISODES, TrainOptions
+from jaxmarl_suite.runner._placement import acting_axes, take_lane
+from jaxmarl_suite.runner._play import eval_keys, evaluation, mean_played, played_fields
+from jaxmarl_suite.runner._programs import Best
+from jaxmarl_suite.runner._schedule import env_steps_at, plan_phases
 
 FIRST_EVALUATION = 2_000_000
 """Numbers the evaluations here, far from those of training."""
@@ -46,14 +41,15 @@ class Trained:
     best_score: np.ndarray  # [L] return in the evaluation that chose it; -inf before the first
     env_steps: int  # of a lane, of the final policies
     best_env_steps: np.ndarray  # [L]
+    step: int  # of the run, of the final policies: environment steps, and updates of phases that took none
+    best_step: np.ndarray  # [L]
     is_done: bool
     state: Any  # the learners' whole states, [L] in front
 
-    def context(self, lanes: list[Lane], env_steps: np.ndarray | int) -> Context:
-        """What acting reads, for some lanes whose policies come from so many environment steps; the clock is [L]."""
-        plan = plan_phases(self.group, self.options)[self.phase]
-        clock = np.broadcast_to(plan.clock(env_steps), (len(lanes),))
-        return dataclasses.replace(phase_context(lanes, plan), clock=jnp.asarray(clock, jnp.int32))
+    def context(self, lanes: list[Lane], step: np.ndarray | int) -> ActContext:
+        """What acting reads in evaluations of some lanes [L], whose policies are of a step of the run."""
+        plans = plan_phases(self.group, self.options)[: self.phase + 1]
+        return made_by(acting_context(lanes), plans, step)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,14 +74,19 @@ class Evaluation:
 
 @in_32_bits
 def restore_policies(
-    run_dir: str | Path, *, step: int | None = None, warn: Callable[[str], None] = lambda _: None
+    run_dir: str | Path,
+    *,
+    step: int | None = None,
+    eval_env_options: Mapping[str, Any] | None = None,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> list[Trained]:
     """The policies of every lane that has a checkpoint.
 
     Args:
       run_dir: the run folder; the run may be unfinished.
-      step: the checkpoint after so many environment steps of a lane; None for the newest one. Runs keep those that
-        `lasting_checkpoints` asks for.
+      step: the checkpoint after so many environment steps of a lane (and updates of phases that take none); None for the
+        newest one. Runs keep those that `lasting_checkpoints` asks for.
+      eval_env_options: options of the environment that they are evaluated in, beside those of the run's own evaluations.
       warn: is told of checkpoints that could not be read, and of settings of JAX that are others than the run's.
 
     Raises:
@@ -94,6 +95,9 @@ def restore_policies(
     configure()
     folder = RunFolder.open(run_dir)
     experiment = Experiment.read(folder)
+    if eval_env_options:
+        options = {**experiment.eval_env_options, **eval_env_options}
+        experiment = dataclasses.replace(experiment, eval_env_options=options)
     if changed := folder.changed_flags():
         warn(changed)
     found, problems, steps = [], [], set()
@@ -105,7 +109,7 @@ def restore_policies(
     for number, group in enumerate(experiment.groups_to_evaluate()):
         for first, directory in folder.waves(number, len(group.lanes)):
             plans = plan_phases(group, experiment.options)
-            end = plans[-1].env_steps(plans[-1].updates)
+            end = plans[-1].step(plans[-1].updates)
             checkpoints = Checkpoints(directory, read_only=True)
             try:
                 # That of a finished run has the number after its last step.
@@ -145,6 +149,7 @@ def _trained(
     state, best = from_host(arrays[: len(jax.tree.leaves(shapes))], shapes)
     lanes = group.lanes[first : first + stored]
     final = jax.jit(group.phases[phase].algorithm.policy)(state)
+    plans, best_step = plan_phases(group, options), np.asarray(best.step)[: len(lanes)]
     take = functools.partial(jax.tree.map, lambda x: x[: len(lanes)])
     return Trained(
         group=group,
@@ -154,8 +159,10 @@ def _trained(
         final=take(final),
         best=take(best.policy),
         best_score=np.asarray(best.score)[: len(lanes)],
-        env_steps=plan_phases(group, options)[phase].env_steps(progress["update"]),
-        best_env_steps=np.asarray(best.env_steps)[: len(lanes)],
+        env_steps=plans[phase].env_steps(progress["update"]),
+        best_env_steps=env_steps_at(plans, best_step),
+        step=plans[phase].step(progress["update"]),
+        best_step=best_step,
         is_done=progress["is_done"],
         state=take(state),
     )
@@ -163,21 +170,7 @@ def _trained(
 
 def _shapes(group: Group, phase: int, lanes: int) -> Any:
     """Shapes of what a wave saves first: state and best."""
-    ctx = jax.eval_shape(lambda: lane_context([group.lanes[0]], 1))
-    one = jax.tree.map(
-        lambda batched, sub: jax.tree.map(
-            lambda s: jax.ShapeDtypeStruct(s.shape[1:] if batched else s.shape, s.dtype), sub
-        ),
-        CONTEXT_AXES,
-        ctx,
-    )
-    key = jax.eval_shape(lambda: seed_key(0))
-    state: Any = None
-    for stage in group.phases[: phase + 1]:
-        if stage.begin is None:
-            state = jax.eval_shape(stage.algorithm.init, key, one)
-        else:
-            state = jax.eval_shape(stage.begin, state, key, one)
+    state = state_shapes((*group.earlier, *group.phases[: phase + 1]), group.lanes[0])[-1]
     algorithm = group.phases[phase].algorithm
     best = Best(
         jax.eval_shape(algorithm.policy, state),
@@ -193,6 +186,7 @@ def evaluate(
     episodes: int | None = None,
     lane: int | None = None,
     step: int | None = None,
+    eval_env_options: Mapping[str, Any] | None = None,
     warn: Callable[[str], None] = lambda _: None,
 ) -> list[Evaluation]:
     """What the final and the best policy of every lane achieve on fresh episodes, from checkpoints.
@@ -202,13 +196,15 @@ def evaluate(
       episodes: at least so many a policy, in batches of the run's `eval_episodes`; None for its `absolute_episodes`.
       lane: this lane only; None for all.
       step: see `restore_policies`.
+      eval_env_options: see `restore_policies`.
       warn: is told of checkpoints that could not be read.
 
     Raises:
       ValueError: for a folder without (such) checkpoints, or a lane that the run does not have.
     """
     check_episodes(episodes)
-    return list(evaluate_trained(restore_policies(run_dir, step=step, warn=warn), episodes=episodes, lane=lane))
+    waves = restore_policies(run_dir, step=step, eval_env_options=eval_env_options, warn=warn)
+    return list(evaluate_trained(waves, episodes=episodes, lane=lane))
 
 
 def evaluate_trained(
@@ -244,19 +240,20 @@ def _evaluate(trained: Trained, chosen: list[int], episodes: int | None) -> list
     lanes, placement = pad_lanes([trained.lanes[i] for i in chosen], options)
     pick = np.array(chosen + [chosen[-1]] * (len(lanes) - len(chosen)))
     seeds = jnp.asarray([lane.seed for lane in lanes], jnp.int32)
-    algorithm = group.phases[trained.phase].algorithm
-    fn = functools.partial(evaluate_policy, algorithm, group.env, episodes=size, max_steps=options.eval_max_steps)
-    program = jax.jit(placement.over_lanes(fn, (True, EVALUATION_AXES, True)))
+    algorithm = group.eval_phases[trained.phase].algorithm
+    axes = acting_axes(lanes[0].eval_params)
+    sizes = {"episodes": size, "max_steps": options.eval_max_steps}
+    program = jax.jit(evaluation(placement, algorithm, group.eval_env, axes, **sizes))
     results = []
     for name, policies in (("final", trained.final), ("best", trained.best)):
         if name == "best" and not np.isfinite(trained.best_score).all():
             continue  # nothing has been evaluated yet
         policy = jax.tree.map(lambda x: x[pick], policies)
-        ctx = trained.context(lanes, trained.best_env_steps[pick] if name == "best" else trained.env_steps)
+        ctx = trained.context(lanes, trained.best_step[pick] if name == "best" else trained.step)
         keys = [eval_keys(seeds, jnp.asarray(FIRST_EVALUATION + k, jnp.int32)) for k in range(batches)]
         played = mean_played([program(policy, ctx, key) for key in keys])
         for place, index in enumerate(chosen):
-            one, found = trained.lanes[index], played_fields(played, place, batches * size)
+            one, found = trained.lanes[index], played_fields(played, place, batches * size, group.eval_env)
             results.append(
                 Evaluation(
                     lane=one.index,
@@ -276,7 +273,7 @@ def _evaluate(trained: Trained, chosen: list[int], episodes: int | None) -> list
 
 @in_32_bits
 def make_act(trained: Trained, lane: int, policy: str = "best") -> Callable[[jax.Array, TimeStep], jax.Array]:
-    """`(key, timestep) -> action` for one instance of the environment, as `jaxmarl_envs.record_episode` wants it.
+    """`(key, timestep) -> action` for one instance of the environment of evaluations, for `jaxmarl_envs.record_episode`.
 
     It keeps the memory of one episode: make a new one for the next.
 
@@ -286,10 +283,10 @@ def make_act(trained: Trained, lane: int, policy: str = "best") -> Callable[[jax
       policy: "best" or "final".
     """
     index = [one.index for one in trained.lanes].index(lane)
-    algorithm = trained.group.phases[trained.phase].algorithm
-    env_steps = trained.best_env_steps[index] if policy == "best" else trained.env_steps
-    ctx = trained.context([trained.lanes[index]], env_steps)
-    ctx = jax.tree.map(lambda batched, sub: jax.tree.map(lambda x: x[0] if batched else x, sub), EVALUATION_AXES, ctx)
+    algorithm = trained.group.eval_phases[trained.phase].algorithm
+    step = trained.best_step[index] if policy == "best" else trained.step
+    ctx = trained.context([trained.lanes[index]], step)
+    ctx = take_lane(ctx, acting_axes(ctx.env_params), 0)
     chosen = jax.tree.map(lambda x: x[index], trained.best if policy == "best" else trained.final)
     step = in_32_bits(jax.jit(lambda carry, timestep, key: algorithm.act(chosen, carry, timestep, key, ctx)))
     memory = [algorithm.init_carry(1)]

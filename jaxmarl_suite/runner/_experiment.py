@@ -4,14 +4,15 @@ import dataclasses
 import functools
 import itertools
 import math
-import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import jaxmarl_envs
 from jaxmarl_envs import Environment
+from jaxmarl_envs.core import evaluation_options
 
 from jaxmarl_suite import algorithms
 from jaxmarl_suite.algorithms import (  # fmt: skip
@@ -26,86 +27,13 @@ from jaxmarl_suite.algorithms import (  # fmt: skip
 )
 from jaxmarl_suite.replay import Dataset, read_vault
 from jaxmarl_suite.runner._authors import naming_authors
-from jaxmarl_suite.runner._environments import Environments, Instance, check_instance, same_instance
+from jaxmarl_suite.runner._environments import Environments, Instance, check_instance, same_instance, same_program
+from jaxmarl_suite.runner._eval_env import EvalEnvironments, check_policies
 from jaxmarl_suite.runner._folder import RunFolder
+from jaxmarl_suite.runner._options import MAX_LANES, TrainOptions
 from jaxmarl_suite.runner._values import fields_of, grid_values, json_values, plain, plain_value
 
 ENV_PREFIX = "env."
-MAX_LANES = 100_000
-"""Most lanes of an experiment: more is taken for a slip of the keyboard."""
-MAX_EPISODES = 10**7
-"""Most episodes of an evaluation."""
-MAX_ROWS = 100_000
-"""Most rows of a kind that a lane may log."""
-MACHINE_OPTIONS = ("checkpoint_seconds", "keep_checkpoints", "devices", "memory_gib")
-"""Fields of `TrainOptions` that may differ when a run is resumed: they change no result."""
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainOptions:
-    """How long, how often, how many: everything about a run that is not the algorithm's."""
-
-    total_steps: int = 100_000
-    """Environment steps of every lane, all phases together."""
-    seeds: int = dataclasses.field(default=1, metadata={"most": None})  # bounded together with `first_seed`
-    """Independent repetitions of every grid point."""
-    first_seed: int = dataclasses.field(default=0, metadata={"least": 0})
-    """Seeds are `first_seed, first_seed + 1, ...`."""
-    evaluations: int = dataclasses.field(default=20, metadata={"most": MAX_ROWS})
-    """Evaluations, at equal intervals of environment steps."""
-    eval_episodes: int = dataclasses.field(default=32, metadata={"most": MAX_EPISODES})
-    """Greedy episodes an evaluation."""
-    absolute_episodes: int = dataclasses.field(default=320, metadata={"least": 0, "most": MAX_EPISODES})
-    """Greedy episodes of the best policy at the end (the absolute metric); 0 for none."""
-    eval_max_steps: int = dataclasses.field(default=1000, metadata={"most": 10**7})
-    """Steps after which an evaluation episode is cut where the environment has no limit of its own."""
-    log_rows: int = dataclasses.field(default=100, metadata={"most": MAX_ROWS})
-    """Rows of training metrics a lane."""
-    checkpoint_seconds: float = 60.0
-    """Least time between two checkpoints; besides, one is written at the end and on an interrupt, and lasting ones."""
-    keep_checkpoints: int = 3
-    """How many of the newest checkpoints stay."""
-    lasting_checkpoints: int = dataclasses.field(default=0, metadata={"least": 0})
-    """So many evaluations, at equal distances and always the last, leave a checkpoint that stays: `eval --step`."""
-    lanes_at_once: int | None = None
-    """Lanes that run together; None for as many as fit in memory. The others follow in waves of the same program."""
-    lane_mode: typing.Literal["auto", "map", "vmap", "envs"] = "auto"
-    """Lanes of one device one after another ("map"), batched ("vmap"), or one batch with its environments spread over the
-    devices ("envs"). "auto": "map" on CPU, "vmap" elsewhere."""
-    devices: int | None = None
-    """Most devices to use; None for all."""
-    data: str | None = None
-    """Folder of stored replay to learn from instead of playing; "jaxmarl-suite record RUN FOLDER" makes one. Environment
-    steps are then counted as if the updates had played."""
-    memory_gib: float | None = None
-    """Memory that training may use, in GiB; None for 80 % of what is there. Copies for checkpoints come on top."""
-
-    def __post_init__(self) -> None:
-        """Makes Python's own values of the fields, and refuses sizes that cannot work."""
-        for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, plain_value(field.name, getattr(self, field.name)))
-        for name in ("checkpoint_seconds", "memory_gib"):
-            _number_or_none(name, getattr(self, name), may_be_none=name == "memory_gib")
-        if not isinstance(self.data, str | None):
-            raise ValueError(f"data must be the path of a folder, got {self.data!r}")
-        check_integers(self)
-        if self.lasting_checkpoints > self.evaluations:
-            raise ValueError(
-                f"lasting_checkpoints must not exceed the {self.evaluations} evaluations, got {self.lasting_checkpoints}"
-            )
-        if self.first_seed + self.seeds > 2**31:
-            raise ValueError(f"seeds must stay below 2**31, got {self.first_seed + self.seeds - 1}")
-        if not 0 <= self.checkpoint_seconds < math.inf:
-            raise ValueError(f"checkpoint_seconds must be finite and not negative, got {self.checkpoint_seconds}")
-        if self.memory_gib is not None and not 0 < self.memory_gib < math.inf:
-            raise ValueError(f"memory_gib must be finite and positive, got {self.memory_gib}")
-        if self.lane_mode not in ("auto", "map", "vmap", "envs"):
-            raise ValueError(f"lane_mode must be one of auto, map, vmap, envs, got {self.lane_mode!r}")
-
-
-def _number_or_none(name: str, value: Any, *, may_be_none: bool) -> None:
-    if (value is not None or not may_be_none) and type(value) not in (int, float):
-        raise ValueError(f"{name} must be a number, got {value!r}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +46,10 @@ class Lane:
     overrides: Mapping[str, Any]
     config: Any
     env_params: Any
+    eval_params: Any
+    """Parameters of the environment that policies are evaluated in."""
     optimum: float | None
+    """Of that environment."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,8 +61,15 @@ class Group:
     env: Environment
     lanes: tuple[Lane, ...]
     phases: tuple[Phase, ...]
-    data: Any = None
-    """What all lanes read: stored replay."""
+    """Those that are run."""
+    eval_env: Environment
+    """Policies are evaluated in it: `env`, or one with the same sizes of observations and actions."""
+    eval_phases: tuple[Phase, ...]
+    """Act in `eval_env`."""
+    data: tuple[Any, ...] = ()
+    """`ctx.data` in each of them."""
+    earlier: tuple[Phase, ...] = ()
+    """The method's phases before, of which another run left the last one's artifact."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +85,9 @@ class Experiment:
     grid: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
     """Values by field of the config, or by `env.OPTION`; every combination is a point."""
     options: TrainOptions = dataclasses.field(default_factory=TrainOptions)
+    eval_env_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Options of the environment in which evaluations differ from training, beside those of its family
+    (`Family.evaluation_options`); they go before the grid."""
 
     def __post_init__(self) -> None:
         """Makes Python's own values of settings, options and grid, whatever they come as: `np.int64(2)`, `jnp.pi`, a `Path`.
@@ -161,8 +102,9 @@ class Experiment:
         elif config is not None and isinstance(config, self.spec.config):
             made: Any = type(config)
             object.__setattr__(self, "config", made(**coerce(config, fields_of(config))))
-        options = {name: plain_value(f"{ENV_PREFIX}{name}", value) for name, value in self.env_options.items()}
-        object.__setattr__(self, "env_options", options)
+        for field, prefix in (("env_options", ENV_PREFIX), ("eval_env_options", f"eval-{ENV_PREFIX}")):
+            options = {name: plain_value(f"{prefix}{name}", value) for name, value in getattr(self, field).items()}
+            object.__setattr__(self, field, options)
         object.__setattr__(self, "grid", {name: grid_values(name, values) for name, values in self.grid.items()})
 
     @property
@@ -217,10 +159,11 @@ class Experiment:
 
     def _make_groups(self, *, read_data: bool) -> list[Group]:
         base, environments = self.base_config, Environments(self.env, self.env_options)
+        evaluating = EvalEnvironments(self.env, self.env_options, self.evaluation_options)
         if self.options.data is not None:
-            self.spec.check_stored()
+            self.spec.check_takes_data()
         floats = [name for name, kind in field_types(base).items() if kind is float]
-        kept: list[tuple[Any, Environment, list[Lane]]] = []
+        kept: list[_Kind] = []
         instances: list[tuple[Instance, Mapping[str, Any]]] = []
         for point, overrides in enumerate(self.points()):
             settings = {k: v for k, v in overrides.items() if not k.startswith(ENV_PREFIX)}
@@ -229,16 +172,15 @@ class Experiment:
             check_integers(config, least=-LARGEST_INTEGER)
             with naming_authors(self.algorithm, self.env, refusals=(ValueError, ImportError)):
                 instance = environments.get(_env_overrides(overrides))
+                evaluated = evaluating.get(_env_overrides(overrides), instance)
             instances.append((instance, overrides))
-            env, params, optimum = instance
-            for config_, env_, lanes in kept:
-                if _same_program(config_, config, env_, env, lanes[0].env_params, params):
-                    break
-            else:
+            lanes = next((k.lanes for k in kept if k.serves(config, instance, evaluated)), None)
+            if lanes is None:
                 if read_data:  # to train
-                    check_instance(self.env, instance)
+                    for one in {id(one): one for one in (instance, evaluated)}.values():
+                        check_instance(self.env, one)
                 lanes = []
-                kept.append((config, env, lanes))
+                kept.append(_Kind(config, instance, evaluated, lanes))
             for repetition in range(self.options.seeds):
                 lanes.append(
                     Lane(
@@ -247,8 +189,9 @@ class Experiment:
                         seed=self.options.first_seed + repetition,
                         overrides=overrides,
                         config=config,
-                        env_params=params,
-                        optimum=optimum,
+                        env_params=instance.params,
+                        eval_params=evaluated.params,
+                        optimum=evaluated.optimum,
                     )
                 )
         dataset = None
@@ -259,19 +202,56 @@ class Experiment:
             items: Any = {name: jnp.asarray(array) for name, array in dataset.items.items()}
             dataset = dataclasses.replace(dataset, items=items)
         groups = []
-        for config, env, lanes in kept:
-            build = self.spec.build if self.options.data is None else self.spec.build_stored
+        for config, (env, params, _), (eval_env, eval_params, _), lanes in kept:
+            has_data = self.options.data is not None
             with naming_authors(self.algorithm, self.env, refusals=(ValueError,)):
-                phases = build(config, env)
-            data = None if dataset is None else self.spec.stored_data(config, env, dataset)
-            steps = [phase.algorithm.env_steps_per_update for phase in phases]
-            if self.options.total_steps < sum(steps):
-                raise ValueError(
-                    f"total_steps must cover at least one update a phase ({' + '.join(map(str, steps))} environment "
-                    f"steps for {self.algorithm} with these settings), got {self.options.total_steps}"
-                )
-            groups.append(Group(self.spec, config, env, tuple(lanes), phases, data))
+                method = acting = self.spec.build(config, env, has_data=has_data)
+                if eval_env is not env:
+                    acting = self.spec.build(config, eval_env, has_data=has_data)
+                    check_policies(self.algorithm, config, (method, env, params), (acting, eval_env, eval_params))
+            first = self._first_phase(method)
+            phases = method[first:]
+            self._check_budgets(phases)
+            data = tuple(None if dataset is None or phase.data is None else phase.data(dataset) for phase in phases)
+            eval_phases = phases if acting is method else acting[first:]
+            groups.append(
+                Group(self.spec, config, env, tuple(lanes), phases, eval_env, eval_phases, data, method[:first])
+            )
         return groups
+
+    def _first_phase(self, phases: tuple[Phase, ...]) -> int:
+        """Number of the phase that the run begins with."""
+        if self.options.start_from is None:
+            return 0
+        able = [i for i, (one, then) in enumerate(itertools.pairwise(phases), 1) if one.artifact and then.begin]
+        names = [phases[i].name for i in able]
+        if not able:
+            raise ValueError(
+                f"{self.algorithm} cannot start from another run: none of its phases begins with an artifact"
+            )
+        chosen = self.options.start_phase
+        if chosen is not None and chosen not in names:
+            raise ValueError(
+                f"{self.algorithm} cannot start with phase {chosen!r}; with an artifact begin: {', '.join(names)}"
+            )
+        return able[-1 if chosen is None else names.index(chosen)]
+
+    def _check_budgets(self, phases: tuple[Phase, ...]) -> None:
+        """Refuses too few steps, phases that lack data, and data that no phase takes."""
+        steps = [phase.algorithm.env_steps_per_update for phase in phases if phase.updates is None]
+        if self.options.total_steps < sum(steps):
+            raise ValueError(
+                f"total_steps must cover at least one update a phase ({' + '.join(map(str, steps))} environment "
+                f"steps for {self.algorithm} with these settings), got {self.options.total_steps}"
+            )
+        takers = [phase.name for phase in phases if phase.data is not None]
+        if takers and self.options.data is None:
+            raise ValueError(
+                f"phase {takers[0]!r} of {self.algorithm} learns from stored data: give its folder as data (--data)"
+            )
+        if not takers and self.options.data is not None:
+            left = ", ".join(repr(phase.name) for phase in phases)
+            raise ValueError(f"no phase of this run of {self.algorithm} takes data (there is {left}); leave data out")
 
     def _check_environments(self, dataset: Dataset, instances: Sequence[tuple[Instance, Mapping[str, Any]]]) -> None:
         """Refuses stored replay of the same id with other options, unless they make the same environment."""
@@ -293,17 +273,24 @@ class Experiment:
         """The environment's options at a point of the grid, as JSON values."""
         return json_values({**self.env_options, **_env_overrides(overrides)})
 
+    @property
+    def evaluation_options(self) -> dict[str, Any]:
+        """Options of the environment in which evaluations differ from training, those of its family among them."""
+        return {**evaluation_options(self.env), **self.eval_env_options}
+
     def to_json(self) -> dict[str, Any]:
         """Everything needed to make the experiment again, from any folder, as plain values."""
-        data = None if self.options.data is None else str(Path(self.options.data).absolute())
+        folders = {name: getattr(self.options, name) for name in ("data", "start_from")}
+        folders = {name: None if path is None else str(Path(path).absolute()) for name, path in folders.items()}
         return json_values(
             {
                 "algorithm": self.algorithm,
                 "env": self.env,
                 "env_options": self.env_options,
+                "eval_env_options": self.evaluation_options,
                 "config": plain(self.base_config),
                 "grid": self.grid,
-                "train": plain(self.options) | {"data": data},
+                "train": plain(self.options) | folders,
             }
         )
 
@@ -313,7 +300,12 @@ class Experiment:
         config_type = algorithms.get(data["algorithm"]).config
         config = config_type(**coerce(config_type, data["config"]))
         options = TrainOptions(**coerce(TrainOptions, data["train"]))
-        return cls(data["algorithm"], data["env"], config, data["env_options"], data["grid"], options)
+        env, env_options, evaluated = data["env"], data["env_options"], data.get("eval_env_options")
+        if evaluated is None:  # of a version that evaluated where it trained
+            evaluated = {
+                name: env_options.get(name, jaxmarl_envs.options(env)[name]) for name in evaluation_options(env)
+            }
+        return cls(data["algorithm"], env, config, env_options, data["grid"], options, evaluated)
 
     @classmethod
     def read(cls, folder: RunFolder) -> "Experiment":
@@ -329,21 +321,23 @@ class Experiment:
             raise ValueError(f"{folder.path / 'config.json'}: {error}") from None
 
 
+class _Kind(NamedTuple):
+    """Lanes of one group while it is found out which there are."""
+
+    config: Any
+    trained: Instance
+    evaluated: Instance
+    lanes: list[Lane]
+
+    def serves(self, config: Any, trained: Instance, evaluated: Instance) -> bool:
+        """Whether the group's programs are those of another lane, too."""
+        structures: list[Any] = [jax.tree.structure(one) for one in (self.config, config)]
+        return (
+            structures[0] == structures[1]  # floats are leaves, all else is structure
+            and same_program(self.trained, trained)
+            and same_program(self.evaluated, evaluated)
+        )
+
+
 def _env_overrides(overrides: Mapping[str, Any]) -> dict[str, Any]:
     return {k.removeprefix(ENV_PREFIX): v for k, v in overrides.items() if k.startswith(ENV_PREFIX)}
-
-
-def _same_program(
-    config_a: Any, config_b: Any, env_a: Environment, env_b: Environment, params_a: Any, params_b: Any
-) -> bool:
-    def structure(tree: Any) -> Any:
-        return jax.tree.structure(tree)
-
-    def shapes(tree: Any) -> Any:
-        return structure(tree), [(jnp.shape(x), jnp.asarray(x).dtype) for x in jax.tree.leaves(tree)]
-
-    return (
-        structure(config_a) == structure(config_b)  # floats are leaves, all else is structure
-        and env_a == env_b
-        and shapes(params_a) == shapes(params_b)
-    )

@@ -9,7 +9,7 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,17 @@ SCHEMA = 1
 TIMINGS = ("compile_seconds", "first_row_seconds")
 """Seconds of a summary that a resumed run keeps."""
 _WAVES = "checkpoints/waves.json"
-_CONFIG = {"algorithm": str, "env": str, "env_options": dict, "config": dict, "grid": dict, "train": dict}
+_CONFIG = {
+    "algorithm": str,
+    "env": str,
+    "env_options": dict,
+    "eval_env_options": dict,
+    "config": dict,
+    "grid": dict,
+    "train": dict,
+}
+_ABSENT: dict[str, Any] = {"eval_env_options": {}}
+"""What versions before did not write."""
 _ROW = {
     "kind": str,
     "lane": int,
@@ -87,6 +97,16 @@ class RunFolder:
         """Where checkpoints lie, one folder per wave of lanes."""
         return self.path / "checkpoints"
 
+    @property
+    def artifacts(self) -> Path:
+        """Where the artifacts of phases lie that are over, in folders of the same names."""
+        return self.path / "artifacts"
+
+    @property
+    def start(self) -> Path:
+        """Where the artifacts of another run lie that this one started from, one folder per group."""
+        return self.path / "start"
+
     @classmethod
     @contextlib.contextmanager
     def claim(cls, path: str | os.PathLike[str]) -> Iterator["RunFolder"]:
@@ -119,8 +139,12 @@ class RunFolder:
         if self.path.exists() and not (self.path.is_dir() and all(map(_is_unborn, self.path.iterdir()))):
             raise ValueError(f"run folder {self.name!r} is not an empty folder; choose another --run-dir")
 
-    def begin(self, config: Mapping[str, Any]) -> None:
+    def begin(self, config: Mapping[str, Any], starts: Sequence[Callable[[Path], None]] = ()) -> None:
         """Makes the run; with config.json, the last of its files, it is there and can be resumed.
+
+        Args:
+          config: its contents.
+          starts: for each group, writes into a folder what the group starts from.
 
         Raises:
           ValueError: where checkpoints cannot be read back from here.
@@ -128,7 +152,10 @@ class RunFolder:
         """
         try:
             self.sweep()
+            shutil.rmtree(self.start, ignore_errors=True)
             check_storage(self.path)
+            for number, write in enumerate(starts):
+                write(self.start / f"{number:03d}")
             self.write("versions.json", versions())
             (self.path / "metrics.jsonl").touch()
             self.write("config.json", config)
@@ -179,7 +206,7 @@ class RunFolder:
         if config.get("schema") != SCHEMA:
             raise ValueError(f"{self.name!r} has schema {config.get('schema')!r}; this version reads {SCHEMA}")
         for name, kind in _CONFIG.items():
-            if not isinstance(config.get(name), kind):
+            if not isinstance(config.get(name, _ABSENT.get(name)), kind):
                 raise ValueError(
                     f"{self.path / 'config.json'}: {name!r} must be a {kind.__name__}, got {config.get(name)!r}"
                 )
@@ -278,6 +305,11 @@ class RunFolder:
             self.checkpoints.mkdir(exist_ok=True)
             self.write(_WAVES, {**sizes, str(group): size})
 
+    @staticmethod
+    def wave_name(group: int, first: int) -> str:
+        """The name of the folders of a wave: its group and the first of its lanes there."""
+        return f"{group:03d}-{first:05d}"
+
     def waves(self, group: int, lanes: int) -> list[tuple[int, Path]]:
         """The folders of a group's checkpoints, each with the first of its lanes; whatever else lies there is left out."""
         paths = sorted(self.checkpoints.iterdir()) if self.checkpoints.is_dir() else []
@@ -293,6 +325,7 @@ class RunFolder:
     def discard(self) -> None:
         """Removes a run that was refused before its first row; anything else stays."""
         if self.is_untrained:
+            shutil.rmtree(self.start, ignore_errors=True)
             for name in ("config.json", "versions.json", "metrics.jsonl", _lock.NAME):
                 (self.path / name).unlink(missing_ok=True)
             if not any(self.path.iterdir()):
@@ -311,7 +344,7 @@ def _is_unborn(path: Path) -> bool:
     """Whether a file is one that a run leaves which is killed before it has begun."""
     if path.name == "metrics.jsonl":
         return path.is_file() and not path.stat().st_size
-    return path.name in ("versions.json", _lock.NAME) or is_leftover(path.name)
+    return path.name in ("versions.json", "start", _lock.NAME) or is_leftover(path.name)
 
 
 def _unwritable(name: str, error: OSError) -> Exception:

@@ -1,17 +1,21 @@
-"""Lanes side by side: where they run, and their numbers as arrays."""
+"""Lanes side by side: where they run, their numbers as arrays, the shapes of their states."""
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxmarl_envs import seed_key
+from jaxmarl_envs.core import shared_leaves
 
-from jaxmarl_suite.algorithms import Context
+from jaxmarl_suite.algorithms import ActContext, Context, Phase
 from jaxmarl_suite.runner._devices import env_mesh, lane_mesh
-from jaxmarl_suite.runner._experiment import Lane, TrainOptions
-from jaxmarl_suite.runner._programs import LaneMode, Placement
+from jaxmarl_suite.runner._experiment import Lane
+from jaxmarl_suite.runner._options import TrainOptions
+from jaxmarl_suite.runner._placement import LaneMode, Placement, context_axes, take_lane
 from jaxmarl_suite.runner._schedule import PhasePlan
 
 
@@ -27,14 +31,58 @@ def place(num_lanes: int, options: TrainOptions) -> Placement:
 
 
 def lane_context(lanes: list[Lane], horizon: int, data: Any = None) -> Context:
-    """The context of some lanes, their numbers stacked to [L]; `data` is theirs together."""
+    """The context of some lanes, their numbers stacked to [L]; `data` and shared parameters are theirs together."""
     return Context(
         hp=jax.tree.map(_stack, *[lane.config for lane in lanes]),
-        env_params=jax.tree.map(_stack, *[lane.env_params for lane in lanes]),
+        env_params=_stack_params([lane.env_params for lane in lanes]),
         data=data,
         clock=jnp.zeros((), jnp.int32),
         horizon=jnp.asarray(horizon, jnp.int32),
     )
+
+
+def lane_shapes(lane: Lane, data: Any = None) -> Context:
+    """Shapes of the context of one lane."""
+
+    def one() -> Context:
+        ctx = lane_context([lane], 1, data)
+        return take_lane(ctx, context_axes(ctx.env_params), 0)
+
+    return jax.eval_shape(one)
+
+
+def acting_context(lanes: list[Lane]) -> ActContext:
+    """What acting reads in evaluations of some lanes [L], of policies that are not trained yet; see `made_by`."""
+    zeros = np.zeros(len(lanes), np.int32)
+    return ActContext(
+        hp=jax.tree.map(_stack, *[lane.config for lane in lanes]),
+        env_params=_stack_params([lane.eval_params for lane in lanes]),
+        clock=jnp.asarray(zeros),
+        horizon=jnp.asarray(zeros + 1),
+        played_before=jnp.asarray(zeros),
+    )
+
+
+def made_by(ctx: ActContext, plans: Sequence[PhasePlan], step: np.ndarray | int) -> ActContext:
+    """`ctx` for policies [L] that training up to a step of the run led to: with the clocks of their updates."""
+    steps = np.broadcast_to(step, ctx.clock.shape)
+    phases = np.maximum(np.searchsorted([plan.first_step for plan in plans], steps) - 1, 0)
+    numbers = [(plans[i].clock(at), plans[i].updates, plans[i].played_before) for i, at in zip(phases, steps)]
+    clock, horizon, played_before = (jnp.asarray(column, jnp.int32) for column in np.array(numbers, np.int32).T)
+    return dataclasses.replace(ctx, clock=clock, horizon=horizon, played_before=played_before)
+
+
+def _stack_params(values: list[Any]) -> Any:
+    """Parameters of an environment, [L] in front of those that lanes do not share."""
+
+    def place(is_shared: bool, *leaves: Any) -> jax.Array:
+        if not is_shared:
+            return _stack(*leaves)
+        if isinstance(leaves[0], jax.Array):
+            return leaves[0]
+        return _on_device(np.asarray(leaves[0]))
+
+    return jax.tree.map(place, shared_leaves(values[0]), *values)
 
 
 def _stack(*values: Any) -> jax.Array:
@@ -48,7 +96,10 @@ def _stack(*values: Any) -> jax.Array:
     for value in values:
         if id(value) not in made:
             made[id(value)] = np.asarray(value, np.float32 if isinstance(value, float) else None)
-    array = np.stack([made[id(value)] for value in values])
+    return _on_device(np.stack([made[id(value)] for value in values]))
+
+
+def _on_device(array: np.ndarray) -> jax.Array:
     return jnp.asarray(array, jax.dtypes.canonicalize_dtype(array.dtype))
 
 
@@ -65,3 +116,27 @@ def phase_context(lanes: list[Lane], plan: PhasePlan, data: Any = None) -> Conte
     """`lane_context` of a run's phase."""
     ctx = lane_context(lanes, plan.updates, data)
     return dataclasses.replace(ctx, played_before=jnp.asarray(plan.played_before, jnp.int32))
+
+
+def state_shapes(phases: Sequence[Phase], lane: Lane) -> list[Any]:
+    """Shapes of a lane's state in each of a method's phases."""
+    return [state for state, _ in _shapes(phases, lane)]
+
+
+def handed_shape(phases: Sequence[Phase], lane: Lane) -> Any:
+    """Shapes of what a lane's next phase begins with after `phases`; None after none."""
+    return _shapes(phases, lane)[-1][1] if phases else None
+
+
+def _shapes(phases: Sequence[Phase], lane: Lane) -> list[tuple[Any, Any]]:
+    """`(state, what the next phase begins with)` of each phase."""
+    ctx = lane_shapes(lane)
+    key = jax.eval_shape(lambda: seed_key(0))
+    found: list[tuple[Any, Any]] = []
+    for phase in phases:
+        if phase.begin is None:
+            state = jax.eval_shape(phase.algorithm.init, key, ctx)
+        else:
+            state = jax.eval_shape(phase.begin, found[-1][1], key, ctx)
+        found.append((state, state if phase.artifact is None else jax.eval_shape(phase.artifact, state)))
+    return found

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-from jaxmarl_envs import seed_key
 
 from jaxmarl_suite.algorithms import Phase
-from jaxmarl_suite.runner._experiment import Group, TrainOptions
-from jaxmarl_suite.runner._lanes import lane_context
+from jaxmarl_suite.runner._experiment import Group
+from jaxmarl_suite.runner._lanes import state_shapes
+from jaxmarl_suite.runner._options import TrainOptions
 
 _USUAL = ("num_envs", "rollout_length")  # what steps and their temporaries grow with
 
@@ -20,14 +20,12 @@ def state_bytes(group: Group, phases: Sequence[Phase] | None = None, config: Any
 
     Args:
       group: the lane's.
-      phases: others than the group's.
+      phases: all of the method, where they are others than the group's.
       config: that of `phases`.
     """
     lane = group.lanes[0] if config is None else dataclasses.replace(group.lanes[0], config=config)
-    ctx = jax.eval_shape(lambda: jax.tree.map(lambda x: x[0] if x.ndim else x, lane_context([lane], 1)))
-    ctx = dataclasses.replace(ctx, data=group.data)
-    init = (phases or group.phases)[0].algorithm.init
-    state = jax.eval_shape(init, jax.eval_shape(lambda: seed_key(0)), ctx)
+    first = len(group.earlier)
+    state = state_shapes((phases or (*group.earlier, *group.phases))[: first + 1], lane)[first]
     return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state))
 
 
@@ -49,11 +47,10 @@ def what_to_lower(group: Group, options: TrainOptions, needed: float) -> str:
 
 def _share(group: Group, options: TrainOptions, name: str, value: int, now: int) -> float:
     """About how many of the state's bytes come and go with a setting: seen at half and, if that is refused, at twice it."""
-    build = group.spec.build if options.data is None else group.spec.build_stored
     for other in (value // 2, 2 * value):
         try:
             config = dataclasses.replace(group.config, **{name: other})
-            phases = build(config, group.env)
+            phases = group.spec.build(config, group.env, has_data=options.data is not None)
         except ValueError:  # settings that do not go together
             continue
         return (state_bytes(group, phases, config) - now) / (other / value - 1)

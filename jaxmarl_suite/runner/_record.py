@@ -44,7 +44,8 @@ def record(
             spec = trained.group.spec
             if spec.record is None:
                 raise ValueError(f"{spec.name} keeps no replay that could be stored")
-            items = spec.record(jax.tree.map(lambda x, at=position: x[at], trained.state))
+            state = jax.tree.map(lambda x, at=position: x[at], trained.state)
+            items = spec.record(one.config, trained.group.env, state)
             size = len(next(iter(items.values())))
             about = {
                 "schema": SCHEMA,

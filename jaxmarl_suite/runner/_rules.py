@@ -1,7 +1,6 @@
 """Fixed rules that an environment offers as `rules`, evaluated as trained policies are."""
 
 import difflib
-import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,13 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import jaxmarl_envs
-import numpy as np
 from jaxmarl_envs import Environment, EpisodeStatistics, TimeStep
 
-from jaxmarl_suite.algorithms import Algorithm, Context
 from jaxmarl_suite.runner._devices import configure, in_32_bits
 from jaxmarl_suite.runner._evaluate import FIRST_EVALUATION, check_episodes
-from jaxmarl_suite.runner._programs import Played, eval_keys, evaluate_policy
+from jaxmarl_suite.runner._play import Played, eval_keys, mean_played, play_policy, played_fields
 
 _AT_ONCE = 32
 _MOST_STEPS = 1000
@@ -68,25 +65,18 @@ def evaluate_rules(
     found = {}
     for name in names or known:
         program = _program(env, known[name], size)
-        results = [program(env.default_params, key) for key in keys]
-        found[name] = {metric: float(np.mean([r.metrics[metric] for r in results])) for metric in results[0].metrics}
+        played = mean_played([program(env.default_params, key) for key in keys])
+        found[name] = played_fields(jax.tree.map(lambda x: x[None], played), 0, size * len(keys), env)["metrics"]
     return found
 
 
 def _program(env: Environment, rule: Rule, episodes: int) -> Callable[..., Played]:
     """`(params, key) -> what was played`, compiled."""
 
-    def act(policy: Any, carry: Any, timestep: TimeStep, key: jax.Array, ctx: Context) -> tuple[jax.Array, Any]:
+    def act(carry: Any, timestep: TimeStep, key: jax.Array) -> tuple[jax.Array, Any]:
         return jax.vmap(rule)(timestep), carry
 
-    def nothing(*_: Any) -> Any:
-        return ()
-
-    algorithm = Algorithm(nothing, nothing, nothing, nothing, act, 1)
-    run = functools.partial(evaluate_policy, algorithm, env, episodes=episodes, max_steps=_MOST_STEPS)
-
     def evaluate(params: Any, key: jax.Array) -> Played:
-        zero = jnp.zeros((), jnp.int32)
-        return run((), Context((), params, (), zero, zero), key)
+        return play_policy(env, act, (), params, key, episodes=episodes, max_steps=_MOST_STEPS)
 
     return jax.jit(evaluate)

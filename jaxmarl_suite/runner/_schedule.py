@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from jaxmarl_suite.runner._experiment import Group, TrainOptions
+from jaxmarl_suite.runner._experiment import Group
+from jaxmarl_suite.runner._options import TrainOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,20 +19,31 @@ class PhasePlan:
     name: str
     updates: int
     env_steps_per_update: int
-    first_step: int
+    """0 where the phase never acts."""
+    first_env_step: int
     """Environment steps before the phase."""
+    first_step: int
+    """The same, and the updates of the phases before that never acted."""
     log_at: tuple[int, ...]
     eval_at: tuple[int, ...]
     played_before: int = 0
-    """Environment steps of the phases before whose state this one begins with; see `Context`."""
+    """See `Context`."""
 
     def env_steps(self, update: int) -> int:
         """Environment steps of a lane after `update` updates of the phase."""
-        return self.first_step + update * self.env_steps_per_update
+        return self.first_env_step + update * self.env_steps_per_update
 
-    def clock(self, env_steps: np.ndarray | int) -> np.ndarray:
-        """Indices of the updates after which a lane had so many environment steps; 0 where that was before the phase."""
-        return np.maximum((np.asarray(env_steps) - self.first_step) // self.env_steps_per_update - 1, 0)
+    def step(self, update: int) -> int:
+        """Environment steps, and one for each update of a phase that takes none: numbers checkpoints, measures progress."""
+        return self.first_step + update * (self.env_steps_per_update or 1)
+
+    def updates_at(self, step: np.ndarray | int) -> np.ndarray:
+        """Updates of the phase that were over at a step; 0 before it."""
+        return np.maximum((np.asarray(step) - self.first_step) // (self.env_steps_per_update or 1), 0)
+
+    def clock(self, step: np.ndarray | int) -> np.ndarray:
+        """Indices of the updates after which it was that step; 0 where that was before the phase."""
+        return np.maximum(self.updates_at(step) - 1, 0)
 
     def next_stop(self, update: int) -> int:
         """The next update after which something is to be done."""
@@ -43,33 +55,66 @@ class PhasePlan:
 
 
 def plan_phases(group: Group, options: TrainOptions) -> list[PhasePlan]:
-    """The schedule of a group: phases share the environment steps by their fractions, marks lie at equal distances."""
+    """The schedule of a group.
+
+    Phases that act share the environment steps by their fractions, and marks lie at equal distances of these. A phase that
+    never acts has its own number of updates, and as many rows and evaluations as the option says, at equal distances.
+    """
     plans: list[PhasePlan] = []
-    done = begun = 0  # environment steps before a phase, and before the last one that began with nothing
-    fractions = [phase.fraction for phase in group.phases]
-    for index, phase in enumerate(group.phases):
-        size = phase.algorithm.env_steps_per_update
-        until = options.total_steps * sum(fractions[: index + 1]) / sum(fractions)
-        later = sum(p.algorithm.env_steps_per_update for p in group.phases[index + 1 :])  # at least one update each
-        most = (options.total_steps - done - later) // size
-        updates = most if index == len(group.phases) - 1 else min(most, max(1, round((until - done) / size)))
-
-        def marks(number: int, first: int = done, size: int = size, updates: int = updates) -> tuple[int, ...]:
-            interval = options.total_steps / number
-            found = {
-                math.ceil((k * interval - first) / size - 1e-9)
-                for k in range(math.floor(first / interval) + 1, number + 1)
-            }
-            return tuple(sorted(u for u in found if 0 < u <= updates))
-
-        log_at, eval_at = tuple(sorted({*marks(options.log_rows), updates})), marks(options.evaluations)
-        if index == len(group.phases) - 1:  # the end of the run is always evaluated
+    sizes = [phase.algorithm.env_steps_per_update for phase in group.phases]
+    fractions = [phase.fraction if size else 0.0 for phase, size in zip(group.phases, sizes)]
+    last_to_act = max((index for index, size in enumerate(sizes) if size), default=-1)
+    done = begun = step = 0  # environment steps before a phase, and before its experience began; steps before it
+    for index, (phase, size) in enumerate(zip(group.phases, sizes)):
+        if size:
+            until = options.total_steps * sum(fractions[: index + 1]) / sum(fractions)
+            most = (options.total_steps - done - sum(sizes[index + 1 :])) // size  # later: at least one update each
+            updates = most if index == last_to_act else min(most, max(1, round((until - done) / size)))
+            log_at, eval_at = (
+                _marks(number, options.total_steps, done, size, updates)
+                for number in (options.log_rows, options.evaluations)
+            )
+        else:
+            updates = phase.updates or 1
+            log_at, eval_at = (
+                _marks(number, updates, 0, 1, updates) for number in (options.log_rows, options.evaluations)
+            )
+        log_at = tuple(sorted({*log_at, updates}))
+        if index == len(sizes) - 1:  # the end of the run is always evaluated
             eval_at = tuple(sorted({*eval_at, updates}))
-        played = done - begun if phase.begin else 0
+        played = phase.played_before
+        if played is None:
+            continues = phase.begin is not None and index > 0 and group.phases[index - 1].artifact is None
+            played = done - begun if continues else 0
         begun = done - played
-        plans.append(PhasePlan(phase.name, updates, size, done, log_at, eval_at, played))
-        done += updates * size
+        plans.append(PhasePlan(phase.name, updates, size, done, step, log_at, eval_at, played))
+        done, step = done + updates * size, step + updates * (size or 1)
     return plans
+
+
+def _marks(number: int, total: int, first: int, size: int, updates: int) -> tuple[int, ...]:
+    """Updates of a phase nearest after `number` points that divide `total` equally.
+
+    Args:
+      number: of points.
+      total: length of the run, in any unit.
+      first: of it before the phase.
+      size: of it in an update.
+      updates: of the phase.
+    """
+    interval = total / number
+    found = {
+        math.ceil((k * interval - first) / size - 1e-9) for k in range(math.floor(first / interval) + 1, number + 1)
+    }
+    return tuple(sorted(update for update in found if 0 < update <= updates))
+
+
+def env_steps_at(plans: Sequence[PhasePlan], step: np.ndarray | int) -> np.ndarray:
+    """Environment steps of a lane at a step of the run."""
+    return sum(
+        (np.minimum(plan.updates_at(step), plan.updates) * plan.env_steps_per_update for plan in plans),
+        start=np.zeros(np.shape(step), np.int64),
+    )
 
 
 def check_milestones(groups: Sequence[Group], options: TrainOptions) -> list[str]:
@@ -104,6 +149,6 @@ def _too_late(group: Group, options: TrainOptions) -> Iterator[str]:
 
 
 def lasting_steps(plans: list[PhasePlan], number: int) -> frozenset[int]:
-    """Environment steps of `number` evaluations at equal distances, the last one among them, whose checkpoints stay."""
-    steps = [plan.env_steps(update) for plan in plans for update in plan.eval_at]
+    """Steps of `number` evaluations at equal distances, the last one among them, whose checkpoints stay."""
+    steps = [plan.step(update) for plan in plans for update in plan.eval_at]
     return frozenset(steps[math.ceil(k * len(steps) / number) - 1] for k in range(1, number + 1))

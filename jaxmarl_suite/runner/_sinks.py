@@ -66,7 +66,7 @@ class TensorBoardSink:
 
     def _writer(self, row: Row) -> Any:
         folder = self._directory / f"lane-{row['lane']:04d}"
-        purge_step = row["env_steps"]
+        purge_step = _step(row)
         if row["kind"] == "absolute":
             folder, purge_step = folder / "absolute", 0
         if folder not in self._writers:
@@ -78,12 +78,12 @@ class TensorBoardSink:
         return self._writers[folder]
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Adds every metric as a scalar over environment steps."""
+        """Adds every metric as a scalar over environment steps, and updates of phases that take none."""
         for row in rows:
             writer = self._writer(row)
             for name, value in row["metrics"].items():
                 if value is not None:
-                    writer.add_scalar(f"{row['kind']}/{name}", value, row["env_steps"])
+                    writer.add_scalar(f"{row['kind']}/{name}", value, _step(row))
 
     def close(self) -> None:
         """Flushes every lane."""
@@ -131,7 +131,7 @@ class WandbSink:
         by_step: dict[int, dict[str, Any]] = {}
         for row in rows:
             prefix = f"lane-{row['lane']:04d}/{row['kind']}"
-            entry = by_step.setdefault(row["env_steps"], {})
+            entry = by_step.setdefault(_step(row), {})
             entry |= {f"{prefix}/{k}": v for k, v in row["metrics"].items() if v is not None}
         for step, metrics in sorted(by_step.items()):
             self._run.log({**metrics, "env_steps": step})
@@ -140,6 +140,11 @@ class WandbSink:
         """Ends the run."""
         if self._run is not None:
             self._run.finish()
+
+
+def _step(row: Row) -> int:
+    """What a row is drawn over: environment steps, and updates of phases that take none."""
+    return int(row.get("step", row["env_steps"]))
 
 
 def make_sinks(names: tuple[str, ...], directory: Path, config: Mapping[str, Any]) -> list[Sink]:

@@ -8,15 +8,19 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from jaxmarl_suite.runner._artifacts import Artifacts, Start, find_starts, read_start
 from jaxmarl_suite.runner._checkpoint import check_storage
+from jaxmarl_suite.runner._compile import choose_wave
 from jaxmarl_suite.runner._devices import configure, in_32_bits
-from jaxmarl_suite.runner._experiment import MACHINE_OPTIONS, Experiment, Group, TrainOptions
+from jaxmarl_suite.runner._eval_env import eval_flags
+from jaxmarl_suite.runner._experiment import Experiment, Group
 from jaxmarl_suite.runner._files import StorageError, reason
 from jaxmarl_suite.runner._folder import SCHEMA, TIMINGS, RunFolder, default_run_dir
-from jaxmarl_suite.runner._schedule import check_milestones
+from jaxmarl_suite.runner._options import MACHINE_OPTIONS, TrainOptions
+from jaxmarl_suite.runner._schedule import check_milestones, plan_phases
 from jaxmarl_suite.runner._sinks import make_sinks
 from jaxmarl_suite.runner._values import json_values
-from jaxmarl_suite.runner._wave import Diverged, Interrupted, Wave, choose_wave, plan_phases
+from jaxmarl_suite.runner._wave import Diverged, Interrupted, Wave
 
 
 class Listener(Protocol):
@@ -27,7 +31,10 @@ class Listener(Protocol):
         ...
 
     def rows(self, rows: list[dict[str, Any]], env_steps: int) -> None:
-        """New rows (maybe none), and the environment steps that all lanes took since the last call."""
+        """New rows (maybe none), and the steps of all lanes since the last call.
+
+        They are environment steps, and one for each update of a phase that takes none.
+        """
         ...
 
 
@@ -47,6 +54,7 @@ def train(
     *,
     config: Any = None,
     env_options: Mapping[str, Any] | None = None,
+    eval_env_options: Mapping[str, Any] | None = None,
     grid: Mapping[str, Sequence[Any]] | None = None,
     options: TrainOptions | None = None,
     run_dir: str | Path | None = None,
@@ -61,6 +69,7 @@ def train(
       config: the algorithm's config, or a mapping from names of its fields to values other than its defaults, as
         `{"recurrent": True}`; None for the defaults.
       env_options: passed to `jaxmarl_envs.make`.
+      eval_env_options: in which evaluations differ from training, beside those of the environment's family.
       grid: values by field of the config or by `env.OPTION`; every combination is trained.
       options: length, seeds, evaluations, ...
       run_dir: a folder that does not exist yet or is empty; None for the next free one below `runs/`.
@@ -74,7 +83,13 @@ def train(
       StorageError: something could not be written, as on a full disk; what was written before is whole.
     """
     experiment = Experiment(
-        algorithm, env, config, dict(env_options or {}), dict(grid or {}), options or TrainOptions()
+        algorithm,
+        env,
+        config,
+        dict(env_options or {}),
+        dict(grid or {}),
+        options or TrainOptions(),
+        dict(eval_env_options or {}),
     )
     return run(experiment, run_dir=run_dir, sinks=sinks, listener=listener)
 
@@ -92,12 +107,13 @@ def run(
     groups, listener = experiment.groups(), listener or Silent()
     for warning in check_milestones(groups, experiment.options):
         listener.announce(warning)
-    config = describe(experiment, groups) | {"sinks": list(sinks)}
+    starts = find_starts(experiment, groups)
+    config = describe(experiment, groups, starts) | {"sinks": list(sinks)}
     if run_dir is None:
         run_dir = default_run_dir(experiment.algorithm, experiment.env)
     with RunFolder.claim(run_dir) as folder:
         try:
-            folder.begin(config)
+            folder.begin(config, [start.write for start in starts])
             with _storage_failures(folder):
                 return _run(experiment, groups, folder, tuple(sinks), listener)
         except Exception:  # refused while its programs were made
@@ -128,14 +144,14 @@ def resume(
     """
     configure()
     folder = RunFolder.open(run_dir)
-    stored = folder.read_config()
+    stored = Experiment.read(folder).to_json() | {"sinks": folder.read_config().get("sinks", [])}
     given = ({} if experiment is None else experiment.to_json()) | ({} if sinks is None else {"sinks": list(sinks)})
     if differences := [d for d in diff(stored, given) if d[0].removeprefix("train.") not in MACHINE_OPTIONS]:
         raise ValueError(
             f"cannot resume {str(run_dir)!r} with another configuration: "
             + "; ".join(f"{name} is {ours!r} in the run, got {theirs!r}" for name, ours, theirs in differences)
         )
-    experiment = experiment or Experiment.read(folder)
+    experiment = experiment or Experiment.from_json(stored)
     check_data(run_dir, experiment)
     groups, listener = experiment.groups(), listener or Silent()
     with folder.locked(), _storage_failures(folder):
@@ -145,7 +161,7 @@ def resume(
             listener.announce(f"{folder.path / 'versions.json'} was missing or damaged: it is of this process now")
         if changed := folder.changed_flags():
             listener.announce(changed)
-        return _run(experiment, groups, folder, tuple(stored.get("sinks", ())), listener, is_resumed=True)
+        return _run(experiment, groups, folder, tuple(stored["sinks"]), listener, is_resumed=True)
 
 
 def check_data(run_dir: str | Path, experiment: Experiment) -> None:
@@ -158,9 +174,10 @@ def check_data(run_dir: str | Path, experiment: Experiment) -> None:
         )
 
 
-def describe(experiment: Experiment, groups: Sequence[Group]) -> dict[str, Any]:
+def describe(experiment: Experiment, groups: Sequence[Group], starts: Sequence[Start] = ()) -> dict[str, Any]:
     """The contents of config.json."""
     lanes = sorted((lane for group in groups for lane in group.lanes), key=lambda lane: lane.index)
+    sources = {lane: source for start in starts for lane, source in start.sources().items()}
     return {
         "schema": SCHEMA,
         **experiment.to_json(),
@@ -173,6 +190,7 @@ def describe(experiment: Experiment, groups: Sequence[Group]) -> dict[str, Any]:
                 "seed": lane.seed,
                 "overrides": json_values(lane.overrides),
                 "optimum": lane.optimum,
+                **({"start": sources[lane.index]} if sources else {}),
             }
             for lane in lanes
         ],
@@ -241,8 +259,10 @@ def _run(
         f"{experiment.algorithm} on {experiment.env}: {_count(lanes, 'lane')} "
         f"({_count(len(experiment.points()), 'point')} x {_count(options.seeds, 'seed')}) in "
         f"{_count(len(groups), 'compiled program')}, {f'{steps[0]:,} to ' if len(steps) > 1 else ''}"
-        f"{steps[-1]:,} environment steps each"
+        f"{steps[-1]:,} environment steps each{_without_steps(groups)}"
     )
+    if evaluated := experiment.evaluation_options:
+        listener.announce(f"policies are evaluated with {eval_flags(evaluated)}")
     started = time.perf_counter()
     # Seconds are those of all processes; what a killed one took is not known.
     timings: dict[str, float] = {"compile_seconds": 0.0} | {k: before[k] for k in TIMINGS if k in before}
@@ -288,10 +308,15 @@ def _run(
                 folder.set_wave_size(number, size)
                 if size < len(group.lanes):
                     listener.announce(f"{size} lanes run at once, {len(group.lanes)} in all")
+                start = read_start(folder, number) if group.earlier else None
                 for first in range(0, len(group.lanes), size):
                     wave_lanes = list(group.lanes[first : first + size])
-                    directory = folder.checkpoints / f"{number:03d}-{first:05d}"
-                    wave = Wave(group, wave_lanes, programs, placement, options, directory, should_stop)
+                    name = folder.wave_name(number, first)
+                    artifacts = Artifacts(folder.artifacts / name)
+                    wave = Wave(
+                        *(group, wave_lanes, programs, placement, options, folder.checkpoints / name),
+                        artifacts=artifacts, start=start, should_stop=should_stop,
+                    )  # fmt: skip
                     is_restored = wave.restore()
                     for warning in wave.warnings:
                         listener.announce(f"{warning}; trying the one before")
@@ -332,12 +357,21 @@ def _count(number: int, name: str) -> str:
 
 
 def _steps_so_far(wave: Wave) -> int:
-    return wave.plans[wave.progress.phase].env_steps(wave.progress.update)
+    return wave.plans[wave.progress.phase].step(wave.progress.update)
 
 
 def _where(wave: Wave) -> str:
     plan = wave.plans[wave.progress.phase]
-    return f"update {wave.progress.update} of {plan.updates} of phase {plan.name!r} ({_steps_so_far(wave):,} steps)"
+    steps = plan.env_steps(wave.progress.update)
+    return f"update {wave.progress.update} of {plan.updates} of phase {plan.name!r} ({steps:,} steps)"
+
+
+def _without_steps(groups: Sequence[Group]) -> str:
+    """What phases that never act add to a run's length."""
+    updates = sorted({sum(phase.updates or 0 for phase in group.phases) for group in groups})
+    if not updates[-1]:
+        return ""
+    return f", after {f'{updates[0]:,} to ' if len(updates) > 1 else ''}{_count(updates[-1], 'update')} without any"
 
 
 def _env_steps(group: Group, options: TrainOptions) -> int:
@@ -349,3 +383,9 @@ def _env_steps(group: Group, options: TrainOptions) -> int:
 def total_env_steps(experiment: Experiment) -> int:
     """Environment steps that the experiment will take, all lanes together."""
     return sum(_env_steps(group, experiment.options) * len(group.lanes) for group in experiment.groups())
+
+
+def total_steps(experiment: Experiment) -> int:
+    """The same, and one for each update of a phase that takes none: what progress is measured in."""
+    plans = [(plan_phases(group, experiment.options)[-1], len(group.lanes)) for group in experiment.groups()]
+    return sum(last.step(last.updates) * lanes for last, lanes in plans)

@@ -1,6 +1,5 @@
 """A wave: lanes of one group that train together, from a fresh start or a checkpoint to the end."""
 
-import collections
 import dataclasses
 import math
 import time
@@ -11,34 +10,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxmarl_envs.core import shared_leaves
 
-from jaxmarl_suite.algorithms import Context
-from jaxmarl_suite.runner._authors import naming_authors
+from jaxmarl_suite.algorithms import ActContext, Context
+from jaxmarl_suite.runner._artifacts import Artifacts, Start
 from jaxmarl_suite.runner._checkpoint import Checkpoints, from_host, to_host
-from jaxmarl_suite.runner._devices import in_32_bits, memory_budget
-from jaxmarl_suite.runner._experiment import Group, Lane, TrainOptions
-from jaxmarl_suite.runner._lanes import lane_context, pad_lanes, phase_context
-from jaxmarl_suite.runner._memory import state_bytes, what_to_lower
-from jaxmarl_suite.runner._programs import (  # fmt: skip
-    Best,
-    Placement,
-    Played,
-    Programs,
-    compile_phase,
-    eval_keys,
-    keep_best,
-    mean_played,
-    phase_keys,
-    played_fields,
-)
-from jaxmarl_suite.runner._schedule import PhasePlan, lasting_steps, plan_phases
+from jaxmarl_suite.runner._experiment import Group, Lane
+from jaxmarl_suite.runner._lanes import acting_context, handed_shape, made_by, pad_lanes, phase_context
+from jaxmarl_suite.runner._options import TrainOptions
+from jaxmarl_suite.runner._placement import Placement, acting_axes, context_axes
+from jaxmarl_suite.runner._play import Played, eval_keys, mean_played, played_fields
+from jaxmarl_suite.runner._programs import Best, Programs, keep_best, phase_keys
+from jaxmarl_suite.runner._schedule import PhasePlan, env_steps_at, lasting_steps, plan_phases
 
 _CHUNK_SECONDS = 1.0
 """Compiled work between two looks at the clock, the console and the signals."""
 _CHUNK_SECONDS_A_BYTE = 4e-9
 """More of it where states are large: mapped lanes are copied once a chunk, and that should stay a small part of it."""
-_KEPT_PROGRAMS = 16
-_compiled: collections.OrderedDict[Any, list[Programs]] = collections.OrderedDict()
 
 
 class Diverged(RuntimeError):
@@ -49,85 +37,26 @@ class Interrupted(RuntimeError):
     """The run was asked to stop, and has saved."""
 
 
-def compile_group(group: Group, lanes: list[Lane], placement: Placement, options: TrainOptions) -> list[Programs]:
-    """All programs of a group for so many lanes; those that this process used last are at hand."""
-    ctx = lane_context(lanes, 1, group.data)
-    shapes = tuple((x.shape, x.dtype) for x in jax.tree.leaves(ctx))
-    key = (
-        *(group.spec.make, jax.tree.structure(group.config), group.env, jax.tree.structure(ctx), shapes),
-        *(len(lanes), placement, options.eval_episodes, options.eval_max_steps),
+def _place_contexts(
+    group: Group, lanes: list[Lane], plans: list[PhasePlan], placement: Placement
+) -> tuple[list[Context], ActContext]:
+    """What the phases read, and what acting reads in evaluations, on the devices; what is large is there once."""
+    contexts: list[Context] = []
+    for plan, data in zip(plans, group.data):
+        ctx = phase_context(lanes, plan, data)
+        if contexts:
+            ctx = dataclasses.replace(ctx, hp=contexts[0].hp, env_params=contexts[0].env_params)
+        contexts.append(placement.put(context_axes(ctx.env_params), ctx))
+    first = contexts[0]
+    acting = acting_context(lanes)
+    there = dict(zip(map(id, jax.tree.leaves(lanes[0].env_params)), jax.tree.leaves(first.env_params)))
+    evaluated = lanes[0].eval_params
+    params = jax.tree.map(
+        lambda is_shared, host, made: there.get(id(host), made) if is_shared else made,
+        *(shared_leaves(evaluated), evaluated, acting.env_params),
     )
-    try:
-        hash(key)
-    except TypeError:  # an environment or a config that cannot be hashed
-        return _compile(group, ctx, len(lanes), placement, options)
-    programs = _compiled.pop(key, None) or _compile(group, ctx, len(lanes), placement, options)
-    _compiled[key] = programs
-    if len(_compiled) > _KEPT_PROGRAMS:
-        _compiled.popitem(last=False)
-    return programs
-
-
-def _compile(group: Group, ctx: Context, lanes: int, placement: Placement, options: TrainOptions) -> list[Programs]:
-    programs: list[Programs] = []
-    for phase in group.phases:
-        programs.append(
-            compile_phase(
-                phase,
-                group.env,
-                placement,
-                ctx,
-                programs[-1] if programs else None,
-                lanes=lanes,
-                eval_episodes=options.eval_episodes,
-                eval_max_steps=options.eval_max_steps,
-            )
-        )
-    return programs
-
-
-@in_32_bits
-def choose_wave(group: Group, options: TrainOptions, size: int | None = None) -> tuple[int, list[Programs], Placement]:
-    """How many lanes run at once, with the programs for them: all, or as many as the memory holds.
-
-    Args:
-      group: the lanes.
-      options: of the run.
-      size: how many a run that is resumed has had at once.
-
-    Raises:
-      ValueError: where not even one lane a device fits, or not `size`.
-      TracingError: where an algorithm or environment outside the suite raised an exception.
-    """
-    with naming_authors(group.spec.name, group.env.spec.id):
-        return _choose_wave(group, options, size)
-
-
-def _choose_wave(group: Group, options: TrainOptions, size: int | None) -> tuple[int, list[Programs], Placement]:
-    budget = int(options.memory_gib * 2**30) if options.memory_gib else memory_budget()
-    count = size or min(len(group.lanes), options.lanes_at_once or len(group.lanes))
-    least = state_bytes(group)
-    programs: list[Programs] = []
-    while True:
-        lanes, placement = pad_lanes(list(group.lanes[:count]), options)
-        needed = least * len(lanes)  # known before anything is compiled
-        if needed <= budget:
-            programs = compile_group(group, lanes, placement, options)
-            # Arguments of sharded programs are counted per device.
-            largest = max(programs, key=lambda p: p.peak_bytes)
-            needed = largest.peak_bytes * placement.mesh.size
-            if needed <= budget:
-                return count, programs, placement
-        if count == 1 or size:
-            lanes_need = "one lane needs" if count == 1 else f"the {count} lanes that the run has at once need"
-            lower = "" if size else what_to_lower(group, options, needed / len(lanes))
-            remedy = f"lower {lower}, or raise memory_gib" if lower else "raise memory_gib"
-            if programs and largest.memory["total"] * placement.mesh.size <= budget:
-                remedy = "evaluations need most of it: lower eval_episodes, or raise memory_gib"
-            raise ValueError(
-                f"{lanes_need} {needed / 2**30:.2g} GiB, and {budget / 2**30:.2g} GiB may be used; {remedy}"
-            )
-        count = max(1, min(count - 1, int(count * budget / needed)))
+    acting = dataclasses.replace(acting, hp=first.hp, env_params=params)
+    return contexts, placement.put(acting_axes(params), acting)
 
 
 def _setting(lane: Lane) -> str:
@@ -156,17 +85,32 @@ class Wave:
         placement: Placement,
         options: TrainOptions,
         directory: Path,
+        artifacts: Artifacts,
+        start: Start | None,
         should_stop: Callable[[], bool],
     ) -> None:
-        """Nothing runs yet. `lanes` are padded to the programs' number; `directory` is for checkpoints."""
+        """Nothing runs yet.
+
+        Args:
+          group: the lanes' group.
+          lanes: those that train; they are padded to the programs' number.
+          programs: for each phase.
+          placement: where lanes run.
+          options: of the run.
+          directory: for checkpoints.
+          artifacts: where artifacts of the lanes' phases go.
+          start: what the first phase begins with; None where it is the method's first.
+          should_stop: whether to save and stop.
+        """
         self.group, self.options, self.programs, self.placement = group, options, programs, placement
         self.plans = plan_phases(group, options)
         self.lanes = lanes
         padded, _ = pad_lanes(lanes, options, programs[0].lanes)
         self.seeds = jnp.asarray([lane.seed for lane in padded], jnp.int32)
-        self.contexts = [phase_context(padded, plan, group.data) for plan in self.plans]
+        self.contexts, self.acting = _place_contexts(group, padded, self.plans, placement)
         self.lasting = lasting_steps(self.plans, options.lasting_checkpoints)
         self.checkpoints = Checkpoints(directory, options.keep_checkpoints, self.lasting)
+        self.artifacts, self.start = artifacts, start
         self.should_stop = should_stop
         self.progress = Progress()
         self.warnings: list[str] = []
@@ -180,8 +124,8 @@ class Wave:
         programs = self.programs[phase]
         lanes = self.seeds.shape[0]
         score: Any = jax.ShapeDtypeStruct((lanes,), jnp.float32)
-        env_steps: Any = jax.ShapeDtypeStruct((lanes,), jnp.int32)
-        best = Best(programs.policy_shape, score, env_steps)
+        step: Any = jax.ShapeDtypeStruct((lanes,), jnp.int32)
+        best = Best(programs.policy_shape, score, step)
         return programs.state_shape, best, programs.totals_shape
 
     def restore(self) -> bool:
@@ -215,7 +159,7 @@ class Wave:
         arrays = [array[: len(self.lanes)] for array in to_host(saved)]
         self._check_arrays(plan, saved, arrays)
         self.checkpoints.save(
-            plan.env_steps(self.progress.update) + self.progress.is_done,
+            plan.step(self.progress.update) + self.progress.is_done,
             arrays,
             {"progress": dataclasses.asdict(self.progress), "metrics": sorted(self.totals.total)},
         )
@@ -231,19 +175,51 @@ class Wave:
                     f"{self.progress.update - 1} of phase {plan.name!r}"
                 )
 
-    def _begin_phase(self, index: int, previous: Any) -> None:
-        programs, ctx = self.programs[index], self.contexts[index]
-        self.state = programs.begin(previous, phase_keys(self.seeds, index), ctx)
-        self.totals = programs.fresh_totals()
-        if index == 0:
-            policy = programs.policy(self.state)
-            lanes = self.seeds.shape[0]
-            # A copy: the state's own buffers are donated to the first chunk.
-            self.best = Best(
-                jax.tree.map(jnp.copy, policy),
-                jnp.full((lanes,), -jnp.inf, jnp.float32),
-                jnp.zeros((lanes,), jnp.int32),
+    def _begin(self) -> None:
+        """The first phase, from nothing or from what another run left."""
+        handed = None
+        if self.start is not None:
+            self.progress.evaluations = self.start.evaluations  # numbers their episodes, as where that run went on
+            padding = self.seeds.shape[0] - len(self.lanes)
+            lanes = [lane.index for lane in self.lanes]
+            shapes = jax.tree.map(
+                lambda s: jax.ShapeDtypeStruct((len(self.seeds), *s.shape), s.dtype),
+                handed_shape(self.group.earlier, self.lanes[0]),
             )
+            handed = from_host(self.start.of_lanes([*lanes, *lanes[-1:] * padding]), shapes)
+            handed = jax.device_put(handed, self.placement.sharding(shapes))
+        self._begin_phase(0, handed)
+        policy = self.programs[0].policy(self.state)
+        lanes_at_once = self.seeds.shape[0]
+        # A copy: the state's own buffers are donated to the first chunk.
+        self.best = Best(
+            jax.tree.map(jnp.copy, policy),
+            jnp.full((lanes_at_once,), -jnp.inf, jnp.float32),
+            jnp.zeros((lanes_at_once,), jnp.int32),
+        )
+
+    def _begin_phase(self, index: int, handed: Any) -> None:
+        programs, ctx = self.programs[index], self.contexts[index]
+        self.state = programs.begin(handed, phase_keys(self.seeds, len(self.group.earlier) + index), ctx)
+        self.totals = programs.fresh_totals()
+
+    def _hand_on(self) -> Any:
+        """What the phase that is over leaves to the next one, and in the run folder where it is an artifact."""
+        number, plan = self.progress.phase, self.plans[self.progress.phase]
+        handed = self.programs[number].hand_on(self.state)
+        if self.group.phases[number].artifact is not None:
+            arrays = [array[: len(self.lanes)] for array in to_host(handed)]
+            self._check_arrays(plan, (handed,), arrays)
+            self.artifacts.save(
+                len(self.group.earlier) + number,
+                handed,
+                arrays,
+                phase=plan.name,
+                lanes=[lane.index for lane in self.lanes],
+                env_steps=plan.env_steps(plan.updates),
+                evaluations=self.progress.evaluations,
+            )
+        return handed
 
     def run(self) -> Iterator[list[dict[str, Any]]]:
         """Trains to the end, yielding rows as they come (an empty list: just a sign of life).
@@ -256,16 +232,17 @@ class Wave:
         last_save = time.perf_counter()
         resumed = hasattr(self, "state")
         if not resumed:
-            self._begin_phase(0, None)
+            self._begin()
         while not self.progress.is_done:
             plan = self.plans[self.progress.phase]
             if self.progress.update == plan.updates:
+                handed = self._hand_on()
                 if self.progress.phase + 1 == len(self.plans):
                     yield self._absolute_rows(started)
                     self.progress.is_done = True
                     break
                 self.progress.phase, self.progress.update = self.progress.phase + 1, 0
-                self._begin_phase(self.progress.phase, self.state)
+                self._begin_phase(self.progress.phase, handed)
                 continue
             self._advance(plan)
             self.progress.wall = time.perf_counter() - started
@@ -273,7 +250,7 @@ class Wave:
             is_lasting = False
             if self.progress.update in plan.eval_at:
                 rows += self._eval_rows(plan)
-                is_lasting = plan.env_steps(self.progress.update) in self.lasting
+                is_lasting = plan.step(self.progress.update) in self.lasting
             yield rows
             stop = self.should_stop()
             if stop or is_lasting or time.perf_counter() - last_save > self.options.checkpoint_seconds:
@@ -313,6 +290,7 @@ class Wave:
             )
 
     def _row(self, kind: str, plan: PhasePlan, lane: Lane, metrics: dict[str, Any]) -> dict[str, Any]:
+        env_steps, step = plan.env_steps(self.progress.update), plan.step(self.progress.update)
         return {
             "kind": kind,
             "lane": lane.index,
@@ -320,7 +298,8 @@ class Wave:
             "seed": lane.seed,
             "phase": plan.name,
             "update": self.progress.update,
-            "env_steps": plan.env_steps(self.progress.update),
+            "env_steps": env_steps,
+            **({} if step == env_steps or kind == "absolute" else {"step": step}),
             "wall": round(self.progress.wall, 3),
             "metrics": metrics,
         }
@@ -338,22 +317,24 @@ class Wave:
             rows.append(self._row("train", plan, lane, metrics))
         return rows
 
-    def _evaluate(self, policy: Any, index: int, env_steps: np.ndarray | int) -> Played:
-        """Evaluation `index` of policies [L], which so many environment steps of training led to."""
-        programs, ctx = self.programs[self.progress.phase], self.contexts[self.progress.phase]
-        clock = np.broadcast_to(self.plans[self.progress.phase].clock(env_steps), self.seeds.shape)
-        ctx = dataclasses.replace(ctx, clock=jnp.asarray(clock, jnp.int32))
-        return programs.evaluate(policy, ctx, eval_keys(self.seeds, jnp.asarray(index, jnp.int32)))
+    def _evaluate(self, policy: Any, index: int, step: np.ndarray | int) -> Played:
+        """Evaluation `index` of policies [L], which training up to a step of the run led to."""
+        ctx = made_by(self.acting, self.plans, step)
+        keys = eval_keys(self.seeds, jnp.asarray(index, jnp.int32))
+        return self.programs[self.progress.phase].evaluate(policy, ctx, keys)
 
     def _eval_rows(self, plan: PhasePlan) -> list[dict[str, Any]]:
         policy = self.programs[self.progress.phase].policy(self.state)
-        steps = plan.env_steps(self.progress.update)
-        played = self._evaluate(policy, self.progress.evaluations, steps)
+        step = plan.step(self.progress.update)
+        played = self._evaluate(policy, self.progress.evaluations, step)
         self.progress.evaluations += 1
-        self.best = keep_best(policy, played.metrics["return"], self.best, jnp.asarray(steps, jnp.int32))
+        self.best = keep_best(policy, played.metrics["return"], self.best, jnp.asarray(step, jnp.int32))
         found = jax.device_get(played)
         return [
-            {**self._row("eval", plan, lane, {}), **played_fields(found, i, self.options.eval_episodes)}
+            {
+                **self._row("eval", plan, lane, {}),
+                **played_fields(found, i, self.options.eval_episodes, self.group.eval_env),
+            }
             for i, lane in enumerate(self.lanes)
         ]
 
@@ -362,17 +343,18 @@ class Wave:
         batches = math.ceil(self.options.absolute_episodes / self.options.eval_episodes)
         if not batches:
             return []
-        env_steps = np.asarray(self.best.env_steps)
+        step = np.asarray(self.best.step)
         results = []
         for k in range(batches):
-            results.append(jax.device_get(self._evaluate(self.best.policy, 10**6 + k, env_steps)))
+            results.append(jax.device_get(self._evaluate(self.best.policy, 10**6 + k, step)))
             if k + 1 < batches and self.should_stop():  # a resumed run begins these evaluations anew
                 self.save()
                 raise Interrupted
-        found = mean_played(results)
+        found, env_steps = mean_played(results), env_steps_at(self.plans, step)
         plan = self.plans[self.progress.phase]
         self.progress.wall = time.perf_counter() - started
-        fields = [played_fields(found, i, batches * self.options.eval_episodes) for i in range(len(self.lanes))]
+        episodes = batches * self.options.eval_episodes
+        fields = [played_fields(found, i, episodes, self.group.eval_env) for i in range(len(self.lanes))]
         return [
             {**self._row("absolute", plan, lane, {}), "env_steps": int(env_steps[i]), **fields[i]}
             for i, lane in enumerate(self.lanes)

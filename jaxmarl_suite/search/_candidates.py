@@ -1,6 +1,6 @@
 """Joint actions to search among: sampled ones with duplicates merged, or all of them.
 
-Axes: B searches, K joint actions, N agents, A actions an agent.
+Axes: B searches, K joint actions, N agents, A actions per agent.
 """
 
 from typing import NamedTuple
@@ -76,7 +76,7 @@ def sample_candidates(
     proposal = policy
     if not is_plain:
         proposal = jax.nn.softmax(jnp.log(policy) / temperature)
-    # By inversion: one uniform number an action, where Gumbel noise would need A. Scaled by the sum as rounded, no
+    # By inversion: one uniform number per action, where Gumbel noise would need A. Scaled by the sum as rounded, no
     # number reaches the end of the last action with a probability.
     ends = jnp.cumsum(proposal, axis=-1)
     uniform = jax.random.uniform(key, (batch, num_samples, n_agents), policy.dtype) * ends[:, None, :, -1]

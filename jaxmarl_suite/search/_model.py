@@ -1,6 +1,6 @@
 """What a search asks of a model of the task: two pure functions, learnt or exact.
 
-Axes: B searches side by side, N agents, A actions an agent.
+Axes: B searches side by side, N agents, A actions per agent.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ class Root(NamedTuple):
     embedding: Embedding
     """Leaves [B, ...]: what `recurrent` continues from."""
     legal: jax.Array
-    """[B, N, A] bool, at least one action an agent. What is illegal is never searched at the root."""
+    """[B, N, A] bool, at least one action per agent. What is illegal is never searched at the root."""
 
 
 @documented

@@ -60,9 +60,9 @@ def sampled_search(
     noise_concentration: float = 0.3,
     temperature: Number = 1.0,
 ) -> Search:
-    """A search that draws K joint actions a node from the model's policies: MAZero's. Pure, to be compiled by the caller.
+    """A search that draws K joint actions per node from the model's policies: MAZero's. Pure, to be compiled by the caller.
 
-    Several simulations a child are needed for visits to mean something: about 5 K in all. `best` is the most visited
+    Several simulations per child are needed for visits to mean something: about 5 K in all. `best` is the most visited
     child, the first of equals. The optimistic backup takes luck for skill where the model's outcomes are random.
 
     Args:

@@ -1,7 +1,7 @@
 """Which child a simulation follows: UCB with advantages scaled by their range in the whole tree.
 
 What is followed from a node depends on the tree alone, so it is computed for all nodes at once between simulations; on its
-way down, a simulation reads one number a node. Axes: B searches, M nodes, K slots.
+way down, a simulation reads one number per node. Axes: B searches, M nodes, K slots.
 """
 
 import jax

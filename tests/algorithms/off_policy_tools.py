@@ -9,9 +9,10 @@ from line_env import Line
 from toy_envs import context
 
 from jaxmarl_suite import algorithms
-from jaxmarl_suite.algorithms import masac, matd3, sac, td3
-from jaxmarl_suite.algorithms._off_policy import make_off_policy
-from jaxmarl_suite.algorithms._off_policy_parts import Batch, Step
+from jaxmarl_suite.algorithms.off_policy import masac, matd3, sac, td3
+from jaxmarl_suite.algorithms.off_policy._core import OffPolicy, make_off_policy
+from jaxmarl_suite.algorithms.off_policy._parts import Batch, Done, Shown
+from jaxmarl_suite.replay import Block, StoreLayout, add_block, new_store, read_transitions, slots_in_time
 
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 SMALL = {
@@ -43,37 +44,58 @@ def doubles(tree):
 
 
 def history(rng, steps):
-    """Random steps with both kinds of ends."""
-    return [
-        {
-            "obs": rng.normal(),
+    """Random steps with both kinds of ends; each shows what the one before led to, or a new episode's start."""
+    rows, obs = [], rng.normal()
+    for _ in range(steps):
+        row = {
+            "obs": obs,
             "reward": rng.normal(),
             "terminated": rng.random() < 0.15,
             "truncated": rng.random() < 0.15,
             "next_obs": rng.normal(),
         }
-        for _ in range(steps)
-    ]
+        obs = rng.normal() if row["terminated"] or row["truncated"] else row["next_obs"]
+        rows.append(row)
+    return rows
 
 
-def as_steps(rows):
-    """[E][L] rows as `Step` [E, L, ...]."""
+def store_of(rows, length, num_blocks):
+    """`(layout, store)` with the [E] histories, added in blocks of `length`."""
+    layout = StoreLayout(len(rows), num_blocks, length)
+    blocks = [as_block([own[i : i + length] for own in rows]) for i in range(0, len(rows[0]), length)]
+    store = new_store(layout, blocks[0])
+    for block in blocks:
+        store = add_block(layout, store, block)
+    return layout, store
+
+
+def as_block(rows):
+    """[E][L] rows as a block."""
 
     def column(name, dtype, *shape):
         return jnp.asarray([[row[name] for row in own] for own in rows], dtype).reshape(len(rows), len(rows[0]), *shape)
 
-    empty = jnp.zeros((len(rows), len(rows[0]), 0))
-    return Step(
-        obs=column("obs", jnp.float32, 1, 1),
-        state=empty,
-        action=column("obs", jnp.float32, 1, 1),
-        reward=column("reward", jnp.float32),
+    def shown(name):
+        size = (len(rows), len(rows[0]))
+        return Shown(column(name, jnp.float32, 1, 1), jnp.zeros((*size, 0)), jnp.zeros((*size, 1, 0), bool))
+
+    return Block(
+        steps=Done(column("obs", jnp.float32, 1, 1), column("reward", jnp.float32)),
+        observed=shown("obs"),
+        observed_after=jax.tree.map(lambda x: x[:, -1], shown("next_obs")),
+        final=shown("next_obs"),
         terminated=column("terminated", jnp.bool_),
         truncated=column("truncated", jnp.bool_),
-        next_obs=column("next_obs", jnp.float32, 1, 1),
-        next_state=empty,
-        next_mask=jnp.zeros((*empty.shape[:2], 1, 0), bool),
+        start=(),
     )
+
+
+def stored_transitions(layout, store):
+    """All stored steps with what they led to, [E, T, ...], oldest first, as NumPy arrays."""
+    count = int(store.head.num_stored)
+    slot = slots_in_time(layout, store.head, jnp.arange(count, dtype=jnp.int32))
+    env, slot = jnp.meshgrid(jnp.arange(layout.num_envs, dtype=jnp.int32), slot, indexing="ij")
+    return jax.tree.map(np.asarray, read_transitions(layout, store.head, store.contents, env, slot))
 
 
 def random_batch(n_agents, size, rng):
@@ -135,6 +157,10 @@ class Learner:
     def _compile(self, algorithm):
         self.algorithm = algorithm
         self.init, self.update = compiled(algorithm.init), compiled(algorithm.update)
+
+    @property
+    def layout(self):
+        return OffPolicy(self.team, self.method).layout(self.env)
 
     def with_method(self, **changes):
         (phase,) = make_off_policy(self.team, self.env, self.method._replace(**changes))

@@ -9,7 +9,7 @@ import numpy as np
 from toy_envs import Noisy
 
 from jaxmarl_suite import algorithms
-from jaxmarl_suite.algorithms._q_agents import Memory, Sequences, Steps
+from jaxmarl_suite.algorithms.q_learning._agents import Memory, Sequences, Steps
 
 NAMES = ("iql", "vdn", "qmix", "qtran", "cw-qmix", "ow-qmix", "qplex")
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
@@ -48,7 +48,7 @@ def algorithm_of(name, env=None, **changes):
 def parts_of(name, config, env):
     """`(team, method)`."""
     module = "weighted_qmix" if name in ("cw-qmix", "ow-qmix") else name
-    parts = importlib.import_module(f"jaxmarl_suite.algorithms.{module}").parts
+    parts = importlib.import_module(f"jaxmarl_suite.algorithms.q_learning.{module}").parts
     if module == "weighted_qmix":
         return parts(config, env, weighting="central" if name == "cw-qmix" else "optimistic")
     return parts(config, env)

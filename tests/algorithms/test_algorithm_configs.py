@@ -12,9 +12,10 @@ import pytest
 from toy_envs import Continuous, Noisy
 
 from jaxmarl_suite import algorithms
-from jaxmarl_suite.algorithms import AlgorithmSpec, Phase, _registry, hyperparameters, traced_fields
-from jaxmarl_suite.algorithms._ppo_config import PPOConfig
-from jaxmarl_suite.algorithms.tad_ppo import TADConfig
+from jaxmarl_suite.algorithms import AlgorithmSpec, Phase, hyperparameters, traced_fields
+from jaxmarl_suite.algorithms.core import _registry
+from jaxmarl_suite.algorithms.ppo._config import PPOConfig
+from jaxmarl_suite.algorithms.ppo.tad_ppo import TADConfig
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ import pytest
 from jaxmarl_envs import VectorEnv
 from toy_envs import context
 
-from jaxmarl_suite.algorithms._decentralised import local_policy
-from jaxmarl_suite.algorithms._policies import autoregressive_policy
-from jaxmarl_suite.algorithms._views import sequential_view
-from jaxmarl_suite.algorithms.tad_ppo import TADConfig, make_distillation
+from jaxmarl_suite.algorithms.core._views import sequential_view
+from jaxmarl_suite.algorithms.ppo._decentralized import local_policy
+from jaxmarl_suite.algorithms.ppo._policies import autoregressive_policy
+from jaxmarl_suite.algorithms.ppo.tad_ppo import Distiller, TADConfig, make_distillation
 from jaxmarl_suite.networks import make_network
 from jaxmarl_suite.ops import categorical
 
@@ -37,7 +37,7 @@ def undecided_teacher():
 def distil(teacher, teacher_params, updates=60):
     """The student's action probabilities [N, A], and the last metrics."""
     student = local_policy(CONFIG, ENV)
-    algorithm = make_distillation(CONFIG, ENV, teacher, student)
+    algorithm = make_distillation(Distiller(CONFIG, ENV.spec, teacher, student), ENV)
     ctx = context(CONFIG, ENV, horizon=updates)
 
     @jax.jit

@@ -10,12 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from line_env import Line
-from off_policy_tools import Learner, actor_output, as_steps, compiled, critic_values, doubles, history, random_batch
+from off_policy_tools import (
+    QUICK,
+    Learner,
+    actor_output,
+    critic_values,
+    doubles,
+    history,
+    random_batch,
+    store_of,
+)
 from toy_envs import context
 
 from jaxmarl_suite import algorithms
-from jaxmarl_suite.algorithms import gem
-from jaxmarl_suite.replay import make_step_replay
+from jaxmarl_suite.algorithms.off_policy import gem
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "ops"))
 
@@ -64,12 +72,11 @@ def test_what_is_remembered_is_the_best_along_the_ring(changes):
     config, _, method = parts_of(target_noise=0.0, **changes)
     params, old = random_params(method, 1), method.targets(random_params(method, 2))
     rng, capacity = np.random.default_rng(3), config.capacity // config.num_envs
-    replay, played = make_step_replay(2, capacity), [history(rng, 15) for _ in range(2)]
-    ring = replay.init(jax.tree.map(lambda x: x[0, 0], as_steps([own[:1] for own in played])))
-    for i in range(3):
-        ring = replay.add(ring, as_steps([own[5 * i : 5 * i + 5] for own in played]))
+    played = [history(rng, 15) for _ in range(2)]
+    layout, store = store_of(played, 5, capacity // 5)
     ctx = context(config, Line(), clock=2)
-    targets, remembered = compiled(method.prepare)(params, old, ring, jax.random.key(0), ctx)
+    prepare = jax.jit(method.prepare, static_argnums=2, compiler_options=QUICK)
+    targets, remembered = prepare(params, old, layout, store, jax.random.key(0), ctx)
 
     share = 1 - (1 - 0.2) ** 3
     expected = jax.tree.map(lambda o, n: o + share * (n - o), doubles(old), doubles(params))
@@ -85,7 +92,7 @@ def test_what_is_remembered_is_the_best_along_the_ring(changes):
         own |= {name: changes[name] for name in ("floor", "zero_tail") if name in changes}
         valid = np.ones(capacity, bool)
         wanted = brute_force(reward, bootstrap, terminated, truncated, valid, gamma=0.9, **own)
-        found = np.roll(np.asarray(remembered[env]), -int(ring.current_index), axis=0)
+        found = np.roll(np.asarray(remembered[env]), -int(store.head.next_slot), axis=0)
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
 
 
@@ -111,9 +118,9 @@ def test_target_networks_jump_before_a_block_and_stand_still_in_it():
     states, metrics = learner.course(3)
     share = 1 - (1 - 0.2) ** 3
     for before, after in itertools.pairwise(states):
-        expected = jax.tree.map(lambda o, n: o + share * (n - o), before.learnt.targets, before.learnt.params)
+        expected = jax.tree.map(lambda o, n: o + share * (n - o), before.learners.targets, before.learners.params)
         jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), after.learnt.targets, expected
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), after.learners.targets, expected
         )
     assert all(np.isfinite(found.learner["memory_mean"].total) for found in metrics), (
         "no target was left out of the refresh"

@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from off_policy_tools import compiled, doubles, layers, mlp
+from off_policy_tools import QUICK, compiled, doubles, layers, mlp, stored_transitions
 from toy_envs import Continuous, Noisy, context
 
 from jaxmarl_suite import algorithms
-from jaxmarl_suite.algorithms import gem_q
-from jaxmarl_suite.algorithms._off_policy_parts import Batch, Step
-from jaxmarl_suite.replay import make_step_replay
+from jaxmarl_suite.algorithms.core import epsilon
+from jaxmarl_suite.algorithms.off_policy import gem_q
+from jaxmarl_suite.algorithms.off_policy._parts import Batch, Done, Shown
+from jaxmarl_suite.replay import Block, StoreLayout, add_block, new_store
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "ops"))
 
@@ -70,6 +71,39 @@ def best_legal(q, mask):
 
 # What is remembered
 
+
+def random_play(rng, length):
+    """`(columns [2, length, ...], blocks of 5 steps)`: two environments with both kinds of ends."""
+    played = {
+        "reward": rng.normal(size=(2, length)).astype(np.float32),
+        "terminated": rng.random((2, length)) < 0.15,
+        "truncated": rng.random((2, length)) < 0.15,
+        "next_obs": rng.normal(size=(2, length, 1, 2)).astype(np.float32),
+        "next_mask": random_masks(rng, 2, length),
+    }
+    starts = Shown(rng.normal(size=(2, length, 1, 2)).astype(np.float32), np.zeros((2, length, 0), np.float32),
+                   random_masks(rng, 2, length))  # fmt: skip
+    final = Shown(played["next_obs"], starts.state, played["next_mask"])
+    ended = played["terminated"] | played["truncated"]
+
+    def before(start, after):
+        is_new = np.concatenate([np.ones((2, 1), bool), ended[:, :-1]], 1).reshape(2, length, *[1] * (start.ndim - 2))
+        return np.where(is_new, start, np.concatenate([start[:, :1], after[:, :-1]], 1))
+
+    whole = Block(
+        steps=Done(np.zeros((2, length, 1), np.int32), played["reward"]),
+        observed=jax.tree.map(before, starts, final),
+        observed_after=final,  # of every step; the last one's counts
+        final=final,
+        terminated=played["terminated"],
+        truncated=played["truncated"],
+        start=(),
+    )
+    cut = [jax.tree.map(lambda x, i=i: jnp.asarray(x[:, i : i + 5]), whole) for i in range(0, length, 5)]
+    last = [dataclasses.replace(b, observed_after=jax.tree.map(lambda x: x[:, -1], b.observed_after)) for b in cut]
+    return played, last
+
+
 CASES = [
     ("gem-q", 4, {}),
     ("gem-q", 5, {"own": "selector", "critic_groups": 1}),
@@ -84,36 +118,27 @@ def test_what_is_remembered_is_the_best_along_the_ring(name, clock, changes):
     config, method = parts_of(name, **changes)
     params, old = random_params(method, 1), method.targets(random_params(method, 2))
     rng, capacity, length = np.random.default_rng(3), config.capacity // config.num_envs, 15
-    played = Step(
-        obs=jnp.zeros((2, length, 1, 2)),
-        state=jnp.zeros((2, length, 0)),
-        action=jnp.zeros((2, length, 1), jnp.int32),
-        reward=jnp.asarray(rng.normal(size=(2, length)), jnp.float32),
-        terminated=jnp.asarray(rng.random((2, length)) < 0.15),
-        truncated=jnp.asarray(rng.random((2, length)) < 0.15),
-        next_obs=jnp.asarray(rng.normal(size=(2, length, 1, 2)), jnp.float32),
-        next_state=jnp.zeros((2, length, 0)),
-        next_mask=jnp.asarray(random_masks(rng, 2, length)),
-    )
-    replay = make_step_replay(2, capacity)
-    ring = replay.init(jax.tree.map(lambda x: x[0, 0], played))
-    for i in range(3):
-        ring = replay.add(ring, jax.tree.map(lambda x, i=i: x[:, 5 * i : 5 * i + 5], played))
+    played, blocks = random_play(rng, length)
+    layout = StoreLayout(2, capacity // 5, 5)
+    store = new_store(layout, blocks[0])
+    for block in blocks:
+        store = add_block(layout, store, block)
     ctx = context(config, ENV, clock=clock)
-    targets, remembered = compiled(method.prepare)(params, old, ring, jax.random.key(0), ctx)
+    prepare = jax.jit(method.prepare, static_argnums=2, compiler_options=QUICK)
+    targets, remembered = prepare(params, old, layout, store, jax.random.key(0), ctx)
 
     online = doubles(params["critic"]["sub"] if name == "gem-meta" else params["critic"])
     share = float(clock == 4) if config.target_period else 1 - (1 - 0.2) ** 3
     expected = jax.tree.map(lambda o, n: o + share * (n - o), doubles(old["critic"]), online)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), targets["critic"], expected)
     for env in range(2):
-        kept = jax.tree.map(lambda x, env=env: np.asarray(x[env, -capacity:]), played)
-        groups = q_values(expected, kept.next_obs[:, 0]).reshape(config.critic_groups, -1, capacity, ACTIONS).min(1)
+        kept = {name: x[env, -capacity:] for name, x in played.items()}
+        groups = q_values(expected, kept["next_obs"][:, 0]).reshape(config.critic_groups, -1, capacity, ACTIONS).min(1)
         wanted = brute_force(
-            kept.reward, best_legal(groups, kept.next_mask[None, :, 0]).T, kept.terminated, kept.truncated,
+            kept["reward"], best_legal(groups, kept["next_mask"][None, :, 0]).T, kept["terminated"], kept["truncated"],
             np.ones(capacity, bool), gamma=0.9, own=config.own,
         )  # fmt: skip
-        found = np.roll(np.asarray(remembered[env]), -int(ring.current_index), axis=0)
+        found = np.roll(np.asarray(remembered[env]), -int(store.head.next_slot), axis=0)
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
 
 
@@ -214,7 +239,7 @@ def test_exploration_is_as_often_as_epsilon_says_and_legal():
     other = 2 - best
     for clock, wanted in ((0, 0.8), (5, 0.5), (10, 0.2), (50, 0.2)):  # ten steps an update
         ctx = context(config, ENV, clock=clock)
-        np.testing.assert_allclose(gem_q.epsilon(config, ctx), wanted, rtol=1e-6)
+        np.testing.assert_allclose(epsilon(ctx, config.num_envs * config.rollout_length), wanted, rtol=1e-6)
         action = np.asarray(explore(policy, obs, mask, jax.random.key(clock), ctx))[:, 0]
         share = wanted / 2  # of random actions, half are the best one
         assert abs((action == other).mean() - share) < 3.3 * np.sqrt(share * (1 - share) / size)
@@ -242,9 +267,9 @@ def test_target_networks_are_copies_renewed_every_period(course):
     """Period of two blocks: before the blocks of updates 2 and 4 the targets become what the networks then are."""
     _, method, states, metrics = course
     equal = jax.tree_util.Partial(jax.tree.map, np.testing.assert_array_equal)
-    equal(states[1].learnt, states[0].learnt)  # the warm-up: nothing is learnt from ten steps
+    equal(states[1].learners, states[0].learners)  # the warm-up: nothing is learnt from ten steps
     for clock in range(1, 6):
-        before, after = states[clock].learnt, states[clock + 1].learnt
+        before, after = states[clock].learners, states[clock + 1].learners
         equal(after.targets, method.targets(before.params) if clock % 2 == 0 else before.targets)
         with pytest.raises(AssertionError):
             equal(after.targets, method.targets(after.params))
@@ -256,11 +281,12 @@ def test_target_networks_are_copies_renewed_every_period(course):
 
 def test_nothing_is_kept_for_an_actor_and_no_illegal_action_is_played(course):
     _, _, states, metrics = course
-    assert states[0].learnt.params["actor"] == ()
+    assert states[0].learners.params["actor"] == ()
     assert all(found.episodes["illegal"].total == 0 for found in metrics)
     assert any(found.episodes["illegal"].weight > 0 for found in metrics)
-    stored = states[-1].replay.experience
-    assert stored.action.dtype == jnp.int32 and stored.next_mask.shape[-1] == ACTIONS and stored.state.shape[-1] == 0
+    stored = states[-1].replay.contents
+    assert stored.steps.action.dtype == jnp.int32
+    assert stored.observed.mask.shape[-1] == ACTIONS and stored.observed.state.shape[-1] == 0
     np.testing.assert_allclose(
         [found.learner["epsilon"].total for found in metrics], [0.0, 0.7625, 0.525, 0.2875, 0.05, 0.05], rtol=1e-5
     )
@@ -268,16 +294,15 @@ def test_nothing_is_kept_for_an_actor_and_no_illegal_action_is_played(course):
 
 
 def test_what_a_step_led_to_is_stored_before_the_restart(course):
-    """A stored step leads to the next one's observation, but where an episode ended: there, to what it ended in."""
-    _, _, states, _ = course
-    stored = jax.tree.map(np.asarray, states[-1].replay.experience)
-    obs, then = stored.obs[:, 1:], stored.next_obs[:, :-1]
-    done = (stored.terminated | stored.truncated)[:, :-1]
-    newest = int(states[-1].replay.current_index)
-    seam = np.arange(obs.shape[1]) + 1 == newest
-    goes_on = ~done & ~seam
+    """A stored step leads to the next one's observation, but where an episode was cut: there, to what it ended in."""
+    config, _, states, _ = course
+    layout = StoreLayout(2, config.capacity // 10, 5)
+    stored = stored_transitions(layout, states[-1].replay)
+    obs, then = stored.observed.obs[:, 1:], stored.next_observed.obs[:, :-1]
+    cut = (stored.truncated & ~stored.terminated)[:, :-1]
+    goes_on = ~(stored.truncated | stored.terminated)[:, :-1]
     np.testing.assert_array_equal(obs[goes_on], then[goes_on])
-    assert (obs[done & ~seam] != then[done & ~seam]).any(-1).all()
+    assert (obs[cut] != then[cut]).any(-1).all() and cut.any()
     assert stored.terminated.any() and stored.truncated.any()
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxmarl_suite.algorithms._learner import Learner, fit, fit_agents, to_sequences
+from jaxmarl_suite.algorithms.core._learner import Learner, fit, fit_agents, to_sequences
 
 
 def test_sequences_hold_consecutive_steps_of_one_environment():

@@ -19,14 +19,14 @@ XOR = ((0, 1, 0), (1, 0, 0), (0, 0, 0))
 def train(phases, config, env, env_params, updates):
     """The last phase's algorithm, and states and metrics of one lane for each row of `env_params`."""
     lanes = jax.tree.leaves(env_params)[0].shape[0]
-    state = metrics = None
+    state = metrics = handed = None
     for phase, horizon in zip(phases, updates):
 
-        def run(key, previous, params, phase=phase, horizon=horizon):
+        def run(key, handed, params, phase=phase, horizon=horizon):
             ctx = context(config, env, horizon=horizon, env_params=params)
             init_key, key = jax.random.split(key)
             algorithm = phase.algorithm
-            state = algorithm.init(init_key, ctx) if phase.begin is None else phase.begin(previous, init_key, ctx)
+            state = algorithm.init(init_key, ctx) if phase.begin is None else phase.begin(handed, init_key, ctx)
 
             def update(clock, carried):
                 return algorithm.update(carried[0], dataclasses.replace(ctx, clock=clock))
@@ -35,7 +35,8 @@ def train(phases, config, env, env_params, updates):
             return jax.lax.fori_loop(1, horizon, update, first)
 
         keys = jax.random.split(jax.random.key(3), lanes)
-        state, metrics = jax.jit(jax.vmap(run))(keys, state, env_params)
+        state, metrics = jax.jit(jax.vmap(run))(keys, handed, env_params)
+        handed = state if phase.artifact is None else phase.artifact(state)
     return phases[-1].algorithm, state, metrics
 
 

@@ -15,10 +15,9 @@ from test_q_play import Learner, stored
 from toy_envs import Noisy, ThreeSteps, context
 
 from jaxmarl_suite import algorithms
-from jaxmarl_suite.algorithms._off_policy_parts import Batch, backed_up
-from jaxmarl_suite.algorithms._q_agents import take
-from jaxmarl_suite.algorithms._q_methods import Terms, bootstrap, total
-from jaxmarl_suite.ops import generalized_advantage, n_step_return, weighted_mean
+from jaxmarl_suite.algorithms.off_policy._parts import Batch, backed_up
+from jaxmarl_suite.algorithms.q_learning._methods import Terms, bootstrap, total
+from jaxmarl_suite.ops import generalized_advantage, n_step_return, take, weighted_mean
 
 BAD = (np.inf, -np.inf, np.nan)
 
@@ -105,7 +104,7 @@ def test_whole_episodes_are_stored_without_what_follows_them():
     env = TimeLimit(ThreeSteps(), limit=5)
     learner = Learner("vdn", env, rollout_length=5, capacity=2, learning_starts=10**6, whole_episodes=True)
     ctx = learner.context()
-    steps = stored(learner.update(learner.init(jax.random.key(0), ctx), ctx)[0]).steps
+    steps = stored(learner, learner.update(learner.init(jax.random.key(0), ctx), ctx)[0]).steps
     np.testing.assert_array_equal(steps.weight, np.broadcast_to([1, 1, 1, 0, 0], (2, 5)))
     for array in (steps.obs, steps.state, steps.reward, steps.next_obs, steps.next_state):
         assert not array[:, 3:].any() and array[:, :3].any()

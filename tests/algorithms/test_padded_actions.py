@@ -8,7 +8,7 @@ from off_policy_tools import SMALL, compiled
 from toy_envs import Padded, context
 
 from jaxmarl_suite import algorithms
-from jaxmarl_suite.algorithms import masac
+from jaxmarl_suite.algorithms.off_policy import masac
 
 ENV = Padded()
 N = ENV.spec.n_agents
@@ -34,11 +34,11 @@ def test_padding_is_never_played_nor_learnt_from(name, others):
     states, metrics = course(
         name, 3, others=others, warmup_steps=11, share_parameters=False, policy_delay=1, hidden=(16, 8)
     )
-    stored = np.asarray(states[-1].replay.experience.action)[:, :15]  # [E, T, N, A]
+    stored = np.asarray(states[-1].replay.contents.steps.action)[:, :15]  # [E, T, N, A]
     real = ENV.spec.real_actions
     assert stored.shape[2:] == real.shape and not stored[..., ~real].any() and stored[..., real].all()
     assert all(found.episodes["illegal"].total == 0 for found in metrics)
-    before, after = (states[i].learnt.actor.params for i in (0, -1))
+    before, after = (states[i].learners.actor.params for i in (0, -1))
     before, after = ((tree["policy"] if name == "masac" else tree)["head"]["params"] for tree in (before, after))
     last = max(before)  # [N, hidden, outputs]
     moved = (np.asarray(before[last]["kernel"]) != np.asarray(after[last]["kernel"])).any(1)

@@ -7,8 +7,8 @@ import pytest
 from jaxmarl_envs import EnvSpec, restart
 from toy_envs import Noisy
 
-from jaxmarl_suite.algorithms._policies import autoregressive_policy, independent_policy
-from jaxmarl_suite.algorithms._views import local_view, sequential_view
+from jaxmarl_suite.algorithms.core._views import local_view, sequential_view
+from jaxmarl_suite.algorithms.ppo._policies import autoregressive_policy, independent_policy
 from jaxmarl_suite.networks import make_network
 from jaxmarl_suite.ops import categorical
 

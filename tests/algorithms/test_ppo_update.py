@@ -13,7 +13,8 @@ from jaxmarl_envs import VectorEnv
 from toy_envs import Continuous, Noisy, Padded, ThreeSteps, context
 
 from jaxmarl_suite import algorithms
-from jaxmarl_suite.algorithms import _ppo
+from jaxmarl_suite.algorithms.ppo import _core as _ppo
+from jaxmarl_suite.algorithms.ppo._core import PPOLearners
 from jaxmarl_suite.ops import ValueNorm
 
 ENV = Noisy()
@@ -81,9 +82,11 @@ def random_state(algorithm, config, ctx, env=ENV, seed=0):
     ppo = getattr(shapes, "ppo", shapes)
     ppo = dataclasses.replace(
         ppo,
-        actor=fill(ppo.actor),
-        critic=fill(ppo.critic),
-        value_norm=ValueNorm(jnp.float32(0.4), jnp.float32(1.5), jnp.float32(0.6)),
+        learners=PPOLearners(
+            fill(ppo.learners.actor),
+            fill(ppo.learners.critic),
+            ValueNorm(jnp.float32(0.4), jnp.float32(1.5), jnp.float32(0.6)),
+        ),
         env=jax.jit(VectorEnv(env, config.num_envs).reset)(jax.random.key(5), ctx.env_params),
         actor_carry=noise(ppo.actor_carry),
         critic_carry=noise(ppo.critic_carry),
@@ -101,17 +104,17 @@ def update_and_rollout(algorithm):
         seen = []
 
         def spy(*args):
-            seen.append(_collect(*args))
+            seen.append(_rollout(*args))
             return seen[-1]
 
-        with mock.patch.object(_ppo, "collect", spy):
+        with mock.patch.object(_ppo, "rollout", spy):
             result = algorithm.update(state, ctx)
         return result, seen[-1][2]
 
     return fn
 
 
-_collect = _ppo.collect
+_rollout = _ppo.rollout
 
 
 def reference_head(config, spec):
@@ -188,16 +191,16 @@ def test_update(run, case):
         assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), before.student, after.student))
         before, after = before.ppo, after.ppo
     data = {
-        "obs": rollout.seen.obs,
-        "state": rollout.seen.state,
-        "mask": rollout.seen.action_mask,
-        "start": rollout.seen.done,
-        "action": rollout.action,
-        "reward": rollout.led_to.reward,
-        "terminated": rollout.led_to.terminated,
-        "truncated": rollout.led_to.truncated,
-        "final_obs": rollout.led_to.final_obs,
-        "final_state": rollout.led_to.final_state,
+        "obs": rollout.timestep.obs,
+        "state": rollout.timestep.state,
+        "mask": rollout.timestep.action_mask,
+        "start": rollout.timestep.done,
+        "action": rollout.record.action,
+        "reward": rollout.next_timestep.reward,
+        "terminated": rollout.next_timestep.terminated,
+        "truncated": rollout.next_timestep.truncated,
+        "final_obs": rollout.next_timestep.final_obs,
+        "final_state": rollout.next_timestep.final_state,
     }
     data = {name: np.asarray(a) for name, a in data.items()}
     # The rollout has everything that can go wrong in it, in the middle of chunks too.
@@ -208,10 +211,10 @@ def test_update(run, case):
     else:
         low, high = env.spec.action_bounds
         assert data["action"].shape == (6, 3, N, 2) and ((data["action"] < low) | (data["action"] > high)).any()
-    norm = before.value_norm
+    norm = before.learners.value_norm
     start = {
-        "actor": to_numpy(before.actor.params),
-        "critic": to_numpy(before.critic.params),
+        "actor": to_numpy(before.learners.actor.params),
+        "critic": to_numpy(before.learners.critic.params),
         "actor_carry": to_numpy(before.actor_carry),
         "critic_carry": to_numpy(before.critic_carry),
         "value_norm": (float(norm.mean), float(norm.mean_square), float(norm.weight)),
@@ -221,13 +224,13 @@ def test_update(run, case):
     fits = []
     for order in orders:
         expected = reference.update(dataclasses.replace(method, order=order), config, config, start, data, PROGRESS)
-        np.testing.assert_allclose(rollout.log_prob, expected["log_prob"], rtol=1e-4, atol=1e-5)
-        assert_same(after.critic.params, expected["critic"])
+        np.testing.assert_allclose(rollout.record.log_prob, expected["log_prob"], rtol=1e-4, atol=1e-5)
+        assert_same(after.learners.critic.params, expected["critic"])
         np.testing.assert_allclose(after.critic_carry, expected["critic_carry"], rtol=1e-4, atol=1e-5)
-        norm = after.value_norm
+        norm = after.learners.value_norm
         np.testing.assert_allclose([norm.mean, norm.mean_square, norm.weight], expected["value_norm"], rtol=1e-4)
         try:
-            assert_same(after.actor.params, expected["actor"])
+            assert_same(after.learners.actor.params, expected["actor"])
             assert_same({name: metrics.learner[name] for name in expected["metrics"]}, expected["metrics"])
             fits.append(order)
         except AssertionError:
@@ -250,7 +253,7 @@ def test_happo_of_one_agent_is_mappo():
         results.append(jax.jit(phase.algorithm.update, compiler_options=QUICK)(state, ctx))
     (mappo, mappo_metrics), (happo, happo_metrics) = results
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)  # noqa: E731
-    jax.tree.map(close, (mappo.actor, mappo.critic, mappo_metrics), (happo.actor, happo.critic, happo_metrics))
+    jax.tree.map(close, (mappo.learners, mappo_metrics), (happo.learners, happo_metrics))
 
 
 @pytest.mark.parametrize(

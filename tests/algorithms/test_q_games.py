@@ -7,7 +7,7 @@ from jaxmarl_envs import EpisodeStatistics
 from q_tools import algorithm_of
 from toy_envs import context
 
-from jaxmarl_suite.runner._programs import evaluate_policy
+from jaxmarl_suite.runner._play import evaluate_policy
 
 
 def learnt_return(name, updates, **changes):

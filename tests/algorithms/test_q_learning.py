@@ -10,7 +10,7 @@ import reference_q as reference
 from q_tools import NAMES, QUICK, config_of, doubles, parts_of, plain, random_batch, random_params
 from toy_envs import Noisy, context
 
-from jaxmarl_suite.algorithms._q_methods import total
+from jaxmarl_suite.algorithms.q_learning._methods import total
 
 CASES = [
     *((name, {}) for name in NAMES),

@@ -6,11 +6,11 @@ import jax
 import numpy as np
 import pytest
 from q_tools import QUICK, config_of
-from test_q_play import Learner
+from test_q_play import Learner, stored
 from toy_envs import Noisy, context
 
 from jaxmarl_suite import algorithms
-from jaxmarl_suite.algorithms._q_spec import to_items
+from jaxmarl_suite.algorithms.q_learning._core import StoredQState
 from jaxmarl_suite.replay import Dataset
 
 SIZES = {"num_envs": 1, "capacity": 1, "batch_size": 1, "rollout_length": 3, "gradient_steps": 2}
@@ -18,13 +18,13 @@ SIZES = {"num_envs": 1, "capacity": 1, "batch_size": 1, "rollout_length": 3, "gr
 
 @pytest.fixture(scope="module")
 def played():
-    """`(contexts, states)`: a learner whose replay holds nothing but the sequence of the last update."""
+    """`(learner, states)`: one whose replay holds nothing but the sequence of the last update."""
     learner = Learner("vdn", Noisy(), **SIZES)
     contexts = [learner.context(clock=k) for k in range(3)]
     states = [learner.init(jax.random.key(0), contexts[0])]
     for ctx in contexts:
         states.append(learner.update(states[-1], ctx)[0])
-    return contexts, states
+    return learner, states
 
 
 def stored_update(items, **changes):
@@ -32,20 +32,26 @@ def stored_update(items, **changes):
     env, config = Noisy(), config_of("vdn", **{**SIZES, **changes})
     about = {"env": env.spec.id, "rollout_length": 3, "env_options": {}}
     spec = algorithms.get("vdn")
-    (phase,), data = spec.build_stored(config, env), spec.stored_data(config, env, Dataset(Path("data"), items, about))
+    (phase,) = spec.build(config, env, has_data=True)
+    data = phase.data(Dataset(Path("data"), items, about))
     update = jax.jit(phase.algorithm.update, compiler_options=QUICK)
     return lambda state, clock: update(state, context(config, env, clock=clock, data=data)), data
 
 
+def to_items(state):
+    """What `record` stores of a state."""
+    return algorithms.get("vdn").record(config_of("vdn", **SIZES), Noisy(), state)
+
+
 def emptied(state, key):
     """The learner of a state, without its play."""
-    return type(state)(state.learner, state.target, (), (), (), key)
+    return StoredQState(state.learners, key)
 
 
 def test_sequences_come_back_without_memory(played):
-    _, states = played
+    learner, states = played
     _, data = stored_update(to_items(states[2]))
-    ring = jax.tree.map(lambda x: x[0], states[2].replay.experience)
+    ring = stored(learner, states[2])
     jax.tree.map(np.testing.assert_array_equal, data.steps, ring.steps)
     np.testing.assert_array_equal(data.memory.last_action, ring.memory.last_action)
     assert (np.asarray(data.memory.last_action) >= 0).any()  # sequences begin inside of episodes
@@ -56,9 +62,9 @@ def test_an_update_is_that_of_play(played):
     _, states = played
     update, _ = stored_update(to_items(states[3]))
     found, _ = update(emptied(states[2], states[2].key), 2)
-    jax.tree.map(np.testing.assert_array_equal, found.learner.params, states[3].learner.params)
+    jax.tree.map(np.testing.assert_array_equal, found.learners.online.params, states[3].learners.online.params)
     assert any((np.asarray(a) != np.asarray(b)).any() for a, b in zip(
-        jax.tree.leaves(found.learner.params), jax.tree.leaves(states[2].learner.params)))  # fmt: skip
+        jax.tree.leaves(found.learners.online.params), jax.tree.leaves(states[2].learners.online.params)))  # fmt: skip
 
 
 def test_all_items_are_drawn(played):

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from q_tools import QUICK
-from test_q_play import Learner
+from test_q_play import Learner, stored
 from toy_envs import Noisy
 
-from jaxmarl_suite.algorithms._q_methods import total
+from jaxmarl_suite.algorithms.q_learning._methods import total
 
 RATE, EPS, CLIP, DECAY = 0.02, 0.1, 4.0, 0.99
 LEARNING_STARTS, PERIOD, UPDATES = 3, 4, 9
@@ -48,7 +48,7 @@ def test_learning_starts_with_enough_sequences(course):
     _, _, states, metrics = course
     for k in range(UPDATES):
         is_learning = k + 1 >= LEARNING_STARTS
-        assert unequal(states[k].learner, states[k + 1].learner) == is_learning, k
+        assert unequal(states[k].learners.online, states[k + 1].learners.online) == is_learning, k
         for name in ("loss", "td_error", "q_mean", "q_max_abs", "grad_norm"):
             assert metrics[k].learner[name].weight == is_learning
             assert (metrics[k].learner[name].total != 0) == is_learning
@@ -57,11 +57,11 @@ def test_learning_starts_with_enough_sequences(course):
 def test_hard_copies_come_every_period_of_gradient_steps(course):
     """Two gradient steps an update, so that every second update ends with a copy."""
     _, _, states, _ = course
-    jax.tree.map(np.testing.assert_array_equal, states[0].target, states[0].learner.params)
+    jax.tree.map(np.testing.assert_array_equal, states[0].learners.target, states[0].learners.online.params)
     for k in range(UPDATES):
-        source = states[k + 1].learner.params if (k + 1) * 2 % PERIOD == 0 else states[k].target
-        jax.tree.map(np.testing.assert_array_equal, states[k + 1].target, source)
-    assert unequal(states[3].target, states[4].target)
+        source = states[k + 1].learners.online.params if (k + 1) * 2 % PERIOD == 0 else states[k].learners.target
+        jax.tree.map(np.testing.assert_array_equal, states[k + 1].learners.target, source)
+    assert unequal(states[3].learners.target, states[4].learners.target)
 
 
 def test_a_copy_may_fall_between_the_gradient_steps_of_an_update():
@@ -71,9 +71,13 @@ def test_a_copy_may_fall_between_the_gradient_steps_of_an_update():
     states = [learner.init(jax.random.key(0), learner.context())]
     for clock in range(3):
         states.append(learner.update(states[-1], learner.context(clock=clock))[0])
-    jax.tree.map(np.testing.assert_array_equal, states[1].target, states[0].target)
-    assert unequal(states[2].target, states[1].target) and unequal(states[2].target, states[2].learner.params)
-    jax.tree.map(np.testing.assert_array_equal, states[3].target, states[3].learner.params)  # after step 6
+    jax.tree.map(np.testing.assert_array_equal, states[1].learners.target, states[0].learners.target)
+    assert unequal(states[2].learners.target, states[1].learners.target) and unequal(
+        states[2].learners.target, states[2].learners.online.params
+    )
+    jax.tree.map(
+        np.testing.assert_array_equal, states[3].learners.target, states[3].learners.online.params
+    )  # after step 6
 
 
 def test_gradient_steps_are_rmsprop_as_in_torch(course):
@@ -89,28 +93,28 @@ def test_gradient_steps_are_rmsprop_as_in_torch(course):
 
         return jax.grad(loss, has_aux=True)(params)
 
-    square = jax.tree.map(lambda x: np.zeros(x.shape), states[0].learner.params)
+    square = jax.tree.map(lambda x: np.zeros(x.shape), states[0].learners.online.params)
     clipped = []
     for k in range(LEARNING_STARTS - 1, UPDATES):
         before, after = states[k], states[k + 1]
-        params, rows = before.learner.params, []
-        items = jax.tree.map(lambda x: x[0], after.replay.experience)
+        params, rows = before.learners.online.params, []
+        items = stored(learner, after)
         for _ in range(2):
-            grads, row = gradient(params, before.target, items, contexts[k])
+            grads, row = gradient(params, before.learners.target, items, contexts[k])
             norm = np.sqrt(sum(np.sum(np.square(g)) for g in jax.tree.leaves(grads)))
             rows.append({**row, "grad_norm": norm})
             clipped.append(norm > CLIP)
             grads = jax.tree.map(lambda g, norm=norm: g * min(1.0, CLIP / norm), grads)
             square = jax.tree.map(lambda v, g: DECAY * v + (1 - DECAY) * np.square(g), square, grads)
             params = jax.tree.map(lambda x, g, v: x - RATE * g / (np.sqrt(v) + EPS), params, grads, square)
-        assert_close(after.learner.params, params)
+        assert_close(after.learners.online.params, params)
         for name in ("loss", "td_error", "q_mean", "grad_norm"):
             np.testing.assert_allclose(metrics[k].learner[name].total, np.mean([r[name] for r in rows]), rtol=1e-4)
         np.testing.assert_allclose(
             metrics[k].learner["q_max_abs"].total, np.max([r["q_max_abs"] for r in rows]), rtol=1e-4
         )
         # The sequence's priority is its last error, the exponent applied.
-        np.testing.assert_allclose(after.replay.priority, rows[-1]["priority"] ** ALPHA, rtol=1e-4)
+        np.testing.assert_allclose(after.replay.head.priority[0], rows[-1]["priority"] ** ALPHA, rtol=1e-4)
     assert any(clipped) and not all(clipped)
 
 
@@ -122,9 +126,11 @@ def test_averaged_targets_move_a_share_of_the_way():
     state = learner.init(jax.random.key(0), ctx)
     for _ in range(2):
         after, _ = learner.update(state, ctx)
-        assert unequal(after.learner.params, state.learner.params)
-        expected = jax.tree.map(lambda new, old: 0.25 * new + 0.75 * old, after.learner.params, state.target)
-        assert_close(after.target, expected)
+        assert unequal(after.learners.online.params, state.learners.online.params)
+        expected = jax.tree.map(
+            lambda new, old: 0.25 * new + 0.75 * old, after.learners.online.params, state.learners.target
+        )
+        assert_close(after.learners.target, expected)
         state = after
 
 
@@ -137,11 +143,13 @@ def test_sequences_with_large_errors_are_drawn_more_often():
     ctx = learner.context(importance_exponent=1.0)
     state = learner.init(jax.random.key(3), ctx)
     after, metrics = learner.update(state, ctx)
-    items = jax.tree.map(lambda x: x[0], after.replay.experience)
+    items = stored(learner, after)
     batch = dataclasses.replace(items, steps=jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), items.steps))
-    terms = jax.jit(learner.method.terms, compiler_options=QUICK)(state.learner.params, state.target, batch, ctx)
+    terms = jax.jit(learner.method.terms, compiler_options=QUICK)(
+        state.learners.online.params, state.learners.target, batch, ctx
+    )
     error = np.asarray(terms.td_error[0])
-    np.testing.assert_allclose(after.replay.priority, error, rtol=1e-4)
+    np.testing.assert_allclose(after.replay.head.priority[0], error, rtol=1e-4)
     # The mean error over the steps tells how often each was drawn: p is the share of sequence 0.
     mean, p = float(metrics.learner["td_error"].total), error[0] / error.sum()
     share = (mean - error[1]) / (error[0] - error[1])

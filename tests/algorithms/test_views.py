@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxmarl_envs import EnvSpec
 
-from jaxmarl_suite.algorithms._views import central_view, local_view, sequential_view
+from jaxmarl_suite.algorithms.core._views import central_view, local_view, sequential_view
 from jaxmarl_suite.ops import categorical
 
 SPEC = EnvSpec(id="test/views", n_agents=3, obs_shape=(2,), num_actions=2, state_size=4)

@@ -199,9 +199,11 @@ def test_page_has_a_place_for_every_table():
     cpu = (
         "training",
         "training-continuous",
+        "peers",
         "episodic",
         "kernels",
         "replay",
+        "replay-bytes",
         "startup",
         "stepping",
         "cores",
@@ -234,6 +236,19 @@ def test_command_line_lists_scripts_only(capsys):
     assert {"training", "kernels", "startup", "env-stepping"} <= set(listed) and not [
         n for n in listed if "common" in n
     ]
+
+
+def test_stored_steps_take_fewer_bytes_than_transitions():
+    """By hand: an observation, state and mask once instead of twice, and one more for each time limit."""
+    rows = [replay.stored_bytes(sizes) for sizes in replay.SIZES]
+    vdn, td3 = rows
+    observed, rest = 4 * 3 * 75 + 4 * 72 + 3 * 8, 4 * 3 + 4 * 3 + 1 + 4 + 1 + 4 * (3 * 64 + 3) / 32
+    assert vdn["transition_bytes"] == pytest.approx(2 * observed + rest)
+    # 40 time limits in 4000 steps; the store keeps truncation and the number of a cut beside the ends.
+    assert vdn["stored_bytes"] == pytest.approx(observed * (1 + 41 / 4000) + rest + 1 + 4, rel=1e-4)
+    assert td3["transition_bytes"] == 2 * 4 * 17 + 4 * 6 + 4 + 2
+    assert vdn["share"] < 0.6 and td3["share"] < 0.7
+    assert "| td3 " in _tables.render(replay.bytes_table_of(rows))
 
 
 @pytest.mark.slow

@@ -62,6 +62,25 @@ def test_sweep_over_settings_and_instances(cli: Cli, in_tmp: Path) -> None:
     assert len(outcome.json["lanes"]) == 8
 
 
+def test_policies_are_evaluated_elsewhere(cli: Cli, in_tmp: Path, finished_run: Path) -> None:
+    """Episodes of one step in training, of two and of three in evaluations."""
+    command = f"mappo --env matrix/xor --eval-env.horizon 2 {TINY_MAPPO}"
+    assert cli(f"plan {command} --json").json["eval_env_options"] == {"horizon": 2}
+    outcome = cli(f"train {command} --run-dir mine")
+    assert outcome.code == 0 and "policies are evaluated with --eval-env.horizon 2" in outcome.out, outcome.err
+    rows = [json.loads(line) for line in (in_tmp / "mine/metrics.jsonl").read_text().splitlines()]
+    assert {(row["kind"], row["metrics"]["length"]) for row in rows} == {("train", 1), ("eval", 2), ("absolute", 2)}
+    assert cli("resume mine").code == 0
+    for run, flags, length in (("mine", "", 2), ("mine", "--eval-env.horizon=3", 3), (finished_run, "", 1)):
+        found = cli(f"eval {run} --episodes 4 {flags} --json").json["evaluations"]
+        assert {one["metrics"]["length"] for one in found} == {length}
+    assert cli("eval mine --eval-env.horizon").error.startswith("--eval-env.horizon needs a value")
+    error = cli(f"train {command} --eval-env.horizons 3").error
+    assert "unknown option 'horizons'; did you mean 'horizon'" in error and "--eval-env.horizons 3" in error
+    outcome = cli("train mappo --env rag/cache-L0 --help")
+    assert "In evaluations:" in outcome.out and "--eval-env.split validation" in outcome.out
+
+
 def test_sweep_over_the_number_of_environments(cli: Cli, in_tmp: Path) -> None:
     """Its points take different numbers of steps in an update; what reads the run does not mind."""
     sizes = TINY_MAPPO.replace("mappo", "ippo").replace("--ippo.num-envs 8 ", "")

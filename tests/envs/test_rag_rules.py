@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxmarl_envs import make
+from jaxmarl_envs.rag._interface import ENTRY, OWN, POOL
 from jaxmarl_envs.rag._rules import CACHE_RULES, SERVE_RULES, serve_rule
-from jaxmarl_envs.rag._serve_env import ENTRY, OWN, POOL
 
 from tests.cli.conftest import Cli, cli  # noqa: F401
 

@@ -94,7 +94,7 @@ def test_equals_an_event_by_event_simulator(kind):
         assert -total == pytest.approx(ttft.mean(), rel=1e-5)
         metrics = {name: float(value) for name, value in timestep.metrics.items()}
         assert metrics["ttft"] == pytest.approx(ttft.mean(), rel=1e-5)
-        assert metrics["ttft_p50"] == pytest.approx(np.sort(ttft)[12], rel=1e-5)
+        assert metrics["request_ttft_p50"] == pytest.approx(np.sort(ttft)[12], rel=1e-5)
         assert metrics["slo"] == pytest.approx((ttft <= 1).mean())
         assert metrics["hit"] == pytest.approx(plain.hits / plain.reads)
         assert int(np.asarray(state.references)[1]) == plain.reads == (window["docs"] >= 0).sum()

@@ -15,8 +15,7 @@ from jaxmarl_suite import algorithms
 from jaxmarl_suite.algorithms import Phase
 from jaxmarl_suite.runner import Experiment, TrainOptions
 from jaxmarl_suite.runner._checkpoint import Checkpoints
-from jaxmarl_suite.runner._programs import CONTEXT_AXES
-from jaxmarl_suite.runner._wave import lane_context
+from jaxmarl_suite.runner._lanes import lane_shapes
 
 UPDATES = 12
 UPDATE_STEPS = 32
@@ -99,21 +98,16 @@ def tiny(name: str, *, changes: dict[str, Any] | None = None, grid: Any = None, 
 def phase_shapes(experiment: Experiment) -> Iterator[tuple[Phase, Callable[..., Any], Any, Any]]:
     """`(phase, start, state, ctx)` of one lane: `start(key, ctx)` begins the phase; state and context are shapes."""
     (group,) = experiment.groups()
-    batched = lane_context([group.lanes[0]], UPDATES, group.data)
-    ctx = jax.eval_shape(
-        lambda: jax.tree.map(
-            lambda has_lanes, part: jax.tree.map(lambda x: x[0], part) if has_lanes else part, CONTEXT_AXES, batched
-        )
-    )
     key = jax.eval_shape(lambda: jax.random.key(0))
-    state: Any = None
-    for phase in group.phases:
+    handed: Any = None
+    for phase, data in zip(group.phases, group.data):
+        ctx = lane_shapes(group.lanes[0], data)
         start: Callable[..., Any] = phase.algorithm.init
         if phase.begin is not None:
-            previous = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), state)
-            start = functools.partial(phase.begin, previous)
+            start = functools.partial(phase.begin, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), handed))
         state = jax.eval_shape(start, key, ctx)
         yield phase, start, state, ctx
+        handed = state if phase.artifact is None else jax.eval_shape(phase.artifact, state)
 
 
 def toy(

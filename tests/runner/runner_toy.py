@@ -41,9 +41,10 @@ class CountdownState:
 
 @dataclasses.dataclass(frozen=True)
 class Countdown:
-    """Two agents; an episode lasts 1 to `longest` steps, drawn at reset, and every step pays the sum of the actions."""
+    """Agents; an episode lasts 1 to `longest` steps, drawn at reset, and every step pays the sum of the actions."""
 
     longest: int = 4
+    agents: int = 2
     limited: bool = True
     default_params: Any = dataclasses.field(default=None, compare=False)
 
@@ -51,10 +52,10 @@ class Countdown:
     def spec(self) -> EnvSpec:
         """Static description."""
         limit = LIMIT if self.limited else None
-        return EnvSpec("counting/countdown", 2, (1,), num_actions=3, episode_limit=limit, metrics=("left",))
+        return EnvSpec("counting/countdown", self.agents, (1,), num_actions=3, episode_limit=limit, metrics=("left",))
 
     def _obs(self, left: jax.Array) -> jax.Array:
-        return jnp.full((2, 1), left, jnp.float32)
+        return jnp.full((self.agents, 1), left, jnp.float32)
 
     def reset(self, key: jax.Array, params: CountdownParams) -> tuple[CountdownState, TimeStep]:
         """A fresh episode."""
@@ -201,7 +202,7 @@ def registered() -> Iterator[None]:
     import jaxmarl_envs
     from jaxmarl_envs.core import _registry as environments
 
-    from jaxmarl_suite.algorithms import _registry as algorithms
+    from jaxmarl_suite.algorithms.core import _registry as algorithms
 
     jaxmarl_envs.register(jaxmarl_envs.Family("counting", make_env, ("countdown", "endless")))
     for spec in (

@@ -1,6 +1,7 @@
 """Imports run downwards only: cli -> runner -> algorithms -> parts -> environments."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -30,8 +31,11 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 FAMILIES = tuple(p.name for p in ENVS.iterdir() if p.is_dir() and p.name not in ("core", "adapters", "__pycache__"))
 
 
-def imports(path: Path, root: Path) -> Iterator[str]:
-    """Full names of the modules that a file imports anywhere, names taken out of them included."""
+def imports(path: Path, root: Path, *, by_name: bool = True) -> Iterator[str]:
+    """Full names of the modules that a file imports anywhere, names taken out of them included.
+
+    With `by_name` also those that a registry has as text.
+    """
     package = [root.name, *path.relative_to(root).parts[:-1]]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -40,7 +44,7 @@ def imports(path: Path, root: Path) -> Iterator[str]:
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
             yield from (f"{module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and ":" in node.value:
+        elif by_name and isinstance(node, ast.Constant) and isinstance(node.value, str) and ":" in node.value:
             yield node.value.split(":")[0]  # "package.module:NAME", imported by name
 
 
@@ -94,6 +98,56 @@ def test_environments_stand_alone() -> None:
         if imported.split(".")[0] == "jaxmarl_suite"
     ]
     assert wrong == []
+
+
+@pytest.mark.parametrize("family", ["core", "ppo", "q_learning", "off_policy"])
+def test_families_of_algorithms_know_the_core_only(family: str) -> None:
+    on_disk = {p.name for p in (SUITE / "algorithms").iterdir() if p.is_dir() and p.name != "__pycache__"}
+    assert family in on_disk
+    allowed = {family, "core"}
+    wrong = [
+        f"{path.relative_to(SUITE)} imports {imported}"
+        for path in files(SUITE / "algorithms" / family)
+        for imported in imports(path, SUITE)
+        if imported.startswith("jaxmarl_suite.algorithms")
+        and (family, path.name) != ("core", "_registry.py")  # names every built-in method
+        and [*imported.split("."), ""][2] not in allowed
+    ]
+    assert wrong == []
+
+
+def circles(roots: tuple[Path, ...]) -> list[str] | None:
+    """Modules that import each other in a circle, also inside functions or for types only; None for no circle."""
+    paths = {path: root for root in roots for path in files(root)}
+    named = {}
+    for path, root in paths.items():
+        parts = [root.name, *path.relative_to(root).with_suffix("").parts]
+        named[".".join(parts).removesuffix(".__init__")] = path
+    graph: dict[str, set[str]] = {name: set() for name in named}
+    for name, path in named.items():
+        for imported in imports(path, paths[path], by_name=False):
+            known = imported if imported in named else imported.rpartition(".")[0]
+            # A package's own face loads its modules; they may name the package that they are in.
+            if known in named and known != name and not name.startswith(f"{known}."):
+                graph[name].add(known)
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return error.args[1]
+    return None
+
+
+def test_no_modules_import_each_other() -> None:
+    assert circles((SUITE, ENVS)) is None
+
+
+def test_a_circle_is_found(tmp_path: Path) -> None:
+    root = tmp_path / "jaxmarl_envs"
+    root.mkdir()
+    (root / "a.py").write_text("def draw():\n    from jaxmarl_envs.b import x\n")
+    (root / "b.py").write_text("from jaxmarl_envs.a import draw\n")
+    found = circles((root,))
+    assert found is not None and set(found) == {"jaxmarl_envs.a", "jaxmarl_envs.b"}
 
 
 def test_the_checks_see_a_wrong_import(tmp_path: Path) -> None:

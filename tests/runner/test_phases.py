@@ -8,12 +8,14 @@ import functools
 import jax.numpy as jnp
 import pytest
 import runner_toy
-from runner_tools import UPDATES, assert_same_arrays, final_arrays, rows, tiny, toy
+from runner_tools import UPDATE_STEPS, UPDATES, assert_same_arrays, final_arrays, rows, tiny, toy
 
 from jaxmarl_suite import algorithms, runner
-from jaxmarl_suite.algorithms import AlgorithmSpec, _memory, _registry
-from jaxmarl_suite.replay import refresh_targets
-from jaxmarl_suite.runner import _wave
+from jaxmarl_suite.algorithms import AlgorithmSpec
+from jaxmarl_suite.algorithms.core import _registry
+from jaxmarl_suite.algorithms.off_policy import _memory
+from jaxmarl_suite.replay import targets_of_store
+from jaxmarl_suite.runner import _compile
 
 
 @contextlib.contextmanager
@@ -27,7 +29,7 @@ def registered(name, config, make):
 
 def in_halves(name, config, env):
     """The one phase of algorithm `name` as two, of which the second begins with all that the first has."""
-    (phase,) = algorithms.get(name).make(config, env)
+    (phase,) = algorithms.get(name).build(config, env)
     return (
         phase._replace(name="first", fraction=0.5),
         phase._replace(name="second", fraction=0.5, begin=lambda previous, key, ctx: previous),
@@ -46,9 +48,9 @@ CHANGES = {
 def test_a_phase_that_inherits_experience_goes_on_as_one_phase_would(name, tmp_path, monkeypatch):
     """No second warm-up, epsilon falls on, delayed actors keep their turn, GEM refreshes the whole ring: bit by bit."""
     # No program of other tests, and none for them: they refresh in other chunks, and round otherwise.
-    monkeypatch.setattr(_wave, "_compiled", collections.OrderedDict())
+    monkeypatch.setattr(_compile, "_compiled", collections.OrderedDict())
     # Chunks of one step of each environment: targets of what is not counted as stored would not be refreshed.
-    monkeypatch.setattr(_memory, "refresh_targets", functools.partial(refresh_targets, chunk_size=8))
+    monkeypatch.setattr(_memory, "targets_of_store", functools.partial(targets_of_store, chunk_size=8))
     whole = tiny(name, changes=CHANGES[name])
     found = {}
     with registered("in-halves", type(whole.config), functools.partial(in_halves, name)):
@@ -101,3 +103,42 @@ def test_evaluations_see_the_clock_of_the_update_that_made_the_policy(lane_mode,
         clock = max(last.get(row["env_steps"], 0) - 1, 0)
         assert played(row["metrics"]) == played(ours[row["lane"], "best"].metrics) == clock % 3
         assert played(ours[row["lane"], "final"].metrics) == (max(last.values()) - 1) % 3
+
+
+def handing_over(name, played_before, config, env):
+    """The one phase of algorithm `name` as two, of which the second gets the first one's replay and nothing else."""
+    (phase,) = algorithms.get(name).build(config, env)
+
+    def begin(replay, key, ctx):
+        return dataclasses.replace(phase.algorithm.init(key, ctx), replay=replay)
+
+    return (
+        phase._replace(name="first", fraction=0.5, artifact=lambda state: state.replay),
+        phase._replace(name="second", fraction=0.5, begin=begin, played_before=played_before),
+    )
+
+
+@pytest.mark.parametrize("name", ["td3", "vdn"])
+def test_a_phase_says_what_the_store_that_it_is_handed_was_played_in(name, tmp_path):
+    """Then it neither warms up nor explores anew, also where another run left the store. Unsaid, it begins from nothing."""
+    loss = "learner/loss" if name == "vdn" else "learner/critic_loss"
+    found = {}
+    for said in (UPDATES // 2 * UPDATE_STEPS, None):
+        whole = tiny(name, changes={"epsilon_steps": 300.0} if name == "vdn" else {})
+        with registered("handing-over", type(whole.config), functools.partial(handing_over, name, said)):
+            both = dataclasses.replace(whole, algorithm="handing-over")
+            source = runner.run(both, run_dir=tmp_path / f"both-{said}")
+            half = dataclasses.replace(
+                whole.options, total_steps=UPDATES // 2 * UPDATE_STEPS, start_from=str(source), log_rows=UPDATES // 2
+            )
+            started = runner.run(dataclasses.replace(both, options=half), run_dir=tmp_path / f"started-{said}")
+        second, alone = (
+            [row["metrics"] for row in rows(path, "train").values() if row["phase"] == "second"]
+            for path in (source, started)
+        )
+        assert second == alone and len(second) == UPDATES // 2
+        found[said] = second
+    said, unsaid = found.values()
+    assert said[0][loss] is not None and unsaid[0][loss] is None and None not in [row[loss] for row in unsaid[2:]]
+    if name == "vdn":
+        assert said[0]["learner/epsilon"] < 0.5 and unsaid[0]["learner/epsilon"] == 1.0

@@ -34,7 +34,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A run of VDN, two seeds, and the replay of its second."""
     folder = tmp_path_factory.mktemp("stored")
     path = run(experiment("vdn", seeds=2), run_dir=folder / "run")
-    assert record(path, folder / "data", lane=1) == 10
+    assert record(path, folder / "data", lane=1) == 12
     return path, folder / "data"
 
 
@@ -46,17 +46,18 @@ def test_items_are_whole_and_in_order(recorded: tuple[Path, Path]) -> None:
     dataset = read_vault(recorded[1])
     assert dataset.about["env"] == "matrix/two-step"
     assert dataset.about["seed"] == 1
-    assert dataset.items["action"].shape == (10, 3, 2)
+    assert dataset.items["action"].shape == (12, 3, 2)
     first, later = dataset.items["obs"], dataset.items["next_obs"]
     ended = dataset.items["terminated"]
     inside = ~ended[:, :-1]
     np.testing.assert_array_equal(later[:, :-1][inside], first[:, 1:][inside])
-    # 4 updates of 4 sequences into 10 places: the oldest 6 are gone, and the next one would go to place 6.
+    # 4 updates of 4 sequences into 3 places for each of 4 environments: those of the first update are gone.
     (trained,) = restore_policies(recorded[0])
-    ring = trained.state.replay.experience.steps
-    order = (np.arange(10) + 6) % 10
-    for name in ("obs", "action", "reward"):
-        np.testing.assert_array_equal(dataset.items[name], np.asarray(getattr(ring, name))[1, 0, order])
+    steps = trained.state.replay.contents.steps
+    for name in ("action", "reward"):
+        blocks = np.asarray(steps[name])[1].reshape(4, 3, 3, 2)  # environments, blocks, steps, agents
+        by_age = np.swapaxes(blocks[:, [1, 2, 0]], 0, 1).reshape(12, 3, 2)
+        np.testing.assert_array_equal(dataset.items[name], by_age)
     assert len({item.tobytes() for item in np.concatenate([dataset.items["action"], first[..., 0]], -1)}) > 5
 
 
@@ -198,7 +199,7 @@ def test_data_of_the_same_environment_is_taken_however_its_options_are_spelled(t
 def test_groups_share_one_copy_of_the_data(recorded: tuple[Path, Path]) -> None:
     one = experiment("vdn", data=str(recorded[1]))
     first, second = dataclasses.replace(one, grid={"batch_size": [2, 4]}).groups()
-    assert first.data.steps.obs is second.data.steps.obs
+    assert first.data[0].steps.obs is second.data[0].steps.obs
 
 
 def test_data_is_not_drawn_by_priority(recorded: tuple[Path, Path]) -> None:

@@ -13,12 +13,14 @@ from jaxmarl_envs.core._registry import (
     UnknownOption,
     UnknownVariant,
     available,
+    evaluation_options,
     families,
     make,
     options,
     register,
 )
-from jaxmarl_envs.core._types import EnvSpec, TimeStep, pytree_dataclass, restart, transition
+from jaxmarl_envs.core._shared import shared_leaves
+from jaxmarl_envs.core._types import EnvSpec, TimeStep, pytree_dataclass, quantile_name, restart, transition
 from jaxmarl_envs.core._vector import VectorEnv, VectorState
 from jaxmarl_envs.core._viewer import Frame, Verdict, check_drawable, render, render_frames
 from jaxmarl_envs.core._wrappers import (
@@ -62,6 +64,7 @@ __all__ = [
     "check_environment",
     "check_shapes",
     "documented",
+    "evaluation_options",
     "families",
     "field_docs",
     "load_episode",
@@ -70,6 +73,7 @@ __all__ = [
     "options",
     "origin",
     "pytree_dataclass",
+    "quantile_name",
     "random_action",
     "read_spec",
     "record_episode",
@@ -78,6 +82,7 @@ __all__ = [
     "render_frames",
     "restart",
     "seed_key",
+    "shared_leaves",
     "transition",
     "uniform_index",
 ]

@@ -27,7 +27,9 @@ class Environment(Protocol):
 
     @property
     def default_params(self) -> Params:
-        """Traced pytree of numbers that may differ between lanes of one program: payoffs, masses, windows."""
+        """Traced pytree of numbers that may differ between lanes of one program: payoffs, masses. Large ones that all
+        lanes of a program share, as a trace, are marked: see `shared_leaves`.
+        """
         ...
 
     def reset(self, key: jax.Array, params: Params) -> tuple[State, TimeStep]:

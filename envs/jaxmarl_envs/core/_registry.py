@@ -43,6 +43,8 @@ class Family:
     package: str = ""
     """The package of another project that its environments come from, imported when one is made; empty if there is
     none. `make` raises ValueError where it is not installed."""
+    evaluation_options: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
+    """Options in which evaluations differ from training unless the user says otherwise, as windows that are held out."""
 
 
 _NO_OPTION = "no option is called so"
@@ -126,6 +128,12 @@ def options(env_id: str) -> dict[str, Any]:
     except UnknownOption as error:  # it knows those that the family's signature does not name
         found |= error.accepted
     return dict(sorted(found.items()))
+
+
+def evaluation_options(env_id: str) -> dict[str, Any]:
+    """The options in which evaluations of an environment differ from training by default; none for an unknown id."""
+    name = env_id.partition("/")[0]
+    return dict(_load(name).evaluation_options) if name in _family_names() else {}
 
 
 def _check_options(env_id: str, family: Family, options: Mapping[str, Any]) -> None:

@@ -11,10 +11,15 @@ import numpy as np
 _T = TypeVar("_T")
 
 
-@dataclass_transform(frozen_default=True)
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
 def pytree_dataclass(cls: type[_T]) -> type[_T]:
     """A frozen dataclass that is also a JAX pytree; mark static fields with `field(metadata={"static": True})`."""
     return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True)(cls))
+
+
+def quantile_name(metric: str, level: float) -> str:
+    """How rows call a quantile of a metric: `ttft_p95`, `ttft_p99.9`."""
+    return f"{metric}_p{100 * level:g}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +62,9 @@ class EnvSpec:
     metrics: tuple[str, ...] = ()
     """Keys of `TimeStep.metrics`. What is logged of an episode is their value in its last step, so that they describe the
     episode so far (`EpisodeMetrics` sums and averages). `return`, `length` and names with "/" are taken."""
+    quantiles: tuple[tuple[str, tuple[float, ...]], ...] = ()
+    """Metrics of which evaluations report quantiles over their episodes beside the mean, each with its levels:
+    `(("ttft", (0.5, 0.95)),)` adds `ttft_p50` and `ttft_p95`. `return` and `length` may be named, too."""
     reset_is_costly: bool = False
     """A reset costs a good part of a step or more: `VectorEnv` then resets only where an episode ended. What it computes
     is the same either way."""
@@ -92,6 +100,23 @@ class EnvSpec:
             value, most = getattr(self, field), getattr(self, size)
             if value and not all(1 <= count <= most for count in value):
                 raise ValueError(f"environment {self.id!r}: {field} must be between 1 and {size}={most}, got {value}")
+        self._check_quantiles()
+
+    def _check_quantiles(self) -> None:
+        known = {*self.metrics, "return", "length"}
+        names = [name for name, _ in self.quantiles]
+        for name, levels in self.quantiles:
+            if name not in known or names.count(name) > 1:
+                raise ValueError(
+                    f"environment {self.id!r}: quantiles must name each metric at most once, got {name!r}; metrics are "
+                    f"{', '.join(sorted(known))}"
+                )
+            if not levels or not all(0 <= level <= 1 for level in levels):
+                raise ValueError(f"environment {self.id!r}: quantiles of {name!r} must be in 0..1, got {levels}")
+            if taken := [quantile_name(name, level) for level in levels if quantile_name(name, level) in known]:
+                raise ValueError(
+                    f"environment {self.id!r}: its metric {taken[0]!r} has the name of a quantile of {name!r}; rename it"
+                )
 
     @property
     def is_discrete(self) -> bool:

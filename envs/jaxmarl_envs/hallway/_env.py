@@ -99,7 +99,7 @@ class Hallway:
 
     def draw(self, ax: Any, frame: Frame) -> Verdict | None:
         """Draws `frame` into matplotlib axes."""
-        return draw(self, ax, frame)
+        return draw(ax, frame, self.lengths)
 
     def _cells(self, key: jax.Array) -> jax.Array:
         """[N] int32 uniform start cells. Consumes `key`."""

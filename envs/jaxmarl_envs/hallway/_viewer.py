@@ -1,4 +1,4 @@
-"""Drawing of the hallway: one lane an agent, the goal cells on the left."""
+"""Drawing of the hallway: one corridor per agent, the goal cells on the left."""
 
 from typing import TYPE_CHECKING
 
@@ -9,21 +9,19 @@ from jaxmarl_envs.core._viewer import AGENTS, GOLD, INK, MUTED, RULE, WHITE, Fra
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from jaxmarl_envs.hallway._env import Hallway
 
-
-def draw(hallway: "Hallway", ax: "Axes", frame: Frame) -> Verdict | None:
-    """Draws the lanes after `frame.step` steps, each agent with the way it came."""
+def draw(ax: "Axes", frame: Frame, lengths: tuple[int, ...]) -> Verdict | None:
+    """Draws corridors of these `lengths` after `frame.step` steps, each agent with the way it came."""
     from matplotlib.patches import FancyBboxPatch
 
     x = np.asarray(frame.state.x)
     before = x if frame.previous is None else np.asarray(frame.previous.x)
-    n, longest = len(hallway.lengths), max(hallway.lengths)
+    n, longest = len(lengths), max(lengths)
     left, right, low, high = -0.9 - 0.17 * (longest + 3), longest + 0.6, -0.95, max(n - 0.3, 2.2)
-    # Cells grow taller where long lanes leave room, and agents with the width of a cell.
+    # Cells grow taller where long corridors leave room, and agents with the width of a cell.
     aspect = float(np.clip(0.56 * (right - left) / (high - low), 1.0, 1.6))
     size = float(np.clip(230 / (right - left), 6, 24))
-    for i, length in enumerate(hallway.lengths):
+    for i, length in enumerate(lengths):
         y, colour = n - 1 - i, AGENTS[i % len(AGENTS)]
         ax.text(-0.85, y, f"agent {i}", ha="right", va="center", fontsize=11, color=colour)
         for cell in range(length + 1):

@@ -129,7 +129,7 @@ class MatrixGame:
 
     def draw(self, ax: Any, frame: Frame) -> Verdict | None:
         """Draws `frame` into matplotlib axes."""
-        return draw(self, ax, frame)
+        return draw(ax, frame, self.n_agents, self.num_actions, self.n_stages, named=self.one_hot)
 
     @cached_property
     def _stage_views(self) -> np.ndarray:

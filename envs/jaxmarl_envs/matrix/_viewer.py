@@ -9,28 +9,35 @@ from jaxmarl_envs.core._viewer import AGENTS, BAD, GOLD, GOOD, INK, MUTED, RULE,
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from jaxmarl_envs.matrix._env import MatrixGame
-
 _MOST_CELLS_A_SIDE = 8
 
 
-def draw(game: "MatrixGame", ax: "Axes", frame: Frame) -> Verdict | None:
-    """Draws the stage that `frame.action` was taken in, or the first one, with the chosen joint action marked."""
+def draw(ax: "Axes", frame: Frame, n_agents: int, num_actions: int, n_stages: int, *, named: bool) -> Verdict | None:
+    """Draws the stage that `frame.action` was taken in, or the first one, with the chosen joint action marked.
+
+    Args:
+      ax: to draw into.
+      frame: of a game's state and parameters.
+      n_agents: N.
+      num_actions: A.
+      n_stages: S.
+      named: stages are states of a game, not the rounds of a repeated one.
+    """
     shown = frame.state if frame.previous is None else frame.previous
-    stage = min(int(shown.stage), game.n_stages - 1)
+    stage = min(int(shown.stage), n_stages - 1)
     tables = np.asarray(frame.params.payoff)
-    payoff = tables[min(stage, len(tables) - 1)].reshape((game.num_actions,) * game.n_agents)
+    payoff = tables[min(stage, len(tables) - 1)].reshape((num_actions,) * n_agents)
     action = None if frame.action is None else tuple(int(a) for a in frame.action)
-    if game.n_stages > 1:
-        name = f"stage {stage}" if game.one_hot else f"round {stage + 1} of {game.n_stages}"
+    if n_stages > 1:
+        name = f"stage {stage}" if named else f"round {stage + 1} of {n_stages}"
         ax.figure.text(0.05, 0.84, name, fontsize=11, color=MUTED, va="center")
-    if game.n_agents <= 2 and game.num_actions <= _MOST_CELLS_A_SIDE:
-        _draw_matrix(ax, payoff.reshape(-1, game.num_actions) if game.n_agents == 1 else payoff, action)
+    if n_agents <= 2 and num_actions <= _MOST_CELLS_A_SIDE:
+        _draw_matrix(ax, payoff.reshape(-1, num_actions) if n_agents == 1 else payoff, action)
     else:
         _draw_ranking(ax, payoff, action)
     if action is None or np.asarray(frame.params.successor).shape[1] > 1:
         return None  # nothing done yet, or a step that is not to be judged by its own payoff
-    if frame.terminated and len(tables) == 1 and game.n_stages > 1:
+    if frame.terminated and len(tables) == 1 and n_stages > 1:
         return None  # the whole episode counts
     best = float(payoff.max())
     good = frame.reward >= best - 1e-4 * (1 + abs(best))

@@ -2,21 +2,18 @@
 
 import dataclasses
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxmarl_envs.core import EnvSpec, Frame, TimeStep, Verdict, pytree_dataclass, restart, transition, uniform_index
 from jaxmarl_envs.rag._cache import Cache, lfu_key, lowest, lru_key, refer, restore_cache
+from jaxmarl_envs.rag._interface import EXPERTS
 from jaxmarl_envs.rag._layout import Layout
+from jaxmarl_envs.rag._rules import CACHE_RULES, Rule
 from jaxmarl_envs.rag._windows import REFERENCE_COLUMNS
 
-if TYPE_CHECKING:
-    from jaxmarl_envs.rag._rules import Rule
-
-BYPASS, EVICT_LRU, EVICT_LFU, EVICT_LFU_DA, EVICT_SHARED = range(5)
-EXPERTS = 4
 SAMPLES = 16
 MEAN_LENGTH = 266.0
 """Tokens of a passage that is referenced, on average over the recorded trace."""
@@ -27,9 +24,9 @@ _EMA = 1 / 32
 
 @pytree_dataclass
 class CacheParams:
-    """What may differ between lanes of one program."""
+    """Costs, which may differ between lanes of one program, and the windows, which all lanes share."""
 
-    windows: jax.Array  # [W, P] int32, episodes as `RagCache.layout` packs them
+    windows: jax.Array = dataclasses.field(metadata={"shared": True})  # [W, P] int32, as `RagCache.layout` packs them
     peer_cost: jax.Array  # [] float32, of fetching a passage from a peer; computing it anew costs 1
     token_weight: jax.Array  # [] float32, 0 counts passages, 1 weighs costs by length / 266
 
@@ -91,10 +88,8 @@ class RagCache:
         return min(SAMPLES, self.capacity) if self.is_sampled else EXPERTS
 
     @property
-    def rules(self) -> "dict[str, Rule]":
+    def rules(self) -> dict[str, Rule]:
         """Classical policies by name; none for sampled candidates."""
-        from jaxmarl_envs.rag._rules import CACHE_RULES
-
         return {} if self.is_sampled else CACHE_RULES
 
     @cached_property
@@ -170,7 +165,7 @@ class RagCache:
         """Draws `frame` into matplotlib axes."""
         from jaxmarl_envs.rag._viewer import draw_caches
 
-        return draw_caches(self, ax, frame)
+        return draw_caches(ax, frame, self.layout, self.n_agents, is_sampled=self.is_sampled)
 
     def _round(self, state: CacheState, params: CacheParams) -> jax.Array:
         """[N, 5] int32: what each agent meets next."""

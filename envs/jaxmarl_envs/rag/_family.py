@@ -198,5 +198,6 @@ FAMILY = Family(
     name="rag",
     make=make,
     variants=tuple(_LEVELS),
+    evaluation_options={"split": "validation"},
     summary="serving retrieval-augmented generation: what caches keep, and who serves which request",
 )

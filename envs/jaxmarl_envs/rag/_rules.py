@@ -9,9 +9,17 @@ import jax
 import jax.numpy as jnp
 
 from jaxmarl_envs.core import TimeStep
-from jaxmarl_envs.rag._cache_env import BYPASS, EVICT_LFU, EVICT_LFU_DA, EVICT_LRU, EVICT_SHARED
+from jaxmarl_envs.rag._interface import (
+    BYPASS,
+    ENTRY,
+    EVICT_LFU,
+    EVICT_LFU_DA,
+    EVICT_LRU,
+    EVICT_SHARED,
+    OWN,
+    POOL,
+)
 from jaxmarl_envs.rag._replicas import MODES
-from jaxmarl_envs.rag._serve_env import ENTRY, OWN, POOL
 
 Rule = Callable[[TimeStep], jax.Array]
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,29 +10,25 @@ import jax.numpy as jnp
 from jaxmarl_envs.core import EnvSpec, Frame, TimeStep, Verdict, pytree_dataclass, restart, transition, uniform_index
 from jaxmarl_envs.rag._cache import Cache, restore_cache
 from jaxmarl_envs.rag._cache_env import WARM, warm_fields
+from jaxmarl_envs.rag._interface import ENTRY, OWN, POOL, TEAM
 from jaxmarl_envs.rag._layout import Layout
 from jaxmarl_envs.rag._replicas import MODES, UNITS, Batch, Speed, add_requests, fetch, work
+from jaxmarl_envs.rag._rules import SERVE_RULES, Rule
 
-if TYPE_CHECKING:
-    from jaxmarl_envs.rag._rules import Rule
-
-POOL = 8
-"""Waiting requests that are seen and can be claimed, oldest first."""
 MAX_DOCS = 7
 METRICS = (
-    "ttft", "ttft_p50", "ttft_p99", "slo", "tpot", "hit", "token_hit", "tokens_per_second", "imbalance", "conflicts",
-    "unfinished",
+    "ttft", "request_ttft_p50", "request_ttft_p99", "slo", "tpot", "hit", "token_hit", "tokens_per_second", "imbalance",
+    "conflicts", "unfinished",
 )  # fmt: skip
-OWN, ENTRY, TEAM = 5, 9, 8
-"""Entries of an observation: of the agent itself, of each waiting request, of the team."""
+"""Of an episode; `request_ttft_p50` is the median over its requests."""
 _EMA = 1 / 32
 
 
 @pytree_dataclass
 class ServeParams:
-    """What may differ between lanes of one program."""
+    """Speeds, which may differ between lanes of one program, and the windows, which all lanes share."""
 
-    windows: jax.Array  # [W, P] int32, episodes as `RagServe.layout` packs them
+    windows: jax.Array = dataclasses.field(metadata={"shared": True})  # [W, P] int32, as `RagServe.layout` packs them
     speed: Speed
     slo: jax.Array  # [] int32, units until the first token that count as attained
 
@@ -104,10 +100,8 @@ class RagServe:
         return serve_layout(self.n_agents, self.capacity, self.requests, self.n_docs)
 
     @property
-    def rules(self) -> "dict[str, Rule]":
+    def rules(self) -> dict[str, Rule]:
         """Classical policies by name."""
-        from jaxmarl_envs.rag._rules import SERVE_RULES
-
         return SERVE_RULES
 
     @cached_property
@@ -121,6 +115,7 @@ class RagServe:
             num_actions=1 + POOL * len(MODES),
             state_size=self.n_agents * width,
             metrics=METRICS,
+            quantiles=(("ttft", (0.5, 0.95, 0.99)),),
             reset_is_costly=True,
         )
 
@@ -186,7 +181,7 @@ class RagServe:
         """Draws `frame` into matplotlib axes."""
         from jaxmarl_envs.rag._viewer import draw_serving
 
-        return draw_serving(self, ax, frame)
+        return draw_serving(ax, frame, self.layout, self.n_agents)
 
     def _column(self, params: ServeParams, state: ServeState, name: str) -> jax.Array:
         return self.layout.read(jnp.asarray(params.windows), state.window, name)
@@ -270,8 +265,8 @@ class RagServe:
         hits, reads, hit_tokens, tokens = state.references.astype(jnp.float32)
         values = {
             "ttft": ordered.mean(),
-            "ttft_p50": ordered[self.requests // 2],
-            "ttft_p99": ordered[min(int(0.99 * self.requests), self.requests - 1)],
+            "request_ttft_p50": ordered[self.requests // 2],
+            "request_ttft_p99": ordered[min(int(0.99 * self.requests), self.requests - 1)],
             "slo": (has_first & (ttft <= params.slo)).astype(jnp.float32).mean(),
             "tpot": per_token.sum() / jnp.maximum(is_timed.astype(jnp.float32).sum(), 1),
             "hit": hits / jnp.maximum(reads, 1),

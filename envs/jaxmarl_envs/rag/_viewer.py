@@ -5,21 +5,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxmarl_envs.core._viewer import AGENTS, BAD, GOLD, GOOD, INK, MUTED, RULE, WHITE, Frame, Verdict
+from jaxmarl_envs.rag._layout import Layout
 from jaxmarl_envs.rag._replicas import UNITS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from jaxmarl_envs.rag._cache_env import RagCache
-    from jaxmarl_envs.rag._serve_env import RagServe
-
 _SLOTS_A_LINE = 32
 _EXPERTS = ("not admitted", "for the LRU one", "for the LFU one", "for the LFU-DA one", "for one that a peer has")
 
 
-def draw_caches(task: "RagCache", ax: "Axes", frame: Frame) -> Verdict | None:
+def draw_caches(ax: "Axes", frame: Frame, layout: Layout, n_agents: int, *, is_sampled: bool) -> Verdict | None:
     """Draws each agent's slots, darker the more recently used, what was met in this round, and costs so far."""
-    caches, n, capacity = frame.state.caches, task.n_agents, task.capacity
+    caches, n = frame.state.caches, n_agents
+    capacity = caches.doc.shape[1]
     lines = -(-capacity // _SLOTS_A_LINE)
     for agent in range(n):
         doc, seen = np.asarray(caches.doc[agent]), np.asarray(caches.seen[agent])
@@ -32,7 +31,7 @@ def draw_caches(task: "RagCache", ax: "Axes", frame: Frame) -> Verdict | None:
             strength = 0.0 if since[slot] < 0 else 1 / (1 + since[slot] / capacity)
             _cell(ax, column, top - line, AGENTS[agent % len(AGENTS)], strength, is_new=doc[slot] != before[slot])
         if frame.previous is not None:
-            text, colour = _outcome(task, frame, agent)
+            text, colour = _outcome(frame, layout, agent, is_sampled=is_sampled)
             ax.text(0, top - lines + 0.25, text, ha="left", va="center", fontsize=8, color=colour)
     state = frame.state
     local, peers, cost = (float(x) for x in (state.local_hits, state.peer_hits, state.cost))
@@ -52,31 +51,31 @@ def _cell(ax: "Axes", x: float, y: float, colour: str, strength: float, *, is_ne
         ax.add_patch(Rectangle((x, y - 0.4), 0.85, 0.8, facecolor=colour, alpha=0.15 + 0.75 * strength, linewidth=0))
 
 
-def _outcome(task: "RagCache", frame: Frame, agent: int) -> tuple[str, str]:
+def _outcome(frame: Frame, layout: Layout, agent: int, *, is_sampled: bool) -> tuple[str, str]:
     """What an agent met in the round before `frame`, and a colour."""
     before = frame.previous
-    window = task.layout.unpack(np.asarray(frame.params.windows)[int(before.window)])
-    doc = int(window["refs"][min(int(before.t), task.rounds), agent, 0])
+    refs = layout.unpack(np.asarray(frame.params.windows)[int(before.window)])["refs"]
+    doc = int(refs[min(int(before.t), len(refs) - 1), agent, 0])
     held = np.asarray(before.caches.place)[:, doc] >= 0
     if held[agent]:
         return f"passage {doc}: hit", GOOD
     source = "from a peer" if held.any() else "computed anew"
     action = int(frame.action[agent])
-    what = _EXPERTS[action] if not task.is_sampled else "admitted" if action else "not admitted"
+    what = _EXPERTS[action] if not is_sampled else "admitted" if action else "not admitted"
     if action and (np.asarray(before.caches.doc[agent]) < 0).any():
         what = "into a free slot"
     return f"passage {doc}: {source}, {what}", GOLD if held.any() else BAD
 
 
-def draw_serving(task: "RagServe", ax: "Axes", frame: Frame) -> Verdict | None:
+def draw_serving(ax: "Axes", frame: Frame, layout: Layout, n_agents: int) -> Verdict | None:
     """Draws the pool, each replica's work, and the times to the first token so far over the times of arrival."""
-    state, n = frame.state, task.n_agents
+    state = frame.state
     now = int(state.t) * int(frame.params.speed.slot)
-    arrival = task.layout.unpack(np.asarray(frame.params.windows)[int(state.window)])["arrival"]
+    arrival = layout.unpack(np.asarray(frame.params.windows)[int(state.window)])["arrival"]
     ax.set_xlim(0, 1)
     ax.set_ylim(0, 1)
     work, times = ax.inset_axes((0.11, 0.12, 0.38, 0.7)), ax.inset_axes((0.58, 0.12, 0.40, 0.7))
-    _draw_work(work, state.batch, n)
+    _draw_work(work, state.batch, n_agents)
     first, replica = np.asarray(state.first), np.asarray(state.replica)
     has = first >= 0
     colours = [AGENTS[i % len(AGENTS)] for i in replica[has]]

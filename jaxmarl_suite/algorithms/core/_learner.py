@@ -1,0 +1,119 @@
+"""Fitting one network to one batch: epochs, minibatches, gradient clipping, Adam."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxmarl_envs import pytree_dataclass
+
+LossFn = Callable[[Any, Any], tuple[jax.Array, dict[str, jax.Array]]]
+
+
+@pytree_dataclass
+class Learner:
+    """Parameters and their optimiser's state. With separate parameters an agent, all leaves have a leading [N]."""
+
+    params: Any
+    opt: Any
+
+
+def adam(
+    learning_rate: jax.Array | float, eps: float, max_grad_norm: jax.Array | float
+) -> optax.GradientTransformation:
+    """Adam after clipping by the global norm. Built inside traced code, so every argument may be traced."""
+    return optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.adam(learning_rate, eps=eps))
+
+
+def new_learner(init: Callable[[jax.Array], Any], key: jax.Array, optimizer: Any, *, shared: bool) -> Learner:
+    """Fresh parameters and optimiser state. Consumes `key`."""
+    params = init(key)
+    return Learner(params, optimizer.init(params) if shared else jax.vmap(optimizer.init)(params))
+
+
+def to_sequences(array: jax.Array, length: int) -> jax.Array:
+    """[T, E, ...] cut into sequences of `length`: [length, T / length * E, ...]."""
+    steps, envs = array.shape[:2]
+    cut = array.reshape(steps // length, length, envs, *array.shape[2:])
+    return jnp.swapaxes(cut, 0, 1).reshape(length, steps // length * envs, *array.shape[2:])
+
+
+def gradient_step(
+    learner: Learner, batch: Any, loss_fn: LossFn, optimizer: optax.GradientTransformation
+) -> tuple[Learner, dict[str, jax.Array]]:
+    """`learner` after one step down the gradient of `loss_fn(params, batch) -> (loss, metrics)`, and the metrics."""
+    (_, metrics), grads = jax.value_and_grad(loss_fn, has_aux=True)(learner.params, batch)
+    with jax.numpy_dtype_promotion("standard"):  # optax's bias correction mixes float and integer
+        updates, opt = optimizer.update(grads, learner.opt, learner.params)
+    metrics["grad_norm"] = jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(grads)))
+    return Learner(optax.apply_updates(learner.params, updates), opt), metrics
+
+
+def fit(
+    learner: Learner,
+    batch: Any,
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    key: jax.Array,
+    *,
+    epochs: int,
+    minibatches: int,
+) -> tuple[Learner, dict[str, jax.Array]]:
+    """`learner` after `epochs` passes over `batch`, and the loss's metrics averaged over all gradient steps.
+
+    Args:
+      learner: what to improve.
+      batch: pytree of [L, M, ...]; minibatches are drawn over M, whole sequences stay together.
+      loss_fn: `(params, minibatch) -> (loss, metrics)`.
+      optimizer: an optax transformation.
+      key: consumed; shuffles M.
+      epochs: passes over the batch.
+      minibatches: gradient steps a pass; must divide M.
+    """
+
+    def step(learner: Learner, minibatch: Any) -> tuple[Learner, dict[str, jax.Array]]:
+        return gradient_step(learner, minibatch, loss_fn, optimizer)
+
+    def epoch(learner: Learner, key: jax.Array) -> tuple[Learner, dict[str, jax.Array]]:
+        if minibatches == 1:  # a shuffle would change nothing and costs a gather
+            return step(learner, batch)
+        size = jax.tree.leaves(batch)[0].shape[1]
+        order = jax.random.permutation(key, size).reshape(minibatches, size // minibatches)
+        return jax.lax.scan(lambda own, i: step(own, jax.tree.map(lambda x: x[:, i], batch)), learner, order)
+
+    learner, metrics = jax.lax.scan(epoch, learner, jax.random.split(key, epochs))
+    return learner, jax.tree.map(jnp.mean, metrics)
+
+
+def by_agent(batch: dict) -> tuple[dict, dict]:
+    """A batch as `(rows, common)`: [L, M, N, ...] leaves as [N, L, M, 1, ...], and `start` [L, M], which agents share."""
+    own = {name: a for name, a in batch.items() if name != "start"}
+    return jax.tree.map(lambda a: jnp.moveaxis(a, 2, 0)[:, :, :, None], own), {"start": batch["start"]}
+
+
+def fit_agents(
+    learner: Learner,
+    batch: dict,
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    key: jax.Array,
+    *,
+    shared: bool,
+    epochs: int,
+    minibatches: int,
+) -> tuple[Learner, dict[str, jax.Array]]:
+    """`fit` for networks that serve N agents: one fit of shared parameters, or N independent ones at once.
+
+    Args as for `fit`; leaves of `batch` are [L, M, N, ...] (`start`: [L, M]), those of separate learners have a leading [N].
+    """
+
+    def run(learner: Learner, batch: dict, key: jax.Array) -> tuple[Learner, dict[str, jax.Array]]:
+        return fit(learner, batch, loss_fn, optimizer, key, epochs=epochs, minibatches=minibatches)
+
+    if shared:
+        return run(learner, batch, key)
+    rows, common = by_agent(batch)
+    keys = jax.random.split(key, jax.tree.leaves(rows)[0].shape[0])
+    learner, metrics = jax.vmap(lambda own, r, k: run(own, r | common, k))(learner, rows, keys)
+    return learner, jax.tree.map(jnp.mean, metrics)

@@ -1,0 +1,23 @@
+"""Numbers that change during training."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxmarl_suite.algorithms.core._types import Context
+
+
+def annealed(start: jax.Array, end: jax.Array | float, ctx: Context) -> jax.Array:
+    """[] `start` at the beginning of the phase, `end` at its end, linear in between."""
+    return start + (end - start) * ctx.progress
+
+
+def epsilon(ctx: Context, steps_per_update: int) -> jax.Array:
+    """[] probability of a random action in this update: linear in the environment steps played so far.
+
+    Args:
+      ctx: its `hp` has `epsilon_start`, `epsilon_end` and `epsilon_steps`, over which it falls.
+      steps_per_update: environment steps of one update.
+    """
+    played = ctx.played(steps_per_update).astype(jnp.float32)
+    share = jnp.minimum(played / jnp.maximum(ctx.hp.epsilon_steps, 1.0), 1.0)
+    return ctx.hp.epsilon_start + (ctx.hp.epsilon_end - ctx.hp.epsilon_start) * share

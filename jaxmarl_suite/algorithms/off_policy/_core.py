@@ -1,0 +1,312 @@
+"""Off-policy learning from single steps, once: a block of play, a preparation, a block of gradient steps.
+
+`OffPolicy` is the learner: a gradient step on a batch, wherever that is from. `make_off_policy` plays and stores, too.
+
+Deliberate differences from the published codes, which take a gradient step after each step of a single environment:
+`rollout_length` steps of `num_envs` environments are played with one policy, then `gradient_steps` follow (with 1, 1 and
+1 it is the same). Play before the first gradient step is uniformly random, and no gradient step is taken during it.
+Methods without an actor (Q-learning) have an empty one, of which no gradient step is taken.
+"""
+
+import dataclasses
+import math
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxmarl_envs import Environment, TimeStep, VectorEnv, VectorState, pytree_dataclass
+
+from jaxmarl_suite.algorithms.core._learner import Learner, gradient_step
+from jaxmarl_suite.algorithms.core._rollout import Transitions, rollout
+from jaxmarl_suite.algorithms.core._types import (
+    ActContext,
+    Algorithm,
+    Average,
+    Context,
+    Metrics,
+    Milestone,
+    Phase,
+    episode_metrics,
+)
+from jaxmarl_suite.algorithms.off_policy._config import OffPolicyConfig
+from jaxmarl_suite.algorithms.off_policy._parts import Batch, Done, Method, Players, Shown, read_batch
+from jaxmarl_suite.replay import Block, Places, Store, StoreLayout, add_block, draw_steps, new_store
+
+
+@pytree_dataclass
+class Learners:
+    """What gradient steps change."""
+
+    actor: Learner
+    critic: Learner
+    targets: Any  # averaged parameters by name
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Parameters by name."""
+        return {"actor": self.actor.params, "critic": self.critic.params}
+
+
+@pytree_dataclass
+class OffPolicyState:
+    """All that a learner carries from one update to the next. E environments."""
+
+    learners: Learners
+    replay: Store  # of `Done` and `Shown`
+    env: VectorState  # [E, ...]
+    key: jax.Array  # []
+
+
+@dataclasses.dataclass(frozen=True)
+class OffPolicy:
+    """The learner with these static parts; floats of the config are read from `ctx.hp`."""
+
+    players: Players
+    """Sizes and the kind of actions."""
+    method: Method
+    """What is regressed and improved."""
+
+    @property
+    def config(self) -> OffPolicyConfig:
+        """Static settings."""
+        return self.players.config
+
+    @property
+    def steps_per_update(self) -> int:
+        """Environment steps of a block of play."""
+        return self.config.num_envs * self.config.rollout_length
+
+    def optimizer(self, ctx: Context) -> Any:
+        """Of all networks."""
+        return optax.adam(ctx.hp.learning_rate)
+
+    def init(self, key: jax.Array, ctx: Context) -> Learners:
+        """Fresh networks and targets. Consumes `key`."""
+        params = self.method.init(key)
+        actor, critic = (Learner(params[name], self.optimizer(ctx).init(params[name])) for name in ("actor", "critic"))
+        return Learners(actor, critic, self.method.targets(params))
+
+    def act(
+        self, learners: Learners, ctx: Context, carry: Any, timestep: TimeStep, key: jax.Array
+    ) -> tuple[jax.Array, Any, jax.Array]:
+        """One step of play, for `rollout`: random during the warm-up, then the method's exploration. Consumes `key`."""
+        is_warming_up = ctx.played(self.steps_per_update) < self.config.warmup_steps  # no lane's own: stays a branch
+        policy = self.method.policy(learners.params)
+        action = jax.lax.cond(
+            is_warming_up,
+            lambda key: self.players.actions.random(key, timestep.action_mask),
+            lambda key: self.method.explore(policy, timestep.obs, timestep.action_mask, key, ctx),
+            key,
+        )
+        return self.players.actions.to_env(action), carry, action
+
+    def to_block(self, played: Transitions, last: TimeStep, ctx: Context) -> Block:
+        """A rollout [L, E, ...] as it is stored; `last` [E, ...] is what is shown after it."""
+        shown, after = played.timestep, played.next_timestep
+        done = Done(played.record, after.reward.mean(-1) * ctx.hp.reward_scale)
+        return Block(
+            steps=swap_axes(done),
+            observed=swap_axes(self.shown(shown.obs, shown.state, shown.action_mask)),
+            observed_after=self.shown(last.obs, last.state, last.action_mask),
+            final=swap_axes(self.shown(after.final_obs, after.final_state, after.final_mask)),
+            terminated=after.terminated.T,
+            truncated=after.truncated.T,
+            start=(),
+        )
+
+    def shown(self, obs: jax.Array, state: jax.Array, mask: jax.Array) -> Shown:
+        """What is stored of an observation, state and mask [*, ...]."""
+        spec = self.players.spec
+        return Shown(obs, state[..., : spec.state_size], mask[..., : spec.num_actions])
+
+    def layout(self, env: Environment) -> StoreLayout:
+        """Of the replay; the capacity is rounded up to whole updates."""
+        config = self.config
+        return StoreLayout(
+            config.num_envs,
+            -(-config.capacity // self.steps_per_update),
+            config.rollout_length,
+            env.spec.episode_limit,
+        )
+
+    def learn(
+        self, learners: Learners, batch: Batch, key: jax.Array, ctx: Context, *, improve_actor: jax.Array | bool = True
+    ) -> tuple[Learners, dict[str, jax.Array | Average]]:
+        """`(learners, metrics)` after a gradient step of the critics and one of the actors.
+
+        Args:
+          learners: before.
+          batch: B steps, from a replay, a dataset, or a model.
+          key: consumed.
+          ctx: hyper-parameters and clock.
+          improve_actor: [] bool; where false, actors and averaged targets stay as they are.
+        """
+        critic_key, actor_key = jax.random.split(key)
+        return self._learn(learners, batch, critic_key, actor_key, ctx, improve_actor)
+
+    def _learn(
+        self,
+        learners: Learners,
+        batch: Batch,
+        critic_key: jax.Array,
+        actor_key: jax.Array,
+        ctx: Context,
+        improve_actor: jax.Array | bool,
+    ) -> tuple[Learners, dict[str, jax.Array | Average]]:
+        critic, metrics = gradient_step(
+            learners.critic,
+            batch,
+            lambda p, b: self.method.critic_loss(p, learners.actor.params, learners.targets, b, critic_key, ctx),
+            self.optimizer(ctx),
+        )
+        metrics["critic_grad_norm"] = metrics.pop("grad_norm")
+
+        def now(learners: Learners) -> tuple[Learner, Any, dict[str, jax.Array]]:
+            return self._improve(learners, critic, batch, actor_key, ctx)
+
+        def later(learners: Learners) -> tuple[Learner, Any, dict[str, jax.Array]]:
+            return learners.actor, learners.targets, zeros(jax.eval_shape(now, learners)[2])
+
+        if improve_actor is True:
+            actor, targets, own = now(learners)
+        else:
+            actor, targets, own = jax.lax.cond(improve_actor, now, later, learners)
+        weight = jnp.asarray(improve_actor, jnp.float32)
+        return Learners(actor, critic, targets), metrics | {name: Average(value, weight) for name, value in own.items()}
+
+    def _improve(
+        self, learners: Learners, critic: Learner, batch: Batch, key: jax.Array, ctx: Context
+    ) -> tuple[Learner, Any, dict[str, jax.Array]]:
+        """`(actor, targets, metrics)` after a gradient step of the actors, where there are any."""
+        actor, actor_loss = learners.actor, self.method.actor_loss
+        metrics: dict[str, jax.Array] = {}
+        if actor_loss is not None:
+            actor, metrics = gradient_step(
+                actor, batch, lambda p, b: actor_loss(p, critic.params, b, key, ctx), self.optimizer(ctx)
+            )
+            metrics["actor_grad_norm"] = metrics.pop("grad_norm")
+        params = {"actor": actor.params, "critic": critic.params}
+        return actor, self.method.update_targets(learners.targets, params, ctx), metrics
+
+
+def swap_axes(tree: Any) -> Any:
+    """[L, E, ...] as [E, L, ...]."""
+    return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), tree)
+
+
+def zeros(shapes: Any) -> Any:
+    """Zeros of these shapes and types."""
+    return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+
+def make_off_policy(players: Players, env: Environment, method: Method) -> tuple[Phase, ...]:
+    """The algorithm with these parts: plays in `env`, stores, learns.
+
+    Args:
+      players: static sizes and the kind of actions; the config's floats are replaced by `ctx.hp`'s.
+      env: one instance; batched and auto-reset here.
+      method: what is regressed and improved.
+    """
+    learner, config = OffPolicy(players, method), players.config
+    vector = VectorEnv(env, config.num_envs)
+    layout = learner.layout(env)
+
+    def act(
+        policy: Any, carry: jax.Array, timestep: TimeStep, key: jax.Array, ctx: ActContext
+    ) -> tuple[jax.Array, Any]:
+        return players.actions.to_env(method.greedy(policy, timestep.obs, timestep.action_mask)), carry
+
+    algorithm = Algorithm(
+        init=partial(init_state, learner, vector, layout),
+        update=partial(update_state, learner, vector, layout),
+        policy=lambda state: method.policy(state.learners.params),
+        init_carry=lambda n: jnp.zeros((n, 0), jnp.float32),
+        act=act,
+        env_steps_per_update=learner.steps_per_update,
+        milestones=partial(milestones, method),
+    )
+    return (Phase("q" if method.actor_loss is None else "actor-critic", algorithm),)
+
+
+def milestones(method: Method, config: OffPolicyConfig) -> tuple[Milestone, ...]:
+    """Settings in absolute units that decide when learning begins, beside those of the method."""
+    steps = config.num_envs * config.rollout_length
+    first = max(math.ceil(config.warmup_steps / steps), 1)
+    found = [Milestone("warmup_steps", "the first gradient step", first * steps, is_vital=True)]
+    if method.actor_loss is not None and method.policy_delay > 1:
+        acted = max(math.ceil(method.policy_delay / config.gradient_steps), 1) + first - 1
+        found.append(Milestone("policy_delay", "the first gradient step of the actor", acted * steps, is_vital=True))
+    return (*found, *method.milestones(config))
+
+
+def init_state(learner: OffPolicy, env: VectorEnv, layout: StoreLayout, key: jax.Array, ctx: Context) -> OffPolicyState:
+    """Fresh networks and episodes, an empty replay. Consumes `key`."""
+    net_key, env_key, key = jax.random.split(key, 3)
+    learners, env_state = learner.init(net_key, ctx), env.reset(env_key, ctx.env_params)
+    block = jax.eval_shape(lambda: play(learner, env, learners, env_state, env_key, ctx)[1])
+    return OffPolicyState(learners, new_store(layout, block), env_state, key)
+
+
+def play(
+    learner: OffPolicy, env: VectorEnv, learners: Learners, env_state: VectorState, key: jax.Array, ctx: Context
+) -> tuple[VectorState, Block, TimeStep]:
+    """A block of L steps of each environment, and what they led to, [L, E, ...]. Consumes `key`."""
+    act = partial(learner.act, learners, ctx)
+    length = learner.config.rollout_length
+    env_state, _, played = rollout(env, act, env_state, (), key, ctx.env_params, length)
+    return env_state, learner.to_block(played, env_state.timestep, ctx), played.next_timestep
+
+
+def learn_block(
+    learner: OffPolicy, layout: StoreLayout, learners: Learners, store: Store, key: jax.Array, ctx: Context
+) -> tuple[Learners, dict[str, jax.Array | Average]]:
+    """`(learners, metrics)` after the gradient steps of one update, on draws from the replay. Consumes `key`."""
+    config, method, delay = learner.config, learner.method, learner.method.policy_delay
+    prepare_key, draw_key, step_key = jax.random.split(key, 3)
+    targets, prepared = method.prepare(learners.params, learners.targets, layout, store, prepare_key, ctx)
+    steps = config.gradient_steps
+    draws = draw_steps(layout, store.head, draw_key, (steps, config.batch_size))
+    updates = ctx.played(learner.steps_per_update) // learner.steps_per_update
+    before = (updates % delay) * (steps % delay)  # gradient steps so far, up to multiples of the delay
+
+    def step(
+        learners: Learners, inputs: tuple[jax.Array, Places, jax.Array]
+    ) -> tuple[Learners, dict[str, jax.Array | Average]]:
+        index, places, (critic_key, actor_key) = inputs
+        batch = read_batch(layout, store, prepared, places, n_step=method.n_step, gamma=ctx.hp.gamma)
+        is_due = (before + index + 1) % delay == 0 if delay > 1 else True
+        return learner._learn(learners, batch, critic_key, actor_key, ctx, is_due)
+
+    keys = jax.random.split(step_key, (steps, 2))
+    start = Learners(learners.actor, learners.critic, targets)
+    learners, metrics = jax.lax.scan(step, start, (jnp.arange(steps, dtype=jnp.int32), draws, keys))
+    # What only some of the steps have is summed with its weights, the rest averaged over all.
+    return learners, {
+        name: Average(*map(jnp.sum, found)) if isinstance(found, Average) else jnp.mean(found)
+        for name, found in metrics.items()
+    }
+
+
+def update_state(
+    learner: OffPolicy, env: VectorEnv, layout: StoreLayout, state: OffPolicyState, ctx: Context
+) -> tuple[OffPolicyState, Metrics]:
+    """One block of play, and, after the warm-up, one of gradient steps."""
+    play_key, learn_key, key = jax.random.split(state.key, 3)
+    env_state, block, next_timestep = play(learner, env, state.learners, state.env, play_key, ctx)
+    store = add_block(layout, state.replay, block)
+    # What was played is no lane's own, so this stays a branch where lanes are batched.
+    size = learner.steps_per_update
+    is_ready = ctx.played(size) + size >= learner.config.warmup_steps
+
+    def train(learners: Learners) -> tuple[Learners, dict[str, Any]]:
+        return learn_block(learner, layout, learners, store, learn_key, ctx)
+
+    def wait(learners: Learners) -> tuple[Learners, dict[str, Any]]:
+        return learners, zeros(jax.eval_shape(train, learners)[1])
+
+    learners, metrics = jax.lax.cond(is_ready, train, wait, state.learners)
+    weight = is_ready.astype(jnp.float32)
+    metrics = {name: m if isinstance(m, Average) else Average(m, weight) for name, m in metrics.items()}
+    return OffPolicyState(learners, store, env_state, key), Metrics(episode_metrics(next_timestep), metrics)

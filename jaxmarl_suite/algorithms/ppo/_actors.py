@@ -1,0 +1,54 @@
+"""What the PPO family makes of an environment's kind of actions: the head, and the network that feeds it."""
+
+from jaxmarl_envs import EnvSpec
+
+from jaxmarl_suite.algorithms.core._views import View
+from jaxmarl_suite.algorithms.ppo._config import PPOConfig
+from jaxmarl_suite.networks import Network, append_parameters, make_network
+from jaxmarl_suite.ops import ActionHead, categorical, diagonal_gaussian, tanh_normal
+
+KINDS = ("discrete", "continuous")
+"""Actions that every method of the family supports."""
+
+NEAR_UNIFORM = 0.01
+"""Gain of the policy's last layer at the start: near-uniform, or in the middle of the bounds."""
+
+
+def policy_head(config: PPOConfig, spec: EnvSpec) -> ActionHead:
+    """The family of distributions that agents act from.
+
+    Raises:
+      ValueError: if `config` asks for a continuous distribution and actions are discrete, or for one within bounds and there
+        are none.
+    """
+    if spec.is_discrete:
+        if config.distribution != "gaussian":
+            raise ValueError(
+                f"distribution {config.distribution!r} is for continuous actions, but {spec.id!r} has discrete ones: "
+                "leave it at 'gaussian', which discrete actions do not read"
+            )
+        return categorical(spec.num_actions)
+    low, high = spec.action_bounds
+    padded = bool(spec.agent_action_sizes)
+    if config.distribution == "gaussian":
+        return diagonal_gaussian(spec.action_dim, low, high, initial_std=config.initial_std, padded=padded)
+    if low == -float("inf") or high == float("inf"):
+        raise ValueError(
+            f"distribution 'tanh-normal' needs finite bounds, but {spec.id!r} has action_bounds {spec.action_bounds}; "
+            "accepted there: 'gaussian'"
+        )
+    return tanh_normal(spec.action_dim, low, high, initial_std=config.initial_std, padded=padded)
+
+
+def policy_network(config: PPOConfig, spec: EnvSpec, view: View, head: ActionHead) -> Network:
+    """A network from what `view` shows to outputs of `head`."""
+    apart = 0 if spec.is_discrete or config.std_from_network else spec.action_dim
+    network = make_network(
+        view.size,
+        head.num_outputs - apart,
+        extra_size=view.extra_size,
+        hidden=config.hidden,
+        memory_size=config.memory,
+        out_scale=NEAR_UNIFORM,
+    )
+    return append_parameters(network, apart) if apart else network

@@ -1,0 +1,197 @@
+"""Agents of the Q-learning methods: what they are shown, what they remember, what is stored of their play.
+
+Axes: L time steps, B sequences (or E environments), N agents, A actions, D entries of an input, H memory, G context.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxmarl_envs import EnvSpec, TimeStep, pytree_dataclass
+
+from jaxmarl_suite.networks import Network, make_network, per_agent
+
+NO_ACTION = -1
+"""Last action at the start of an episode; its one-hot is all zeros."""
+
+
+@pytree_dataclass
+class Memory:
+    """What agents carry from step to step."""
+
+    hidden: jax.Array  # [B, N, H]
+    last_action: jax.Array  # [B, N] int32
+
+
+@pytree_dataclass
+class Steps:
+    """What happened, as it is stored and learnt from. In a replay [L, ...] an item, in a batch [L, B, ...]."""
+
+    obs: jax.Array  # [N, *obs_shape]
+    state: jax.Array  # [G]
+    mask: jax.Array  # [N, A] bool
+    start: jax.Array  # [] bool, first step of an episode
+    action: jax.Array  # [N] int32
+    reward: jax.Array  # [N]
+    terminated: jax.Array  # [] bool; values are bootstrapped unless it is true, also where the time limit cut in
+    next_obs: jax.Array  # [N, *obs_shape], before any restart
+    next_state: jax.Array  # [G]
+    next_mask: jax.Array  # [N, A] bool
+    weight: jax.Array  # [] float32, 0 for steps that do not count
+
+    def without_padding(self) -> "Steps":
+        """With numbers of 0 in steps that do not count: what is not finite would reach gradients through them."""
+        counts = self.weight > 0
+
+        def clean(x: jax.Array) -> jax.Array:
+            own = counts.reshape(counts.shape + (1,) * (x.ndim - counts.ndim))
+            return jnp.where(own, x, 0.0) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+        return jax.tree.map(clean, self)
+
+
+@pytree_dataclass
+class Sequences:
+    """L consecutive steps, and what the agents carried into the first."""
+
+    memory: Memory
+    steps: Steps
+
+
+@pytree_dataclass
+class Look:
+    """One set of agents along a batch."""
+
+    q: jax.Array  # [L, B, N, A] utilities
+    features: jax.Array  # [L, B, N, F] memory after the step, or the input where there is none
+    next_q: jax.Array  # [L, B, N, A] utilities of what the step led to; without gradient
+    next_features: jax.Array  # [L, B, N, F]
+
+
+@dataclasses.dataclass(frozen=True)
+class Agents:
+    """Utilities of N agents from their own observations, last actions and (where parameters are shared) indices."""
+
+    spec: EnvSpec
+    network: Network
+    """All agents' network: the last batch axis is N."""
+    hidden_size: int
+    """H, 0 for feed-forward agents."""
+    input_size: int
+    """D."""
+    agent_id: bool
+    last_action: bool
+
+    @property
+    def feature_size(self) -> int:
+        """F."""
+        return self.hidden_size or self.input_size
+
+    def initial_memory(self, n: int) -> Memory:
+        """Memory of n teams at the start of their episodes."""
+        agents = self.spec.n_agents
+        return Memory(
+            jnp.zeros((n, agents, self.hidden_size), jnp.float32), jnp.full((n, agents), NO_ACTION, jnp.int32)
+        )
+
+    def inputs(self, obs: jax.Array, last_action: jax.Array) -> jax.Array:
+        """[*, N, D] from observations [*, N, *obs_shape] and the actions before [*, N]."""
+        batch = last_action.shape
+        parts = [obs.reshape(*batch, math.prod(self.spec.obs_shape))]
+        if self.last_action:
+            parts.append(jax.nn.one_hot(last_action, self.spec.num_actions, dtype=jnp.float32))
+        if self.agent_id:
+            parts.append(jnp.broadcast_to(jnp.eye(self.spec.n_agents, dtype=jnp.float32), (*batch, self.spec.n_agents)))
+        return jnp.concatenate(parts, axis=-1)
+
+    def step(self, params: Any, memory: Memory, timestep: TimeStep) -> tuple[jax.Array, jax.Array]:
+        """`(utilities [E, N, A], memory [E, N, H])` after what E environments show."""
+        x = self.inputs(timestep.obs, jnp.where(timestep.done[:, None], NO_ACTION, memory.last_action))
+        q, hidden = self.network.step(
+            params, memory.hidden, x, jnp.zeros((*x.shape[:-1], 0), jnp.float32), timestep.done
+        )
+        return q, hidden
+
+    def look(self, params: Any, batch: Sequences) -> Look:
+        """Utilities of what was seen and of what it led to, over the whole batch.
+
+        The network runs once, over L + 1 steps: what a step led to is what the next one shows. Only where an episode was
+        cut in between, it is evaluated apart.
+        """
+        steps = batch.steps
+        before = jnp.concatenate([batch.memory.last_action[None], steps.action[:-1]])
+        shown = self.inputs(steps.obs, jnp.where(steps.start[..., None], NO_ACTION, before))
+        led_to = self.inputs(steps.next_obs, steps.action)
+        x = jnp.concatenate([shown, led_to[-1:]])
+        start = jnp.concatenate([steps.start, jnp.zeros_like(steps.start[:1])])
+        q, hidden = self.network.unroll(params, batch.memory.hidden, x, nothing(x), start)
+        # An end that is none of the task's: the value goes on with the last observation, not with the next episode's first.
+        was_cut = (start[1:] & ~steps.terminated).at[-1].set(False)
+        next_q, next_hidden = self._continued(params, was_cut, hidden[:-1], led_to, q[1:], hidden[1:])
+        if self.hidden_size:
+            return Look(q[:-1], hidden[:-1], next_q, next_hidden)
+        return Look(q[:-1], shown, next_q, led_to)
+
+    def _continued(
+        self, params: Any, was_cut: jax.Array, hidden: jax.Array, led_to: jax.Array, q: jax.Array, after: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """`(q, after)`, utilities and memory of the following rows, with those of `led_to` where `was_cut`. No gradients.
+
+        Cut steps are few, so that a part of the batch is evaluated at a time until none is left: usually once.
+        """
+        params, hidden, led_to, q, after = jax.lax.stop_gradient((params, hidden, led_to, q, after))
+        rows = was_cut.size
+        size = -(-rows // max(was_cut.shape[0] // 2, 1))
+
+        def evaluate_some(carried: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
+            waiting, q, after = carried
+            (index,) = jnp.nonzero(waiting, size=size, fill_value=rows)  # past the end: dropped below
+            x, memory = (a.at[index].get(mode="clip") for a in (flat(led_to), flat(hidden)))
+            found = self.network.step(params, memory, x, nothing(x), jnp.zeros((size,), bool))
+            q, after = (old.at[index].set(new, mode="drop") for old, new in zip((q, after), found, strict=True))
+            return waiting.at[index].set(False, mode="drop"), q, after
+
+        _, new_q, new_after = jax.lax.while_loop(
+            lambda carried: carried[0].any(), evaluate_some, (was_cut.ravel(), flat(q), flat(after))
+        )
+        return new_q.reshape(q.shape), new_after.reshape(after.shape)
+
+
+def flat(x: jax.Array) -> jax.Array:
+    """[L, B, ...] as [L * B, ...]."""
+    return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
+
+
+def nothing(x: jax.Array) -> jax.Array:
+    """Extra inputs of size 0 for inputs [..., D]."""
+    return jnp.zeros((*x.shape[:-1], 0), jnp.float32)
+
+
+def make_agents(spec: EnvSpec, *, recurrent: bool, width: int, share_parameters: bool, last_action: bool) -> Agents:
+    """Linear-ReLU-GRU-Linear agents (feed-forward: a second ReLU layer instead of the GRU), PyTorch's start.
+
+    Args:
+      spec: of the environment; its actions must be discrete.
+      recurrent: with the GRU.
+      width: units of every layer.
+      share_parameters: one network told which agent it acts for; otherwise one each.
+      last_action: agents are shown their own last action.
+    """
+    size = (
+        math.prod(spec.obs_shape)
+        + (spec.num_actions if last_action else 0)
+        + (spec.n_agents if share_parameters else 0)
+    )
+    network = make_network(
+        size,
+        spec.num_actions,
+        encoder=(width,),
+        hidden=() if recurrent else (width,),
+        memory_size=width if recurrent else 0,
+        activation="relu",
+        initializer="torch",
+    )
+    everyone = network if share_parameters else per_agent(network, spec.n_agents)
+    return Agents(spec, everyone, width if recurrent else 0, size, share_parameters, last_action)
