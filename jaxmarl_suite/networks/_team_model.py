@@ -60,7 +60,7 @@ def _norm() -> nn.LayerNorm:
 
 
 class _Stack(nn.Module):
-    """Dense, ReLU and a layer normalisation for each width; then, where `out_size` is given, a dense layer of zeros."""
+    """Dense, ReLU and a layer normalization for each width; then, where `out_size` is given, a dense layer of zeros."""
 
     widths: Sequence[int]
     out_size: int | None = None
@@ -163,8 +163,8 @@ def make_team_model(
 ) -> TeamModel:
     """MAZero's networks. Parameters are shared by the agents; the defaults are those of its code for SMAC.
 
-    - The representation normalises an observation and passes it through layers of widths `hidden` and `width`, each a dense
-      one, ReLU and a normalisation.
+    - The representation normalizes an observation and passes it through layers of widths `hidden` and `width`, each a dense
+      one, ReLU and a normalization.
     - Agents communicate what they are in and do, [state, one-hot action], by `num_layers` transformer layers over agents.
     - The dynamics add to an agent's state what such layers make of [state, one-hot action, what it heard].
     - The reward is read from all agents' [next state, one-hot action], as in the code (the paper's equation has the state),

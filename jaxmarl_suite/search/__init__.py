@@ -1,4 +1,4 @@
-"""Tree search over joint actions, in learnt models and in the environments themselves.
+"""Tree search over joint actions, in learned models and in the environments themselves.
 
 >>> import jax, jaxmarl_envs
 >>> from jaxmarl_suite import search

@@ -27,7 +27,7 @@ def learned_model(
 ) -> Model:
     """Networks as a model: `params` are theirs, `inputs` an `Observed`.
 
-    Legal actions are known at the root alone, and no end of an episode is predicted: what follows it is to be learnt as
+    Legal actions are known at the root alone, and no end of an episode is predicted: what follows it is to be learned as
     zeros.
 
     Args:

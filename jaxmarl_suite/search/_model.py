@@ -1,4 +1,4 @@
-"""What a search asks of a model of the task: two pure functions, learnt or exact.
+"""What a search asks of a model of the task: two pure functions, learned or exact.
 
 Axes: B searches side by side, N agents, A actions per agent.
 """

@@ -45,7 +45,7 @@ def sample_action(key: jax.Array, result: SearchResult, temperature: jax.Array |
 
 
 def uniform_action(key: jax.Array, result: SearchResult) -> jax.Array:
-    """[B, N] int32, each child equally likely: for experience before anything is learnt. Consumes the key."""
+    """[B, N] int32, each child equally likely: for experience before anything is learned. Consumes the key."""
     return _at(result.actions, jax.random.categorical(key, jnp.where(result.is_child, 0.0, -jnp.inf)))
 
 

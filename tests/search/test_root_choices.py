@@ -64,7 +64,7 @@ def check(found, wanted):
             assert abs(share - measured) <= 3 * np.sqrt(2 * middle * (1 - middle) / ROOTS), (found, wanted)
 
 
-@pytest.mark.optimised
+@pytest.mark.optimized
 @pytest.mark.parametrize("game", range(4))
 def test_one_step(game):
     found, _ = shares(GAMES[game], 1, 50, 0.75, False)
@@ -73,7 +73,7 @@ def test_one_step(game):
 
 
 @pytest.mark.slow
-@pytest.mark.optimised
+@pytest.mark.optimized
 @pytest.mark.parametrize("rho", EXACT_LEAVES)
 @pytest.mark.parametrize("game", range(4))
 def test_ten_steps_with_exact_leaves(game, rho):
@@ -81,7 +81,7 @@ def test_ten_steps_with_exact_leaves(game, rho):
 
 
 @pytest.mark.slow
-@pytest.mark.optimised
+@pytest.mark.optimized
 def test_ten_steps_with_zero_leaves():
     for game in range(4):
         values = []
