@@ -12,12 +12,14 @@ from jaxmarl_suite.networks._mixers import (
     sum_mixer,
 )
 from jaxmarl_suite.networks._network import Network, append_parameters, make_network, per_agent
+from jaxmarl_suite.networks._team_model import TeamModel, make_team_model
 
 __all__ = [
     "ActionValues",
     "Critics",
     "Mixer",
     "Network",
+    "TeamModel",
     "ValueNetwork",
     "append_parameters",
     "central_mixer",
@@ -27,6 +29,7 @@ __all__ = [
     "make_action_values",
     "make_critics",
     "make_network",
+    "make_team_model",
     "monotonic_mixer",
     "per_agent",
     "state_value",

@@ -13,7 +13,7 @@ from jaxmarl_suite.ops import ActionHead
 
 
 class JointPolicy(NamedTuple):
-    """A factorised joint policy over one batch of environments.
+    """A factorized joint policy over one batch of environments.
 
     `select(params, carry [E, rows, H], timestep [E, ...], key, greedy)` returns `(action [E, N, *head.action_shape],
     log_prob [E, N], carry)`; the environment is given `head.to_env(action)`.
@@ -45,7 +45,7 @@ def independent_policy(network: Network, view: View, head: ActionHead, *, shared
     def select(
         params: Any, carry: jax.Array, timestep: TimeStep, key: jax.Array, *, greedy: bool = False
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        x, extra = view.look(timestep.obs, timestep.state, head.no_action(*timestep.obs.shape[:2]))
+        x, extra = view.encode(timestep.obs, timestep.state, head.no_action(*timestep.obs.shape[:2]))
         output, carry = everyone.step(params, carry, x, extra, timestep.done)
         mask = timestep.action_mask
         action = head.mode(output, mask) if greedy else head.sample(key, output, mask)
@@ -71,7 +71,7 @@ def autoregressive_policy(network: Network, view: View, head: ActionHead) -> Joi
             action: jax.Array, inputs: tuple[jax.Array, jax.Array]
         ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
             k, key_k = inputs
-            x, extra = view.look(timestep.obs, timestep.state, action)
+            x, extra = view.encode(timestep.obs, timestep.state, action)
             output, memory = network.step(params, rows(carry, k), rows(x, k), rows(extra, k), timestep.done)
             mask = rows(timestep.action_mask, k)
             chosen = head.mode(output, mask) if greedy else head.sample(key_k, output, mask)

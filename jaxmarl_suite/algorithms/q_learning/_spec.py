@@ -35,8 +35,8 @@ def q_spec(name: str, config: type[QConfig], parts: Parts, summary: str, *, is_m
             raise ValueError(
                 f"{name} mixes the utilities of at least 2 agents, but {env.spec.id!r} has 1; iql and vdn take one"
             )
-        if has_data and config.prioritised:
-            raise ValueError("stored replay is drawn uniformly, which prioritised=True does not allow")
+        if has_data and config.prioritized:
+            raise ValueError("stored replay is drawn uniformly, which prioritized=True does not allow")
         algorithm = make_q_learning(config, env, *parts(config, env), stored=has_data)
         return (Phase("q", algorithm, data=partial(read_stored, config, env) if has_data else None),)
 
