@@ -31,7 +31,7 @@ def use_cache() -> None:
             raise PermissionError(f"{str(folder)!r} cannot be written")
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home folder
         warnings.warn(
-            f"compiled programs are not kept on disk: {error}; {VARIABLE} may name another folder, or be 'off'",
+            f"compiled programs are not kept on disk: {error}; set {VARIABLE} to another folder, or to 'off'",
             stacklevel=2,
         )
         return

@@ -127,7 +127,7 @@ class Checkpoints:
         composite = args.Composite(state=args.StandardSave(tree), meta=args.JsonSave(meta))
         try:
             if not self._manager.save(step, args=composite, force=True):  # else it saves only a newest step
-                raise RuntimeError("orbax did not take it")
+                raise RuntimeError("orbax did not save it")
         except Exception as error:  # different parts of the library raise different kinds
             _remove([*self._directory.glob(f"{step}.orbax-checkpoint-tmp*")])
             raise StorageError(
@@ -160,9 +160,9 @@ class Checkpoints:
                     for i, (dtype, shape) in enumerate(meta["arrays"])
                 ]
                 if meta.pop("digest") != _digest(arrays, meta):
-                    raise ValueError("its contents do not match their digest")
+                    raise ValueError("its contents do not match its digest")
                 if meta.pop("step", number) != number:
-                    raise ValueError("it is that of another step")
+                    raise ValueError("it belongs to another step")
                 return arrays, meta, problems
             except Exception as error:  # orbax raises many kinds for a damaged folder
                 problems.append(f"checkpoint {self._directory / str(number)} cannot be read ({reason(error)})")

@@ -88,7 +88,7 @@ def _choose_wave(group: Group, options: TrainOptions, size: int | None) -> tuple
             if needed <= budget:
                 return count, programs, placement
         if count == 1 or size:
-            lanes_need = "one lane needs" if count == 1 else f"the {count} lanes that the run has at once need"
+            lanes_need = "one lane needs" if count == 1 else f"the {count} lanes that the run trains at once need"
             lower = "" if size else what_to_lower(group, options, needed / len(lanes))
             remedy = f"lower {lower}, or raise memory_gib" if lower else "raise memory_gib"
             if programs and largest.memory["total"] * placement.mesh.size <= budget:

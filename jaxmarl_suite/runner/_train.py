@@ -161,7 +161,7 @@ def resume(
         )  # before any checkpoint is declared damaged: the run may have been moved to other storage
         folder.cut_torn_line()
         if folder.renew_versions():
-            listener.announce(f"{folder.path / 'versions.json'} was missing or damaged: it is of this process now")
+            listener.announce(f"{folder.path / 'versions.json'} was missing or damaged; it now describes this process")
         if changed := folder.changed_flags():
             listener.announce(changed)
         return _run(experiment, groups, folder, tuple(stored["sinks"]), listener, is_resumed=True)
@@ -220,7 +220,7 @@ def _storage_failures(folder: RunFolder) -> Iterator[None]:
         yield
     except (StorageError, OSError) as error:
         text = f"{error.filename or folder.path}: {reason(error)}" if isinstance(error, OSError) else str(error)
-        safe = f'what was written before is whole; "jaxmarl-suite resume {folder.name}" continues from there'
+        safe = f'what was written before is intact; "jaxmarl-suite resume {folder.name}" continues from there'
         raise StorageError(f"{text}; {'nothing was trained yet' if folder.is_untrained else safe}") from error
 
 
@@ -324,11 +324,11 @@ def _run(
                     )  # fmt: skip
                     is_restored = wave.restore()
                     for warning in wave.warnings:
-                        listener.announce(f"{warning}; trying the one before")
+                        listener.announce(f"{warning}; trying the previous one")
                     if is_restored:
                         listener.announce(f"continuing at {_where(wave)}")
                     elif wave.warnings:
-                        listener.announce("no whole checkpoint is left; starting over")
+                        listener.announce("no intact checkpoint is left; starting over")
                     elif is_resumed and number == first == 0:
                         listener.announce("no checkpoint; starting from the beginning")
                     seen = _steps_so_far(wave)

@@ -1,11 +1,12 @@
-"""Deep Q-learning for teams, once: play, replay, targets, gradient steps. The methods differ by what they regress.
+"""Deep Q-learning for teams, shared by all its methods: acting, replay, targets, gradient steps. Methods differ in what
+they regress.
 
-`QLearning` is the learner: a gradient step on sequences, wherever they are from. `make_q_learning` plays and stores, too.
+`QLearning` is the learner: a gradient step on sequences from any source. `make_q_learning` also acts and stores.
 
 Mnih et al. 2015 (targets, replay); van Hasselt et al. 2016 (double Q); Hausknecht & Stone 2015 (recurrent agents).
-Deliberate differences from PyMARL, in which most of the methods were published: many environments act at once, and a
-stored sequence is `rollout_length` steps of one of them with the memory it began with, whether or not episodes end inside.
-`whole_episodes` gives PyMARL's episodes from their start, padded.
+Deliberate differences from PyMARL, in which most of the methods were published: many environments run in parallel, and
+a stored sequence is `rollout_length` steps of one of them with its initial memory, whether or not episodes end inside.
+`whole_episodes` gives PyMARL's padded episodes instead.
 """
 
 import dataclasses
@@ -62,7 +63,7 @@ class QLearners:
 
 @pytree_dataclass
 class QState:
-    """All that a Q-learner which plays carries from one update to the next. E environments."""
+    """The state of a Q-learner that acts, between updates. E environments."""
 
     learners: QLearners
     replay: Store  # blocks of L steps
@@ -73,7 +74,7 @@ class QState:
 
 @pytree_dataclass
 class StoredQState:
-    """The same for one that learns from stored replay."""
+    """The state of a Q-learner that learns from stored replay."""
 
     learners: QLearners
     key: jax.Array  # []
@@ -81,18 +82,18 @@ class StoredQState:
 
 @pytree_dataclass
 class QBatch:
-    """B sequences that a gradient step learns from."""
+    """B sequences for a gradient step."""
 
     sequences: Sequences  # [L, B, ...]
-    importance: jax.Array  # [B] float32, what their losses are multiplied by
+    importance: jax.Array  # [B] float32, weights of their losses
 
 
 @dataclasses.dataclass(frozen=True)
 class QLearning:
-    """The learner with these static parts; floats of the config are read from `ctx.hp`."""
+    """The learner and its static parts; floats of the config are read from `ctx.hp`."""
 
     team: Team
-    """Agents, and what mixers are shown."""
+    """Agents, and the inputs of mixers."""
     method: Method
     """What is regressed."""
 
@@ -107,7 +108,7 @@ class QLearning:
         return self.config.num_envs * self.config.rollout_length
 
     def optimizer(self, ctx: Context) -> Any:
-        """Of all parameters."""
+        """The optimizer of all parameters."""
         hp = ctx.hp
         if self.config.optimizer == "adam":
             return adam(hp.learning_rate, hp.optimizer_eps, hp.max_grad_norm)
@@ -115,19 +116,19 @@ class QLearning:
         return optax.chain(clip, optax.rmsprop(hp.learning_rate, decay=0.99, eps=hp.optimizer_eps, eps_in_sqrt=False))
 
     def init_params(self, key: jax.Array) -> dict[str, Any]:
-        """Parameters of the agents and of the method. Consumes `key`."""
+        """Initial parameters of the agents and of the method. Consumes `key`."""
         agent_key, rest_key = jax.random.split(key)
         return {"agents": self.team.agents.network.init(agent_key), **self.method.init(rest_key)}
 
     def init(self, key: jax.Array, ctx: Context) -> QLearners:
-        """Fresh parameters, and targets equal to them. Consumes `key`."""
+        """New parameters, and targets equal to them. Consumes `key`."""
         learner = new_learner(self.init_params, key, self.optimizer(ctx), shared=True)
         return QLearners(learner, learner.params)
 
     def act(
         self, params: Any, ctx: Context, memory: Memory, timestep: TimeStep, key: jax.Array
     ) -> tuple[jax.Array, Memory, jax.Array]:
-        """One step of ε-greedy play, for `rollout`. Consumes `key`."""
+        """One step of ε-greedy acting, for `rollout`. Consumes `key`."""
         q, hidden = self.team.agents.step(params["agents"], memory, timestep)
         action = epsilon_greedy(key, q, timestep.action_mask, epsilon(ctx, self.steps_per_update))
         return action, Memory(hidden, action), action
@@ -135,13 +136,13 @@ class QLearning:
     def learn(
         self, learners: QLearners, batch: QBatch, ctx: Context, *, update_target: jax.Array | bool = True
     ) -> tuple[QLearners, jax.Array, dict[str, jax.Array]]:
-        """`(learners, each sequence's new priority [B], metrics)` after a gradient step. Draws no random numbers.
+        """One gradient step: `(learners, new priorities of the sequences [B], metrics)`. Draws no random numbers.
 
         Args:
-          learners: before.
+          learners: before the step.
           batch: sequences from a replay, a dataset, or a model.
-          ctx: hyper-parameters and clock.
-          update_target: [] bool, whether targets are copied after the step; averaged ones always move.
+          ctx: hyperparameters and clock.
+          update_target: [] bool, whether to copy targets after the step; averaged ones always move.
         """
 
         def loss_fn(params: Any, batch: QBatch) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -157,23 +158,23 @@ class QLearning:
         return QLearners(learner, target), priority, metrics
 
     def copies_target(self, step: jax.Array, ctx: Context) -> jax.Array:
-        """[] bool: gradient step number `step` of this update, from 1, is one after which targets are copied."""
+        """[] bool, whether targets are copied after gradient step number `step` of this update, from 1."""
         steps, period = self.config.gradient_steps, max(self.config.target_period, 1)
         updates = ctx.played(self.steps_per_update) // self.steps_per_update
-        before = (updates % period) * (steps % period)  # gradient steps so far, up to whole periods
+        before = (updates % period) * (steps % period)  # gradient steps so far, modulo the period
         return (before + step) % period == 0
 
     def to_block(self, played: Transitions, last: TimeStep, memory: Memory) -> Block:
-        """A rollout [L, E, ...] as it is stored.
+        """Converts a rollout [L, E, ...] to a block for the store.
 
         Args:
           played: the rollout.
-          last: [E, ...] what is shown after it.
-          memory: [E, ...] what agents brought along.
+          last: [E, ...] timestep after the rollout.
+          memory: [E, ...] the agents' memory before it.
         """
         shown, after = played.timestep, played.next_timestep
         truncated = after.truncated
-        if self.config.whole_episodes:  # what follows the first end does not count
+        if self.config.whole_episodes:  # steps after the first end do not count
             truncated = truncated & first_episodes(after)
         restarted = shown.done[0]
         first = Memory(
@@ -191,7 +192,7 @@ class QLearning:
         )
 
     def to_sequences(self, windows: Windows) -> Sequences:
-        """Stored blocks as items [B, L, ...], in which every step has what it led to."""
+        """Converts stored blocks to items [B, L, ...], in which every step has its next observation."""
         found = expand(windows)
         ended = windows.terminated | windows.truncated
         counts = windows.is_known
@@ -199,7 +200,7 @@ class QLearning:
             counts = counts & windows.same_episode
         steps = Steps(
             **found.observed,
-            # The memory before the first step is what the agents brought along.
+            # The memory before the first step is the one stored with the block.
             start=jnp.concatenate([jnp.zeros_like(ended[:, :1]), ended[:, :-1]], axis=1),
             **found.steps,
             terminated=windows.terminated,
@@ -209,7 +210,7 @@ class QLearning:
         return Sequences(windows.start, steps.without_padding() if self.config.whole_episodes else steps)
 
     def layout(self, env: Environment) -> StoreLayout:
-        """Of the replay; the capacity is rounded up to whole updates."""
+        """Layout of the replay; the capacity is rounded up to whole updates."""
         config = self.config
         return StoreLayout(
             config.num_envs,
@@ -222,7 +223,7 @@ class QLearning:
         )
 
     def draw(self, layout: StoreLayout, head: Head, key: jax.Array, ctx: Context) -> Places:
-        """Places of B sequences. Consumes `key`."""
+        """Samples the places of B sequences. Consumes `key`."""
         size = self.config.batch_size
         if layout.priorities == "none":
             return draw_blocks(layout, head, key, (size,))
@@ -230,32 +231,32 @@ class QLearning:
 
 
 def observed(obs: jax.Array, state: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
-    """What is shown before a step."""
+    """The observed part of a step."""
     return {"obs": obs, "state": state, "mask": mask}
 
 
 def swap_axes(tree: Any) -> Any:
-    """[L, B, ...] as [B, L, ...], and back."""
+    """Swaps the first two axes: [L, B, ...] and [B, L, ...]."""
     return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), tree)
 
 
 def in_time(items: Sequences, importance: jax.Array) -> QBatch:
-    """Items [B, L, ...] as a batch."""
+    """Converts items [B, L, ...] to a batch."""
     return QBatch(dataclasses.replace(items, steps=swap_axes(items.steps)), importance)
 
 
 def make_q_learning(config: QConfig, env: Environment, team: Team, method: Method, *, stored: bool) -> Algorithm:
-    """The Q-learning algorithm with these parts: plays in `env`, stores, learns.
+    """The Q-learning algorithm with these parts: acts in `env`, stores, learns.
 
     Args:
-      config: static sizes; its floats are replaced by `ctx.hp`'s.
+      config: static sizes; its floats are replaced by those of `ctx.hp`.
       env: one instance; batched and auto-reset here.
-      team: agents and what mixers are shown.
+      team: agents and the inputs of mixers.
       method: what is regressed.
       stored: learn from `ctx.data`, `Sequences` [M, L, ...], and never act.
 
     Raises:
-      ValueError: for whole episodes that do not fit into a sequence.
+      ValueError: whole episodes do not fit into a sequence.
     """
     spec, learner = env.spec, QLearning(team, method)
     if config.whole_episodes and (spec.episode_limit is None or spec.episode_limit > config.rollout_length):
@@ -284,7 +285,7 @@ def make_q_learning(config: QConfig, env: Environment, team: Team, method: Metho
 
 
 def milestones(config: QConfig, *, stored: bool) -> tuple[Milestone, ...]:
-    """Settings in absolute units that decide when learning begins, targets move and exploration has ended."""
+    """Settings in absolute units that determine when learning begins, targets move and exploration has ended."""
     steps = config.num_envs * config.rollout_length
     first = 1 if stored else max(math.ceil(config.learning_starts / config.num_envs), 1)
     found = []
@@ -298,7 +299,7 @@ def milestones(config: QConfig, *, stored: bool) -> tuple[Milestone, ...]:
 
 
 def init_state(learner: QLearning, env: VectorEnv, layout: StoreLayout, key: jax.Array, ctx: Context) -> QState:
-    """Fresh networks and episodes, an empty replay. Consumes `key`."""
+    """New networks and episodes, and an empty replay. Consumes `key`."""
     net_key, env_key, key = jax.random.split(key, 3)
     learners = learner.init(net_key, ctx)
     env_state, memory = env.reset(env_key, ctx.env_params), learner.team.agents.initial_memory(env.num_envs)
@@ -308,7 +309,7 @@ def init_state(learner: QLearning, env: VectorEnv, layout: StoreLayout, key: jax
 
 
 def init_stored(learner: QLearning, key: jax.Array, ctx: Context) -> StoredQState:
-    """Fresh networks. Consumes `key`."""
+    """New networks. Consumes `key`."""
     net_key, key = jax.random.split(key, 3)[::2]
     return StoredQState(learner.init(net_key, ctx), key)
 
@@ -322,7 +323,7 @@ def play(
     key: jax.Array,
     ctx: Context,
 ) -> tuple[VectorState, Memory, Block, TimeStep]:
-    """A block of L steps of each environment, and what they led to, [L, E, ...]. Consumes `key`."""
+    """Plays a block of L steps of each environment, [L, E, ...]. Consumes `key`."""
     reset_key, play_key = jax.random.split(key)
     if learner.config.whole_episodes:
         env_state, memory = env.reset(reset_key, ctx.env_params), learner.team.agents.initial_memory(env.num_envs)
@@ -335,7 +336,7 @@ def play(
 def learn_block(
     learner: QLearning, layout: StoreLayout, learners: QLearners, store: Store, key: jax.Array, ctx: Context
 ) -> tuple[QLearners, Head, dict[str, jax.Array]]:
-    """`(learners, head of the store, metrics)` after the gradient steps of one update. Consumes `key`."""
+    """Takes the gradient steps of one update: `(learners, head of the store, metrics)`. Consumes `key`."""
 
     def step(
         carried: tuple[QLearners, Head], inputs: tuple[jax.Array, jax.Array]
@@ -355,19 +356,19 @@ def learn_block(
 
 
 def summary(metrics: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """Metrics of all gradient steps [S] as one number each."""
+    """Metrics of all gradient steps [S], as one number each."""
     return {name: m.max() if name == "q_max_abs" else m.mean() for name, m in metrics.items()}
 
 
 def update_state(
     learner: QLearning, env: VectorEnv, layout: StoreLayout, state: QState, ctx: Context
 ) -> tuple[QState, Metrics]:
-    """A block of play, then gradient steps once there are enough sequences."""
+    """Plays a block, then takes gradient steps once there are enough sequences."""
     play_key, learn_key, key = jax.random.split(state.key, 3)
     params = state.learners.online.params
     env_state, memory, block, next_timestep = play(learner, env, params, state.env, state.memory, play_key, ctx)
     store = add_block(layout, state.replay, block)
-    # What was played is no lane's own, so this stays a branch where lanes are batched.
+    # The condition is the same for all lanes, so it stays a branch when lanes are batched.
     size = learner.steps_per_update
     num_played = ctx.played(size) // learner.config.rollout_length + env.num_envs
     is_ready = num_played >= max(learner.config.learning_starts, 1)
@@ -391,13 +392,13 @@ def update_state(
 
 
 def first_episodes(next_timestep: TimeStep) -> jax.Array:
-    """[L, E] bool, steps before which no episode of the block has ended."""
+    """[L, E] bool, steps that belong to the first episode of the block."""
     done = next_timestep.done.astype(jnp.int32)
     return jnp.cumsum(done, axis=0) == done
 
 
 def update_stored(learner: QLearning, state: StoredQState, ctx: Context) -> tuple[StoredQState, Metrics]:
-    """Gradient steps on uniform draws of stored sequences, `ctx.data`."""
+    """Gradient steps on uniform samples of stored sequences, `ctx.data`."""
     _, learn_key, key = jax.random.split(state.key, 3)
     steps, size = learner.config.gradient_steps, learner.config.batch_size
 
