@@ -72,8 +72,7 @@ def sequential_view(spec: EnvSpec, head: ActionHead, *, local_context: bool = Fa
     others are zero).
 
     The recurrent part sees the context once per environment step, independent of N. With `local_context` agent k's
-    context is its own
-    observation instead of the global state, so that only its predecessors' actions are privileged.
+    context is its own observation instead of the global state, so that only its predecessors' actions are privileged.
     """
     n = spec.n_agents
 

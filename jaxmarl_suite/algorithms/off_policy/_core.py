@@ -5,9 +5,8 @@ gradient steps.
 
 Deliberate differences from the published codes, which take a gradient step after each step of a single environment:
 `rollout_length` steps of `num_envs` environments are played with one policy, then `gradient_steps` follow (with 1, 1
-and
-1 it is the same). Actions before the first gradient step are uniformly random, and there are no gradient steps during
-this warm-up. Methods without an actor (Q-learning) have an empty one, for which no gradient step is taken.
+and 1 it is the same). Actions before the first gradient step are uniformly random, and there are no gradient steps
+during this warm-up. Methods without an actor (Q-learning) have an empty one, for which no gradient step is taken.
 """
 
 import dataclasses

@@ -4,8 +4,8 @@ Axes: E environments, B sampled steps, N agents, A entries of one agent's action
 C critics, K groups of them, M joint actions that actors are improved at.
 
 Continuous actions inside are normalized, [-1, 1] in every entry, 0 in padded ones (`EnvSpec.agent_action_sizes`); only
-environments see their own bounds. Where actions are
-discrete they are [N] int32 in place of [N, A], and A entries of a mask.
+environments see their own bounds. Where actions are discrete they are [N] int32 in place of [N, A], and A entries of a
+mask.
 """
 
 import dataclasses

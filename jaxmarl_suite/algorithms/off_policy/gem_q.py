@@ -7,8 +7,7 @@ Before each block of gradient steps, new targets R are computed for every stored
     B^k(s) = max_{a legal} min_{j in group k} Q_j⁻(s, a)            clipped double within a group, double across groups
 
 `gem-q`: four networks learn the memory and supply its bootstraps. L(Q_j) = mean[ δ₊² + κ δ₋² ], δ = Q_j(s, a) -
-R^{k(j)}.
-Exploration is ε-greedy on the mean over groups of each group's minimum.
+R^{k(j)}. Exploration is ε-greedy on the mean over groups of each group's minimum.
 
 `gem-meta`: each of four "sub" networks learns its own one-step target, y_j = r + γ max_a Q_j⁻(s', a) (`double_q`: at
 the action that Q_j prefers), and they supply the bootstraps; two "meta" networks learn R^1 and R^2, and exploration is
@@ -19,17 +18,15 @@ agents use the selecting group instead. Target networks are copies of the networ
 `target_period` gradient steps have passed.
 
 Deliberate differences from the released code: it computes the targets of an episode once, at its end, from the target
-networks' values during the episode, and those of the whole memory when the target networks are updated, which it
-counts in gradient steps. Here all are recomputed before every block (with the same result as long as target networks
-do not change), target updates happen between blocks, and the running episode is also learned from, with a bootstrap at
-its newest step as at a time limit. At a time limit it is not possible to stop with value 0 (`zero_tail` restores
-this). The losses of meta networks are not multiplied by 10, which makes no difference to Adam, and Adam's epsilon has
-its usual value instead of 1.5e-4. Rewards are not clipped. Networks are dense layers on the flattened observation; the
-released ones have convolutions. The defaults are for small tasks: the released
-settings (a learning rate of 6.25e-5, target updates every 8000 gradient steps, 25 gradient steps per 100 environment
-steps,
-ε from
-1 to 0.01 in 250,000 steps, batches of 32, a memory of 10^6) are for Atari.
+networks' values during the episode, and those of the whole memory when the target networks are updated, which it counts
+in gradient steps. Here all are recomputed before every block (with the same result as long as target networks do not
+change), target updates happen between blocks, and the running episode is also learned from, with a bootstrap at its
+newest step as at a time limit. At a time limit it is not possible to stop with value 0 (`zero_tail` restores this). The
+losses of meta networks are not multiplied by 10, which makes no difference to Adam, and Adam's epsilon has its usual
+value instead of 1.5e-4. Rewards are not clipped. Networks are dense layers on the flattened observation; the released
+ones have convolutions. The defaults are for small tasks: the released settings (a learning rate of 6.25e-5, target
+updates every 8000 gradient steps, 25 gradient steps per 100 environment steps, ε from 1 to 0.01 in 250,000 steps,
+batches of 32, a memory of 10^6) are for Atari.
 """
 
 import dataclasses

@@ -7,8 +7,7 @@
 
 Actions are tanh-normal, densities are those of actions in [-1, 1]. The target entropy H is -1 nat per entry, as in the
 paper (-dim A); padded entries do not count. There is no target actor. Deviations: the standard deviation is bounded
-smoothly
-(`ops.tanh_normal`) while the published code clips its logarithm; with n > 1 (the paper has 1) the entropy of
+smoothly (`ops.tanh_normal`) while the published code clips its logarithm; with n > 1 (the paper has 1) the entropy of
 intermediate steps is not rewarded.
 """
 

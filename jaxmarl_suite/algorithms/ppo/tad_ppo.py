@@ -156,8 +156,7 @@ class Distiller:
     """Behavior cloning of the greedy teacher with DAgger rounds. Uses no rewards.
 
     Minimizes Σ_i KL(δ(greedy a_i given greedy a_<i) ‖ π_i(·|τ_i)), the cross-entropy of the teacher's greedy action.
-    The
-    greedy teacher is essential: the best product policy for a stochastic joint one is the product of its marginals.
+    The greedy teacher is essential: the best product policy for a stochastic joint one is the product of its marginals.
 
     For continuous actions δ is a point mass: its divergence from a density is infinite, and its likelihood is highest
     at a standard deviation of zero. So the student is a Gaussian with a fixed standard deviation, for which KL is the
