@@ -1,4 +1,4 @@
-"""What the PPO family makes of an environment's kind of actions: the head, and the network that feeds it."""
+"""Action head and policy network of the PPO methods, for each kind of actions."""
 
 from jaxmarl_envs import EnvSpec
 
@@ -11,15 +11,15 @@ KINDS = ("discrete", "continuous")
 """Actions that every method of the family supports."""
 
 NEAR_UNIFORM = 0.01
-"""Gain of the policy's last layer at the start: near-uniform, or in the middle of the bounds."""
+"""Initial gain of the policy's last layer: near-uniform, or near the middle of the bounds."""
 
 
 def policy_head(config: PPOConfig, spec: EnvSpec) -> ActionHead:
-    """The family of distributions that agents act from.
+    """The distributions from which agents sample actions.
 
     Raises:
-      ValueError: if `config` asks for a continuous distribution and actions are discrete, or for one within bounds and there
-        are none.
+      ValueError: `config` asks for a continuous distribution but actions are discrete, or for a bounded one without
+        bounds.
     """
     if spec.is_discrete:
         if config.distribution != "gaussian":
@@ -41,7 +41,7 @@ def policy_head(config: PPOConfig, spec: EnvSpec) -> ActionHead:
 
 
 def policy_network(config: PPOConfig, spec: EnvSpec, view: View, head: ActionHead) -> Network:
-    """A network from what `view` shows to outputs of `head`."""
+    """A network from the inputs of `view` to the outputs of `head`."""
     apart = 0 if spec.is_discrete or config.std_from_network else spec.action_dim
     network = make_network(
         view.size,

@@ -1,4 +1,4 @@
-"""How the joint action is drawn from per-agent outputs: independently, or one agent after another."""
+"""Joint policies: how the joint action is sampled from per-agent outputs, independently or one agent after another."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,30 +16,32 @@ class JointPolicy(NamedTuple):
     """A factorized joint policy over one batch of environments.
 
     `select(params, carry [E, rows, H], timestep [E, ...], key, greedy)` returns `(action [E, N, *head.action_shape],
-    log_prob [E, N], carry)`; the environment is given `head.to_env(action)`.
+    log_prob [E, N], carry)`; the environment receives `head.to_env(action)`.
     """
 
     network: Network
-    """One agent's network (or the shared one)."""
+    """Network of one agent (or the shared one)."""
     init: Callable[[jax.Array], Any]
     view: View
     head: ActionHead
     shared: bool
-    """One set of parameters for all agents; otherwise leaves have a leading [N]."""
+    """Whether all agents share one set of parameters; otherwise leaves have a leading [N]."""
     select: Callable[..., tuple[jax.Array, jax.Array, jax.Array]]
 
     def initial_carry(self, n: int) -> jax.Array:
-        """[n, rows, H] memory at the start of n episodes."""
+        """[n, rows, H] carry at the start of n episodes."""
         return self.network.initial_carry((n, self.view.rows))
 
     def greedy(self, params: Any, carry: jax.Array, timestep: TimeStep, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The mode of every agent's distribution (given its predecessors' where there are any), and the new memory."""
+        """The mode of every agent's distribution (given its predecessors' modes in an autoregressive policy), and the
+        new carry.
+        """
         action, _, carry = self.select(params, carry, timestep, key, greedy=True)
         return action, carry
 
 
 def independent_policy(network: Network, view: View, head: ActionHead, *, shared: bool) -> JointPolicy:
-    """Every agent draws from its own distribution, whatever the others do."""
+    """Every agent samples from its own distribution, independently of the others."""
     everyone = network if shared else per_agent(network, view.outputs)
 
     def select(
@@ -55,11 +57,13 @@ def independent_policy(network: Network, view: View, head: ActionHead, *, shared
 
 
 def autoregressive_policy(network: Network, view: View, head: ActionHead) -> JointPolicy:
-    """Agent k draws given the actions of agents 1..k-1: any joint policy has this form. Parameters are shared over k."""
+    """Agent k samples given the actions of agents 1..k-1, which can represent any joint policy. Parameters are shared
+    over k.
+    """
     n = view.outputs
 
     def rows(array: jax.Array, k: jax.Array) -> jax.Array:
-        """Row k of [E, N, ...], or the only one of [E, 1, ...]; keeps the axis."""
+        """Row k of [E, N, ...], or the only row of [E, 1, ...]; keeps the axis."""
         return array if array.shape[1] == 1 else jax.lax.dynamic_slice_in_dim(array, k, 1, axis=1)
 
     def select(
@@ -84,7 +88,7 @@ def autoregressive_policy(network: Network, view: View, head: ActionHead) -> Joi
             (jnp.arange(n, dtype=jnp.int32), jax.random.split(key, n)),
             unroll=min(n, 8),
         )
-        # Agents that share one memory all computed the same new one; otherwise each computed its own.
+        # With a shared carry all agents computed the same new one; otherwise each computed its own.
         carry = memory[0][:, None] if view.rows == 1 else jnp.swapaxes(memory, 0, 1)
         return action, jnp.swapaxes(log_prob, 0, 1), carry
 
