@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxmarl_envs import pytree_dataclass
 
-from jaxmarl_suite.networks._dense import check_sizes
+from jaxmarl_suite.networks._dense import check_sizes, layer_norm
 from jaxmarl_suite.networks._linear import dense_product
 from jaxmarl_suite.networks._network import Network, Params, make_memory
 
@@ -34,6 +34,8 @@ def attend(
 ) -> jax.Array:
     """[*B, Q, W]: for every query the mean of the values that it sees, weighted by how its key matches, in each head.
 
+    Computed in float32 whatever the dtype of the arguments, which is that of the result.
+
     Args:
       query: [*B, Q, W].
       key: [*B, S, W].
@@ -44,8 +46,12 @@ def attend(
     """
     batch, (num, width) = query.shape[:-2], query.shape[-2:]
     mask = jnp.broadcast_to(visible, (*batch, num, key.shape[-2])).reshape(-1, 1, num, key.shape[-2])
-    query, key, value = (x.reshape(-1, x.shape[-2], heads, width // heads) for x in (query, key, value))
-    found = jax.nn.dot_product_attention(query, key, value, None if bias is None else bias[None], mask)
+    dtype = query.dtype
+    query, key, value = (
+        x.reshape(-1, x.shape[-2], heads, width // heads).astype(jnp.float32) for x in (query, key, value)
+    )
+    bias = None if bias is None else bias[None].astype(jnp.float32)
+    found = jax.nn.dot_product_attention(query, key, value, bias, mask).astype(dtype)
     return found.reshape(*batch, num, width)
 
 
@@ -69,8 +75,8 @@ class _Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, seen: jax.Array) -> jax.Array:
-        x = nn.LayerNorm()(x + _dense(self.width)(seen))
-        x = nn.LayerNorm()(x + _dense(self.width)(nn.relu(_dense(self.width, ORTHOGONAL)(x))))
+        x = layer_norm(x + _dense(self.width)(seen))
+        x = layer_norm(x + _dense(self.width)(nn.relu(_dense(self.width, ORTHOGONAL)(x))))
         return _dense(self.out_size, self.out_scale)(x)
 
 
@@ -87,7 +93,7 @@ class _OverAgents(nn.Module):
         n = own.shape[-2]
         own = jnp.tanh(_dense(self.width, ORTHOGONAL, "agent")(own))  # [*, N, W]
         acting = own + _dense(self.width, ORTHOGONAL, "action")(actions)
-        keys = nn.LayerNorm()(jnp.concatenate([acting, own], axis=-2))  # [*, 2N, W]
+        keys = layer_norm(jnp.concatenate([acting, own], axis=-2))  # [*, 2N, W]
         predecessors, itself = jnp.tril(jnp.ones((n, n), bool), -1), jnp.eye(n, dtype=bool)
         seen = attend(
             _dense(self.width, name="query")(own),

@@ -19,7 +19,7 @@ def torch_bound(fan_in: int) -> float:
 
 
 def uniform_between(bound: float) -> nn.initializers.Initializer:
-    """Initialiser: uniform on [-bound, bound)."""
+    """Initializer: uniform on [-bound, bound)."""
 
     def init(key: jax.Array, shape: Sequence[int], dtype: jnp.dtype = jnp.float32, **_: object) -> jax.Array:
         return jax.random.uniform(key, tuple(shape), dtype, -bound, bound)
@@ -36,6 +36,12 @@ def torch_dense(x: jax.Array, width: int, *, use_bias: bool = True, name: str | 
     """
     init = uniform_between(torch_bound(x.shape[-1]))
     return nn.Dense(width, use_bias=use_bias, kernel_init=init, bias_init=init, dot_general=dense_product, name=name)(x)
+
+
+def layer_norm(x: jax.Array, epsilon: float = 1e-6) -> jax.Array:
+    """A new layer normalization applied to `x`, of its dtype. For the body of a compact flax module."""
+    with jax.numpy_dtype_promotion("standard"):  # flax takes the moments of lower precisions in float32
+        return nn.LayerNorm(epsilon=epsilon)(x)
 
 
 class TorchMLP(nn.Module):

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxmarl_envs.core import documented
 
 from jaxmarl_suite.networks._critics import LAYER_NORM_EPS
-from jaxmarl_suite.networks._dense import torch_bound, torch_dense, uniform_between
+from jaxmarl_suite.networks._dense import layer_norm, torch_bound, torch_dense, uniform_between
 from jaxmarl_suite.networks._gru import gru
 from jaxmarl_suite.networks._linear import dense_product
 
@@ -30,8 +30,8 @@ class Network(NamedTuple):
       carry: leaves [*B, ...], the memory before the first step.
       x: [L, *B, D] what passes through the memory.
       extra: [L, *B', X] what joins after the memory; `B'` equals `B`, or is longer where the last axis of `B` is 1 (one
-        memory an environment serving one output an agent). X may be 0.
-      start: [L, E] bool, an episode starts at this step: the memory is cleared before it, to what `initial_carry` gives.
+            memory per environment serving one output per agent). X may be 0.
+      start: [L, E] bool, an episode starts at this step: the memory is cleared before it, to that of `initial_carry`.
       y: [L, *B', out] float32.
       carries: leaves [L, *B, ...], the memory after each step.
     """
@@ -69,7 +69,7 @@ class _Layers(nn.Module):
         activate = nn.tanh if self.activation == "tanh" else nn.relu
         for width in self.hidden:
             x = self.dense(x, width, 2**0.5)
-            x = activate(nn.LayerNorm(epsilon=LAYER_NORM_EPS)(x) if self.layer_norm else x)
+            x = activate(layer_norm(x, LAYER_NORM_EPS) if self.layer_norm else x)
         return x if self.out_size is None else self.dense(x, self.out_size, self.out_scale)
 
     def dense(self, x: jax.Array, width: int, scale: float) -> jax.Array:
@@ -159,12 +159,12 @@ def make_network(
       extra_size: X.
       hidden: widths of the layers after the memory.
       memory_size: H; 0 for a feed-forward network.
-      out_scale: gain of the last layer's orthogonal initialisation; small for near-uniform initial policies.
+      out_scale: gain of the last layer's orthogonal initialization; small for near-uniform initial policies.
       encoder: widths of ReLU layers that `x` passes before the memory.
       activation: of the layers `hidden`.
       initializer: "orthogonal", with biases of zero and gain sqrt(2) in `hidden`, for PPO; "torch" for PyTorch's
         uniform default in layers and memory, as the published Q-learning settings are.
-      layer_norm: normalise before each activation of the layers `hidden`.
+      layer_norm: normalize before each activation of the layers `hidden`.
 
     Raises:
       ValueError: for an unknown activation or initializer, or an `out_scale` that the initializer does not read.
@@ -212,7 +212,7 @@ def per_agent(network: Network, n_agents: int) -> Network:
         )
 
     def init(key: jax.Array) -> Params:
-        # One after another: batched LAPACK calls (orthogonal initialisation) of several host devices can wait for each
+        # One after another: batched LAPACK calls (orthogonal initialization) of several host devices can wait for each
         # other's threads for ever, and single ones are as fast.
         return jax.lax.map(network.init, jax.random.split(key, n_agents))
 
@@ -227,7 +227,7 @@ def per_agent(network: Network, n_agents: int) -> Network:
 
 
 def append_parameters(network: Network, size: int) -> Network:
-    """`network` whose outputs are followed by `size` learnt numbers that do not depend on the input, zero at first.
+    """`network` whose outputs are followed by `size` learned numbers that do not depend on the input, zero at first.
 
     Parameters are `{"network": ..., "appended": [size]}`.
     """

@@ -14,7 +14,7 @@ from toy_envs import Continuous, Noisy, context
 from jaxmarl_suite import algorithms
 from jaxmarl_suite.algorithms.core import epsilon
 from jaxmarl_suite.algorithms.off_policy import gem_q
-from jaxmarl_suite.algorithms.off_policy._parts import Batch, Done, Shown
+from jaxmarl_suite.algorithms.off_policy._parts import Batch, Done, NoActor, Shown
 from jaxmarl_suite.replay import Block, StoreLayout, add_block, new_store
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "ops"))
@@ -237,7 +237,7 @@ def test_exploration_is_as_often_as_epsilon_says_and_legal():
     mask = jnp.broadcast_to(jnp.asarray([True, False, True]), (size, 1, ACTIONS))
     best, explore = int(compiled(method.greedy)(policy, obs, mask)[0, 0]), compiled(method.explore)
     other = 2 - best
-    for clock, wanted in ((0, 0.8), (5, 0.5), (10, 0.2), (50, 0.2)):  # ten steps an update
+    for clock, wanted in ((0, 0.8), (5, 0.5), (10, 0.2), (50, 0.2)):  # ten steps per update
         ctx = context(config, ENV, clock=clock)
         np.testing.assert_allclose(epsilon(ctx, config.num_envs * config.rollout_length), wanted, rtol=1e-6)
         action = np.asarray(explore(policy, obs, mask, jax.random.key(clock), ctx))[:, 0]
@@ -267,7 +267,7 @@ def test_target_networks_are_copies_renewed_every_period(course):
     """Period of two blocks: before the blocks of updates 2 and 4 the targets become what the networks then are."""
     _, method, states, metrics = course
     equal = jax.tree_util.Partial(jax.tree.map, np.testing.assert_array_equal)
-    equal(states[1].learners, states[0].learners)  # the warm-up: nothing is learnt from ten steps
+    equal(states[1].learners, states[0].learners)  # the warm-up: nothing is learned from ten steps
     for clock in range(1, 6):
         before, after = states[clock].learners, states[clock + 1].learners
         equal(after.targets, method.targets(before.params) if clock % 2 == 0 else before.targets)
@@ -281,7 +281,7 @@ def test_target_networks_are_copies_renewed_every_period(course):
 
 def test_nothing_is_kept_for_an_actor_and_no_illegal_action_is_played(course):
     _, _, states, metrics = course
-    assert states[0].learners.params["actor"] == ()
+    assert states[0].learners.params["actor"] == NoActor()
     assert all(found.episodes["illegal"].total == 0 for found in metrics)
     assert any(found.episodes["illegal"].weight > 0 for found in metrics)
     stored = states[-1].replay.contents

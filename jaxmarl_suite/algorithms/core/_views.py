@@ -1,4 +1,4 @@
-"""Views: what a network is shown of the environment. Methods differ by the views of their actor and critic."""
+"""Views: the inputs of a network. Methods differ by the views of their actor and critic."""
 
 import math
 from collections.abc import Callable
@@ -12,19 +12,19 @@ from jaxmarl_suite.ops import ActionHead
 
 
 class View(NamedTuple):
-    """A function from what happened to a network's inputs, with the sizes that the network is built from.
+    """A function that encodes a network's inputs, and their sizes.
 
-    `look(obs [*B, N, ...], state [*B, G], action [*B, N, ...])` returns `x [*B, rows, size]`, which passes through the
-    network's memory, and `extra [*B, outputs, extra_size]`, which joins after it.
+    `encode(obs [*B, N, ...], state [*B, G], action [*B, N, ...])` returns `x [*B, rows, size]`, the input of the
+    recurrent part, and `extra [*B, outputs, extra_size]`, which joins after it.
     """
 
     size: int
     extra_size: int
     rows: int
-    """Memories an environment: N, or 1."""
+    """Recurrent states per environment: N, or 1."""
     outputs: int
-    """Outputs an environment: N, or 1."""
-    look: Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+    """Outputs per environment: N, or 1."""
+    encode: Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
 
 def _flat_obs(spec: EnvSpec, obs: jax.Array) -> jax.Array:
@@ -32,7 +32,7 @@ def _flat_obs(spec: EnvSpec, obs: jax.Array) -> jax.Array:
 
 
 def _context(spec: EnvSpec, obs: jax.Array, state: jax.Array) -> jax.Array:
-    """[*B, 1, D]: the global state, or all observations where there is none."""
+    """[*B, 1, D]: the global state, or all observations if there is none."""
     if spec.state_size:
         return state[..., None, :]
     flat = _flat_obs(spec, obs)
@@ -44,39 +44,39 @@ def _context_size(spec: EnvSpec) -> int:
 
 
 def local_view(spec: EnvSpec, *, agent_id: bool) -> View:
-    """Each agent's own observation, with a one-hot of its index where parameters are shared."""
+    """Each agent's own observation, with a one-hot of its index if parameters are shared."""
     n = spec.n_agents
     size = math.prod(spec.obs_shape) + (n if agent_id else 0)
 
-    def look(obs: jax.Array, state: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def encode(obs: jax.Array, state: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
         x = _flat_obs(spec, obs)
         if agent_id:
             x = jnp.concatenate([x, jnp.broadcast_to(jnp.eye(n, dtype=jnp.float32), (*x.shape[:-1], n))], axis=-1)
         return x, jnp.zeros((*x.shape[:-1], 0), jnp.float32)
 
-    return View(size, 0, n, n, look)
+    return View(size, 0, n, n, encode)
 
 
 def central_view(spec: EnvSpec) -> View:
-    """The global state (all observations where there is none), once an environment."""
+    """The global state (all observations if there is none), once per environment."""
 
-    def look(obs: jax.Array, state: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def encode(obs: jax.Array, state: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
         x = _context(spec, obs, state)
         return x, jnp.zeros((*x.shape[:-1], 0), jnp.float32)
 
-    return View(_context_size(spec), 0, 1, 1, look)
+    return View(_context_size(spec), 0, 1, 1, encode)
 
 
 def sequential_view(spec: EnvSpec, head: ActionHead, *, local_context: bool = False) -> View:
-    """A state of Γ(M) for every k: a context, the one-hot of k, and the actions a_1..a_{k-1} as `head.embed`
-    puts them (later ones zero).
+    """The states of Γ(M) for all k: a context, the one-hot of k, and `head.embed` of the actions a_1..a_{k-1} (the
+    others are zero).
 
-    The memory sees the context once an environment step, whatever N. With `local_context` agent k's context is its own
-    observation instead of the global state, so that only its predecessors' actions are privileged.
+    The recurrent part sees the context once per environment step, independent of N. With `local_context` agent k's
+    context is its own observation instead of the global state, so that only its predecessors' actions are privileged.
     """
     n = spec.n_agents
 
-    def look(obs: jax.Array, state: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def encode(obs: jax.Array, state: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
         x = _flat_obs(spec, obs) if local_context else _context(spec, obs, state)
         embedded = head.embed(action)  # [*B, N, X]
         visible = jnp.tril(jnp.ones((n, n), jnp.float32), -1)[..., None]  # [k, j, 1]: predecessors j < k only
@@ -86,4 +86,4 @@ def sequential_view(spec: EnvSpec, head: ActionHead, *, local_context: bool = Fa
         return x, jnp.concatenate([index, prefix], axis=-1)
 
     size = math.prod(spec.obs_shape) if local_context else _context_size(spec)
-    return View(size, n + n * head.embed_size, n if local_context else 1, n, look)
+    return View(size, n + n * head.embed_size, n if local_context else 1, n, encode)

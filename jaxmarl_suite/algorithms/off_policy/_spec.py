@@ -1,4 +1,4 @@
-"""From a method's parts to a registered off-policy algorithm."""
+"""Registers a method, given its parts, as an off-policy algorithm."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -7,9 +7,9 @@ from jaxmarl_envs import Environment
 
 from jaxmarl_suite.algorithms.core._types import AlgorithmSpec, Phase
 from jaxmarl_suite.algorithms.off_policy._core import make_off_policy
-from jaxmarl_suite.algorithms.off_policy._parts import Method, Players
+from jaxmarl_suite.algorithms.off_policy._parts import Method, Setup
 
-Parts = Callable[[Any, Environment], tuple[Players, Method]]
+Parts = Callable[[Any, Environment], tuple[Setup, Method]]
 
 
 def off_policy_spec(
@@ -22,16 +22,16 @@ def off_policy_spec(
     defaults: Any = None,
     actions: Literal["continuous", "discrete"] = "continuous",
 ) -> AlgorithmSpec:
-    """The algorithm called `name`.
+    """The spec of the algorithm called `name`.
 
     Args:
-      name: as it is registered.
+      name: its registered name.
       config: its config type.
-      parts: `(config, env) -> (players, method)`.
+      parts: `(config, env) -> (setup, method)`.
       summary: one line for the listing.
-      for_teams: what to use for several agents, where the method takes one only.
+      for_teams: what to use for several agents, if the method is for a single agent.
       defaults: the config a run starts from; `config()` if None.
-      actions: the kind that it is for.
+      actions: the supported kinds of actions.
     """
 
     def make(config: Any, env: Environment) -> tuple[Phase, ...]:
@@ -39,7 +39,7 @@ def off_policy_spec(
             raise ValueError(
                 f"{name} is for a single agent, but {env.spec.id!r} has {env.spec.n_agents}; use {for_teams}"
             )
-        players, method = parts(config, env)
-        return make_off_policy(players, env, method)
+        setup, method = parts(config, env)
+        return make_off_policy(setup, env, method)
 
     return AlgorithmSpec(name, config, make, summary, actions=(actions,), defaults=defaults)

@@ -1,4 +1,4 @@
-"""How the joint action is drawn from per-agent outputs: independently, or one agent after another."""
+"""Joint policies: how the joint action is sampled from per-agent outputs, independently or one agent after another."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,39 +13,41 @@ from jaxmarl_suite.ops import ActionHead
 
 
 class JointPolicy(NamedTuple):
-    """A factorised joint policy over one batch of environments.
+    """A factorized joint policy over one batch of environments.
 
     `select(params, carry, timestep [E, ...], key, greedy)` returns `(action [E, N, *head.action_shape], log_prob [E, N],
-    carry)`, where leaves of the carry are [E, rows, ...]; the environment is given `head.to_env(action)`.
+    carry)`, with leaves [E, rows, ...] of the carry; the environment receives `head.to_env(action)`.
     """
 
     network: Network
-    """One agent's network (or the shared one)."""
+    """Network of one agent (or the shared one)."""
     init: Callable[[jax.Array], Any]
     view: View
     head: ActionHead
     shared: bool
-    """One set of parameters for all agents; otherwise leaves have a leading [N]."""
+    """Whether all agents share one set of parameters; otherwise leaves have a leading [N]."""
     select: Callable[..., tuple[jax.Array, jax.Array, Any]]
 
     def initial_carry(self, n: int) -> Any:
-        """Memory at the start of n episodes, leaves [n, rows, ...]."""
+        """Carry at the start of n episodes, leaves [n, rows, ...]."""
         return self.network.initial_carry((n, self.view.rows))
 
     def greedy(self, params: Any, carry: Any, timestep: TimeStep, key: jax.Array) -> tuple[jax.Array, Any]:
-        """The mode of every agent's distribution (given its predecessors' where there are any), and the new memory."""
+        """The mode of every agent's distribution (given its predecessors' modes in an autoregressive policy), and the
+        new carry.
+        """
         action, _, carry = self.select(params, carry, timestep, key, greedy=True)
         return action, carry
 
 
 def independent_policy(network: Network, view: View, head: ActionHead, *, shared: bool) -> JointPolicy:
-    """Every agent draws from its own distribution, whatever the others do."""
+    """Every agent samples from its own distribution, independently of the others."""
     everyone = network if shared else per_agent(network, view.outputs)
 
     def select(
         params: Any, carry: Any, timestep: TimeStep, key: jax.Array, *, greedy: bool = False
     ) -> tuple[jax.Array, jax.Array, Any]:
-        x, extra = view.look(timestep.obs, timestep.state, head.no_action(*timestep.obs.shape[:2]))
+        x, extra = view.encode(timestep.obs, timestep.state, head.no_action(*timestep.obs.shape[:2]))
         output, carry = everyone.step(params, carry, x, extra, timestep.done)
         mask = timestep.action_mask
         action = head.mode(output, mask) if greedy else head.sample(key, output, mask)
@@ -55,14 +57,13 @@ def independent_policy(network: Network, view: View, head: ActionHead, *, shared
 
 
 def autoregressive_policy(network: Network, view: View, head: ActionHead) -> JointPolicy:
-    """Agent k draws given the actions of agents 1..k-1: any joint policy has this form. Parameters are shared over k.
-
-    A network that joins rows computes all of them for every k, and only the k-th is used.
+    """Agent k samples given the actions of agents 1..k-1, which can represent any joint policy. Parameters are shared
+    over k. If the network joins rows, all rows are computed for every k, and only the k-th is used.
     """
     n = view.outputs
 
     def row(array: jax.Array, k: jax.Array) -> jax.Array:
-        """Row k of [E, N, ...], or the only one of [E, 1, ...]; keeps the axis."""
+        """Row k of [E, N, ...], or the only row of [E, 1, ...]; keeps the axis."""
         return array if array.shape[1] == 1 else jax.lax.dynamic_slice_in_dim(array, k, 1, axis=1)
 
     def put(array: jax.Array, own: jax.Array, k: jax.Array) -> jax.Array:
@@ -72,7 +73,7 @@ def autoregressive_policy(network: Network, view: View, head: ActionHead) -> Joi
     def step(
         params: Any, carry: Any, timestep: TimeStep, x: jax.Array, extra: jax.Array, k: jax.Array
     ) -> tuple[jax.Array, Any]:
-        """Output [E, 1, ...] of agent k, and the memory of the rows that were computed."""
+        """Output [E, 1, ...] of agent k, and the carry of the computed rows."""
         if network.joins_rows:
             output, memory = network.step(params, carry, x, extra, timestep.done)
             return row(output, k), memory
@@ -86,11 +87,11 @@ def autoregressive_policy(network: Network, view: View, head: ActionHead) -> Joi
             chosen: tuple[jax.Array, Any], inputs: tuple[jax.Array, jax.Array]
         ) -> tuple[tuple[jax.Array, Any], jax.Array]:
             (action, memory), (k, key_k) = chosen, inputs
-            x, extra = view.look(timestep.obs, timestep.state, action)
+            x, extra = view.encode(timestep.obs, timestep.state, action)
             output, new = step(params, carry, timestep, x, extra, k)
             mask = row(timestep.action_mask, k)
             own = head.mode(output, mask) if greedy else head.sample(key_k, output, mask)
-            # Agents that share one memory all compute the same new one; otherwise each computes its own.
+            # With a shared carry all agents compute the same new one; otherwise each computes its own.
             memory = jax.tree.map(lambda all_rows, c: put(all_rows, c, k), memory, new)
             return (put(action, own, k), memory), head.log_prob(output, mask, own)[:, 0]
 
