@@ -193,7 +193,7 @@ class _OverTime(nn.Module):
     def setup(self) -> None:
         self.embed = _dense(self.width, ORTHOGONAL)
         self.query, self.key, self.value = (_dense(self.width) for _ in range(3))
-        self.age = self.param("age", nn.initializers.zeros_init(), (self.heads, self.window), jnp.float32)
+        self.age = self.param("age", nn.initializers.zeros_init(), (self.heads, self.window + 1), jnp.float32)
         self.block = _Block(self.width, self.out_size, self.out_scale)
 
     def entries(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -203,11 +203,14 @@ class _OverTime(nn.Module):
 
     def outputs(self, token: jax.Array, cache: KeyValueCache, extra: jax.Array) -> jax.Array:
         """[*B', out] of tokens [*B, W], the caches [*B, ...] that end with them, and extra inputs [*B', X]."""
+        # One more entry, always known, whose key and value are zero. A mean of known values alone is the same for one step
+        # and for several equal ones; with it, how many there are shows, and agents can wait.
+        nothing = jnp.zeros_like(cache.keys[..., :1, :])
         seen = attend(
             self.query(token)[..., None, :],
-            cache.keys,
-            cache.values,
-            cache.is_known[..., None, :],
+            jnp.concatenate([cache.keys, nothing], axis=-2),
+            jnp.concatenate([cache.values, nothing], axis=-2),
+            jnp.concatenate([cache.is_known, jnp.ones_like(cache.is_known[..., :1])], axis=-1)[..., None, :],
             heads=self.heads,
             bias=self.age[:, None],
         )[..., 0, :]
@@ -236,7 +239,8 @@ def attention_over_time(
 ) -> Network:
     """A network that attends to the last K steps of the episode, this one included: one layer of a transformer.
 
-    The memory is a `KeyValueCache`, so that a step costs one step. How old an entry is shows in a learnt bias per head.
+    The memory is a `KeyValueCache`, so that a step costs one step. How old an entry is shows in a learned bias per
+    head, and how many there are in a further entry of zeros.
 
     Args:
       in_size: D.

@@ -148,12 +148,16 @@ def test_a_step_sees_the_window_of_its_own_episode(over_time):
     assert_close(late[2:5, 1], y[4:7, 1])
 
 
-def test_equal_steps_are_seen_as_one(over_time):
-    """Weights add up to one over the steps that are known, however many these are."""
+def test_how_many_steps_are_known_shows_even_if_they_are_equal(over_time):
+    """Up to the window, and from the start of the episode: agents that see the same in every step can wait."""
     network, params, unroll = over_time
     x, extra = (jnp.repeat(normal(1, E, N, size), L, axis=0) for size in (D, X))
-    y, _ = unroll(params, network.initial_carry((E, N)), x, extra, starts())
-    assert_close(y, jnp.broadcast_to(y[:1], y.shape))
+    start = jnp.zeros((L, E), bool).at[5, 0].set(True)
+    y, _ = unroll(params, network.initial_carry((E, N)), x, extra, start)
+    for t, known in enumerate([1, 2, 3, 3, 3, 1, 2]):
+        assert_close(y[t, 0], y[known - 1, 0])
+    for earlier, later in ((0, 1), (1, 2)):
+        assert np.abs(y[earlier] - y[later]).max() > 1e-3
 
 
 @pytest.mark.parametrize("kind", ["feed-forward", "gru", "over agents", "over time"])
