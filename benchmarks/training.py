@@ -114,8 +114,9 @@ class Bench:
         """Starts a phase from where the one before stands."""
         from jaxmarl_suite.runner._programs import phase_keys
 
+        handed = None if self.state is None else self.program.hand_on(self.state)
         self.program = self.programs[phase]
-        self.state = self.program.begin(self.state, phase_keys(self.lane_seeds, phase), self.context)
+        self.state = self.program.begin(handed, phase_keys(self.lane_seeds, phase), self.context)
         self.totals = self.program.fresh_totals()
         self.clock = 0
 

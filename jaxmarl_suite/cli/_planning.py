@@ -19,44 +19,18 @@ def plan(argv: list[str], session: Session) -> Result:
     session.note(f"compiling {len(groups)} program{'s' if len(groups) > 1 else ''}")
     console, programs, rows = session.console(), [], []
     for number, group in enumerate(groups):
-        size, compiled, placement = runner.choose_wave(group, options)
-        needed = max(program.peak_bytes for program in compiled) * placement.mesh.size
-        phases = runner.plan_phases(group, options)
-        entry: dict[str, Any] = {
-            "program": number,
-            "lanes": len(group.lanes),
-            "lanes_at_once": size,
-            "waves": -(-len(group.lanes) // size),
-            "lane_mode": placement.mode,
-            "devices": placement.mesh.size,
-            "platform": placement.mesh.devices.flat[0].platform,
-            "compile_seconds": round(sum(program.compile_seconds for program in compiled), 3),
-            "memory_bytes": needed,
-            "state_bytes_a_lane": max(program.state_bytes for program in compiled) // compiled[0].lanes,
-            "settings": dict(group.lanes[0].overrides),
-            "phases": [
-                {
-                    "name": phase.name,
-                    "updates": phase.updates,
-                    "env_steps_per_update": phase.env_steps_per_update,
-                    "log_rows": len(phase.log_at),
-                    "evaluations": len(phase.eval_at),
-                    "train_metrics": sorted(program.totals_shape.total),
-                }
-                for phase, program in zip(phases, compiled)
-            ],
-        }
+        entry = _describe(number, group, options)
         programs.append(entry)
         rows.append(
             {
                 "program": number + 1,
                 "lanes": entry["lanes"],
-                "at once": size,
+                "at once": entry["lanes_at_once"],
                 "devices": f"{entry['devices']} {entry['platform']}, {entry['lane_mode']}",
-                "memory": memory(needed),
+                "memory": memory(entry["memory_bytes"]),
                 "state a lane": memory(entry["state_bytes_a_lane"]),
                 "compiling": f"{entry['compile_seconds']:.1f} s",
-                "updates": " + ".join(f"{phase.updates:,} {phase.name}" for phase in phases),
+                "updates": " + ".join(f"{phase['updates']:,} {phase['name']}" for phase in entry["phases"]),
                 "first setting": flat_settings(group.lanes[0].overrides),
             }
         )
@@ -89,6 +63,37 @@ def plan(argv: list[str], session: Session) -> Result:
         "warnings": warnings,
         "compile_seconds": round(sum(entry["compile_seconds"] for entry in programs), 3),
         "programs": programs,
+    }
+
+
+def _describe(number: int, group: runner.Group, options: runner.TrainOptions) -> dict[str, Any]:
+    """What the programs of a group need, compiled to find out."""
+    size, compiled, placement = runner.choose_wave(group, options)
+    needed = max(program.peak_bytes for program in compiled) * placement.mesh.size
+    phases = runner.plan_phases(group, options)
+    return {
+        "program": number,
+        "lanes": len(group.lanes),
+        "lanes_at_once": size,
+        "waves": -(-len(group.lanes) // size),
+        "lane_mode": placement.mode,
+        "devices": placement.mesh.size,
+        "platform": placement.mesh.devices.flat[0].platform,
+        "compile_seconds": round(sum(program.compile_seconds for program in compiled), 3),
+        "memory_bytes": needed,
+        "state_bytes_a_lane": max(program.state_bytes for program in compiled) // compiled[0].lanes,
+        "settings": dict(group.lanes[0].overrides),
+        "phases": [
+            {
+                "name": phase.name,
+                "updates": phase.updates,
+                "env_steps_per_update": phase.env_steps_per_update,
+                "log_rows": len(phase.log_at),
+                "evaluations": len(phase.eval_at),
+                "train_metrics": sorted(program.totals_shape.total),
+            }
+            for phase, program in zip(phases, compiled)
+        ],
     }
 
 

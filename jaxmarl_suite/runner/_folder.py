@@ -344,7 +344,10 @@ def _is_unborn(path: Path) -> bool:
     """Whether a file is one that a run leaves which is killed before it has begun."""
     if path.name == "metrics.jsonl":
         return path.is_file() and not path.stat().st_size
-    return path.name in ("versions.json", "start", _lock.NAME) or is_leftover(path.name)
+    if path.name == "start":  # a user's folder of this name holds something else than checkpoints numbered 0
+        inside = [*path.glob("*"), *path.glob("*/*")]
+        return all(re.fullmatch(r"[0-9]{3,}|0(\..*)?", one.name) and one.is_dir() for one in inside) and path.is_dir()
+    return path.name in ("versions.json", _lock.NAME) or is_leftover(path.name)
 
 
 def _unwritable(name: str, error: OSError) -> Exception:

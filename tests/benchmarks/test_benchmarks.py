@@ -13,7 +13,19 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks import _common, _processes, _tables, adapters, env_stepping, kernels, mabrax, replay, startup, training
+from benchmarks import (
+    _common,
+    _processes,
+    _tables,
+    adapters,
+    env_stepping,
+    kernels,
+    mabrax,
+    micro,
+    replay,
+    startup,
+    training,
+)
 from benchmarks._tables import Column, Table, number, plain
 from jaxmarl_suite.cli import main as cli
 from tests.envs.adapter_tools import needs
@@ -120,6 +132,21 @@ def test_adapters_are_measured_beside_the_original():
         adapters.Args(ids=("matrix/xor",))
 
 
+@needs("jaxmarl")
+@pytest.mark.slow
+def test_micro_is_measured_beside_smax():
+    row = micro.measure("3m", 2, 0.01, 2)
+    assert (
+        row["smax_us"] > 0
+        and row["micro_us"] > 0
+        and row["ratio"] == pytest.approx(row["smax_us"] / row["micro_us"], rel=1)
+    )
+    assert "| 3m" in _tables.render(micro.table_of([row]))
+    assert [t["is_met"] for t in micro.targets_of([{**row, "id": "3s5z", "ratio": 21.0}, row])] == [True]
+    with pytest.raises(ValueError, match=r"maps must be among .*3s5z.*; got 'bane_vs_bane'"):
+        micro.Args(maps=("bane_vs_bane",))
+
+
 @pytest.mark.slow
 def test_robots_are_measured_beside_brax():
     row = mabrax.measure("mabrax/hopper-3x1", 2, "spring", 0.01, 2, ("brax", "ours"))
@@ -210,6 +237,7 @@ def test_page_has_a_place_for_every_table():
         "adapters",
         "mabrax",
         "mabrax-compile",
+        "micro",
     )
     for name in (
         *cpu,
@@ -222,7 +250,9 @@ def test_page_has_a_place_for_every_table():
             assert text.splitlines().count(f"<!-- table:{name} {end} -->") == 1
 
 
-@pytest.mark.parametrize("name", ["training", "kernels", "replay", "startup", "env-stepping", "adapters", "mabrax"])
+@pytest.mark.parametrize(
+    "name", ["training", "kernels", "replay", "startup", "env-stepping", "adapters", "mabrax", "micro"]
+)
 def test_command_line_knows_the_scripts(name, capsys):
     assert cli(["bench", name, "--help"]) == 0
     assert "--compare" in capsys.readouterr().out

@@ -1,5 +1,6 @@
-"""The examples of the documentation: the README shows exactly these files, and they run and learn."""
+"""The examples of the documentation: its pages show exactly these files, and they run and learn."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -17,8 +18,9 @@ EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
 MARKED_BLOCK = re.compile(r"<!-- example:(\S+) -->\n+```python\n(.*?)```", re.DOTALL)
 
 
-def test_readme_shows_every_example_as_it_is():
-    shown = dict(MARKED_BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8")))
+def test_pages_show_every_example_as_it_is():
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    shown = {path: text for page in pages for path, text in MARKED_BLOCK.findall(page.read_text(encoding="utf-8"))}
     assert shown == {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in EXAMPLES}
 
 
@@ -56,6 +58,26 @@ def test_own_network_learns(final_returns):
     assert "mappo-attention" in text
     # Both agents have to arrive in the same step, which pays 10.
     assert returns.shape == (2,) and np.all(returns > 5)
+
+
+def test_own_actor_critic_learns_from_public_parts(final_returns):
+    text, returns = final_returns("own_actor_critic")
+    assert "central-a2c" in text
+    np.testing.assert_allclose(returns, 8.0)  # the optimum; the first stage's safe choice pays 7
+
+
+def test_the_page_of_building_blocks_names_what_there_is():
+    """Every name in its table is public where the table says."""
+    page = (ROOT / "docs" / "building_blocks.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[2:4] for line in page.splitlines() if line.startswith("| ") and "`jaxmarl_suite" in line]
+    assert len(rows) == 11
+    for modules, names in rows:
+        found: set[str] = set()
+        for module in re.findall(r"`([\w.]+)`", modules):
+            full = module if module.startswith("jaxmarl") else f"jaxmarl_suite.algorithms{module}"
+            found |= set(importlib.import_module(full).__all__)
+        named = set(re.findall(r"`(\w+)[`.]", names)) - {"jaxmarl_envs", "VectorEnv"}
+        assert named and named <= found, named - found
 
 
 def test_own_viewer_draws_an_episode(tmp_path):

@@ -70,7 +70,14 @@ def test_large_entries_are_warned_of_by_index():
     assert check_environment(Good()).warnings == ()
 
 
-OWN = [f"{f.name}/{variant}" for f in jaxmarl_envs.families() if not f.package for variant in f.variants]
+MICRO = ("3m", "corridor", "terran_5_vs_5")
+"""Of the fights, one of each sort of start and ground; the others are as these, with other units."""
+OWN = [
+    pytest.param(f"{f.name}/{variant}", marks=[pytest.mark.slow] if f.name == "micro" and variant not in MICRO else [])
+    for f in jaxmarl_envs.families()
+    if not f.package
+    for variant in f.variants
+]
 
 
 @pytest.mark.parametrize("env_id", OWN)  # those of other projects: test_adapters_*.py

@@ -13,7 +13,14 @@ from tests.envs.adapter_tools import needs, play
 
 KEY = jax.random.key(11)
 KINDS = {
-    "at the end": ("hallway win", "toy/chain success", "toy/chain-continuous success", "smax win", "hanabi perfect"),
+    "at the end": (
+        "hallway win",
+        "toy/chain success",
+        "toy/chain-continuous success",
+        "smax win",
+        "micro win",
+        "hanabi perfect",
+    ),
     "until it fails": ("toy/inverted-pendulum success",),
     "progress": (
         "jumanji percent_eaten",
@@ -22,6 +29,8 @@ KINDS = {
         "jumanji total_path_length",
         "jumanji num_dirty_tiles",
         "jumanji ratio_dirty_tiles",
+        "micro dead_allies",
+        "micro dead_enemies",
     ),
     "mean": (
         *(f"toy/{task} success" for task in ("pendulum", "pendulum-2", "point-mass", "point-mass-2", "puck")),
@@ -36,6 +45,7 @@ IDS = (
     "hallway/2-3",
     *(f"toy/{variant}" for family in jaxmarl_envs.families() if family.name == "toy" for variant in family.variants),
     "matrix/M1",
+    "micro/3m",
     *(
         pytest.param(env_id, marks=needs("jaxmarl"))
         for env_id in (
@@ -76,7 +86,8 @@ def test_every_metric_is_of_a_known_kind(env_id):
 
 @pytest.mark.parametrize(
     "env_id", ["hallway/2-3", "toy/chain", "toy/chain-continuous", "toy/inverted-pendulum", "jumanji/lbf-5x5-2p-1f",
-               "jumanji/connector-5x5-3ag", "jumanji/cleaner-4x4-2ag", pytest.param("smax/3m", marks=needs("jaxmarl")),
+               "jumanji/connector-5x5-3ag", "jumanji/cleaner-4x4-2ag", "micro/3m",
+               pytest.param("smax/3m", marks=needs("jaxmarl")),
                pytest.param("hanabi/very-small-2p", marks=needs("jaxmarl"))],
 )  # fmt: skip
 def test_outcomes_and_progress(env_id):

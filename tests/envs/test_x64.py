@@ -18,6 +18,7 @@ KEY = jax.random.key(2)
 OWN = [
     "matrix/climbing", "matrix/M1", "matrix/two-step", "matrix/mmdp", "matrix/multitask-2x3", "hallway/2-3", "toy/pendulum",
     "toy/inverted-pendulum", "toy/point-mass-2", "toy/linear-team", "toy/puck", "toy/chain", "toy/chain-continuous",
+    "micro/MMM", "micro/2m_vs_1z", "micro/zerg_2_vs_3",
 ]  # fmt: skip
 OTHERS = {
     "jaxmarl": ["smax/3m", "mpe/simple-spread", "mpe/simple-speaker-listener", "hanabi/very-small-2p",

@@ -84,7 +84,7 @@ def own() -> Iterator[None]:
     algorithms.register(AlgorithmSpec("own-method", Config, make))
     yield
     del _registry._registered["own"]
-    del algorithms._registry._registered["own-method"]
+    del algorithms.core._registry._registered["own-method"]
 
 
 @pytest.mark.parametrize(

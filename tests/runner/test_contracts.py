@@ -20,7 +20,7 @@ from runner_tools import (
 )
 
 from jaxmarl_suite import algorithms
-from jaxmarl_suite.runner import Diverged, Interrupted, _wave, resume, run
+from jaxmarl_suite.runner import Diverged, Interrupted, _compile, _wave, resume, run
 
 Trained = Callable[[str, str], Path]
 FIRST_UPDATES = 3
@@ -112,7 +112,7 @@ def test_the_lengths_of_chunks_change_nothing(
     assert rows(ends[0]) == rows(ends[1])
     # Nor does it matter how often a run is looked at.
     (group,) = experiment.groups()
-    learner = len(jax.tree.leaves(_wave.choose_wave(group, experiment.options)[1][-1].state_shape))
+    learner = len(jax.tree.leaves(_compile.choose_wave(group, experiment.options)[1][-1].state_shape))
     assert_same_arrays(final_arrays(ends[0])[:learner], final_arrays(trained(name, "single"))[:learner])
 
 
@@ -154,7 +154,7 @@ def test_a_second_sweep_and_a_resume_compile_nothing(
 
 def test_a_chunk_is_one_program_that_reuses_its_buffers(name: str) -> None:
     (group,) = tiny(name, first_seed=3).groups()
-    _, programs, _ = _wave.choose_wave(group, tiny(name).options)
+    _, programs, _ = _compile.choose_wave(group, tiny(name).options)
     assert len(programs) == len(group.phases)
     for phase in programs:
         memory = phase.memory

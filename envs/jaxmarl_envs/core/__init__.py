@@ -20,7 +20,16 @@ from jaxmarl_envs.core._registry import (
     register,
 )
 from jaxmarl_envs.core._shared import shared_leaves
-from jaxmarl_envs.core._types import EnvSpec, TimeStep, pytree_dataclass, quantile_name, restart, transition
+from jaxmarl_envs.core._types import (
+    EntityBlock,
+    EnvSpec,
+    TimeStep,
+    alive,
+    pytree_dataclass,
+    quantile_name,
+    restart,
+    transition,
+)
 from jaxmarl_envs.core._vector import VectorEnv, VectorState
 from jaxmarl_envs.core._viewer import Frame, Verdict, check_drawable, render, render_frames
 from jaxmarl_envs.core._wrappers import (
@@ -38,6 +47,7 @@ __all__ = [
     "AgentId",
     "Clock",
     "DelayReward",
+    "EntityBlock",
     "EnvSpec",
     "Environment",
     "Episode",
@@ -59,6 +69,7 @@ __all__ = [
     "VectorState",
     "Verdict",
     "Wrapper",
+    "alive",
     "available",
     "check_drawable",
     "check_environment",

@@ -22,6 +22,7 @@ _BUILT_IN = {
     "jumanji": "jaxmarl_envs.jumanji:FAMILY",
     "mabrax": "jaxmarl_envs.mabrax:FAMILY",
     "gymnax": "jaxmarl_envs.gymnax:FAMILY",
+    "micro": "jaxmarl_envs.micro:FAMILY",
     "rag": "jaxmarl_envs.rag:FAMILY",
 }
 

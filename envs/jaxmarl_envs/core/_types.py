@@ -23,6 +23,28 @@ def quantile_name(metric: str, level: float) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
+class EntityBlock:
+    """Columns of an observation that show some entities of one sort: the first feature of all of them, then the second, ...
+
+    Feature f of entity j is column `start + f * count + j`; an entity that is not seen shows zeros. `read` undoes this.
+    """
+
+    name: str
+    """What they are, e.g. self, enemies, allies."""
+    start: int
+    """The first column."""
+    count: int
+    """Number of entities."""
+    features: tuple[str, ...]
+    """One name per feature."""
+
+    def read(self, obs: jax.Array) -> jax.Array:
+        """[*, count, features] of `obs` [*, D]."""
+        columns = obs[..., self.start : self.start + self.count * len(self.features)]
+        return jnp.swapaxes(columns.reshape(*obs.shape[:-1], len(self.features), self.count), -1, -2)
+
+
+@dataclasses.dataclass(frozen=True)
 class EnvSpec:
     """Everything about an environment that is fixed before compilation. Hashable.
 
@@ -68,6 +90,12 @@ class EnvSpec:
     reset_is_costly: bool = False
     """A reset costs a good part of a step or more: `VectorEnv` then resets only where an episode ended. What it computes
     is the same either way."""
+    entities: tuple[EntityBlock, ...] = ()
+    """Which columns of an observation show which entity, for networks that look at entities one by one; empty where that
+    is not said. Wrappers that append columns keep it; further columns belong to the agent itself."""
+    dead_action: int | None = None
+    """The action that agents have to take once they are out of the game, and that no other agent may take; None where
+    nobody drops out. `alive` reads it from masks."""
     optimum: float | None = dataclasses.field(default=None, compare=False)
     """Expected undiscounted return of an optimal joint policy with `default_params`, where known. Not part of
     equality, like `id`."""
@@ -172,6 +200,13 @@ class TimeStep:
     def replace(self, **changes: Any) -> "TimeStep":
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+
+def alive(spec: EnvSpec, action_mask: jax.Array) -> jax.Array:
+    """[*, N] bool: which agents are still in the game, by their masks [*, N, A]; all, where nobody drops out."""
+    if spec.dead_action is None:
+        return jnp.ones(action_mask.shape[:-1], bool)
+    return ~action_mask[..., spec.dead_action]
 
 
 def transition(

@@ -316,7 +316,7 @@ class ObserveState(Wrapper):
         spec = self.env.spec
         if not spec.state_size:
             raise ValueError(f"ObserveState shows the global state, and {spec.id!r} has none")
-        return spec.replace(obs_shape=(spec.state_size,), agent_obs_sizes=())
+        return spec.replace(obs_shape=(spec.state_size,), agent_obs_sizes=(), entities=())
 
     def _show(self, timestep: TimeStep) -> TimeStep:
         obs = jnp.broadcast_to(timestep.state, (self.spec.n_agents, *timestep.state.shape))

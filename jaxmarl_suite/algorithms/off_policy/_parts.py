@@ -257,6 +257,11 @@ Networks = dict[str, Any]
 Metrics = dict[str, jax.Array]
 
 
+@pytree_dataclass
+class NoActor:
+    """The "actor" of a method that acts by its critics: it has no parameters."""
+
+
 class Method(NamedTuple):
     """What sets one method apart. Keys are consumed."""
 

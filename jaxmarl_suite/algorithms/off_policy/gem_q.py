@@ -48,6 +48,7 @@ from jaxmarl_suite.algorithms.off_policy._parts import (
     Method,
     Metrics,
     Networks,
+    NoActor,
     Players,
     backed_up,
     discrete_actions,
@@ -218,7 +219,7 @@ def _remembering(
         return {"critic": target}, memory_targets(config, layout, store, values, key, ctx)
 
     return Method(
-        init=lambda key: {"actor": (), "critic": init(key)},
+        init=lambda key: {"actor": NoActor(), "critic": init(key)},
         explore=explore,
         greedy=greedy_action,
         targets=lambda params: {"critic": estimators(params["critic"])},
