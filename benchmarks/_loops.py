@@ -17,7 +17,7 @@ Carry = Any
 
 
 def random_actions(key: jax.Array, shape: tuple[int, ...], num_actions: int) -> jax.Array:
-    """Uniform actions from one draw of bits; the same in both loops. Flat: short last axes do not vectorise."""
+    """Uniform actions from one draw of bits; the same in both loops. Flat: short last axes do not vectorize."""
     return jaxmarl_envs.uniform_index(key, num_actions, (math.prod(shape),)).reshape(shape)
 
 

@@ -189,7 +189,7 @@ def in_turns(loops: dict[str, Callable], seconds: float) -> Callable[[dict[str, 
 
 
 def measure(env_id: str, num_envs: int, seconds: float, repetitions: int, loops: tuple[str, ...] = LOOPS) -> Row:
-    """Medians of microseconds a step for every loop, and of the ratios of neighbouring calls."""
+    """Medians of microseconds a step for every loop, and of the ratios of neighboring calls."""
     task = {"id": env_id, "num_envs": num_envs, "seconds": seconds, "loops": loops}
     ratios = {"bare_ratio": ("adapter", "step_env"), "restart_ratio": ("VectorEnv", "step")}
     row = medians("benchmarks.adapters", task, repetitions, ratios)

@@ -7,7 +7,7 @@ both. On CPU both run in two processes, each pinned to one core: with JAX as it 
 configures it (suite).
 
 The cores (CPU only): the suite's loop in three processes that take turns: pinned to one core; on one device of plain
-JAX, which hands small operations to a pool of threads; and with the environments spread over one device a core.
+JAX, which hands small operations to a pool of threads; and with the environments spread over one device per core.
 
     python -m benchmarks.env_stepping --json env_stepping.json
 """
@@ -85,7 +85,7 @@ def measure(env_id: str, num_envs: int, steps: int, repetitions: int) -> Row:
         cpu = statistics.median(spent.cpu for spent in warm)
         result |= {f"{name}_steps_per_s": num_envs * steps / wall, f"{name}_wall_seconds": wall}
         result |= {f"{name}_cpu_seconds": cpu}
-    # Neighbouring calls are compared with each other: other work on the machine comes and goes more slowly.
+    # Neighboring calls are compared with each other: other work on the machine comes and goes more slowly.
     result["ratio"] = statistics.median(o.wall / b.wall for o, b in zip(times["ours"][1:], times["bare"][1:]))
     return result
 
@@ -106,7 +106,7 @@ def measure_floor(ids: Sequence[str], sizes: Row, platform: str) -> list[Row]:
 
 
 CORE_MODES = {"one core": 1, "one device": 1, "all cores": None}
-"""What is compared, with its number of devices: None for one a core."""
+"""What is compared, with its number of devices: None for one per core."""
 
 
 def spread_loop(env_id: str, num_envs: int, steps: int) -> Callable[[jax.Array], Any]:

@@ -39,7 +39,7 @@ class Args(_common.Options):
     """Measures random stepping of robots, and their compilation."""
 
     ids: tuple[str, ...] = ("mabrax/halfcheetah-6x1", "mabrax/ant-4x2")
-    """Environment ids of the family mabrax whose agents have neighbouring actuators, equally many each."""
+    """Environment ids of the family mabrax whose agents have neighboring actuators, equally many each."""
     backend: str = "spring"
     """brax's physics, the same in all loops."""
     num_envs: tuple[int, ...] = (1, 256)
@@ -212,7 +212,7 @@ def _start_worker(task: dict[str, Any]) -> Callable[[dict[str, Any]], Row]:
 def measure(
     env_id: str, num_envs: int, backend: str, seconds: float, repetitions: int, loops: tuple[str, ...] = LOOPS
 ) -> Row:
-    """Medians of microseconds a step for every loop, and of the ratios of neighbouring calls."""
+    """Medians of microseconds a step for every loop, and of the ratios of neighboring calls."""
     task = {"id": env_id, "num_envs": num_envs, "backend": backend, "seconds": seconds, "loops": loops}
     row = medians("benchmarks.mabrax", task, repetitions, _RATIOS)
     row["steps_per_s"] = 1e6 / row["VectorEnv_us"] if "VectorEnv" in loops else None

@@ -80,7 +80,7 @@ def _start_worker(task: dict[str, Any]) -> Callable[[dict[str, Any]], Row]:
 
 
 def measure(name: str, num_envs: int, seconds: float, repetitions: int, loops: tuple[str, ...] = LOOPS) -> Row:
-    """Medians of microseconds a step on a map for each family, and of the ratios of neighbouring calls."""
+    """Medians of microseconds a step on a map for each family, and of the ratios of neighboring calls."""
     task = {"id": name, "num_envs": num_envs, "seconds": seconds, "loops": loops}
     row = medians("benchmarks.micro", task, repetitions, {"ratio": ("smax", "micro")})
     row["steps_per_s"] = 1e6 / row["micro_us"]

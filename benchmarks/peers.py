@@ -236,7 +236,7 @@ def measure(
     ]
     if checkout and not skipped:
         for i, row in enumerate(rows):
-            # Of neighbouring repetitions: other work on the machine comes and goes more slowly.
+            # Of neighboring repetitions: other work on the machine comes and goes more slowly.
             row["ratio"] = statistics.median(_rate(line[i]) / _rate(line[0]) for line in runs)
             row["cpu_ratio"] = statistics.median(_rate(line[i], "cpu") / _rate(line[0], "cpu") for line in runs)
     return rows, found, skipped

@@ -65,7 +65,7 @@ def measure(
             if bench.lanes < count:
                 raise ValueError(f"{count} seeds with a capacity of {capacity:,} do not fit into memory at once")
             bench.begin(0)
-            bench.run(200)  # past the first sequences, with which nothing is learnt yet
+            bench.run(200)  # past the first sequences, with which nothing is learned yet
             memory = bench.program.memory
             size = sum(x.nbytes for x in jax.tree.leaves(bench.state.replay))
             row: Row = {

@@ -159,7 +159,7 @@ def measure(
     repetitions: int = 7,
     seconds: float = 1.0,
 ) -> list[Row]:
-    """A row a phase and number of seeds, measured in this process."""
+    """A row per phase and number of seeds, measured in this process."""
     seeds = sorted({1, *seeds})
     benches, rss = [], []
     for count in seeds:
@@ -195,7 +195,7 @@ def measure(
                     "best_updates_per_s": max(rate),
                     "env_steps_per_s": statistics.median(rate) * steps,
                     "env_steps_per_update": steps,
-                    # Of neighbouring repetitions: other work on the machine comes and goes more slowly.
+                    # Of neighboring repetitions: other work on the machine comes and goes more slowly.
                     "ratio_to_one_seed": statistics.median(line[i] / line[0] for line in rates),
                     "updates_a_repetition": updates[i],
                     "repetitions": repetitions,

@@ -1,7 +1,7 @@
 """A strict floor for every test: two CPU devices, no silent dtype or rank promotion, compiled programs kept on disk.
 
-Most of what the tests cost is compilation, so programs are compiled with few optimisations, except in tests that are marked
-`optimised`: those that compute for long, and those that are to run what users run.
+Most of what the tests cost is compilation, so programs are compiled with few optimizations, except in tests that are marked
+`optimized`: those that compute for long, and those that are to run what users run.
 """
 
 import os
@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(items):
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     """Before the fixtures of `item`, of whatever scope."""
-    jax.config.update("jax_disable_most_optimizations", item.get_closest_marker("optimised") is None)
+    jax.config.update("jax_disable_most_optimizations", item.get_closest_marker("optimized") is None)
 
 
 def pytest_runtest_teardown(item, nextitem):

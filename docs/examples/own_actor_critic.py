@@ -51,12 +51,12 @@ class Parts:
         self.critic = make_network(self.central.size, 1, hidden=config.hidden)
 
     def logits(self, params, timestep):  # [*B, N, A], for batches [T, E] and [E] alike
-        x, extra = self.own.look(timestep.obs, timestep.state, None)
+        x, extra = self.own.encode(timestep.obs, timestep.state, None)
         carry = self.actor.initial_carry(x.shape[1:-1])
         return self.actor.unroll(params, carry, x, extra, jnp.zeros(x.shape[:2], bool))[0]
 
     def value(self, params, obs, state):  # [T, E], of the team
-        x, extra = self.central.look(obs, state, None)
+        x, extra = self.central.encode(obs, state, None)
         carry = self.critic.initial_carry(x.shape[1:-1])
         return self.critic.unroll(params, carry, x, extra, jnp.zeros(x.shape[:2], bool))[0][..., 0, 0]
 

@@ -1,4 +1,4 @@
-"""Two agents on a line have to meet. From neighbouring cells, both stepping towards the other, they swap and miss."""
+"""Two agents on a line have to meet. From neighboring cells, both stepping towards the other, they swap and miss."""
 
 import dataclasses
 

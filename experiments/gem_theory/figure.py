@@ -1,4 +1,4 @@
-"""The study's figure: bias over the number of stops, tables over episodes with slip, and how far a reward has travelled."""
+"""The study's figure: bias over the number of stops, tables over episodes with slip, and how far a reward has traveled."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from jaxmarl_suite.analysis import style
 RED, BLUE, GREEN = "#BB1A00", "#0046CF", "#00875A"
 TITLE = "Letting one estimator choose where to stop, and another say what it is worth, keeps the bias from growing"
 NOTE = "Exact computations on problems whose values are known; circles: sampled through the code that learners use."
-# Kind and group size: colour, dashes, label, where it stands (places, bias).
+# Kind and group size: color, dashes, label, where it stands (places, bias).
 BIAS_LOOKS: dict[tuple[str, int], tuple[str, Any, str, tuple[float, float]]] = {
     ("single", 1): (RED, "solid", "one estimator", (9.0, 1.72)),
     ("floor", 1): (BLUE, "solid", "two, with the floor", (50, 0.65)),
@@ -52,13 +52,11 @@ def _bias(
 ) -> None:
     _title(axis, "Bias by number of stops", "all stops equally good, noise N(0, 1)")
     axis.axhline(0.0, color=style.MUTED, lw=0.8)
-    for (kind, size), (colour, dashes, label, at) in BIAS_LOOKS.items():
-        axis.plot(places, curves[kind, size], color=colour, ls=dashes, lw=1.8)
+    for (kind, size), (color, dashes, label, at) in BIAS_LOOKS.items():
+        axis.plot(places, curves[kind, size], color=color, ls=dashes, lw=1.8)
         found = [r for r in bias if not r.gap and (r.kind, r.group_size) == (kind, size)]
-        axis.plot(
-            [r.places for r in found], [r.sampled for r in found], "o", color=colour, ms=4.5, mec="white", mew=0.8
-        )
-        axis.text(*at, label, color=style.darker(colour, 0.1), fontsize=style.LABEL_SIZE, ha="right")
+        axis.plot([r.places for r in found], [r.sampled for r in found], "o", color=color, ms=4.5, mec="white", mew=0.8)
+        axis.text(*at, label, color=style.darker(color, 0.1), fontsize=style.LABEL_SIZE, ha="right")
     axis.set_xscale("log")
     axis.set_xlim(1, 55)
     axis.set_ylim(-0.75, 2.4)
@@ -74,17 +72,17 @@ def _excess(axis: Any, excess: dict[tuple[float, int], NDArray[np.float64]]) -> 
     slips = sorted({slip for slip, _ in excess})
     axis.axhline(0.0, color=style.MUTED, lw=0.8)
     lowest, highest = -0.45, 0.0
-    for slip, colour in zip(slips, style.ordered_colours(len(slips))):
+    for slip, color in zip(slips, style.ordered_colors(len(slips))):
         for estimators, dashes in ((2, "solid"), (1, (0, (4, 2)))):
             y = excess[slip, estimators]
-            axis.plot(np.arange(1, len(y) + 1), y, color=colour, ls=dashes, lw=1.8)
+            axis.plot(np.arange(1, len(y) + 1), y, color=color, ls=dashes, lw=1.8)
             highest = max(highest, float(y.max()))
         end = float(excess[slip, 2][-1])
         text = f"slip {slip:g}" + (": never above Q*" if slip == 0 else "")
         below = slip == 0
         axis.annotate(
             text, (len(excess[slip, 2]), end), (0, -10 if below else 4), textcoords="offset points",
-            color=style.darker(colour, 0.1), fontsize=style.LABEL_SIZE, ha="right", va="top" if below else "bottom",
+            color=style.darker(color, 0.1), fontsize=style.LABEL_SIZE, ha="right", va="top" if below else "bottom",
         )  # fmt: skip
     axis.set_ylim(lowest, max(highest * 1.35, 0.1))
     axis.set_xlim(0, len(y))
@@ -97,13 +95,13 @@ def _excess(axis: Any, excess: dict[tuple[float, int], NDArray[np.float64]]) -> 
 
 
 def _reach(axis: Any, reach: dict[int | None, NDArray[np.int64]]) -> None:
-    _title(axis, "How far a reward has travelled", "one stored success at the end of a chain of 50 steps")
-    colours = dict(zip(reach, style.ordered_colours(len(reach))))
+    _title(axis, "How far a reward has traveled", "one stored success at the end of a chain of 50 steps")
+    colors = dict(zip(reach, style.ordered_colors(len(reach))))
     for cap, steps in reach.items():
-        axis.plot(np.arange(len(steps) + 1), np.append(0, steps), color=colours[cap], lw=1.9, clip_on=False, zorder=3)
+        axis.plot(np.arange(len(steps) + 1), np.append(0, steps), color=colors[cap], lw=1.9, clip_on=False, zorder=3)
     for cap, x, y in ((None, 4.3, 52.2), (20, 11.5, 45.5), (5, 9.4, 38.5), (1, 27.5, 24.0)):
         label = {None: "whole trajectory (GEM)", 1: "one-step targets"}.get(cap, f"at most {cap} rewards")
-        axis.text(x, y, label, color=style.darker(colours[cap], 0.1), fontsize=style.LABEL_SIZE, va="center")
+        axis.text(x, y, label, color=style.darker(colors[cap], 0.1), fontsize=style.LABEL_SIZE, va="center")
     axis.set_xlim(0, LENGTH + 4)
     axis.set_ylim(0, LENGTH + 5)
     axis.set_xlabel("refreshes")

@@ -50,7 +50,7 @@ def bias(path: Path, step: int, episodes: int = 20) -> NDArray[np.float64]:
 
 
 def _judge(trained: Trained, episodes: int) -> Callable[[Any, jax.Array], jax.Array]:
-    """A compiled `(learnt, key) -> bias []`."""
+    """A compiled `(learned, key) -> bias []`."""
     config = trained.group.config
     env = jaxmarl_envs.make(trained.group.env.spec.id, limit=LONG)
     team, method = {"gem": gem, "td3-star": td3}[trained.group.spec.name].parts(config, env)

@@ -34,7 +34,7 @@ ABLATIONS: Mapping[str, Mapping[str, Any]] = {
     "symmetric loss": {"kappa": 1.0},
     "no floor": {"floor": False},
     "one group of four": {"critic_groups": 1},
-    "no layer normalisation": {"layer_norm": False},
+    "no layer normalization": {"layer_norm": False},
     "mean over stops, β = 0.9": {"average": True, "beta": 0.9},
 }
 ABLATED = "pendulum"

@@ -1,1 +1,1 @@
-"""Where exact policy gradients end on cooperative matrix games: decentralised against sequential policies."""
+"""Where exact policy gradients end on cooperative matrix games: decentralized against sequential policies."""

@@ -21,19 +21,19 @@ class Options:
     """Exact policy gradients on matrix games: tables and figure."""
 
     num_seeds: int = 1_000
-    """Initialisations of each named game."""
+    """Initializations of each named game."""
     num_games: int = 2_000
     """Random games of each size."""
     plateau_steps: tuple[int, ...] = (2_000, 20_000, 200_000)
     """When to look at long sequential plain ascents; increasing."""
     seed: int = 0
-    """Seed of the initialisations."""
+    """Seed of the initializations."""
     folder: Path = Path(__file__).parent
     """Where README.md is rewritten, and results.json and figure.png are put."""
 
 
 def main(options: Options) -> None:
-    # One CPU device a core: lanes are spread over devices, and these programs are too small for XLA to split otherwise.
+    # One CPU device per core: lanes are spread over devices, and these programs are too small for XLA to split otherwise.
     jax.config.update("jax_num_cpu_devices", usable_cores())
     start = time.perf_counter()
     named = study.named_games(options.num_seeds, options.seed)
@@ -99,7 +99,7 @@ def _plateau_table(fractions: dict[str, list[float]], steps: tuple[int, ...]) ->
 
 def _random_table(rows: list[study.RandomRow]) -> str:
     lines = [
-        "| agents, actions | decentralised: solved | J/R* | sequential: solved | J/R* |",
+        "| agents, actions | decentralized: solved | J/R* | sequential: solved | J/R* |",
         "|---|---|---|---|---|",
     ]
     for row in rows:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from experiments.policy_gradient_theory.study import NamedRow, RandomRow
 
 INK, MUTED, GRID = "#22252b", "#6b7280", "#e5e7eb"
-COLOURS = {"decentralised": "#d1603d", "sequential": "#2a6f97"}
-TINTS = {"decentralised": "#f0c4b4", "sequential": "#a9cbe0"}
+COLORS = {"decentralized": "#d1603d", "sequential": "#2a6f97"}
+TINTS = {"decentralized": "#f0c4b4", "sequential": "#a9cbe0"}
 STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -57,7 +57,7 @@ def draw(
                 dashes = "-" if gradient == "natural" else (0, (4, 1.6))
                 median, low, high = np.quantile(values, (0.5, 0.0, 1.0), axis=0)
                 axis.fill_between(steps, low, high, color=TINTS[kind], alpha=0.5, lw=0, zorder=2)
-                axis.plot(steps, median, color=COLOURS[kind], lw=1.9, ls=dashes, zorder=3)
+                axis.plot(steps, median, color=COLORS[kind], lw=1.9, ls=dashes, zorder=3)
             axis.set_xscale("log")
             axis.set_xlim(1, steps[-1])
             axis.set_title(f"{game}  (optimum {optima[game]:g})")
@@ -69,12 +69,12 @@ def draw(
 
         axis = figure.add_subplot(bottom[0])
         wide = [row for row in named if row.init_sd == max(r.init_sd for r in named)]
-        order = ("decentralised, plain", "decentralised, natural", "sequential, plain", "sequential, natural")
+        order = ("decentralized, plain", "decentralized, natural", "sequential, plain", "sequential, natural")
         for j, name in enumerate(order):
             kind, gradient = name.split(", ")
             heights = [row.optimal[name] for row in wide]
             x = np.arange(len(wide)) + (j - 1.5) * 0.2
-            fill = COLOURS[kind] if gradient == "natural" else TINTS[kind]
+            fill = COLORS[kind] if gradient == "natural" else TINTS[kind]
             axis.bar(x, heights, width=0.18, color=fill, label=name)
             for xi, h in zip(x, heights):
                 axis.text(xi, h + 0.02, _short(h), ha="center", va="bottom", fontsize=7, color=INK)
@@ -84,9 +84,9 @@ def draw(
 
         axis = figure.add_subplot(bottom[1])
         x = np.arange(len(random))
-        for kind in ("decentralised", "sequential"):
+        for kind in ("decentralized", "sequential"):
             y = np.array([row.optimal[kind] for row in random])
-            axis.plot(x, y, color=COLOURS[kind], lw=1.9, marker="o", ms=6, mec="white", mew=1.2, zorder=3)
+            axis.plot(x, y, color=COLORS[kind], lw=1.9, marker="o", ms=6, mec="white", mew=1.2, zorder=3)
             for xi, yi in zip(x, y):
                 above = kind == "sequential"
                 axis.annotate(
@@ -99,7 +99,7 @@ def draw(
                 )
         axis.fill_between(
             x,
-            [row.optimal["decentralised"] for row in random],
+            [row.optimal["decentralized"] for row in random],
             [row.optimal["sequential"] for row in random],
             color=GRID,
             alpha=0.6,
@@ -123,7 +123,7 @@ def draw(
             plt.Line2D(
                 [],
                 [],
-                color=COLOURS[name.split(", ")[0]],
+                color=COLORS[name.split(", ")[0]],
                 lw=1.9,
                 ls="-" if "natural" in name else (0, (4, 1.6)),
                 label=name,

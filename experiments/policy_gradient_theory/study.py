@@ -15,9 +15,9 @@ GAMES = ("G1", "G3", "climbing", "penalty", "xor")
 INIT_SDS = (0.01, 1.0)
 WITHIN = 0.1  # of the optimum: where an ascent counts as optimal
 ASCENTS = {
-    "decentralised, plain": Ascent("decentralised", "plain", 0.1, 20_000),
+    "decentralized, plain": Ascent("decentralized", "plain", 0.1, 20_000),
     "sequential, plain": Ascent("sequential", "plain", 0.1, 20_000),
-    "decentralised, natural": Ascent("decentralised", "natural", 0.1, 20_000),
+    "decentralized, natural": Ascent("decentralized", "natural", 0.1, 20_000),
     "sequential, natural": Ascent("sequential", "natural", 0.1, 2_000),
 }
 SHAPES = ((2, 3), (2, 10), (3, 5), (4, 5), (5, 4))  # (agents, actions)
@@ -103,7 +103,7 @@ def random_games(num_games: int) -> list[RandomRow]:
         games = np.stack([payoff(f"random-{n}x{a}", seed=i) for i in range(num_games)])
         best = games.reshape(num_games, -1).max(axis=1)
         optimal, ratio = {}, {}
-        for kind in ("decentralised", "sequential"):
+        for kind in ("decentralized", "sequential"):
             logits = init_logits(jax.random.split(seed_key(0), 1), (a,) * n, policy=kind, sd=0.0)
             result = Ascent(kind, "natural", RANDOM_LEARNING_RATE, RANDOM_STEPS).run(games, logits)
             value, greedy_value = np.asarray(result.value), np.asarray(result.greedy_value)

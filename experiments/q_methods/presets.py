@@ -99,7 +99,7 @@ def game_runs() -> list[Preset]:
 
 
 def searches() -> list[Search]:
-    """Eight points a method on hallway, three seeds each that are not reported."""
+    """Eight points per method on hallway, three seeds each that are not reported."""
     options = TrainOptions(total_steps=TUNING_STEPS, seeds=3, first_seed=1000, evaluations=6, absolute_episodes=0)
     return [
         Search(

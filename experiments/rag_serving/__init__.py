@@ -1,1 +1,1 @@
-"""Caching and serving on a RAG workload: what is learnt against classical rules."""
+"""Caching and serving on a RAG workload: what is learned against classical rules."""

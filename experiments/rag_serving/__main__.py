@@ -25,14 +25,14 @@ SHOWN = {
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Caching and serving on a RAG workload: classical rules, and learnt policies, on held-out windows."""
+    """Caching and serving on a RAG workload: classical rules, and learned policies, on held-out windows."""
 
     runs: Path = Path("runs/rag_serving")
     """Where run folders lie; finished ones are used as they are."""
     levels: tuple[str, ...] = tuple(presets.LEVELS)
     """What to table."""
     train: bool = False
-    """Train and table the learnt policies as well: hours on two cores."""
+    """Train and table the learned policies as well: hours on two cores."""
     fresh: bool = False
     """Train everything anew."""
     trace: str = ""
@@ -50,7 +50,7 @@ def rule_rows(level: presets.Level, options: Options) -> list[list[str]]:
     return [[name, *(f"{metrics[m]:.3f}" for m in SHOWN[level.metric])] for name, metrics in found.items()]
 
 
-def test_learnt(run: Path, options: Options) -> list[dict[str, float]]:
+def test_learned(run: Path, options: Options) -> list[dict[str, float]]:
     """Mean metrics of the best policy of every lane on the test windows."""
     found = runner.evaluate(run, episodes=EPISODES, eval_env_options=test_options(options))
     return [one.metrics for one in found if one.policy == "best"]
@@ -74,10 +74,10 @@ def section(name: str, options: Options) -> str:
     if options.train:
         runs = train_all(presets.runs_of(name), options.runs, fresh=options.fresh)
         for run_name in runs:
-            tested = test_learnt(options.runs / run_name, options)
+            tested = test_learned(options.runs / run_name, options)
             values = [np.array([one[metric] for one in tested]) for metric in columns]
             rows.append([run_name.partition(" on ")[0], *map(interval, values)])
-        footer += f" Learnt: {provenance(list(runs.values()))}"
+        footer += f" Learned: {provenance(list(runs.values()))}"
     return f"{markdown_table(['policy', *columns], rows)}\n\n{footer}"
 
 

@@ -19,7 +19,7 @@ class Level:
     metric: str
     """What is tabled, lower is better: mean cost, or mean TTFT in seconds."""
     base: str
-    """The rule that learnt policies have to beat."""
+    """The rule that learned policies have to beat."""
     rules: tuple[str, ...]
 
 

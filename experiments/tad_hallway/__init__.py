@@ -1,1 +1,1 @@
-"""TAD-PPO against decentralised policy gradients on hallway."""
+"""TAD-PPO against decentralized policy gradients on hallway."""

@@ -1,1 +1,1 @@
-"""TAD-PPO against decentralised policy gradients on matrix games."""
+"""TAD-PPO against decentralized policy gradients on matrix games."""

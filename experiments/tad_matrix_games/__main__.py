@@ -122,7 +122,7 @@ def main(options: Options) -> None:
         runs |= found
         analysis.update_section(readme, f"table:{name}", f"{table(runs)}\n\n{provenance(list(found.values()))}")
     curves = [runs[f"named-{game}-{algorithm}"] for game in presets.TRAPS for algorithm in presets.ALGORITHMS]
-    analysis.plot(curves, FOLDER / "curves.png", title="Four matrix games that mislead decentralised policies")
+    analysis.plot(curves, FOLDER / "curves.png", title="Four matrix games that mislead decentralized policies")
     print(readme.read_text(encoding="utf-8"))
 
 

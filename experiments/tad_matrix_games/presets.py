@@ -15,7 +15,7 @@ TUNED = Path(__file__).with_name("tuned.json")
 ALGORITHMS = ("tad-ppo", "mappo", "ippo", "happo")
 GAMES = ("climbing", "penalty", "G1", "G3", "xor")
 TRAPS = ("climbing", "penalty", "G1", "G3")
-"""Games whose optimum near-uniform decentralised policies turn away from."""
+"""Games whose optimum near-uniform decentralized policies turn away from."""
 OTHER_GAMES = ("Gw", "two-step", "multitask-2x3", "mmdp", "M1", "M2", "M3", "M4")
 TOLERANCE = 0.01
 NUM_SEEDS = 20
@@ -46,7 +46,7 @@ def settings_of(algorithm: str, group: str) -> dict[str, Any]:
 
 def ratios(run: analysis.Run) -> np.ndarray:
     """[L] returns of the last evaluation, divided by the optimum."""
-    return run.curve(normalised=True).values[:, -1]
+    return run.curve(normalized=True).values[:, -1]
 
 
 def solved(run: analysis.Run, metric: str = "return") -> np.ndarray:
@@ -55,7 +55,7 @@ def solved(run: analysis.Run, metric: str = "return") -> np.ndarray:
 
 
 def searches() -> list[Search]:
-    """Sixteen points a method: four seeds on each of four named games, and six random games; half as long as reported."""
+    """Sixteen points per method: four seeds on each of four named games, and six random games; half as long as reported."""
     methods = {algorithm: fixed(algorithm) for algorithm in ALGORITHMS}
     options = TrainOptions(first_seed=1000, evaluations=4, absolute_episodes=0, log_rows=10)
     return [

@@ -79,9 +79,9 @@ def _exact_linear(copies: int) -> NDArray[np.float64]:
 
 def _band(axis: Any, name: str, values: NDArray[np.float64], dashes: Any = "solid", shade: float = 0.0) -> None:
     x = np.arange(1, values.shape[1] + 1)
-    colour = style.lighter(_colour(name), shade)
-    axis.fill_between(x, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)
-    axis.plot(x, np.median(values, axis=0), color=colour, lw=1.9, ls=dashes)
+    color = style.lighter(_color(name), shade)
+    axis.fill_between(x, values.min(0), values.max(0), color=color, alpha=0.15, lw=0)
+    axis.plot(x, np.median(values, axis=0), color=color, lw=1.9, ls=dashes)
 
 
 def _labels(axis: Any, lines: Mapping[str, tuple[str, NDArray[np.float64]]], end: int) -> None:
@@ -92,16 +92,16 @@ def _labels(axis: Any, lines: Mapping[str, tuple[str, NDArray[np.float64]]], end
     ends = {text: float(np.log(np.clip(value, FIRST, TOP))) for text, value in last.items()}
     for text in sorted(ends, key=ends.__getitem__):
         height = max(height + gap, ends[text])
-        colour = style.darker(_colour(lines[text][0]), 0.1)
+        color = style.darker(_color(lines[text][0]), 0.1)
         axis.annotate(
-            text, (end, float(np.exp(height))), (6, 0), textcoords="offset points", color=colour,
+            text, (end, float(np.exp(height))), (6, 0), textcoords="offset points", color=color,
             fontsize=style.LABEL_SIZE, va="center", annotation_clip=False,
         )  # fmt: skip
 
 
-def _colour(name: str) -> str:
+def _color(name: str) -> str:
     """Of the algorithm; a name may say more after a hyphen."""
-    known = style.ALGORITHM_COLOURS
+    known = style.ALGORITHM_COLORS
     return known[name] if name in known else known[name.partition("-")[0]]
 
 

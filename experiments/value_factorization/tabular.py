@@ -52,7 +52,7 @@ ERROR_REFERENCE = {
     ("G1", "monotone"): 288.0,
     ("G1", "IGM-complete"): 0.0,
 }
-# Seeds of 100 in the same independent computation, whose optimiser and parametrisation were not recorded.
+# Seeds of 100 in the same independent computation, whose optimizer and parametrisation were not recorded.
 DESCENT_REFERENCE = {
     ("qmix", "G1", 0.01): 0,
     ("qmix", "G1", 1.0): 10,

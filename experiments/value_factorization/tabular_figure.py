@@ -12,7 +12,7 @@ from matplotlib.patheffects import withStroke
 from experiments.value_factorization.tabular import GAMMA, Curves
 from jaxmarl_suite.analysis import style
 
-# The algorithm whose colour a class has, and its dashes.
+# The algorithm whose color a class has, and its dashes.
 CLASS_LOOKS: dict[str, tuple[str, Any]] = {
     "linear": ("vdn", "solid"),
     "monotone": ("qmix", "solid"),
@@ -21,7 +21,7 @@ CLASS_LOOKS: dict[str, tuple[str, Any]] = {
 GAMMAS = (0.75, 0.79, 0.8, 0.81, 0.99)
 EPSILONS = (0.05, 0.15, 0.19, 0.2, 0.21, 0.3, 1.0)
 TITLE = "Exact fitted Q-iteration on a two-state MMDP: the data decide whether the linear class blows up"
-NOTE = "Every iteration minimises exactly over all joint actions. A line that leaves at the top diverges."
+NOTE = "Every iteration minimizes exactly over all joint actions. A line that leaves at the top diverges."
 TOP = 1e6  # where the vertical axes end
 Q_STAR = 1 / (1 - GAMMA)
 
@@ -55,10 +55,10 @@ def _classes(axis: Any, curves: Curves) -> None:
     _title(axis, "Three classes", f"uniform data, γ = {GAMMA}")
     for name, norm in curves.by_class.items():
         algorithm, dashes = CLASS_LOOKS[name]
-        colour = style.algorithm_colour(algorithm)
+        color = style.algorithm_color(algorithm)
         # The dashed line lies on the solid one: the two classes agree on this problem, iterate by iterate.
         width = 3.4 if name == "monotone" else 2.0
-        shown = style.lighter(colour, 0.45) if name == "monotone" else colour
+        shown = style.lighter(color, 0.45) if name == "monotone" else color
         axis.plot(np.arange(1, len(norm)), norm[1:], color=shown, lw=width, ls=dashes)
     end = len(curves.by_class["monotone"]) - 1
     axis.set_xlim(1, end)
@@ -69,16 +69,16 @@ def _classes(axis: Any, curves: Curves) -> None:
         ("monotone (QMIX's class,", "qmix", 26, 4.8, "left"),
         ("fitted exactly)", "qmix", 26, 2.56, "left"),
     ):
-        colour = style.darker(style.algorithm_colour(algorithm), 0.1)
-        axis.text(x, y, text, color=colour, fontsize=style.LABEL_SIZE, ha=align)
+        color = style.darker(style.algorithm_color(algorithm), 0.1)
+        axis.text(x, y, text, color=color, fontsize=style.LABEL_SIZE, ha=align)
 
 
 def _gammas(axis: Any, curves: Curves) -> None:
     _title(axis, "Linear class, uniform data", "diverges for discounts above 0.8")
     end = max(len(norm) for norm in curves.by_gamma.values()) - 1
     axis.set_xlim(1, end)
-    for (gamma, norm), colour in zip(curves.by_gamma.items(), style.ordered_colours(len(curves.by_gamma))):
-        _labelled(axis, norm, end, f"γ = {gamma:g}", colour)
+    for (gamma, norm), color in zip(curves.by_gamma.items(), style.ordered_colors(len(curves.by_gamma))):
+        _labeled(axis, norm, end, f"γ = {gamma:g}", color)
 
 
 def _epsilons(axis: Any, curves: Curves) -> None:
@@ -86,14 +86,14 @@ def _epsilons(axis: Any, curves: Curves) -> None:
     end = max(len(norm) for norm in curves.by_epsilon.values()) - 1
     axis.set_xlim(1, end)
     _reference(axis, end)
-    for (epsilon, norm), colour in zip(curves.by_epsilon.items(), style.ordered_colours(len(curves.by_epsilon))):
-        _labelled(axis, norm, end, f"ε = {epsilon:g}", colour)
+    for (epsilon, norm), color in zip(curves.by_epsilon.items(), style.ordered_colors(len(curves.by_epsilon))):
+        _labeled(axis, norm, end, f"ε = {epsilon:g}", color)
 
 
-def _labelled(axis: Any, norm: Any, end: int, text: str, colour: str) -> None:
+def _labeled(axis: Any, norm: Any, end: int, text: str, color: str) -> None:
     """A line with its name at its end: right of the axes, or above them where it leaves at the top."""
-    axis.plot(np.arange(1, len(norm)), norm[1:], color=colour, lw=1.9)
-    ink = style.darker(colour, 0.15)
+    axis.plot(np.arange(1, len(norm)), norm[1:], color=color, lw=1.9)
+    ink = style.darker(color, 0.15)
     if norm[-1] < TOP:
         axis.annotate(
             text, (end, norm[-1]), (5, 0), textcoords="offset points", color=ink,

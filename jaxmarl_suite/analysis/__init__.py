@@ -4,7 +4,7 @@ from jaxmarl_suite.analysis.exports import Scores, export, marl_eval_data, rliab
 from jaxmarl_suite.analysis.figures import plot
 from jaxmarl_suite.analysis.groups import Series, SeriesCurve, group_runs
 from jaxmarl_suite.analysis.loading import load_run
-from jaxmarl_suite.analysis.run import Curve, Lane, Row, Run, normalise
+from jaxmarl_suite.analysis.run import Curve, Lane, Row, Run, normalize
 from jaxmarl_suite.analysis.statistics import (
     Band,
     Estimate,
@@ -16,7 +16,7 @@ from jaxmarl_suite.analysis.statistics import (
     optimality_gap,
     probability_of_improvement,
 )
-from jaxmarl_suite.analysis.tables import TableRow, render_markdown, summarise, table, update_section
+from jaxmarl_suite.analysis.tables import TableRow, render_markdown, summarize, table, update_section
 
 __all__ = [
     "Band",
@@ -38,13 +38,13 @@ __all__ = [
     "load_run",
     "marl_eval_data",
     "median",
-    "normalise",
+    "normalize",
     "optimality_gap",
     "plot",
     "probability_of_improvement",
     "render_markdown",
     "rliable_scores",
-    "summarise",
+    "summarize",
     "table",
     "update_section",
 ]

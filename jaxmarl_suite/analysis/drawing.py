@@ -27,7 +27,7 @@ class Line:
 
     key: str  # the same for a series in all panels
     label: str
-    colour: str
+    color: str
     dashes: Any
     position: NDArray[np.int64]  # [T] along the horizontal axis
     band: Band
@@ -85,7 +85,7 @@ class Canvas:
         self.figure.text(RIGHT / self.width, 1 - below_top / height, text, ha="left", va="top", **how)
 
 
-Entry = tuple[str, str, Any, float]  # legend: text, colour, dashes, line width
+Entry = tuple[str, str, Any, float]  # legend: text, color, dashes, line width
 
 
 def draw(
@@ -141,9 +141,9 @@ def draw(
         if has_headers:
             offset = 0.06 + (0.17 if shows_quantity else 0)
             name, size = canvas.fit(panel.env, panel_width, style.PANEL_SIZE)
-            _above(axes, name, offset, panel_height, size=size, weight="bold", colour=style.INK)
+            _above(axes, name, offset, panel_height, size=size, weight="bold", color=style.INK)
         if shows_quantity:
-            _above(axes, panel.quantity, 0.06, panel_height, size=style.NOTE_SIZE, weight="normal", colour=style.MUTED)
+            _above(axes, panel.quantity, 0.06, panel_height, size=style.NOTE_SIZE, weight="normal", color=style.MUTED)
         if index + columns >= len(panels):
             axes.set_xlabel(axis_label, fontsize=style.NOTE_SIZE, loc="right", labelpad=3)
         if is_direct:
@@ -153,10 +153,10 @@ def draw(
 def _entries(panels: Sequence[Panel], lines: Sequence[Line], is_direct: bool) -> list[Entry]:
     entries: list[Entry] = []
     if not is_direct and len(lines) > 1:
-        entries = [(line.label, line.colour, line.dashes, 2.0) for line in lines]
+        entries = [(line.label, line.color, line.dashes, 2.0) for line in lines]
     policies = list(dict.fromkeys(name for panel in panels for line in panel.lines for name, _, _ in line.policies))
     if policies and not entries:
-        neutral = lines[0].colour if len(lines) == 1 else style.MUTED
+        neutral = lines[0].color if len(lines) == 1 else style.MUTED
         entries.append(("learned policy", neutral, "solid", 2.0))
     else:
         neutral = style.MUTED
@@ -192,9 +192,9 @@ def _draw_legend(canvas: Canvas, rows: Sequence[Any], top: float, height: float)
             if isinstance(item, str):
                 figure.text(x / canvas.width, y, item, color=style.MUTED, **how)
                 continue
-            text, colour, dashes, thickness = item
+            text, color, dashes, thickness = item
             ends = [x / canvas.width, (x + 0.28) / canvas.width]
-            sample = Line2D(ends, [y, y], color=colour, linestyle=dashes, linewidth=thickness)
+            sample = Line2D(ends, [y, y], color=color, linestyle=dashes, linewidth=thickness)
             sample.set_transform(figure.transFigure)
             figure.add_artist(sample)
             figure.text(ends[0] + 0.36 / canvas.width, y, text, **how)
@@ -231,12 +231,12 @@ def _draw_panel(axes: Any, panel: Panel, limits: tuple[float, float], width: flo
     for line in reversed(panel.lines):  # the first on top
         for index, (_, position, band) in enumerate(line.policies):
             dashes = style.POLICY_DASHES[index % len(style.POLICY_DASHES)]
-            axes.plot(position, band.value, color=line.colour, linestyle=dashes, linewidth=1.1, alpha=0.9, zorder=3)
+            axes.plot(position, band.value, color=line.color, linestyle=dashes, linewidth=1.1, alpha=0.9, zorder=3)
         is_marked = len(line.position) <= FEW_EVALUATIONS
         axes.plot(
             line.position,
             line.band.value,
-            color=line.colour,
+            color=line.color,
             linestyle=line.dashes,
             linewidth=2.0,
             marker="o" if is_marked else None,
@@ -246,7 +246,7 @@ def _draw_panel(axes: Any, panel: Panel, limits: tuple[float, float], width: flo
         )
         if line.band.has_interval:
             axes.fill_between(
-                line.position, line.band.low, line.band.high, color=line.colour, alpha=0.14, linewidth=0, zorder=2
+                line.position, line.band.low, line.band.high, color=line.color, alpha=0.14, linewidth=0, zorder=2
             )
     positions = np.concatenate([line.position for line in panel.lines])
     first, last = min(0, int(positions.min())), int(positions.max())
@@ -266,10 +266,10 @@ def _draw_panel(axes: Any, panel: Panel, limits: tuple[float, float], width: flo
     axes.grid(False, axis="x")
 
 
-def _above(axes: Any, text: str, offset: float, height: float, *, size: float, weight: str, colour: str) -> None:
+def _above(axes: Any, text: str, offset: float, height: float, *, size: float, weight: str, color: str) -> None:
     axes.text(
         0, 1 + offset / height, text,
-        transform=axes.transAxes, fontsize=size, fontweight=weight, color=colour, ha="left", va="bottom",
+        transform=axes.transAxes, fontsize=size, fontweight=weight, color=color, ha="left", va="bottom",
     )  # fmt: skip
 
 
@@ -283,10 +283,10 @@ def _label_lines(axes: Any, panel: Panel, width: float, height: float, title: st
         start = (float(line.position[-1]) - first) / (last - first)
         x = [start + 0.03 / width, 1 + 0.05 / width, 1 + (LABEL_GAP - 0.04) / width]
         y = [end / height, end / height, target / height]
-        axes.plot(x, y, color=line.colour, linewidth=0.7, alpha=0.8, transform=axes.transAxes, clip_on=False)
+        axes.plot(x, y, color=line.color, linewidth=0.7, alpha=0.8, transform=axes.transAxes, clip_on=False)
         axes.text(
             1 + LABEL_GAP / width, target / height, line.label,
-            transform=axes.transAxes, color=style.darker(line.colour, 0.3),
+            transform=axes.transAxes, color=style.darker(line.color, 0.3),
             fontsize=style.LABEL_SIZE, va="center_baseline",
         )  # fmt: skip
     if title:

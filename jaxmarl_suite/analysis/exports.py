@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxmarl_suite.analysis.groups import Member, Series, format_setting, group_runs
-from jaxmarl_suite.analysis.run import Run, normalise
+from jaxmarl_suite.analysis.run import Run, normalize
 
 Layout = Literal["marl-eval", "rliable"]
 Array = NDArray[np.float64]
@@ -30,7 +30,7 @@ class Scores:
     matrices: Mapping[str, Array]
     tasks: tuple[str, ...]
     metric: str
-    is_normalised: bool
+    is_normalized: bool
 
 
 def export(
@@ -76,7 +76,7 @@ def export(
             return target
         content = {
             "metric": scores.metric,
-            "normalised": scores.is_normalised,
+            "normalized": scores.is_normalized,
             "tasks": list(scores.tasks),
             "scores": {name: matrix.tolist() for name, matrix in scores.matrices.items()},
         }
@@ -131,20 +131,20 @@ def marl_eval_data(
     return data
 
 
-def rliable_scores(runs: Run | Iterable[Run], metric: str = "return", *, normalised: bool | None = None) -> Scores:
+def rliable_scores(runs: Run | Iterable[Run], metric: str = "return", *, normalized: bool | None = None) -> Scores:
     """Absolute scores of every algorithm as a matrix `[runs, tasks]`, runs in the order of their seeds.
 
     Args:
         runs: one run or several.
         metric: a metric of the absolute evaluation.
-        normalised: whether to divide by the optimum; None does so for the return where every optimum is known and
+        normalized: whether to divide by the optimum; None does so for the return where every optimum is known and
             positive.
 
     Raises:
         ValueError: a lane has no absolute score, or an algorithm lacks a task or has another number of runs in it.
     """
     found = _task_series(runs)
-    divide = metric == "return" and all(series.can_normalise for series in found) if normalised is None else normalised
+    divide = metric == "return" and all(series.can_normalize for series in found) if normalized is None else normalized
     columns: dict[str, dict[str, Array]] = {}
     for series in found:
         scores = series.absolute(metric)
@@ -152,7 +152,7 @@ def rliable_scores(runs: Run | Iterable[Run], metric: str = "return", *, normali
             raise ValueError(f"{series.label} on {series.env}: some lane has no absolute {metric!r}; is it finished?")
         values = np.concatenate(scores)
         if divide:
-            values = normalise(values, series.optima, where=f"{series.label} on {series.env}")
+            values = normalize(values, series.optima, where=f"{series.label} on {series.env}")
         seeds = [member.run.lanes[index].seed for member in series.members for index in member.indices]
         columns.setdefault(series.label, {})[series.env] = values[np.argsort(seeds, kind="stable")]
     tasks = tuple(sorted({series.env for series in found}))

@@ -24,7 +24,7 @@ def plot(
     metric: str = "return",
     *,
     kind: Literal["train", "eval"] = "eval",
-    normalise: bool | None = None,
+    normalize: bool | None = None,
     axis: Axis | None = None,
     title: str | None = None,
     pool: Sequence[str] = DEFAULT_POOL,
@@ -38,7 +38,7 @@ def plot(
 
     One panel for each environment; one line for each algorithm or, where settings differ, for each setting, with the
     interquartile mean over seeds and its bootstrap interval. Other policies evaluated beside the learned one
-    (`teacher/return`) are thin dashed lines in the same colour.
+    (`teacher/return`) are thin dashed lines in the same color.
 
     Args:
         runs: one run or several.
@@ -46,7 +46,7 @@ def plot(
         metric: which metric of the rows of `kind`.
         kind: "eval" for evaluations, "train" for what training itself records. Where a row of training has no value, as
             when no episode ended, what the lane had last is drawn.
-        normalise: whether returns are divided by the optimum; None does so in panels where every optimum is known and
+        normalize: whether returns are divided by the optimum; None does so in panels where every optimum is known and
             positive. Only returns are ever divided.
         axis: what runs along; None is environment steps unless they stand still (no phase takes any). Evaluations of a phase
             that takes none lie at the step where it began.
@@ -59,7 +59,7 @@ def plot(
         dots_per_inch: resolution of PNG files; the default gives 960 pixels across.
 
     Raises:
-        ValueError: an unknown suffix, no data for `metric`, or `normalise=True` without positive optima.
+        ValueError: an unknown suffix, no data for `metric`, or `normalize=True` without positive optima.
     """
     target = Path(path)
     if target.suffix.lower() not in SUFFIXES:
@@ -72,8 +72,8 @@ def plot(
         return bootstrap_band(curve.strata, confidence=confidence, resamples=resamples, seed=seed)
 
     def line(series: Series, divide: bool) -> Line:
-        label, colour, dashes = looks[series.label]
-        curve = series.curve(metric, kind=kind, normalised=divide)
+        label, color, dashes = looks[series.label]
+        curve = series.curve(metric, kind=kind, normalized=divide)
         if kind == "eval":  # a student is not shown before it learns
             start = int(np.searchsorted(curve.steps, series.first_trained_step))
             if 0 < start < len(curve.steps):
@@ -81,15 +81,15 @@ def plot(
                 curve = SeriesCurve(curve.env_steps[start:], curve.steps[start:], curve.updates[start:], strata)
         policies = []
         for policy in series.policies(metric) if kind == "eval" else ():
-            other = series.curve(f"{policy}/{metric}", normalised=divide)
+            other = series.curve(f"{policy}/{metric}", normalized=divide)
             policies.append((policy, getattr(other, along), band(other)))
-        return Line(series.label, label, colour, dashes, getattr(curve, along), band(curve), tuple(policies))
+        return Line(series.label, label, color, dashes, getattr(curve, along), band(curve), tuple(policies))
 
     panels = []
     for env in dict.fromkeys(series.env for series in groups):
         members = [series for series in groups if series.env == env]
         is_return = is_return_metric(metric)
-        divide = is_return and (all(series.can_normalise for series in members) if normalise is None else normalise)
+        divide = is_return and (all(series.can_normalize for series in members) if normalize is None else normalize)
         panels.append(
             Panel(
                 env=env,
@@ -136,7 +136,7 @@ def _axis(groups: Sequence[Series], metric: str, kind: Literal["train", "eval"])
 
 
 def _looks(groups: Sequence[Series]) -> dict[str, tuple[str, str, Any]]:
-    """Shown label, colour and dashes of each series, by its full label: alike in all panels."""
+    """Shown label, color and dashes of each series, by its full label: alike in all panels."""
     series_of = {series.label: series for series in groups}
     algorithms = list(dict.fromkeys(series.algorithm for series in groups))
     looks: dict[str, tuple[str, str, Any]] = {}
@@ -144,18 +144,18 @@ def _looks(groups: Sequence[Series]) -> dict[str, tuple[str, str, Any]]:
         # One algorithm with several settings: an ordered scale, and no name repeated on every line.
         ranked = list(series_of.items())
         varied = {name for _, series in ranked for name, _ in series.settings}
-        for (label, series), colour in zip(ranked, style.ordered_colours(len(ranked)), strict=True):
+        for (label, series), color in zip(ranked, style.ordered_colors(len(ranked)), strict=True):
             shown = [
                 format_setting(value) if len(varied) == 1 else f"{name}={format_setting(value)}"
                 for name, value in series.settings
             ]
-            looks[label] = (" ".join(shown) or series.algorithm, colour, "solid")
+            looks[label] = (" ".join(shown) or series.algorithm, color, "solid")
         return looks
     for algorithm in algorithms:
         labels = [label for label, series in series_of.items() if series.algorithm == algorithm]
         for index, label in enumerate(labels):
-            colour = style.lighter(style.algorithm_colour(algorithm), 0.4 * index / max(len(labels) - 1, 1))
-            looks[label] = (label, colour, style.SHADE_DASHES[index % len(style.SHADE_DASHES)])
+            color = style.lighter(style.algorithm_color(algorithm), 0.4 * index / max(len(labels) - 1, 1))
+            looks[label] = (label, color, style.SHADE_DASHES[index % len(style.SHADE_DASHES)])
     return looks
 
 

@@ -79,7 +79,7 @@ class Series:
         return np.concatenate([member.run.optimum[list(member.indices)] for member in self.members])
 
     @property
-    def can_normalise(self) -> bool:
+    def can_normalize(self) -> bool:
         """Whether every lane has a known positive optimum."""
         return bool(np.all(self.optima > 0))
 
@@ -101,7 +101,7 @@ class Series:
         return tuple(name[: -len(metric) - 1] for name in common if name.endswith("/" + metric))
 
     def curve(
-        self, metric: str = "return", *, kind: Literal["train", "eval"] = "eval", normalised: bool = False
+        self, metric: str = "return", *, kind: Literal["train", "eval"] = "eval", normalized: bool = False
     ) -> SeriesCurve:
         """Scores at every evaluation that all lanes have.
 
@@ -110,10 +110,10 @@ class Series:
         ended; what the lane had last counts there.
 
         Raises:
-            ValueError: no evaluation is common to all lanes, or no positive optimum to normalise by.
+            ValueError: no evaluation is common to all lanes, or no positive optimum to normalize by.
         """
         curves = [
-            member.run.curve(metric, kind=kind, indices=member.indices, normalised=normalised)
+            member.run.curve(metric, kind=kind, indices=member.indices, normalized=normalized)
             for member in self.members
         ]
         first = curves[0]
@@ -145,15 +145,15 @@ class Series:
         )
 
     def final(
-        self, metric: str = "return", *, kind: Literal["train", "eval"] = "eval", normalised: bool = False
+        self, metric: str = "return", *, kind: Literal["train", "eval"] = "eval", normalized: bool = False
     ) -> tuple[Array, ...]:
         """Strata `[S]` of the scores at the last evaluation that all lanes have."""
-        return tuple(scores[:, -1] for scores in self.curve(metric, kind=kind, normalised=normalised).strata)
+        return tuple(scores[:, -1] for scores in self.curve(metric, kind=kind, normalized=normalized).strata)
 
-    def absolute(self, metric: str = "return", *, normalised: bool = False) -> tuple[Array, ...] | None:
+    def absolute(self, metric: str = "return", *, normalized: bool = False) -> tuple[Array, ...] | None:
         """Strata `[S]` of the best checkpoints' scores; None while some lane has none."""
         values = np.concatenate(
-            [member.run.absolute(metric, normalised=normalised)[list(member.indices)] for member in self.members]
+            [member.run.absolute(metric, normalized=normalized)[list(member.indices)] for member in self.members]
         )
         return None if np.isnan(values).any() else self.stratify(values)
 

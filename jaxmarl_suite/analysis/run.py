@@ -92,7 +92,7 @@ class Run:
         return np.array([math.nan if lane.optimum is None else lane.optimum for lane in self.lanes], dtype=np.float64)
 
     @property
-    def can_normalise(self) -> bool:
+    def can_normalize(self) -> bool:
         """Whether every lane has a known positive optimum."""
         return all(lane.optimum is not None and lane.optimum > 0 for lane in self.lanes)
 
@@ -114,16 +114,16 @@ class Run:
         kind: Literal["train", "eval"] = "eval",
         point: int | None = None,
         indices: Sequence[int] | None = None,
-        normalised: bool = False,
+        normalized: bool = False,
     ) -> Curve:
         """The course of `metric`: arrays over the lanes of `point` (all lanes for None) and evaluations.
 
         Evaluations are those of any lane, in order of update and environment steps. `indices` picks lanes by their places
-        in `lanes` instead of by a point. `normalised` divides by each lane's optimum, see `normalise`.
+        in `lanes` instead of by a point. `normalized` divides by each lane's optimum, see `normalize`.
 
         Raises:
             ValueError: no such metric or point, lanes that disagree about the environment steps of an update (points of a
-                sweep over the number of environments do), or no positive optimum to normalise by.
+                sweep over the number of environments do), or no positive optimum to normalize by.
         """
         self._check_metric(metric, kind)
         chosen = self.lane_indices(point) if indices is None else np.asarray(indices, dtype=np.int64)
@@ -150,8 +150,8 @@ class Run:
             values[at] = row.metrics.get(metric, math.nan)
             wall[at] = row.wall
             is_recorded[at] = metric in row.metrics
-        if normalised:
-            values = normalise(values, self.optimum[chosen], where=str(self.path))
+        if normalized:
+            values = normalize(values, self.optimum[chosen], where=str(self.path))
         return Curve(
             env_steps=np.array([moments[moment][0] for moment in ordered], dtype=np.int64),
             steps=np.array([moments[moment][1] for moment in ordered], dtype=np.int64),
@@ -162,7 +162,7 @@ class Run:
         )
 
     def absolute(
-        self, metric: str = "return", *, point: int | None = None, normalised: bool = False
+        self, metric: str = "return", *, point: int | None = None, normalized: bool = False
     ) -> NDArray[np.float64]:
         """The metric of each lane's best checkpoint `[L]`, from the long evaluation at the end; nan where missing."""
         values = np.full(len(self.lanes), np.nan)
@@ -171,8 +171,8 @@ class Run:
             if row.kind == "absolute":
                 values[place[row.lane]] = row.metrics.get(metric, math.nan)
         indices = self.lane_indices(point)
-        if normalised:
-            return normalise(values[indices], self.optimum[indices], where=str(self.path))
+        if normalized:
+            return normalize(values[indices], self.optimum[indices], where=str(self.path))
         return values[indices]
 
     def _check_metric(self, metric: str, kind: Kind) -> None:
@@ -183,15 +183,15 @@ class Run:
             raise ValueError(f"{self.path}: no {kind} metric {metric!r}; {held}{meant}")
 
 
-def normalise(scores: NDArray[np.float64], optimum: NDArray[np.float64], where: str = "scores") -> NDArray[np.float64]:
+def normalize(scores: NDArray[np.float64], optimum: NDArray[np.float64], where: str = "scores") -> NDArray[np.float64]:
     """Scores `[L, ...]` divided by each lane's optimum `[L]`, so that 1 is optimal.
 
     Raises:
         ValueError: an optimum is unknown (nan), or not positive: dividing by it would turn better into worse. Compare
-            such environments by their unnormalised return.
+            such environments by their unnormalized return.
     """
     bad = [index for index, best in enumerate(optimum) if not best > 0]
     if bad:
         held = "unknown" if np.isnan(optimum[bad[0]]) else f"{optimum[bad[0]]:g}"
-        raise ValueError(f"{where}: cannot normalise lane {bad[0]}: its optimum is {held}, it must be positive")
+        raise ValueError(f"{where}: cannot normalize lane {bad[0]}: its optimum is {held}, it must be positive")
     return scores / optimum.reshape((-1,) + (1,) * (scores.ndim - 1))

@@ -227,9 +227,9 @@ def fraction_estimate(
         from scipy.stats import norm
 
         z = float(norm.ppf(0.5 + confidence / 2))
-        centre = (fraction + z * z / (2 * trials)) / (1 + z * z / trials)
+        center = (fraction + z * z / (2 * trials)) / (1 + z * z / trials)
         radius = z / (1 + z * z / trials) * math.sqrt(fraction * (1 - fraction) / trials + (z / (2 * trials)) ** 2)
-        low, high = max(0.0, centre - radius), min(1.0, centre + radius)
+        low, high = max(0.0, center - radius), min(1.0, center + radius)
     else:
         raise ValueError(f"unknown interval method {method!r}; accepted: 'exact', 'wilson'")
     return Estimate(fraction, low, high, trials)

@@ -1,4 +1,4 @@
-"""How figures look: colours, type sizes and number formats."""
+"""How figures look: colors, type sizes and number formats."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ INK = "#1a1a1a"
 MUTED = "#6b7280"
 GRID = "#e5e7eb"
 
-# One colour for each algorithm in every figure, whatever else is drawn. Chosen by search so that they stay apart with
-# every common colour vision (a test simulates them), the first four, which are most often drawn together, by far.
-ALGORITHM_COLOURS = {
+# One color for each algorithm in every figure, whatever else is drawn. Chosen by search so that they stay apart with
+# every common color vision (a test simulates them), the first four, which are most often drawn together, by far.
+ALGORITHM_COLORS = {
     "tad-ppo": "#0046CF",
     "mappo": "#FF7E01",
     "ippo": "#00B87A",
@@ -63,9 +63,9 @@ SHADE_DASHES: tuple[Any, ...] = ("solid", (0, (5, 1.5)), (0, (3, 1.2, 1, 1.2)), 
 POLICY_DASHES: tuple[Any, ...] = ((0, (4, 2)), (0, (1, 1.5)))
 
 
-def algorithm_colour(algorithm: str) -> str:
-    """The fixed colour of an algorithm; for one without, a dark enough hue from a hash of its name."""
-    known = ALGORITHM_COLOURS.get(algorithm)
+def algorithm_color(algorithm: str) -> str:
+    """The fixed color of an algorithm; for one without, a dark enough hue from a hash of its name."""
+    known = ALGORITHM_COLORS.get(algorithm)
     if known is not None:
         return known
     digest = hashlib.sha256(algorithm.encode()).digest()
@@ -74,8 +74,8 @@ def algorithm_colour(algorithm: str) -> str:
     return f"#{round(red * 255):02X}{round(green * 255):02X}{round(blue * 255):02X}"
 
 
-def ordered_colours(count: int) -> list[str]:
-    """`count` colours from dark to light for the ordered points of a sweep."""
+def ordered_colors(count: int) -> list[str]:
+    """`count` colors from dark to light for the ordered points of a sweep."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
@@ -108,20 +108,20 @@ def format_share(value: float) -> str:
     return f"{value:.0%}" if value >= 0.01 else "< 1%"
 
 
-def darker(colour: str, amount: float = 0.25) -> str:
-    """`colour` mixed with black, for text."""
+def darker(color: str, amount: float = 0.25) -> str:
+    """`color` mixed with black, for text."""
     from matplotlib.colors import to_hex, to_rgb
 
-    return str(to_hex(_mixed(to_rgb(colour), 0.0, amount)))
+    return str(to_hex(_mixed(to_rgb(color), 0.0, amount)))
 
 
-def lighter(colour: str, amount: float) -> str:
-    """`colour` mixed with white."""
+def lighter(color: str, amount: float) -> str:
+    """`color` mixed with white."""
     from matplotlib.colors import to_hex, to_rgb
 
-    return str(to_hex(_mixed(to_rgb(colour), 1.0, amount)))
+    return str(to_hex(_mixed(to_rgb(color), 1.0, amount)))
 
 
-def _mixed(colour: tuple[float, float, float], towards: float, amount: float) -> tuple[float, float, float]:
-    red, green, blue = (channel + (towards - channel) * amount for channel in colour)
+def _mixed(color: tuple[float, float, float], towards: float, amount: float) -> tuple[float, float, float]:
+    red, green, blue = (channel + (towards - channel) * amount for channel in color)
     return red, green, blue

@@ -32,8 +32,8 @@ class TableRow:
     final: Estimate  # interquartile mean at the last evaluation that all lanes have
     final_median: float
     absolute: Estimate | None  # interquartile mean of the best checkpoints
-    normalised_final: Estimate | None  # divided by the optimum
-    normalised_absolute: Estimate | None
+    normalized_final: Estimate | None  # divided by the optimum
+    normalized_absolute: Estimate | None
     solved: Estimate | None  # fraction of lanes that end within the tolerance of the optimum, or above it
     cut: float  # share of the last evaluation's episodes that did not end in time and count as they were then
     env_steps: int  # of the last evaluation
@@ -42,7 +42,7 @@ class TableRow:
     seeds: tuple[int, ...]
 
 
-def summarise(
+def summarize(
     runs: Run | Iterable[Run],
     metric: str = "return",
     *,
@@ -56,7 +56,7 @@ def summarise(
 
     Args:
         runs: one run or several.
-        metric: a metric of the evaluations. Only for "return" are there normalised and solved columns.
+        metric: a metric of the evaluations. Only for "return" are there normalized and solved columns.
         tolerance: how far below the optimum, in units of the return, still counts as solved.
         pool: environment options whose values are pooled as instances, not compared.
         confidence: coverage of the intervals.
@@ -86,7 +86,7 @@ def _row(
     final = [scores[:, -1] for scores in curve.strata]
     found = estimate(final)
     assert found is not None
-    normalises = metric == "return" and series.can_normalise
+    normalizes = metric == "return" and series.can_normalize
     solved = None
     if metric == "return" and not np.isnan(series.optima).any():
         short = [best - scores for scores, best in zip(final, series.stratify(series.optima), strict=True)]
@@ -99,8 +99,8 @@ def _row(
         final=found,
         final_median=float(np.median(np.concatenate(final))),
         absolute=estimate(series.absolute(name)),
-        normalised_final=estimate(series.final(name, normalised=True)) if normalises else None,
-        normalised_absolute=estimate(series.absolute(name, normalised=True)) if normalises else None,
+        normalized_final=estimate(series.final(name, normalized=True)) if normalizes else None,
+        normalized_absolute=estimate(series.absolute(name, normalized=True)) if normalizes else None,
         solved=solved,
         cut=series.cut(policy),
         env_steps=int(curve.env_steps[-1]),
@@ -120,8 +120,8 @@ def table(
     resamples: int = DEFAULT_RESAMPLES,
     seed: int = 0,
 ) -> str:
-    """The rows of `summarise` as a markdown table, without the columns that nobody fills; takes the same arguments."""
-    rows = summarise(
+    """The rows of `summarize` as a markdown table, without the columns that nobody fills; takes the same arguments."""
+    rows = summarize(
         runs, metric, tolerance=tolerance, pool=pool, confidence=confidence, resamples=resamples, seed=seed
     )
     return render_markdown(rows)
@@ -137,7 +137,7 @@ def render_markdown(rows: Sequence[TableRow]) -> str:
         ("final", "--:", [_estimate(row.final) for row in rows]),
         ("median", "--:", [style.format_score(row.final_median) for row in rows]),
         ("absolute", "--:", [_estimate(row.absolute) for row in rows]),
-        ("final / optimum", "--:", [_estimate(row.normalised_final) for row in rows]),
+        ("final / optimum", "--:", [_estimate(row.normalized_final) for row in rows]),
         ("solved", "--:", [_fraction(row.solved) for row in rows]),
         ("cut", "--:", [style.format_share(row.cut) if row.cut else "–" for row in rows]),
         ("env steps", "--:", [style.format_count(row.env_steps) for row in rows]),

@@ -188,11 +188,11 @@ def _estimate(rows: list[dict[str, float | None]], name: str) -> Estimate | None
 
 def print_summary(session: Session, path: Path, summary: dict[str, Any]) -> None:
     """The results of a run, a row for each setting and policy."""
-    from jaxmarl_suite.analysis import load_run, summarise
+    from jaxmarl_suite.analysis import load_run, summarize
 
     console = session.console()
     run = load_run(path)
-    rows = summarise([run])
+    rows = summarize([run])
     is_sweep = len({row.label for row in rows}) > 1
     cells = [
         {

@@ -63,7 +63,7 @@ def plot(argv: list[str], session: Session) -> Result:
 def table(argv: list[str], session: Session) -> Result:
     """Results with intervals, as markdown."""
     given = parse(TableArguments, argv, "table", "Prints results with 95 % confidence intervals as markdown.")
-    rows = analysis.summarise(_load(given.runs, "table"), given.metric)
+    rows = analysis.summarize(_load(given.runs, "table"), given.metric)
     session.console().print(analysis.render_markdown(rows), markup=False, end="", soft_wrap=True)
     return {"rows": [dataclasses.asdict(row) for row in rows]}
 

@@ -31,7 +31,7 @@ def make_action_values(
       num_actions: A.
       num: C.
       hidden: widths of the layers.
-      layer_norm: normalise before each ReLU.
+      layer_norm: normalize before each ReLU.
 
     Raises:
       ValueError: for sizes below 1.

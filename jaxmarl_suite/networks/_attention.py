@@ -230,7 +230,7 @@ def attention_over_time(
 ) -> Network:
     """A network that attends to the last K steps of the episode, this one included: one layer of a transformer.
 
-    The memory is a `KeyValueCache`, so that a step costs one step. How old an entry is shows in a learnt bias per head.
+    The memory is a `KeyValueCache`, so that a step costs one step. How old an entry is shows in a learned bias per head.
 
     Args:
       in_size: D.

@@ -24,7 +24,7 @@ class Critics(NamedTuple):
 
 
 class _Critic(nn.Module):
-    """Layers with ReLU (after a normalisation, where asked for), then one number."""
+    """Layers with ReLU (after a normalization, where asked for), then one number."""
 
     hidden: Sequence[int]
     layer_norm: bool
@@ -59,7 +59,7 @@ def make_critics(
       action_size: X.
       num: C.
       hidden: widths of the ReLU layers.
-      layer_norm: normalise before each ReLU.
+      layer_norm: normalize before each ReLU.
       action_twice: the action joins the first layer's output once more.
 
     Raises:

@@ -19,7 +19,7 @@ def torch_bound(fan_in: int) -> float:
 
 
 def uniform_between(bound: float) -> nn.initializers.Initializer:
-    """Initialiser: uniform on [-bound, bound)."""
+    """Initializer: uniform on [-bound, bound)."""
 
     def init(key: jax.Array, shape: Sequence[int], dtype: jnp.dtype = jnp.float32, **_: object) -> jax.Array:
         return jax.random.uniform(key, tuple(shape), dtype, -bound, bound)

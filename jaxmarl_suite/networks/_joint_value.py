@@ -40,7 +40,7 @@ class _JointValue(nn.Module):
 def joint_value(
     n_agents: int, num_actions: int, feature_size: int, state_size: int, *, hidden: int = 64
 ) -> ValueNetwork:
-    """Q(s, a) of the joint action, not factorised. `value(params, features, action, state)` returns [*B]:
+    """Q(s, a) of the joint action, not factorized. `value(params, features, action, state)` returns [*B]:
 
       features: [*B, N, F] float32, such as the memories of the agents' networks.
       action: [*B, N] int.

@@ -35,7 +35,7 @@ class Mixer(NamedTuple):
       values: [*B, M] float32.
       penalty: [] float32, to be added to the loss; 0 for mixers without one.
 
-    `outputs` is M: 1 for a team value, N for one an agent.
+    `outputs` is M: 1 for a team value, N for one per agent.
     """
 
     init: Callable[[jax.Array], Params]

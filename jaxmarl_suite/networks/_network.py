@@ -30,7 +30,7 @@ class Network(NamedTuple):
       carry: leaves [*B, ...], the memory before the first step.
       x: [L, *B, D] what passes through the memory.
       extra: [L, *B', X] what joins after the memory; `B'` equals `B`, or is longer where the last axis of `B` is 1 (one
-        memory an environment serving one output an agent). X may be 0.
+        memory per environment serving one output per agent). X may be 0.
       start: [L, E] bool, an episode starts at this step: the memory is cleared before it, to what `initial_carry` gives.
       y: [L, *B', out] float32.
       carries: leaves [L, *B, ...], the memory after each step.
@@ -159,12 +159,12 @@ def make_network(
       extra_size: X.
       hidden: widths of the layers after the memory.
       memory_size: H; 0 for a feed-forward network.
-      out_scale: gain of the last layer's orthogonal initialisation; small for near-uniform initial policies.
+      out_scale: gain of the last layer's orthogonal initialization; small for near-uniform initial policies.
       encoder: widths of ReLU layers that `x` passes before the memory.
       activation: of the layers `hidden`.
       initializer: "orthogonal", with biases of zero and gain sqrt(2) in `hidden`, for PPO; "torch" for PyTorch's
         uniform default in layers and memory, as the published Q-learning settings are.
-      layer_norm: normalise before each activation of the layers `hidden`.
+      layer_norm: normalize before each activation of the layers `hidden`.
 
     Raises:
       ValueError: for an unknown activation or initializer, or an `out_scale` that the initializer does not read.
@@ -212,7 +212,7 @@ def per_agent(network: Network, n_agents: int) -> Network:
         )
 
     def init(key: jax.Array) -> Params:
-        # One after another: batched LAPACK calls (orthogonal initialisation) of several host devices can wait for each
+        # One after another: batched LAPACK calls (orthogonal initialization) of several host devices can wait for each
         # other's threads for ever, and single ones are as fast.
         return jax.lax.map(network.init, jax.random.split(key, n_agents))
 
@@ -227,7 +227,7 @@ def per_agent(network: Network, n_agents: int) -> Network:
 
 
 def append_parameters(network: Network, size: int) -> Network:
-    """`network` whose outputs are followed by `size` learnt numbers that do not depend on the input, zero at first.
+    """`network` whose outputs are followed by `size` learned numbers that do not depend on the input, zero at first.
 
     Parameters are `{"network": ..., "appended": [size]}`.
     """

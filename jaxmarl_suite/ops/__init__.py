@@ -1,4 +1,4 @@
-"""Building blocks of algorithms, each checked against an oracle: distributions, returns, normalisation."""
+"""Building blocks of algorithms, each checked against an oracle: distributions, returns, normalization."""
 
 from jaxmarl_suite.ops._action_values import epsilon_greedy, greedy, legal, legal_max, random_legal, take
 from jaxmarl_suite.ops._continuous_heads import diagonal_gaussian, tanh_normal

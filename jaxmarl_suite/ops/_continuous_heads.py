@@ -41,7 +41,7 @@ def diagonal_gaussian(
     `log_prob` is that of the action before it was clipped, which makes the policy gradient unbiased, as in MAPPO's and
     HAPPO's published code. `mode` is the mean. `imitation_loss` is the squared distance of the mean from the clipped
     action, in units of half the range, summed over entries: up to a factor the KL divergence of two Gaussians of one fixed
-    deviation. The likelihood of a single point would be maximised by a deviation of zero.
+    deviation. The likelihood of a single point would be maximized by a deviation of zero.
 
     Args:
       dim: D, entries of an action.

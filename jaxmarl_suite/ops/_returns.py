@@ -55,7 +55,7 @@ def generalized_advantage(
     gamma: jax.Array | float,
     lambda_: jax.Array | float,
 ) -> jax.Array:
-    """Generalised advantages, with bootstrapping at time limits (Schulman et al. 2016, eq. 16).
+    """Generalized advantages, with bootstrapping at time limits (Schulman et al. 2016, eq. 16).
 
         δ_t = r_t + γ (1 - terminated_t) v'_t - v_t
         A_t = δ_t + γ λ (1 - terminated_t) (1 - truncated_t) A_{t+1}
@@ -93,7 +93,7 @@ def sequential_advantage(
     gamma: jax.Array | float,
     lambda_: jax.Array | float,
 ) -> jax.Array:
-    """Generalised advantages on the sequential transformation Γ(M) of a multi-agent MDP.
+    """Generalized advantages on the sequential transformation Γ(M) of a multi-agent MDP.
 
     Micro-step (t, k) is agent k's choice in environment step t, with discount and trace decay 1 for k < N and γ, λ for
     k = N, so that neither the horizon nor the effective λ depends on N:

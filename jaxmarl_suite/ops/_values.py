@@ -1,4 +1,4 @@
-"""Value normalisation and value losses."""
+"""Value normalization and value losses."""
 
 from typing import Literal
 
@@ -10,7 +10,7 @@ from jaxmarl_envs import pytree_dataclass
 
 @pytree_dataclass
 class ValueNorm:
-    """Debiased running mean and variance of value targets (MAPPO, Yu et al. 2022: value normalisation)."""
+    """Debiased running mean and variance of value targets (MAPPO, Yu et al. 2022: value normalization)."""
 
     mean: jax.Array  # [] float32, biased towards 0
     mean_square: jax.Array  # [] float32, biased towards 0
@@ -18,7 +18,7 @@ class ValueNorm:
 
     @classmethod
     def create(cls) -> "ValueNorm":
-        """Nothing seen yet: normalising is the identity."""
+        """Nothing seen yet: normalizing is the identity."""
         nothing = jnp.zeros((), jnp.float32)
         return cls(nothing, nothing, nothing)
 

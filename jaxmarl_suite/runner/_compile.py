@@ -65,7 +65,7 @@ def choose_wave(group: Group, options: TrainOptions, size: int | None = None) ->
       size: how many a run that is resumed has had at once.
 
     Raises:
-      ValueError: where not even one lane a device fits, or not `size`.
+      ValueError: where not even one lane per device fits, or not `size`.
       TracingError: where an algorithm or environment outside the suite raised an exception.
     """
     with naming_authors(group.spec.name, group.env.spec.id):

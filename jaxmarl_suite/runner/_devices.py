@@ -1,4 +1,4 @@
-"""Devices: one host device a core on CPU, the mesh that lanes are spread over, the compilation cache."""
+"""Devices: one host device per core on CPU, the mesh that lanes are spread over, the compilation cache."""
 
 import functools
 import os
@@ -24,7 +24,7 @@ _SMALL_LOOP_BYTES = 2**18
 def configure(cpu_devices: int | None = None) -> None:
     """Prepares JAX for training; call it before the first computation of the process, later calls do nothing harmful.
 
-    On CPU: one host device a core, each running its operations on one thread, and small loops compiled as one function. A
+    On CPU: one host device per core, each running its operations on one thread, and small loops compiled as one function. A
     single device spends most of several cores on handing small operations around (benchmarks/README.md has the
     measurements), and several devices that share one pool of threads inside operations can wait for each other for ever.
     Everywhere: compiled programs are kept on disk.

@@ -1,4 +1,4 @@
-"""Evaluating what a run has learnt: the final and the best policies of its newest checkpoints, or of older ones."""
+"""Evaluating what a run has learned: the final and the best policies of its newest checkpoints, or of older ones."""
 
 import dataclasses
 import functools

@@ -34,7 +34,7 @@ def record(
         raise ValueError(f"{str(path)!r} exists; name a folder that does not")
     experiment = Experiment.read(RunFolder.open(run_dir))
     if experiment.options.data is not None:
-        raise ValueError(f"run {str(run_dir)!r} learnt from stored replay and has none of its own")
+        raise ValueError(f"run {str(run_dir)!r} learned from stored replay and has none of its own")
     waves = restore_policies(run_dir, warn=warn)
     check_lane(lane, [one.index for trained in waves for one in trained.lanes])
     for trained in waves:

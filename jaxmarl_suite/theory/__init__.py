@@ -18,7 +18,7 @@ from jaxmarl_suite.theory._episodic import (
     random_deterministic_mdp,
     sample_stopping,
 )
-from jaxmarl_suite.theory._exact import advantages, expected_return, factorise, joint_distribution, policy_gradient
+from jaxmarl_suite.theory._exact import advantages, expected_return, factorize, joint_distribution, policy_gradient
 from jaxmarl_suite.theory._factorization import (
     Factorization,
     counterfactual_credit,
@@ -54,7 +54,7 @@ __all__ = [
     "expected_gae",
     "expected_return",
     "expected_stopping",
-    "factorise",
+    "factorize",
     "fitted_q_iteration",
     "greedy",
     "igm_complete",

@@ -18,7 +18,7 @@ from jaxmarl_envs.core import pytree_dataclass
 
 from jaxmarl_suite.theory._exact import Tables, directions, expected_return, is_sequential, probabilities
 
-PolicyKind = Literal["decentralised", "sequential"]
+PolicyKind = Literal["decentralized", "sequential"]
 GradientKind = Literal["plain", "natural"]
 
 
@@ -28,13 +28,13 @@ def init_logits(
     """Independent `N(0, sd²)` logits.
 
     Args:
-      keys: [*batch] typed keys, one a seed; consumed.
+      keys: [*batch] typed keys, one per seed; consumed.
       num_actions: (A_1, ..., A_n).
       policy: kind of table.
       sd: standard deviation; 0 gives uniform policies.
 
     Returns:
-      For agent k, float32 [*batch, A_k] (decentralised) or [*batch, A_1, ..., A_k] (sequential).
+      For agent k, float32 [*batch, A_k] (decentralized) or [*batch, A_1, ..., A_k] (sequential).
     """
     _check_choice("policy", policy, PolicyKind)
     if not np.all(np.asarray(sd) >= 0):
@@ -75,7 +75,7 @@ class Ascent:
     """
 
     policy: PolicyKind
-    """`decentralised` (product of independent tables) or `sequential` (each agent sees its predecessors' actions)."""
+    """`decentralized` (product of independent tables) or `sequential` (each agent sees its predecessors' actions)."""
     gradient: GradientKind
     """`plain` (`dJ/dlogits`) or `natural` (the advantages)."""
     learning_rate: float = 0.1
@@ -115,7 +115,7 @@ class Ascent:
 
         Args:
           payoff: [*batch, A_1, ..., A_n], e.g. [A, A] for one game or [G, 1, A, A] for G games with [S, ...] logits.
-          logits: for agent k [*batch, A_k] (decentralised) or [*batch, A_1, ..., A_k] (sequential); they set
+          logits: for agent k [*batch, A_k] (decentralized) or [*batch, A_1, ..., A_k] (sequential); they set
             the dtype.
           devices: the lanes are spread over these; all local ones if None. Ignored under an outer `jit`.
 

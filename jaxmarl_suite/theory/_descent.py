@@ -85,13 +85,13 @@ class FactorizedDescent:
 
         Args:
           payoff: [A_1, ..., A_n].
-          keys: [S] typed keys, one a seed; consumed.
+          keys: [S] typed keys, one per seed; consumed.
         """
         target = check_target(payoff)
         is_typed = isinstance(keys, jax.Array) and jnp.issubdtype(keys.dtype, jax.dtypes.prng_key)
         if not is_typed or keys.ndim != 1 or len(keys) < 1:
             found = f"{keys.dtype} {keys.shape}" if isinstance(keys, jax.Array) else type(keys).__name__
-            raise ValueError(f"keys must be a vector of typed keys, one a seed, got {found}")
+            raise ValueError(f"keys must be a vector of typed keys, one per seed, got {found}")
         parameters = jax.vmap(functools.partial(self._init, target.shape), out_axes=-1)(keys)
         total, local = _descend(
             jnp.asarray(target, jnp.float32),
@@ -165,7 +165,7 @@ def _descend(
     """Q_tot [A_1, ..., A_n, S] and local tables [A_i, S] after the last step."""
     mix: Callable[[Parameters], jax.Array]
     mix = _qmix if mixer == "qmix" else functools.partial(_qplex, stop_gradient=stop_gradient)
-    optimiser = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
+    optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
 
     def loss(p: Parameters) -> jax.Array:
         # A sum over seeds of means over joint actions: each seed's parameters see the gradient of their own mean.
@@ -174,8 +174,8 @@ def _descend(
     def step(carry: tuple[Parameters, Any], _: None) -> tuple[tuple[Parameters, Any], None]:
         p, state = carry
         with jax.numpy_dtype_promotion("standard"):  # optax's bias correction mixes float and integer
-            updates, state = optimiser.update(jax.grad(loss)(p), state)
+            updates, state = optimizer.update(jax.grad(loss)(p), state)
         return (optax.apply_updates(p, updates), state), None
 
-    (parameters, _), _ = jax.lax.scan(step, (parameters, optimiser.init(parameters)), None, length=steps)
+    (parameters, _), _ = jax.lax.scan(step, (parameters, optimizer.init(parameters)), None, length=steps)
     return mix(parameters), parameters["local"]

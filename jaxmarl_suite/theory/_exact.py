@@ -2,14 +2,14 @@
 
 A game is a payoff `R[a_1, ..., a_n]`. A policy is one softmax table an agent, of one of two kinds:
 
-- decentralised: `p_k(a_k)`, logits `[A_k]`; the joint policy is the product;
+- decentralized: `p_k(a_k)`, logits `[A_k]`; the joint policy is the product;
 - sequential: `p_k(a_k | a_1..a_{k-1})`, logits `[A_1, ..., A_k]`; the joint policy is the chain-rule product, which
   is the policy class of the transformed MDP of arXiv 2207.11143 and loses no joint policy.
 
 With `Q_n = R`, `V_k(a_<k) = Σ_{a_k} p_k(a_k | a_<k) Q_k(a_<=k)` and `Q_{k-1} = V_k` the return is `J = V_1`, and
 
 - sequential:     `A_k = Q_k - V_k`,                        `dJ/dlogits_k = P(a_<=k) A_k`;
-- decentralised:  `A_k(a_k) = E_{a_-k}[R(a_k, a_-k)] - J`,  `dJ/dlogits_k = p_k(a_k) A_k(a_k)`.
+- decentralized:  `A_k(a_k) = E_{a_-k}[R(a_k, a_-k)] - J`,  `dJ/dlogits_k = p_k(a_k) A_k(a_k)`.
 
 The natural gradient of a softmax table is the advantage itself, without the probability of reaching the prefix and
 taking the action: `logits += learning_rate * A` (Kakade's natural policy gradient, exact case).
@@ -41,8 +41,8 @@ def _reduce(combine: Callable[[Any, Any], Any], x: jax.Array, axis: int) -> jax.
 
 
 def _softmax(logits: jax.Array, axis: int) -> jax.Array:
-    unnormalised = jnp.exp(logits - _reduce(jnp.maximum, logits, axis))
-    return unnormalised / _reduce(jnp.add, unnormalised, axis)
+    unnormalized = jnp.exp(logits - _reduce(jnp.maximum, logits, axis))
+    return unnormalized / _reduce(jnp.add, unnormalized, axis)
 
 
 def is_sequential(table: jax.Array, agent: int, num_lane_axes: int) -> bool:
@@ -50,14 +50,14 @@ def is_sequential(table: jax.Array, agent: int, num_lane_axes: int) -> bool:
     rank = table.ndim - num_lane_axes
     if rank not in (1, agent + 1):
         raise ValueError(
-            f"the table of agent {agent} must have 1 action axis (decentralised) or {agent + 1} (sequential) and "
+            f"the table of agent {agent} must have 1 action axis (decentralized) or {agent + 1} (sequential) and "
             f"{num_lane_axes} lane axes, got shape {table.shape}"
         )
     return agent > 0 and rank == agent + 1
 
 
 def probabilities(logits: Tables, num_lane_axes: int) -> Tables:
-    """The policies of `logits`, each normalised over the actions of its own agent."""
+    """The policies of `logits`, each normalized over the actions of its own agent."""
     return tuple(_softmax(x, k if is_sequential(x, k, num_lane_axes) else 0) for k, x in enumerate(logits))
 
 
@@ -101,7 +101,7 @@ def expected_return(payoff: jax.Array, policies: Tables) -> jax.Array:
 
 
 def joint_distribution(policies: Tables, *, num_lane_axes: int = 0) -> jax.Array:
-    """`P(a_1, ..., a_n)`, [A_1, ..., A_n, *lanes], of decentralised or sequential policies."""
+    """`P(a_1, ..., a_n)`, [A_1, ..., A_n, *lanes], of decentralized or sequential policies."""
     conditionals = _conditionals(policies, num_lane_axes)
     joint = conditionals[0]
     for k, p in enumerate(conditionals[1:], start=1):
@@ -109,7 +109,7 @@ def joint_distribution(policies: Tables, *, num_lane_axes: int = 0) -> jax.Array
     return joint
 
 
-def factorise(joint: jax.Array, *, num_lane_axes: int = 0) -> Tables:
+def factorize(joint: jax.Array, *, num_lane_axes: int = 0) -> Tables:
     """The sequential policies whose `joint_distribution` is `joint`: every joint policy has some (the chain rule).
 
     Args:
@@ -156,7 +156,7 @@ def directions(payoff: jax.Array, policies: Tables, *, weighted: bool) -> Tables
 def advantages(payoff: jax.Array, policies: Tables) -> Tables:
     """Exact advantages, shaped like `policies`: the natural gradient of `J` in the logits.
 
-    Decentralised: `E_{a_-k}[R] - J`, [A_k, *lanes]. Sequential: `Q_k - V_k`, [A_1, ..., A_k, *lanes].
+    Decentralized: `E_{a_-k}[R] - J`, [A_k, *lanes]. Sequential: `Q_k - V_k`, [A_1, ..., A_k, *lanes].
     Arguments as for `expected_return`.
     """
     return directions(payoff, policies, weighted=False)

@@ -106,7 +106,7 @@ def linear_closed_form(target: Any, data: Any = None, *, residue: Any = None) ->
     n = y.ndim
     w = np.zeros(n) if residue is None else np.asarray(residue, np.float64)
     if w.shape != (n,) or not np.isfinite(w).all() or abs(w.sum()) > 1e-9 * max(1.0, np.abs(w).max()):
-        raise ValueError(f"residue must be {n} finite numbers, one an agent, that sum to 0, got {w.tolist()}")
+        raise ValueError(f"residue must be {n} finite numbers, one per agent, that sum to 0, got {w.tolist()}")
     local = tuple(e - (n - 1) / n * mean + w[i] for i, e in enumerate(expected))
     return Factorization(total=functools.reduce(np.add.outer, expected) - (n - 1) * mean, local=local)
 
@@ -127,9 +127,9 @@ def igm_complete(target: Any, data: Any = None, *, greedy: Sequence[int] | None 
     """The best fit among all Q_tot whose argmax is the tuple of local argmaxes: `target` itself, whatever the data.
 
     For any y let a* be a joint action with the largest value, the first in C order, and `Q_i = -1[a_i != a*_i]`. The
-    local argmaxes are unique and their tuple a* maximises Q_tot = y: individual-global-max holds, with error 0.
+    local argmaxes are unique and their tuple a* maximizes Q_tot = y: individual-global-max holds, with error 0.
     Where other joint actions tie with a*, that is IGM as greedy action selection needs it. The stricter reading that all
-    maximisers of Q_tot are the product of the local ones fails for some tied y (xor), but y minus any small penalty on
+    maximizers of Q_tot are the product of the local ones fails for some tied y (xor), but y minus any small penalty on
     a != a* satisfies that too, so the smallest error is still 0, as a limit.
 
     Args:

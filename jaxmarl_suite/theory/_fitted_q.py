@@ -3,7 +3,7 @@
     y_t(s, a) = r(s, a) + gamma E_s'[max_a' Q_tot^t(s', a')]
     Q^{t+1}   = argmin over the class of Σ_a p_D(a|s) (y_t(s, a) - Q_tot(s, a))²,   in every state
 
-Each iteration minimises exactly, so what goes wrong is the class's doing: a few gradient steps on a target hide it.
+Each iteration minimizes exactly, so what goes wrong is the class's doing: a few gradient steps on a target hide it.
 """
 
 import dataclasses
@@ -68,7 +68,7 @@ def fitted_q_iteration(
     Args:
       mmdp: the problem, with its discount.
       function_class: `linear` (FQI-LVF), `monotone` (exact; small games) or `igm-complete` (FQI-IGM).
-      iterations: exact minimisations, at least 0.
+      iterations: exact minimizations, at least 0.
       data: `p_D(a|s)`: None for uniform, a table [A_1, ..., A_n] or [S, A_1, ..., A_n], or `EpsilonGreedy`, drawn anew
         about the greedy joint action of every iterate (the first in C order among equals).
       initial: [S, A_1, ..., A_n], Q_tot to start from; None is zero.

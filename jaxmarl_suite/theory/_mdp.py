@@ -127,7 +127,7 @@ def evaluate(mdp: FiniteMDP, policy: NDArray[Any]) -> tuple[Floats, Floats]:
 
 
 def expected_gae(mdp: FiniteMDP, policy: NDArray[Any], value: Floats, trace: Floats) -> Floats:
-    """`E[A_j | x_j, a_j]`, [X, A], of the generalised advantage estimator under a policy, without sampling.
+    """`E[A_j | x_j, a_j]`, [X, A], of the generalized advantage estimator under a policy, without sampling.
 
     `A_j = δ_j + g_j l_j A_{j+1}`, `δ_j = r_j + g_j V(x_{j+1}) - V(x_j)`: with `V` the policy's exact value this is
     `Q - V` for every `l`; with any other `V` it is not, which makes it an oracle for estimators.

@@ -121,7 +121,7 @@ class FiniteMMDP:
         )
 
     def joint(self) -> FiniteMDP:
-        """The centralised MDP: one agent choosing among all `Π A_k` joint actions, numbered in C order."""
+        """The centralized MDP: one agent choosing among all `Π A_k` joint actions, numbered in C order."""
         num_joint = math.prod(self.num_actions)
         return FiniteMDP(
             transition=self.transition.reshape(self.num_states, num_joint, self.num_states),

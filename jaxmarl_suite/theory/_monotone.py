@@ -1,4 +1,4 @@
-"""The exact best monotone factorization (QMIX's class, without its optimisation) of small games."""
+"""The exact best monotone factorization (QMIX's class, without its optimization) of small games."""
 
 import functools
 import itertools
@@ -73,7 +73,7 @@ def _isotonic(y: Floats, weight: Floats) -> Floats:
 
 @functools.lru_cache(maxsize=64)
 def _edges(shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """[E, K] the rows of D: value after a step up one axis minus value before it, for all neighbours of the grid."""
+    """[E, K] the rows of D: value after a step up one axis minus value before it, for all neighbors of the grid."""
     index = np.arange(math.prod(shape)).reshape(shape)
     identity = np.eye(index.size)
     rows = []

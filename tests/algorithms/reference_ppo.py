@@ -1,6 +1,6 @@
 """Multi-agent PPO once more, in float64 numpy with plain loops and numerical gradients.
 
-Nothing is imported from the package: networks, views, advantages, losses and the optimiser are written out again. Only the
+Nothing is imported from the package: networks, views, advantages, losses and the optimizer are written out again. Only the
 layout of the parameters is taken over, so that results can be compared number by number.
 """
 
@@ -256,7 +256,7 @@ def advantages(reward, value, next_value, terminated, truncated, gamma, lambda_,
 
 
 def update(method: Method, config: Any, hp: Any, start: dict, data: dict, progress: float) -> dict:
-    """One PPO update from the parameters, memories and value normalisation in `start` and the rollout in `data`."""
+    """One PPO update from the parameters, memories and value normalization in `start` and the rollout in `data`."""
     steps, envs, n = data["action"].shape[:3]
     chunk = config.sequence_length
 
@@ -285,11 +285,11 @@ def update(method: Method, config: Any, hp: Any, start: dict, data: dict, progre
                 raw_next[t, :, i] = forward(own, memory[t], x[t], extra[t])[0][:, 0]
     mean, mean_square, weight = start["value_norm"]
 
-    def normaliser():
+    def normalizer():
         mu = mean / weight
         return mu, np.sqrt(max(mean_square / weight - mu**2, 1e-2))
 
-    mu, sigma = normaliser()
+    mu, sigma = normalizer()
     value, next_value = raw * sigma + mu, raw_next * sigma + mu
     reward = data["reward"] if outputs == n and not method.sequential else data["reward"].mean(-1, keepdims=True)
     advantage = advantages(
@@ -300,7 +300,7 @@ def update(method: Method, config: Any, hp: Any, start: dict, data: dict, progre
     mean = d * mean + (1 - d) * target.mean()
     mean_square = d * mean_square + (1 - d) * (target**2).mean()
     weight = d * weight + (1 - d)
-    mu, sigma = normaliser()
+    mu, sigma = normalizer()
     raw_target = (target - mu) / sigma
 
     # Advantages over the entries where there was a choice.

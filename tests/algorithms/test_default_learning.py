@@ -7,7 +7,7 @@ from jaxmarl_suite import TrainOptions, load_run
 
 
 @pytest.mark.slow
-@pytest.mark.optimised
+@pytest.mark.optimized
 def test_vdn_solves_a_short_chain(tmp_path):
     """Its return was 0 while targets were copied every 100 updates: once in a run of default length."""
     options = TrainOptions(seeds=5, evaluations=4, absolute_episodes=0)

@@ -34,7 +34,7 @@ def undecided_teacher():
     return policy, {"head": {"params": {"Dense_0": {"kernel": jnp.asarray(kernel), "bias": jnp.zeros(2)}}}}
 
 
-def distil(teacher, teacher_params, updates=60):
+def distill(teacher, teacher_params, updates=60):
     """The student's action probabilities [N, A], and the last metrics."""
     student = local_policy(CONFIG, ENV)
     algorithm = make_distillation(Distiller(CONFIG, ENV.spec, teacher, student), ENV)
@@ -52,7 +52,7 @@ def distil(teacher, teacher_params, updates=60):
         timestep = VectorEnv(ENV, 1).reset(key, ctx.env_params).timestep
         log_prob = []
         for action in range(2):
-            x, extra = student.view.look(timestep.obs, timestep.state, jnp.zeros((1, 2), jnp.int32))
+            x, extra = student.view.encode(timestep.obs, timestep.state, jnp.zeros((1, 2), jnp.int32))
             networks = jax.vmap(student.network.step, (0, 1, 1, 1, None), (1, 1))
             output, _ = networks(state.student.params, student.initial_carry(1), x, extra, timestep.done)
             log_prob.append(HEAD.log_prob(output, timestep.action_mask, jnp.full((1, 2), action))[0])
@@ -67,7 +67,7 @@ def expected_return(p):
 
 
 def test_the_greedy_teacher_is_matched():
-    p, metrics = distil(*undecided_teacher())
+    p, metrics = distill(*undecided_teacher())
     np.testing.assert_allclose(p, [[1, 0], [0, 1]], atol=0.02)  # the tie of the first choice goes to action 0
     assert expected_return(p) == pytest.approx(1.0, abs=0.03)
     assert metrics.learner["agreement"] == 1.0
@@ -80,7 +80,7 @@ def test_sampled_labels_give_the_product_of_the_marginals():
     def sampled(params, carry, timestep, key, greedy=False):
         return teacher.select(params, carry, timestep, key, greedy=False)
 
-    p, metrics = distil(teacher._replace(select=sampled), params)
+    p, metrics = distill(teacher._replace(select=sampled), params)
     np.testing.assert_allclose(p, 0.5, atol=0.08)
     assert expected_return(p) == pytest.approx(0.5, abs=0.02)
     assert metrics.learner["agreement"] < 0.8

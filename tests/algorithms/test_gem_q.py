@@ -237,7 +237,7 @@ def test_exploration_is_as_often_as_epsilon_says_and_legal():
     mask = jnp.broadcast_to(jnp.asarray([True, False, True]), (size, 1, ACTIONS))
     best, explore = int(compiled(method.greedy)(policy, obs, mask)[0, 0]), compiled(method.explore)
     other = 2 - best
-    for clock, wanted in ((0, 0.8), (5, 0.5), (10, 0.2), (50, 0.2)):  # ten steps an update
+    for clock, wanted in ((0, 0.8), (5, 0.5), (10, 0.2), (50, 0.2)):  # ten steps per update
         ctx = context(config, ENV, clock=clock)
         np.testing.assert_allclose(epsilon(ctx, config.num_envs * config.rollout_length), wanted, rtol=1e-6)
         action = np.asarray(explore(policy, obs, mask, jax.random.key(clock), ctx))[:, 0]
@@ -267,7 +267,7 @@ def test_target_networks_are_copies_renewed_every_period(course):
     """Period of two blocks: before the blocks of updates 2 and 4 the targets become what the networks then are."""
     _, method, states, metrics = course
     equal = jax.tree_util.Partial(jax.tree.map, np.testing.assert_array_equal)
-    equal(states[1].learners, states[0].learners)  # the warm-up: nothing is learnt from ten steps
+    equal(states[1].learners, states[0].learners)  # the warm-up: nothing is learned from ten steps
     for clock in range(1, 6):
         before, after = states[clock].learners, states[clock + 1].learners
         equal(after.targets, method.targets(before.params) if clock % 2 == 0 else before.targets)

@@ -14,7 +14,7 @@ from toy_envs import context
 
 @pytest.fixture(scope="module")
 def delayed():
-    """Two gradient steps an update, an actor step after every third, in five updates of ten steps."""
+    """Two gradient steps per update, an actor step after every third, in five updates of ten steps."""
     learner = Learner("td3", policy_delay=3, warmup_steps=21, capacity=200)
     return learner, *learner.course(6, target_rate=0.25, exploration_noise=0.0)
 

@@ -97,7 +97,7 @@ def test_q_learning_with_a_network_of_the_callers(share):
     # Episodes end often, and all play is greedy, so that it shows which values agents acted on.
     ctx = context(dataclasses.replace(player.config, epsilon_start=0.0, epsilon_end=0.0), ENV)
     init, update = compiled(player.algorithm)
-    look = jax.jit(player.team.agents.look, compiler_options=QUICK)
+    look = jax.jit(player.team.agents.unroll, compiler_options=QUICK)
     state, ended = init(jax.random.key(0), ctx), []
     for _ in range(4):
         before = state

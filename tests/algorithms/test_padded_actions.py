@@ -29,7 +29,7 @@ def course(name, updates, **changes):
 
 @pytest.mark.parametrize("others", ["replay", "policy"])
 @pytest.mark.parametrize("name", ["matd3", "masac"])
-def test_padding_is_never_played_nor_learnt_from(name, others):
+def test_padding_is_never_played_nor_learned_from(name, others):
     """In the warm-up (one update), in play, in the replay; and outputs that nobody uses do not move."""
     states, metrics = course(
         name, 3, others=others, warmup_steps=11, share_parameters=False, policy_delay=1, hidden=(16, 8)

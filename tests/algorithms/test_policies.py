@@ -94,7 +94,7 @@ def test_log_probs_while_acting_are_those_of_the_unrolled_network(kind, memory_s
 
     def unroll_agent(action):
         """Outputs [T, E, N, A] and memories; separate parameters one agent at a time, as the loss does."""
-        x, extra = policy.view.look(steps.obs, steps.state, action)
+        x, extra = policy.view.encode(steps.obs, steps.state, action)
         if policy.shared:
             return policy.network.unroll(params, carry, x, extra, steps.done)
         parts = [

@@ -157,7 +157,7 @@ def assert_same(found, expected):
 
 @pytest.fixture(scope="module")
 def run():
-    """Results of one compiled update by case; compiled with few optimisations, which is quicker here."""
+    """Results of one compiled update by case; compiled with few optimizations, which is quicker here."""
     made = {}
 
     def get(case, env):

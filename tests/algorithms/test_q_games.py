@@ -10,7 +10,7 @@ from toy_envs import context
 from jaxmarl_suite.runner._play import evaluate_policy
 
 
-def learnt_return(name, updates, **changes):
+def learned_return(name, updates, **changes):
     """Return of greedy play after `updates` updates on the two-step game (QMIX's paper, section 5)."""
     env = EpisodeStatistics(jaxmarl_envs.make("matrix/two-step"))
     settings = {
@@ -51,4 +51,4 @@ def learnt_return(name, updates, **changes):
 @pytest.mark.parametrize(("name", "expected"), [("vdn", 7.0), ("qmix", 8.0), ("qplex", 8.0)])
 def test_two_step_game(name, expected):
     """The better second matrix pays 0, 1, 1, 8; the sum of two utilities that fits it best values it below 7."""
-    assert learnt_return(name, 600, learning_rate=2e-3, target_period=100) == expected
+    assert learned_return(name, 600, learning_rate=2e-3, target_period=100) == expected

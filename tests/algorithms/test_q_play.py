@@ -80,7 +80,7 @@ def test_the_other_actions_are_the_best_legal_ones(player, epsilon):
     batch = jax.tree.map(lambda x: jnp.asarray(np.swapaxes(x, 0, 1)), stored(player, after).steps)
     items = stored(player, after)
     sequences = dataclasses.replace(items, memory=jax.tree.map(jnp.asarray, items.memory), steps=batch)
-    q = np.asarray(player.team.agents.look(state.learners.online.params["agents"], sequences).q)
+    q = np.asarray(player.team.agents.unroll(state.learners.online.params["agents"], sequences).q)
     mask = np.asarray(batch.mask)
     best = np.where(mask, q, -np.inf).argmax(-1)
     # Each agent draws for itself; a random action is the best one in one of k legal cases.
@@ -150,7 +150,7 @@ def test_memories_are_carried_from_sequence_to_sequence(recurrent):
     ctx = recurrent.context()
     state = recurrent.init(jax.random.key(0), ctx)
     agents, params = recurrent.team.agents, state.learners.online.params["agents"]
-    look = jax.jit(agents.look)
+    look = jax.jit(agents.unroll)
     hidden, last, fresh = np.zeros((1, 2, 3)), np.full((1, 2), -1), []
     for _ in range(12):
         state, _ = recurrent.update(state, ctx)

@@ -29,10 +29,10 @@ def assert_close(found, expected):
 def course():
     """`(learner, contexts, states before and after each update, metrics)`.
 
-    One sequence an update and room for one: what is learnt from is known. Two gradient steps an update.
+    One sequence per update and room for one: what is learned from is known. Two gradient steps per update.
     """
     sizes = {"num_envs": 1, "capacity": 1, "batch_size": 1, "rollout_length": 3, "gradient_steps": 2}
-    own = {"learning_starts": LEARNING_STARTS, "target_period": PERIOD, "prioritised": True, "priority_exponent": ALPHA}
+    own = {"learning_starts": LEARNING_STARTS, "target_period": PERIOD, "prioritized": True, "priority_exponent": ALPHA}
     rms = {"learning_rate": RATE, "optimizer_eps": EPS, "max_grad_norm": CLIP}
     learner = Learner("vdn", Noisy(), **sizes, **own, **rms)
     contexts = [learner.context(clock=k) for k in range(UPDATES)]
@@ -55,7 +55,7 @@ def test_learning_starts_with_enough_sequences(course):
 
 
 def test_hard_copies_come_every_period_of_gradient_steps(course):
-    """Two gradient steps an update, so that every second update ends with a copy."""
+    """Two gradient steps per update, so that every second update ends with a copy."""
     _, _, states, _ = course
     jax.tree.map(np.testing.assert_array_equal, states[0].learners.target, states[0].learners.online.params)
     for k in range(UPDATES):
@@ -65,7 +65,7 @@ def test_hard_copies_come_every_period_of_gradient_steps(course):
 
 
 def test_a_copy_may_fall_between_the_gradient_steps_of_an_update():
-    """With a period of 3 and two gradient steps an update, the second update copies after its first step."""
+    """With a period of 3 and two gradient steps per update, the second update copies after its first step."""
     sizes = {"num_envs": 1, "capacity": 1, "batch_size": 1, "rollout_length": 3, "optimizer": "adam"}
     learner = Learner("iql", Noisy(), target_period=3, gradient_steps=2, learning_rate=0.1, **sizes)
     states = [learner.init(jax.random.key(0), learner.context())]
@@ -138,7 +138,7 @@ def test_sequences_with_large_errors_are_drawn_more_often():
     """Of two sequences, one is always surprising: with exponent 1 it is drawn in proportion to its error."""
     sizes = {"num_envs": 2, "capacity": 2, "batch_size": 1, "rollout_length": 1, "gradient_steps": 400}
     learner = Learner(
-        "vdn", Noisy(), prioritised=True, priority_exponent=1.0, learning_rate=0.0, target_period=0, **sizes
+        "vdn", Noisy(), prioritized=True, priority_exponent=1.0, learning_rate=0.0, target_period=0, **sizes
     )
     ctx = learner.context(importance_exponent=1.0)
     state = learner.init(jax.random.key(3), ctx)

@@ -76,13 +76,13 @@ def test_strict_marl_eval_refuses_what_it_could_not_aggregate(make_run):
 
 def test_rliable_scores_are_runs_by_tasks(runs, make_run):
     scores = rliable_scores(runs)
-    assert scores.tasks == ("matrix/climbing", "matrix/penalty") and scores.is_normalised
+    assert scores.tasks == ("matrix/climbing", "matrix/penalty") and scores.is_normalized
     expected = np.array([[5 / 11, 5 / 10], [6 / 11, 6 / 10], [7 / 11, 7 / 10], [8 / 11, 8 / 10]])
     np.testing.assert_allclose(scores.matrices["mappo"], expected)
-    raw = rliable_scores(runs, normalised=False)
+    raw = rliable_scores(runs, normalized=False)
     np.testing.assert_allclose(raw.matrices["tad-ppo"][:, 0], [8, 9, 10, 11])
     mixed = rliable_scores([*runs, *(make_run(algorithm=a, env="x/y", optimum=None) for a in ("tad-ppo", "mappo"))])
-    assert not mixed.is_normalised and mixed.matrices["mappo"].shape == (4, 3)
+    assert not mixed.is_normalized and mixed.matrices["mappo"].shape == (4, 3)
 
 
 def test_rliable_round_trips(runs, tmp_path):
@@ -92,7 +92,7 @@ def test_rliable_round_trips(runs, tmp_path):
         for name, matrix in scores.matrices.items():
             np.testing.assert_array_equal(held[name], matrix)
     content = json.loads(export(runs, tmp_path / "scores.json", layout="rliable").read_text())
-    assert (content["metric"], content["normalised"], content["tasks"]) == ("return", True, list(scores.tasks))
+    assert (content["metric"], content["normalized"], content["tasks"]) == ("return", True, list(scores.tasks))
     np.testing.assert_array_equal(content["scores"]["mappo"], scores.matrices["mappo"])
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from jaxmarl_suite.analysis import figures, load_run, plot
 from jaxmarl_suite.analysis.drawing import spread
-from jaxmarl_suite.analysis.style import ALGORITHM_COLOURS, algorithm_colour, format_count, format_score, format_share
+from jaxmarl_suite.analysis.style import ALGORITHM_COLORS, algorithm_color, format_count, format_score, format_share
 
 FAST = {"resamples": 20}
 
@@ -74,8 +74,8 @@ def test_other_metrics_can_be_drawn(make_run, tmp_path):
 def test_misuse_is_named(make_run, tmp_path):
     with pytest.raises(ValueError, match=r"unknown figure suffix '\.gif'; accepted: \.png, \.svg, \.pdf"):
         plot(make_run(), tmp_path / "a.gif")
-    with pytest.raises(ValueError, match="cannot normalise lane 0: its optimum is unknown"):
-        plot(make_run(optimum=None), tmp_path / "a.png", normalise=True)
+    with pytest.raises(ValueError, match="cannot normalize lane 0: its optimum is unknown"):
+        plot(make_run(optimum=None), tmp_path / "a.png", normalize=True)
 
 
 @pytest.mark.parametrize(
@@ -114,10 +114,10 @@ def test_labels_are_moved_apart_as_little_as_possible():
         assert min(placed) >= -1e-9 and max(placed) <= 3 + 1e-9
 
 
-def test_an_unknown_algorithm_has_a_colour_of_its_own_that_stays():
-    assert algorithm_colour("mappo") == "#FF7E01"
-    assert algorithm_colour("mazero") == algorithm_colour("mazero") != algorithm_colour("other")
-    assert algorithm_colour("mazero") not in ALGORITHM_COLOURS.values()
+def test_an_unknown_algorithm_has_a_color_of_its_own_that_stays():
+    assert algorithm_color("mappo") == "#FF7E01"
+    assert algorithm_color("mazero") == algorithm_color("mazero") != algorithm_color("other")
+    assert algorithm_color("mazero") not in ALGORITHM_COLORS.values()
 
 
 # Machado, Oliveira and Fernandes (2009): what a full red, green or blue deficiency sees, in linear RGB.
@@ -129,10 +129,10 @@ DEFICIENCIES = {
 }
 
 
-def lab(colour, deficiency):
+def lab(color, deficiency):
     from matplotlib.colors import to_rgb
 
-    rgb = np.array(to_rgb(colour))
+    rgb = np.array(to_rgb(color))
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     seen = np.clip(np.asarray(DEFICIENCIES[deficiency]) @ linear, 0, 1)
     to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
@@ -141,13 +141,13 @@ def lab(colour, deficiency):
 
 
 @pytest.mark.parametrize("deficiency", DEFICIENCIES)
-def test_colours_can_be_told_apart(deficiency):
-    colours = {name: lab(colour, deficiency) for name, colour in ALGORITHM_COLOURS.items()}
+def test_colors_can_be_told_apart(deficiency):
+    colors = {name: lab(color, deficiency) for name, color in ALGORITHM_COLORS.items()}
     together = ("tad-ppo", "mappo", "ippo", "happo")
     for a, b in itertools.combinations(together, 2):
-        assert np.linalg.norm(colours[a] - colours[b]) > 30, (a, b)
-    for a, b in itertools.combinations(colours, 2):
-        assert np.linalg.norm(colours[a] - colours[b]) > 15, (a, b)
+        assert np.linalg.norm(colors[a] - colors[b]) > 30, (a, b)
+    for a, b in itertools.combinations(colors, 2):
+        assert np.linalg.norm(colors[a] - colors[b]) > 15, (a, b)
 
 
 def test_a_student_is_drawn_from_where_it_begins_to_learn(write_run, tmp_path, monkeypatch):

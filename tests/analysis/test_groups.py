@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxmarl_suite.analysis import group_runs, load_run, marl_eval_data, plot, summarise
+from jaxmarl_suite.analysis import group_runs, load_run, marl_eval_data, plot, summarize
 
 
 def labels(runs, **options):
@@ -27,7 +27,7 @@ def test_environments_keep_their_order_of_appearance(make_run):
     assert group_runs(optioned)[0].env == "matrix/penalty (penalty=-50)"
 
 
-def test_points_of_a_sweep_are_labelled_by_what_varies_in_numerical_order(make_run):
+def test_points_of_a_sweep_are_labeled_by_what_varies_in_numerical_order(make_run):
     points = [{"learning_rate": rate, "clip": 0.2} for rate in (1e-2, 1e-4, 3e-4)]
     assert labels(make_run(points=points)) == [
         "tad-ppo learning_rate=0.0001",
@@ -36,7 +36,7 @@ def test_points_of_a_sweep_are_labelled_by_what_varies_in_numerical_order(make_r
     ]
 
 
-def test_separate_runs_are_labelled_by_their_configuration(make_run):
+def test_separate_runs_are_labeled_by_their_configuration(make_run):
     runs = [make_run(config={"nested": {"clip": clip}}) for clip in (0.2, 0.1)]
     assert labels(runs) == ["tad-ppo nested.clip=0.1", "tad-ppo nested.clip=0.2"]
 
@@ -138,7 +138,7 @@ def test_series_need_not_agree_about_steps(of_two_sizes, tmp_path):
     small, large = group_runs(of_two_sizes)
     assert small.curve().env_steps.tolist() == [0, 32_000, 64_000]
     assert large.curve(kind="train").env_steps.tolist() == [0, 64_000, 128_000]
-    assert [row.env_steps for row in summarise(of_two_sizes)] == [64_000, 64_000, 128_000, 128_000]
+    assert [row.env_steps for row in summarize(of_two_sizes)] == [64_000, 64_000, 128_000, 128_000]
     for kind in ("train", "eval"):
         assert plot(of_two_sizes, tmp_path / f"{kind}.png", kind=kind, resamples=20).is_file()
     steps = marl_eval_data(of_two_sizes)["matrix"]["climbing"]["tad-ppo num_envs=128"]["seed_0"]

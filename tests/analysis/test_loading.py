@@ -147,7 +147,7 @@ def test_infinite_metrics_count_as_missing(write_run):
     (path / "metrics.jsonl").write_text(text.replace('{"return": 0.0', '{"return": -Infinity'))
     run = load_run(path)
     np.testing.assert_array_equal(run.curve().values, [[np.nan, 10.0]])
-    assert analysis.summarise(run)[0].final.value == 10.0
+    assert analysis.summarize(run)[0].final.value == 10.0
 
 
 def test_folders_whose_names_are_no_text(make_run, tmp_path):

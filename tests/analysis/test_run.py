@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import jaxmarl_suite.analysis
-from jaxmarl_suite.analysis import load_run, normalise
+from jaxmarl_suite.analysis import load_run, normalize
 
 
 def test_reads_the_description(write_run):
@@ -37,8 +37,8 @@ def test_curve_and_absolute_hold_each_lanes_values(make_run):
     np.testing.assert_allclose(curve.wall[0], [2, 7, 12])
     np.testing.assert_allclose(run.curve("return", point=1).values, curve.values[2:])
     np.testing.assert_allclose(run.absolute(), [1, 31, 101, 131])
-    np.testing.assert_allclose(run.absolute(point=1, normalised=True), [101 / 11, 131 / 11])
-    np.testing.assert_allclose(run.curve("return", normalised=True).values, curve.values / 11)
+    np.testing.assert_allclose(run.absolute(point=1, normalized=True), [101 / 11, 131 / 11])
+    np.testing.assert_allclose(run.curve("return", normalized=True).values, curve.values / 11)
     assert np.isnan(run.curve("learner/policy_loss", kind="train").values).all()  # null
     with pytest.raises(ValueError, match=r"run-0: no eval metric 'win'; it has return, length"):
         run.curve("win")
@@ -52,20 +52,20 @@ def test_each_lane_is_divided_by_its_own_optimum(write_run):
     config["lanes"][1]["optimum"] = 4.0
     (path / "config.json").write_text(json.dumps(config))
     run = load_run(path)
-    np.testing.assert_allclose(run.absolute(normalised=True), [10 / 11, 10.1 / 4])
+    np.testing.assert_allclose(run.absolute(normalized=True), [10 / 11, 10.1 / 4])
 
 
 @pytest.mark.parametrize(("optimum", "held"), [(None, "unknown"), (0.0, "0"), (-5.0, "-5")])
-def test_only_a_positive_optimum_normalises(make_run, optimum, held):
+def test_only_a_positive_optimum_normalizes(make_run, optimum, held):
     run = make_run(optimum=optimum)
-    assert not run.can_normalise
-    with pytest.raises(ValueError, match=f"cannot normalise lane 0: its optimum is {held}, it must be positive"):
-        run.curve("return", normalised=True)
+    assert not run.can_normalize
+    with pytest.raises(ValueError, match=f"cannot normalize lane 0: its optimum is {held}, it must be positive"):
+        run.curve("return", normalized=True)
 
 
-def test_normalise_broadcasts_over_trailing_axes():
+def test_normalize_broadcasts_over_trailing_axes():
     scores = np.arange(6.0).reshape(2, 3)
-    np.testing.assert_allclose(normalise(scores, np.array([1.0, 2.0])), [[0, 1, 2], [1.5, 2, 2.5]])
+    np.testing.assert_allclose(normalize(scores, np.array([1.0, 2.0])), [[0, 1, 2], [1.5, 2, 2.5]])
 
 
 def test_of_repeated_rows_the_last_counts(write_run):

@@ -5,38 +5,38 @@ from __future__ import annotations
 import pytest
 import scipy.stats
 
-from jaxmarl_suite.analysis import summarise, table, update_section
+from jaxmarl_suite.analysis import summarize, table, update_section
 
 
 def test_a_row_by_hand(make_run):
     # Ends at 10, 10.995, 11, 11: two are optimal, one is within the tolerance.
     final = {0: 10.0, 1: 10.995, 2: 11.0, 3: 11.0}
-    (row,) = summarise(make_run(score=lambda p, s, g: final[s] * g))
+    (row,) = summarize(make_run(score=lambda p, s, g: final[s] * g))
     assert (row.env, row.label, row.policy) == ("matrix/climbing", "tad-ppo", "")
     assert row.final.value == pytest.approx((10.995 + 11) / 2)
     assert 10.0 <= row.final.low < row.final.value < row.final.high <= 11.0
     assert row.final_median == pytest.approx((10.995 + 11) / 2)
     assert row.absolute == row.final
-    assert row.normalised_final is not None and row.normalised_final.value == pytest.approx(row.final.value / 11)
-    assert row.normalised_absolute == row.normalised_final
+    assert row.normalized_final is not None and row.normalized_final.value == pytest.approx(row.final.value / 11)
+    assert row.normalized_absolute == row.normalized_final
     assert row.solved is not None and row.solved.value == 0.75
     interval = scipy.stats.binomtest(3, 4).proportion_ci()
     assert (row.solved.low, row.solved.high) == pytest.approx((interval.low, interval.high))
     assert (row.env_steps, row.num_lanes, row.seeds) == (64000, 4, (0, 1, 2, 3))
-    (strict,) = summarise(make_run(score=lambda p, s, g: final[s] * g), tolerance=0.001)
+    (strict,) = summarize(make_run(score=lambda p, s, g: final[s] * g), tolerance=0.001)
     assert strict.solved is not None and strict.solved.value == 0.5
 
 
-def test_an_optimum_that_is_not_positive_has_solved_but_no_normalised(make_run):
-    (row,) = summarise(make_run(optimum=0.0, score=lambda p, s, g: -s))
-    assert row.normalised_final is None
+def test_an_optimum_that_is_not_positive_has_solved_but_no_normalized(make_run):
+    (row,) = summarize(make_run(optimum=0.0, score=lambda p, s, g: -s))
+    assert row.normalized_final is None
     assert row.solved is not None and row.solved.value == 0.25
-    (row,) = summarise(make_run(optimum=None))
+    (row,) = summarize(make_run(optimum=None))
     assert row.solved is None
 
 
 def test_the_teacher_has_a_row_of_its_own(make_run):
-    rows = summarise(make_run(teacher=lambda p, s, g: 11.0))
+    rows = summarize(make_run(teacher=lambda p, s, g: 11.0))
     assert [(row.policy, round(row.final.value, 6)) for row in rows] == [("", 10.15), ("teacher", 11.0)]
     assert rows[1].solved is not None and rows[1].solved.value == 1.0
 

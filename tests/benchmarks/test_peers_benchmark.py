@@ -29,7 +29,7 @@ def test_without_a_checkout_ours_are_measured():
     json.dumps(rows)
 
 
-def test_targets_are_of_neighbouring_rows():
+def test_targets_are_of_neighboring_rows():
     peer = {"algorithm": "qmix", "who": peers.PEER, "seeds": 1, "ratio": 1.0, "compile_wall_seconds": 8.0}
     one = {**peer, "who": peers.OURS, "ratio": 1.4, "compile_wall_seconds": 6.0}
     rows = [peer, one, {**one, "seeds": 4, "ratio": 3.5}]

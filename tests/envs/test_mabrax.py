@@ -186,7 +186,7 @@ def test_a_tendon_joins_two_cheetahs_of_brax():
         assert (data.qfrc_constraint[0] > 100, data.qfrc_constraint[9] < -100) == (gap > 3, gap > 3)
 
 
-def test_joints_that_share_a_body_are_neighbours_and_the_world_is_none():
+def test_joints_that_share_a_body_are_neighbors_and_the_world_is_none():
     # torso (free), waist with two hinges, thigh, arm; two slides of their own.
     tree = Tree("f21111", (-1, 0, 1, 0, -1, -1), (6, 7, 8, 9, 10, 11))
     expected = [

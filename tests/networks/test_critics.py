@@ -10,7 +10,7 @@ from jaxmarl_suite.networks import make_critics, make_network
 D, X, C = 3, 2, 4
 
 
-def normalise(x, layer):
+def normalize(x, layer):
     x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
     return x * layer["scale"] + layer["bias"]
 
@@ -23,7 +23,7 @@ def critic(params, context, action, layer_norm, action_twice):
         if action_twice and i == 0:
             x = np.concatenate([x, action], -1)
         if layer_norm:
-            x = normalise(x, params[f"LayerNorm_{i}"])
+            x = normalize(x, params[f"LayerNorm_{i}"])
         x = np.maximum(x, 0.0)
     return (x @ params[f"Dense_{number}"]["kernel"] + params[f"Dense_{number}"]["bias"])[..., 0]
 
@@ -53,7 +53,7 @@ def test_critics_start_apart_and_as_in_torch():
         np.testing.assert_allclose(kernel.std(), (3 * fan_in) ** -0.5, rtol=0.15)
 
 
-def test_networks_can_be_normalised():
+def test_networks_can_be_normalized():
     network = make_network(D, X, hidden=(5,), activation="relu", initializer="torch", layer_norm=True)
     params = network.init(jax.random.key(0))
     x = np.random.default_rng(1).normal(size=(1, 6, D))
@@ -61,7 +61,7 @@ def test_networks_can_be_normalised():
         params, jnp.zeros((6, 0)), jnp.asarray(x, jnp.float32), jnp.zeros((1, 6, 0)), jnp.zeros((1, 6), bool)
     )
     own = jax.tree.map(lambda a: np.asarray(a, np.float64), params["head"]["params"])
-    hidden = np.maximum(normalise(x @ own["Dense_0"]["kernel"] + own["Dense_0"]["bias"], own["LayerNorm_0"]), 0.0)
+    hidden = np.maximum(normalize(x @ own["Dense_0"]["kernel"] + own["Dense_0"]["bias"], own["LayerNorm_0"]), 0.0)
     np.testing.assert_allclose(y, hidden @ own["Dense_1"]["kernel"] + own["Dense_1"]["bias"], rtol=1e-4, atol=1e-5)
 
 

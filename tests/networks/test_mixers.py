@@ -103,7 +103,7 @@ def test_qtran_networks_are_their_formulas(state_size):
 
 
 def random_nets(mixer, spread=2.0, seed=3):
-    """One network a state, wider than it is initialised."""
+    """One network a state, wider than it is initialized."""
     params = jax.vmap(mixer.init)(jax.random.split(jax.random.key(seed), STATES))
     return jax.tree.map(lambda p: spread * p, params)
 

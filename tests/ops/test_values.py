@@ -1,4 +1,4 @@
-"""Value normalisation and value losses against numpy and hand-computed numbers."""
+"""Value normalization and value losses against numpy and hand-computed numbers."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +8,7 @@ from jaxmarl_suite.ops import ValueNorm, value_loss
 
 
 def test_running_moments():
-    """Debiased exponential averages: weights (1 - d) d^k, normalised to sum to one."""
+    """Debiased exponential averages: weights (1 - d) d^k, normalized to sum to one."""
     rng = np.random.default_rng(0)
     batches = [rng.normal(loc=5.0, scale=3.0, size=(4, 3)).astype(np.float32) for _ in range(5)]
     decay = 0.8
@@ -23,7 +23,7 @@ def test_running_moments():
     np.testing.assert_allclose(norm.normalize(x), (np.asarray(x) - mean) / np.sqrt(variance), rtol=1e-4)
 
 
-def test_one_batch_is_normalised_to_mean_0_and_variance_1():
+def test_one_batch_is_normalized_to_mean_0_and_variance_1():
     batch = jnp.array([1.0, 3.0, 8.0, -4.0])
     normal = ValueNorm.create().update(batch, 0.99).normalize(batch)
     np.testing.assert_allclose([normal.mean(), normal.std()], [0.0, 1.0], atol=1e-4)

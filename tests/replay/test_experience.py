@@ -400,7 +400,7 @@ def test_a_step_takes_as_many_bytes_as_its_layout_says():
     assert bytes_per_step(layout, store) == pytest.approx(of_observations + of_steps + 4 + (4 * 4 + 12) / 4000)
 
 
-@pytest.mark.optimised
+@pytest.mark.optimized
 @pytest.mark.parametrize("lanes", [(), (2,)], ids=["one lane", "two lanes"])
 @pytest.mark.parametrize("priorities", ["none", "step"])
 def test_a_store_is_written_in_place_and_never_copied(priorities, lanes):

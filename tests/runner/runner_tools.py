@@ -49,7 +49,7 @@ _OFF_POLICY_SMALL: dict[str, Any] = {
 _OWN: dict[str, dict[str, Any]] = {
     "ippo": {"recurrent": True, "memory_size": 8, "chunk_length": 2},
     "iql": {"recurrent": True},
-    "vdn": {"prioritised": True},
+    "vdn": {"prioritized": True},
 }
 
 

@@ -119,7 +119,7 @@ class ToyState:
 
 
 def make(config: ToyConfig, env: Any) -> tuple[Phase, ...]:
-    """A walk of one environment step an update; with two phases the second takes two steps an update."""
+    """A walk of one environment step per update; with two phases the second takes two steps per update."""
 
     def algorithm(length: int) -> Algorithm:
         vector = VectorEnv(env, config.num_envs)

@@ -76,8 +76,8 @@ def test_other_placements_give_the_same_first_updates(name: str, variant: str, t
     assert_close_rows(other, single)
 
 
-@pytest.mark.optimised
-def test_optimised_programs_keep_lanes_apart_bit_by_bit(tmp_path: Path) -> None:
+@pytest.mark.optimized
+def test_optimized_programs_keep_lanes_apart_bit_by_bit(tmp_path: Path) -> None:
     """As above, with programs as users run them instead of those that compile quickly."""
     sweep, single = tiny("mappo", seeds=3, devices=1), tiny("mappo", first_seed=2, devices=1, eval_episodes=5)
     together, alone = (run(e, run_dir=tmp_path / str(e.options.seeds)) for e in (sweep, single))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from runner_tools import UPDATES, final_arrays, metrics, rows, toy
 
 from jaxmarl_suite.algorithms import Algorithm, Phase
-from jaxmarl_suite.analysis import load_run, summarise
+from jaxmarl_suite.analysis import load_run, summarize
 from jaxmarl_suite.analysis.style import format_share
 from jaxmarl_suite.cli import main
 from jaxmarl_suite.runner import Experiment, TrainOptions, evaluate, run
@@ -60,7 +60,7 @@ def test_the_share_of_episodes_that_were_cut_is_said(tmp_path: Path, capsys: pyt
                 assert row.get("cut", {}) == ({"return": left, "lazy/return": left} if left > 0 else {})
     last = [found[-1]["left"] for found in (metrics(run_dir, "eval", lane) for lane in range(4))]
     assert min(last[:2]) > 0 and last[2:] == [0, 0], "nothing is said where nothing was cut"
-    table = {(row.label, row.policy): row.cut for row in summarise(load_run(run_dir))}
+    table = {(row.label, row.policy): row.cut for row in summarize(load_run(run_dir))}
     for policy in ("", "lazy"):
         assert table["toy env.longest=3", policy] == pytest.approx(np.mean(last[:2])), table
         assert table["toy env.longest=2", policy] == 0.0

@@ -47,7 +47,7 @@ def test_rows_lie_on_disk_as_soon_as_they_are_made(tmp_path: Path, few_at_a_time
     seen = []
     recorder = Recorder(lambda calls: seen.append(len(rows(tmp_path / "run"))))
     run(toy(), run_dir=tmp_path / "run", listener=recorder)
-    # A train row an update, an evaluation every third, the absolute metric at the end.
+    # A train row per update, an evaluation every third, the absolute metric at the end.
     assert seen == [u + u // 3 for u in range(1, UPDATES + 1)] + [UPDATES + 5]
 
 

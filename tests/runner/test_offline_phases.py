@@ -15,7 +15,7 @@ from library_toy import ENV_STEPS, OFFLINE_UPDATES
 from runner_tools import Recorder, assert_same_arrays, final_arrays, rows, tiny, toy
 
 from jaxmarl_suite.algorithms import Algorithm, Phase
-from jaxmarl_suite.analysis import load_run, plot, summarise
+from jaxmarl_suite.analysis import load_run, plot, summarize
 from jaxmarl_suite.cli import main
 from jaxmarl_suite.runner import (
     Experiment,
@@ -284,7 +284,7 @@ def test_figures_and_tables_know_its_evaluations_apart(data: Path, both: Path, t
     assert series.curve("return").env_steps.tolist() == [0, 0, 12, 24]
     assert series.curve("return").steps.tolist() == [5, 10, 22, 34]
     assert plot([load_run(both)], tmp_path / "curves.png").stat().st_size > 0
-    assert [row.env_steps for row in summarise([load_run(both)])] == [24]
+    assert [row.env_steps for row in summarize([load_run(both)])] == [24]
 
 
 @pytest.mark.parametrize(
@@ -395,8 +395,8 @@ def test_the_command_line_plans_trains_and_starts(
 def test_distillation_starts_from_the_teacher_of_another_run(tmp_path: Path) -> None:
     """It is that teacher to the end; and the same run again where the lengths agree."""
     whole = run(tiny("tad-ppo"), run_dir=tmp_path / "whole")
-    (teach, distil) = plan_phases(tiny("tad-ppo").groups()[0], tiny("tad-ppo").options)
-    steps = distil.updates * distil.env_steps_per_update
+    (teach, distill) = plan_phases(tiny("tad-ppo").groups()[0], tiny("tad-ppo").options)
+    steps = distill.updates * distill.env_steps_per_update
     started = run(tiny("tad-ppo", total_steps=steps, start_from=str(whole)), run_dir=tmp_path / "started")
     (theirs,), (ours,) = restore_policies(whole), restore_policies(started)
     for a, b in zip(jax.tree.leaves(theirs.state), jax.tree.leaves(ours.state), strict=True):

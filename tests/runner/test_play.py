@@ -20,7 +20,7 @@ from runner_toy import Countdown, CountdownParams, make_env
 from jaxmarl_suite import algorithms
 from jaxmarl_suite.algorithms import ActContext, AlgorithmSpec, Stacked
 from jaxmarl_suite.algorithms.core import _registry as registered
-from jaxmarl_suite.analysis import load_run, summarise
+from jaxmarl_suite.analysis import load_run, summarize
 from jaxmarl_suite.cli import main
 from jaxmarl_suite.runner import evaluate, make_act, restore_policies, run
 from jaxmarl_suite.runner._play import evaluate_policy, play
@@ -123,7 +123,7 @@ def test_a_library_is_evaluated_by_member(lane_mode: str, tmp_path: Path, capsys
         for member in range(3):
             assert metric[f"library-{member}/return"] == 2 * member * metric["length"], "the same episodes for all"
             assert metric[f"library-{member}/length"] == metric["length"]
-    assert {row.policy for row in summarise(load_run(run_dir))} == {"", "lazy", "library-0", "library-1", "library-2"}
+    assert {row.policy for row in summarize(load_run(run_dir))} == {"", "lazy", "library-0", "library-1", "library-2"}
 
 
 def test_a_library_of_many_is_no_longer_program() -> None:

@@ -24,7 +24,7 @@ def needs():
 
     def get(capacity: int, lanes: int) -> Any:
         if (capacity, lanes) not in made:
-            changes = {"capacity": capacity, "prioritised": False}
+            changes = {"capacity": capacity, "prioritized": False}
             experiment = tiny("vdn", changes=changes, seeds=lanes, devices=1, lane_mode="map")
             # Observations have three entries here. XLA does copy arrays whose last axis has length 1.
             experiment = dataclasses.replace(experiment, env="matrix/two-step", env_options={})

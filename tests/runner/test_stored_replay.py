@@ -68,7 +68,7 @@ def test_others_learn_from_it_and_never_play(
     path = run(experiment("qmix", changes={"embed": 4, "hyper_hidden": 4}, data="data"), run_dir=tmp_path / "r")
     monkeypatch.chdir(tmp_path)  # the run remembers where the data is
     assert json.loads((path / "config.json").read_text())["train"]["data"] == str(recorded[1])
-    with pytest.raises(ValueError, match="learnt from stored replay and has none of its own"):
+    with pytest.raises(ValueError, match="learned from stored replay and has none of its own"):
         record(path, tmp_path / "new")
     train = rows(path, "train")
     assert {"learner/loss", "learner/td_error"} <= set(train[-1]["metrics"])
@@ -203,5 +203,5 @@ def test_groups_share_one_copy_of_the_data(recorded: tuple[Path, Path]) -> None:
 
 
 def test_data_is_not_drawn_by_priority(recorded: tuple[Path, Path]) -> None:
-    with pytest.raises(ValueError, match="drawn uniformly, which prioritised=True does not allow"):
-        experiment("vdn", changes={"prioritised": True}, data=str(recorded[1])).groups()
+    with pytest.raises(ValueError, match="drawn uniformly, which prioritized=True does not allow"):
+        experiment("vdn", changes={"prioritized": True}, data=str(recorded[1])).groups()

@@ -163,7 +163,7 @@ def test_lanes_keep_the_types_of_their_numbers() -> None:
     assert shapes["key"].dtype == found["key"].dtype
 
 
-def test_an_algorithm_with_nothing_to_tune_and_nothing_learnt(tmp_path: Path) -> None:
+def test_an_algorithm_with_nothing_to_tune_and_nothing_learned(tmp_path: Path) -> None:
     options = TrainOptions(total_steps=48, seeds=3, evaluations=2, eval_episodes=4, absolute_episodes=4)
     run_dir = run(Experiment("toy-without-floats", "counting/countdown", options=options), run_dir=tmp_path / "run")
     assert {row["lane"] for row in rows(run_dir, "absolute").values()} == {0, 1, 2}

@@ -91,7 +91,7 @@ def test_igm_a_seed_alone_and_three_agents(mixer):
     descent = FactorizedDescent(mixer=mixer, init_sd=1.0, steps=300)
     result = descent.run(payoff, keys)
     assert result.total.shape == (5, 2, 3, 2) and [q.shape for q in result.local] == [(5, 2), (5, 3), (5, 2)]
-    for s in range(5):  # local argmaxes maximise Q_tot
+    for s in range(5):  # local argmaxes maximize Q_tot
         assert result.total[s][tuple(result.greedy[s])] >= result.total[s].max() - 1e-5
     alone = descent.run(payoff, keys[2:3])
     np.testing.assert_allclose(alone.total[0], result.total[2], rtol=1e-3, atol=1e-3)

@@ -9,14 +9,14 @@ from jaxmarl_suite.theory import (
     Ascent,
     advantages,
     expected_return,
-    factorise,
+    factorize,
     init_logits,
     joint_distribution,
     policy_gradient,
 )
 
 SHAPES = [(4,), (2, 2), (3, 2), (2, 3, 4), (2, 2, 3, 2), (18, 2)]
-KINDS = ["decentralised", "sequential"]
+KINDS = ["decentralized", "sequential"]
 CLIMBING = np.array([[11, -30, 0], [-30, 7, 6], [0, 0, 5]], np.float32)
 
 
@@ -107,9 +107,9 @@ def test_advantages_have_zero_mean(kind):
         np.testing.assert_allclose((a * p).sum(axis=table_axis(kind, k)), 0.0, atol=1e-6)
 
 
-def test_natural_step_by_hand_decentralised():
+def test_natural_step_by_hand_decentralized():
     # R = [[4, 0], [0, 2]], p = q = (1/2, 1/2): E[R | a_1] = (2, 1), J = 1.5, A = (0.5, -0.5); same for agent 2.
-    result = Ascent("decentralised", "natural", learning_rate=0.1, steps=1).run(
+    result = Ascent("decentralized", "natural", learning_rate=0.1, steps=1).run(
         [[4.0, 0.0], [0.0, 2.0]], (jnp.zeros(2), jnp.zeros(2))
     )
     np.testing.assert_allclose(result.logits[0], [0.05, -0.05], rtol=1e-6)
@@ -126,8 +126,8 @@ def test_natural_step_by_hand_sequential():
 
 def test_plain_step_by_hand():
     # As above, weighted: p(a_1) = 1/2, and P(a_1, a_2) = 1/4.
-    start = {"decentralised": (jnp.zeros(2), jnp.zeros(2)), "sequential": (jnp.zeros(2), jnp.zeros((2, 2)))}
-    expected = {"decentralised": [0.025, -0.025], "sequential": [[0.05, -0.05], [-0.025, 0.025]]}
+    start = {"decentralized": (jnp.zeros(2), jnp.zeros(2)), "sequential": (jnp.zeros(2), jnp.zeros((2, 2)))}
+    expected = {"decentralized": [0.025, -0.025], "sequential": [[0.05, -0.05], [-0.025, 0.025]]}
     for kind in KINDS:
         result = Ascent(kind, "plain", learning_rate=0.1, steps=1).run([[4.0, 0.0], [0.0, 2.0]], start[kind])
         np.testing.assert_allclose(result.logits[0], [0.025, -0.025], rtol=1e-6)
@@ -136,8 +136,8 @@ def test_plain_step_by_hand():
 
 def test_sequential_policies_that_ignore_the_prefix_are_products():
     shape = (2, 3, 4)
-    payoff, logits = random_problem(shape, "decentralised")
-    product = softmax(logits, "decentralised")
+    payoff, logits = random_problem(shape, "decentralized")
+    product = softmax(logits, "decentralized")
     repeated = tuple(jnp.broadcast_to(p, (*shape[:k], p.shape[0])) for k, p in enumerate(product))
     np.testing.assert_allclose(joint_distribution(product), joint_distribution(repeated), rtol=1e-6)
     np.testing.assert_allclose(expected_return(payoff, product), expected_return(payoff, repeated), rtol=1e-6)
@@ -152,11 +152,11 @@ def test_sequential_policies_that_ignore_the_prefix_are_products():
             np.testing.assert_allclose(own, seen - conditional_mean, atol=1e-6)
 
 
-def test_every_joint_policy_factorises():
+def test_every_joint_policy_factorizes():
     joint = jax.nn.softmax(2.0 * jax.random.normal(jax.random.key(3), (24,))).reshape(2, 3, 4)
-    np.testing.assert_allclose(joint_distribution(factorise(joint)), joint, rtol=1e-5)
+    np.testing.assert_allclose(joint_distribution(factorize(joint)), joint, rtol=1e-5)
     certain = jnp.zeros((2, 3)).at[1, 2].set(1.0)  # a prefix of probability zero
-    conditionals = factorise(certain)
+    conditionals = factorize(certain)
     assert all(bool(jnp.isfinite(p).all()) for p in conditionals)
     np.testing.assert_array_equal(joint_distribution(conditionals), certain)
 
@@ -181,7 +181,7 @@ def test_payoffs_and_logits_broadcast_over_games_and_seeds():
 
 
 def test_devices_do_not_change_results():
-    ascent = Ascent("decentralised", "natural", steps=200)
+    ascent = Ascent("decentralized", "natural", steps=200)
     keys = jax.random.split(jax.random.key(0), 7)
     one = ascent.run_seeds(CLIMBING, keys, init_sd=1.0, devices=jax.devices()[:1])
     all_of_them = ascent.run_seeds(CLIMBING, keys, init_sd=1.0, devices=jax.devices())
@@ -199,9 +199,9 @@ def test_learning_rates_and_step_counts_share_one_program():
     from jaxmarl_suite.theory import _ascent
 
     keys = jax.random.split(jax.random.key(0), 4)
-    Ascent("decentralised", "plain", 0.1, 10).run_seeds(CLIMBING, keys, init_sd=1.0)
+    Ascent("decentralized", "plain", 0.1, 10).run_seeds(CLIMBING, keys, init_sd=1.0)
     before = _ascent._ascend._cache_size()
-    Ascent("decentralised", "plain", 0.3, 25).run_seeds(CLIMBING.T, keys, init_sd=0.1)
+    Ascent("decentralized", "plain", 0.3, 25).run_seeds(CLIMBING.T, keys, init_sd=0.1)
     assert _ascent._ascend._cache_size() == before
 
 
@@ -224,7 +224,7 @@ def test_greedy_value_follows_the_sequential_argmax():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"policy": "central", "gradient": "plain"}, "unknown policy 'central'; accepted: decentralised, sequential"),
+        ({"policy": "central", "gradient": "plain"}, "unknown policy 'central'; accepted: decentralized, sequential"),
         ({"policy": "sequential", "gradient": "fisher"}, "unknown gradient 'fisher'; accepted: plain, natural"),
         ({"policy": "sequential", "gradient": "plain", "learning_rate": 0.0}, "learning_rate must be positive"),
         (
@@ -253,7 +253,7 @@ def test_bad_options(options, message):
 )
 def test_bad_payoffs(payoff, message):
     with pytest.raises(ValueError, match=message):
-        Ascent("decentralised", "plain").run_seeds(payoff, jax.random.split(jax.random.key(0), 2), init_sd=1.0)
+        Ascent("decentralized", "plain").run_seeds(payoff, jax.random.split(jax.random.key(0), 2), init_sd=1.0)
 
 
 def test_bad_logits():

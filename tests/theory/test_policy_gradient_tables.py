@@ -10,7 +10,7 @@ import pytest
 
 from jaxmarl_suite.theory import Ascent, init_logits
 
-pytestmark = pytest.mark.optimised  # thousands of steps
+pytestmark = pytest.mark.optimized  # thousands of steps
 
 GAMES = {
     "G1": [[8, -12, -12], [-12, 0, 0], [-12, 0, 0]],
@@ -20,9 +20,9 @@ GAMES = {
     "xor": [[0, 1], [1, 0]],
 }
 ASCENTS = (
-    Ascent("decentralised", "plain", 0.1, 20_000),
+    Ascent("decentralized", "plain", 0.1, 20_000),
     Ascent("sequential", "plain", 0.1, 20_000),
-    Ascent("decentralised", "natural", 0.1, 20_000),
+    Ascent("decentralized", "natural", 0.1, 20_000),
     Ascent("sequential", "natural", 0.1, 2_000),
 )
 # 1000 seeds each. Two fractions of 1000 seeds differ with a standard deviation of at most 0.022.
@@ -38,7 +38,7 @@ NAMED = [
     ("xor", 0.01, (1.0, 1.0, 1.0, 1.0)),
     ("xor", 1.0, (1.0, 1.0, 1.0, 1.0)),
 ]
-TRAPS = {"G1": 0.0, "G3": 6.0, "climbing": 7.0, "penalty": 2.0}  # where nearly uniform decentralised policies end
+TRAPS = {"G1": 0.0, "G3": 6.0, "climbing": 7.0, "penalty": 2.0}  # where nearly uniform decentralized policies end
 # The reference had 200 other games a row: its fractions have standard errors up to 0.035.
 RANDOM = [((2, 3), 0.935), ((2, 10), 0.500), ((3, 5), 0.375), ((4, 5), 0.150), ((5, 4), 0.050)]
 
@@ -50,7 +50,7 @@ def test_named_games(game, sd, expected):
         result = ascent.run_seeds(payoff, jax.random.split(jax.random.key(0), 1000), init_sd=sd)
         value = np.asarray(result.value)
         assert abs((value >= payoff.max() - 0.1).mean() - fraction) <= (0.05 if 0 < fraction < 1 else 0.0), ascent
-        if ascent.policy == "decentralised" and sd == 0.01 and game in TRAPS:
+        if ascent.policy == "decentralized" and sd == 0.01 and game in TRAPS:
             np.testing.assert_allclose(value, TRAPS[game], atol=0.1)
 
 
@@ -77,9 +77,9 @@ def test_sequential_natural_gradient_solves_every_random_game(shape, _):
 
 
 @pytest.mark.parametrize(("shape", "fraction"), RANDOM)
-def test_decentralised_natural_gradient_fails_more_often_with_more_agents(shape, fraction):
+def test_decentralized_natural_gradient_fails_more_often_with_more_agents(shape, fraction):
     count = 2000 if shape == (5, 4) else 1000  # the row that is nearest to its bound
-    assert abs(solved(random_games(shape, count), "decentralised").mean() - fraction) <= 0.05
+    assert abs(solved(random_games(shape, count), "decentralized").mean() - fraction) <= 0.05
 
 
 def test_five_agents_fail_on_the_same_games_in_plain_numpy():
@@ -96,4 +96,4 @@ def test_five_agents_fail_on_the_same_games_in_plain_numpy():
             logits[agent] += 0.3 * (value - (value * policy[agent]).sum(-1, keepdims=True))
     greedy = logits.argmax(-1)
     payoff = games[(np.arange(100), *greedy)]
-    np.testing.assert_array_equal(payoff >= games.reshape(100, -1).max(1) - 1e-3, solved(games, "decentralised"))
+    np.testing.assert_array_equal(payoff >= games.reshape(100, -1).max(1) - 1e-3, solved(games, "decentralized"))

@@ -13,7 +13,7 @@ from jaxmarl_suite.theory import (
     advantages,
     evaluate,
     expected_gae,
-    factorise,
+    factorize,
     greedy,
     sequentialize,
     value_iteration,
@@ -170,7 +170,7 @@ def test_sampled_gae_agrees_with_the_expected_one():
 def test_matrix_game_advantages_equal_those_of_its_transformed_mdp():
     payoff = np.random.default_rng(7).normal(size=(2, 3, 2)).astype(np.float32)
     joint = jax.nn.softmax(jax.random.normal(jax.random.key(0), (12,))).reshape(2, 3, 2)
-    tables = factorise(joint)
+    tables = factorize(joint)
     sequential = sequentialize(FiniteMMDP.from_payoff(payoff))
     policy = np.where(sequential.mdp.action_mask, 1.0 / sequential.mdp.action_mask.sum(axis=1, keepdims=True), 0.0)
     for k, table in enumerate(tables):

@@ -196,7 +196,7 @@ def test_monotone_and_complete_fits_of_g1():
 
 
 def brute_force_monotone(y, data):
-    """Smallest weighted error over all orders, each by a general constrained optimiser."""
+    """Smallest weighted error over all orders, each by a general constrained optimizer."""
     best = np.inf
     for rows, columns in itertools.product(*(itertools.permutations(range(a)) for a in y.shape)):
         target, weight = y[np.ix_(rows, columns)], data[np.ix_(rows, columns)]

@@ -35,7 +35,7 @@ class JumanjiReading:
     reset_is_costly: bool = True
     """See `EnvSpec`; most of jumanji's generators cost more than a step."""
     observe: Callable[[Any, Any], Array] = _agents_view
-    """`(env, observation) -> [N, ...]`, one row an agent."""
+    """`(env, observation) -> [N, ...]`, one row per agent."""
     global_state: Callable[[Any, Any], Array] = _no_state
     """`(env, observation) -> [G]`."""
     is_terminal: Callable[[Any, Any, Array, Any], Array] | None = None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 INK, MUTED, RULE, PAPER, WHITE = "#1f2933", "#7b8794", "#dde1e6", "#faf9f6", "#ffffff"
 GOOD, BAD, GOLD = "#23845f", "#b8482f", "#e3a72f"
 AGENTS = ("#2f6db5", "#d9793a", "#7a4fa3", "#1f968b", "#c0417a", "#8a6d3b")
-"""Colours of the agents, used again from the start where there are more."""
+"""Colors of the agents, used again from the start where there are more."""
 MAX_SHEET = 12
 """Most frames on a contact sheet."""
 
@@ -182,7 +182,7 @@ def _picture(spec: EnvSpec, innermost: Any, frame: Frame, optimum: float | None)
     figure.text(0.36, 0.065, number(frame.episode_return), fontsize=12, color=INK, va="center", fontweight="bold")
     verdict = verdict or _outcome(frame, optimum)
     if verdict is not None:
-        colour = GOOD if verdict.good else BAD
+        color = GOOD if verdict.good else BAD
         figure.text(
             0.936,
             0.065,
@@ -192,7 +192,7 @@ def _picture(spec: EnvSpec, innermost: Any, frame: Frame, optimum: float | None)
             color=WHITE,
             va="center",
             ha="right",
-            bbox={"boxstyle": "round,pad=0.45,rounding_size=0.6", "facecolor": colour, "edgecolor": "none"},
+            bbox={"boxstyle": "round,pad=0.45,rounding_size=0.6", "facecolor": color, "edgecolor": "none"},
         )
     canvas.draw()
     return np.array(canvas.buffer_rgba())[..., :3]

@@ -1,4 +1,4 @@
-"""Drawing of what grid games show: a coloured square for every cell that a channel marks."""
+"""Drawing of what grid games show: a colored square for every cell that a channel marks."""
 
 import dataclasses
 from functools import cached_property
@@ -10,7 +10,7 @@ import numpy as np
 from jaxmarl_envs.adapters._from_gymnax import FromGymnax, quiet
 from jaxmarl_envs.core._viewer import AGENTS, BAD, GOLD, GOOD, INK, MUTED, RULE, WHITE, Frame, Verdict
 
-COLOURS = (AGENTS[0], BAD, MUTED, GOLD, GOOD, AGENTS[2], AGENTS[3], AGENTS[4])
+COLORS = (AGENTS[0], BAD, MUTED, GOLD, GOOD, AGENTS[2], AGENTS[3], AGENTS[4])
 """Of the channels, in order."""
 
 
@@ -46,8 +46,8 @@ def draw(ax: Any, grid: np.ndarray, channels: tuple[str, ...], frame: Frame) -> 
     for y, x, k in np.argwhere(grid):
         size = 0.92 * 0.72 ** before[y, x, k]
         corner = (x + (1 - size) / 2, height - 1 - y + (1 - size) / 2)
-        ax.add_patch(Rectangle(corner, size, size, facecolor=COLOURS[k % len(COLOURS)], zorder=2 + k))
-    handles = [Patch(color=COLOURS[k % len(COLOURS)], label=name) for k, name in enumerate(channels[:depth])]
+        ax.add_patch(Rectangle(corner, size, size, facecolor=COLORS[k % len(COLORS)], zorder=2 + k))
+    handles = [Patch(color=COLORS[k % len(COLORS)], label=name) for k, name in enumerate(channels[:depth])]
     ax.legend(
         handles=handles,
         loc="center left",

@@ -116,7 +116,7 @@ class Hallway:
 def digits(number: jax.Array, bases: tuple[int, ...]) -> jax.Array:
     """[N] int32: what `unravel_index` makes of `number`, [] int32 and below `_MOST_JOINT_STARTS`.
 
-    Products with float32 reciprocals vectorise, integer divisions do not. Half a unit keeps every quotient further from
+    Products with float32 reciprocals vectorize, integer divisions do not. Half a unit keeps every quotient further from
     an integer than rounding can move it.
     """
     half = number.astype(jnp.float32) + 0.5

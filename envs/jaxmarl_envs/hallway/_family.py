@@ -14,7 +14,7 @@ def make(variant: str, /, **options: Any) -> Environment:
     """The hallway with corridor lengths `variant`, e.g. `2-6-10`, with its time limit of max(L) + 10 steps.
 
     Args:
-      variant: lengths joined by `-`, one an agent.
+      variant: lengths joined by `-`, one per agent.
       options: `clock` (default False) also shows the fraction of the time limit that has passed; `observe_state` (default
         False) shows every agent all cells (and the clock), which makes the task fully observable.
 

@@ -22,8 +22,8 @@ def draw(ax: "Axes", frame: Frame, lengths: tuple[int, ...]) -> Verdict | None:
     aspect = float(np.clip(0.56 * (right - left) / (high - low), 1.0, 1.6))
     size = float(np.clip(230 / (right - left), 6, 24))
     for i, length in enumerate(lengths):
-        y, colour = n - 1 - i, AGENTS[i % len(AGENTS)]
-        ax.text(-0.85, y, f"agent {i}", ha="right", va="center", fontsize=11, color=colour)
+        y, color = n - 1 - i, AGENTS[i % len(AGENTS)]
+        ax.text(-0.85, y, f"agent {i}", ha="right", va="center", fontsize=11, color=color)
         for cell in range(length + 1):
             goal = cell == 0
             ax.add_patch(
@@ -38,10 +38,8 @@ def draw(ax: "Axes", frame: Frame, lengths: tuple[int, ...]) -> Verdict | None:
                 )
             )
         if before[i] != x[i]:
-            ax.plot([before[i], x[i]], [y, y], color=colour, alpha=0.35, linewidth=5, solid_capstyle="round")
-        ax.plot(
-            x[i], y, marker="o", markersize=size, color=colour, markeredgecolor=WHITE, markeredgewidth=1.5, zorder=4
-        )
+            ax.plot([before[i], x[i]], [y, y], color=color, alpha=0.35, linewidth=5, solid_capstyle="round")
+        ax.plot(x[i], y, marker="o", markersize=size, color=color, markeredgecolor=WHITE, markeredgewidth=1.5, zorder=4)
         ax.text(x[i], y, str(i), color=WHITE, fontsize=size / 2, fontweight="bold", ha="center", va="center", zorder=5)
     for cell in range(longest + 1):
         name = "goal" if cell == 0 else str(cell)

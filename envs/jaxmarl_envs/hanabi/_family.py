@@ -24,7 +24,7 @@ def make(variant: str, /, **options: Any) -> Environment:
 
     Terminated: out of lives, all cards played, or after the last round; there is no time limit. The reward is the team's;
     losing the last life takes back what was scored. Masks are `get_legal_moves`: whoever is not to move may only pass.
-    Metric `perfect`: 1 in the step that plays the last card of the last colour. There is no global state (all observations
+    Metric `perfect`: 1 in the step that plays the last card of the last color. There is no global state (all observations
     together show all hands).
 
     Args:

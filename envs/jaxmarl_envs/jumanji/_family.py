@@ -32,8 +32,8 @@ def make(variant: str, /, **options: Any) -> Environment:
 
     - `rware-SIZE-Nag[-easy|-hard]`: RobotWarehouse. A collision terminates.
     - `lbf-SxS-Np-Mf[-coop]`: LevelBasedForaging, N players, M food items; `coop`: all are needed for each item. Rewards
-      are one an agent. It terminates when all is eaten.
-    - `connector-SxS-Nag`: Connector. Rewards are one an agent. It terminates when everyone is connected or blocked.
+      are one per agent. It terminates when all is eaten.
+    - `connector-SxS-Nag`: Connector. Rewards are one per agent. It terminates when everyone is connected or blocked.
     - `cleaner-RxC-Nag`: Cleaner. It terminates when all is clean, or when someone does what its mask forbids.
 
     Everything else is a truncation at the time limit, also where jumanji gives it a discount of zero (RobotWarehouse,

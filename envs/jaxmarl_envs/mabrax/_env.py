@@ -30,7 +30,7 @@ class MultiAgentBraxState:
 
     pipeline: Any  # brax's state of the physics
     t: Array  # [] int32, steps taken
-    measure: Array  # [] float32: metres travelled along x, or the mean of metres from the target or above the ground
+    measure: Array  # [] float32: meters traveled along x, or the mean of meters from the target or above the ground
     is_over: Array  # [] bool, the episode has terminated
 
 
@@ -56,7 +56,7 @@ class MultiAgentBrax:
       mean) of the torso of humanoidstandup.
 
     Names and divisions of the robots after Multi-Agent MuJoCo (Peng et al., "FACMAC", 2021). Deviation: two joints are
-    neighbours where they meet at a body, which puts a step between any two of ant's hips; Multi-Agent MuJoCo links them in
+    neighbors where they meet at a body, which puts a step between any two of ant's hips; Multi-Agent MuJoCo links them in
     a ring. The coupled half cheetahs are not brax's: see `mabrax/_coupled.py`.
     """
 

@@ -36,7 +36,7 @@ def _links_of(tree: Tree, width: dict[str, int]) -> list[int]:
 def joint_distances(tree: Tree) -> np.ndarray:
     """[A, A] int: steps between the joints of every two actuators; A where no way leads from one to the other.
 
-    Joints are neighbours if they meet at a body: one joint's body is the other's parent, both hang on one body, or both
+    Joints are neighbors if they meet at a body: one joint's body is the other's parent, both hang on one body, or both
     move the same body. The world is no body.
     """
     of_qd = _links_of(tree, _NUM_QD)

@@ -31,7 +31,7 @@ class Robot(NamedTuple):
 
 
 def _even(n_agents: int, size: int) -> Partition:
-    """Neighbouring actuators, `size` an agent."""
+    """Neighboring actuators, `size` an agent."""
     return tuple(tuple(range(i * size, (i + 1) * size)) for i in range(n_agents))
 
 

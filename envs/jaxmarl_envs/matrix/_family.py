@@ -142,7 +142,7 @@ def _two_step() -> MatrixGame:
 
 
 def _mmdp() -> Environment:
-    """The two-state MMDP on which linearly factorised fitted Q-iteration diverges (QPLEX's code, `mmdp_game_1.py`).
+    """The two-state MMDP on which linearly factorized fitted Q-iteration diverges (QPLEX's code, `mmdp_game_1.py`).
 
     Stage 1 is the start; there (0, 0) pays 1 and (1, 1) leads to the absorbing stage 0, where nothing pays. It never
     terminates: the limit of 100 steps truncates. The reward is 1, as in the source's configuration file, and the global

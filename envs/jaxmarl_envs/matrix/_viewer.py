@@ -44,7 +44,7 @@ def draw(ax: "Axes", frame: Frame, n_agents: int, num_actions: int, n_stages: in
     return Verdict("best cell" if good else f"best cell pays {number(best)}", good)
 
 
-def _colour(value: float, low: float, high: float) -> tuple[float, float, float]:
+def _color(value: float, low: float, high: float) -> tuple[float, float, float]:
     """From a pale red over white to a pale green, white at 0 or at the middle of tables of one sign."""
     zero = 0.0 if low < 0 < high else (low + high) / 2
     span = max(high - zero, zero - low) or 1.0
@@ -68,7 +68,7 @@ def _draw_matrix(ax: "Axes", payoff: np.ndarray, action: tuple[int, ...] | None)
                 0.90,
                 0.88,
                 boxstyle="round,pad=0,rounding_size=0.09",
-                facecolor=_colour(payoff[r, c], payoff.min(), payoff.max()),
+                facecolor=_color(payoff[r, c], payoff.min(), payoff.max()),
                 edgecolor=INK if at else RULE,
                 linewidth=2.6 if at else 1.0,
                 zorder=3 if at else 2,
@@ -89,8 +89,8 @@ def _draw_matrix(ax: "Axes", payoff: np.ndarray, action: tuple[int, ...] | None)
                 ax.plot(c + 0.86, r + 0.19, marker="*", markersize=10, color=GOLD, zorder=4)
     for c in range(columns):
         picked = chosen is not None and chosen[1] == c
-        colour = AGENTS[0 if one_player else 1]
-        ax.text(c + 0.5, -0.16, str(c), ha="center", va="bottom", fontsize=11, color=colour if picked else MUTED,
+        color = AGENTS[0 if one_player else 1]
+        ax.text(c + 0.5, -0.16, str(c), ha="center", va="bottom", fontsize=11, color=color if picked else MUTED,
                 fontweight="bold" if picked else "normal")  # fmt: skip
     ax.text(columns / 2, -0.46, f"agent {0 if one_player else 1}", ha="center", va="bottom", fontsize=11,
             color=AGENTS[0 if one_player else 1])  # fmt: skip

@@ -36,7 +36,7 @@ def targets_of_enemies(
     """[M, E] the ally that each enemy would attack, seen or not; -1: none.
 
     The least of: squared distance beyond the preferred reach (in 1/16 cell), plus what is left of the ally where weak ones
-    are preferred; armed before unarmed; `stick` in favour of the present target; then the lower number.
+    are preferred; armed before unarmed; `stick` in favor of the present target; then the lower number.
     """
     n = plan.n_allies
     hx, hy = rounded(fight.x * (COARSE / CELL)), rounded(fight.y * (COARSE / CELL))

@@ -93,7 +93,7 @@ def hexagon(count: int, spacing: float) -> np.ndarray:
 
 
 def spacing_of(names: Sequence[str]) -> float:
-    """Cells between neighbours of a group: a little more than two of the largest bodies that push each other."""
+    """Cells between neighbors of a group: a little more than two of the largest bodies that push each other."""
     return 2.1 * max((KINDS[name].body for name in names if KINDS[name].collides), default=0.75)
 
 

@@ -22,7 +22,7 @@ def make(variant: str, /, **options: Any) -> Environment:
     """JaxMARL's particle environment `variant`.
 
     Every episode is truncated, after `max_steps + 1` steps (JaxMARL compares before counting); nothing terminates. There
-    are no masks and no global state. Rewards are one an agent, as JaxMARL gives them. Speaker and listener have
+    are no masks and no global state. Rewards are one per agent, as JaxMARL gives them. Speaker and listener have
     observations and actions of unequal size and are padded. The competitive ones of JaxMARL are not listed;
     `adapters.from_jaxmarl` takes them as well.
 

@@ -56,7 +56,7 @@ def lfu_key(cache: Cache) -> jax.Array:
 def lowest(key: jax.Array) -> jax.Array:
     """[*] int32: the slot with the lowest of the keys [*, C], of equal ones the lowest slot.
 
-    As `argmin`, in two reductions that are vectorised on CPU, where that one is not.
+    As `argmin`, in two reductions that are vectorized on CPU, where that one is not.
     """
     capacity = key.shape[-1]
     slots = jnp.broadcast_to(jnp.arange(capacity, dtype=jnp.int32), key.shape)

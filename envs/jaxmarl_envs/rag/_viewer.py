@@ -31,8 +31,8 @@ def draw_caches(ax: "Axes", frame: Frame, layout: Layout, n_agents: int, *, is_s
             strength = 0.0 if since[slot] < 0 else 1 / (1 + since[slot] / capacity)
             _cell(ax, column, top - line, AGENTS[agent % len(AGENTS)], strength, is_new=doc[slot] != before[slot])
         if frame.previous is not None:
-            text, colour = _outcome(frame, layout, agent, is_sampled=is_sampled)
-            ax.text(0, top - lines + 0.25, text, ha="left", va="center", fontsize=8, color=colour)
+            text, color = _outcome(frame, layout, agent, is_sampled=is_sampled)
+            ax.text(0, top - lines + 0.25, text, ha="left", va="center", fontsize=8, color=color)
     state = frame.state
     local, peers, cost = (float(x) for x in (state.local_hits, state.peer_hits, state.cost))
     summary = f"local hits {local:.2f}   from peers {peers:.2f}   cost {cost:.3f}"
@@ -42,17 +42,17 @@ def draw_caches(ax: "Axes", frame: Frame, layout: Layout, n_agents: int, *, is_s
     return None
 
 
-def _cell(ax: "Axes", x: float, y: float, colour: str, strength: float, *, is_new: bool) -> None:
+def _cell(ax: "Axes", x: float, y: float, color: str, strength: float, *, is_new: bool) -> None:
     from matplotlib.patches import Rectangle
 
     edge = GOLD if is_new else RULE
     ax.add_patch(Rectangle((x, y - 0.4), 0.85, 0.8, facecolor=WHITE, edgecolor=edge, linewidth=2 if is_new else 0.8))
     if strength:
-        ax.add_patch(Rectangle((x, y - 0.4), 0.85, 0.8, facecolor=colour, alpha=0.15 + 0.75 * strength, linewidth=0))
+        ax.add_patch(Rectangle((x, y - 0.4), 0.85, 0.8, facecolor=color, alpha=0.15 + 0.75 * strength, linewidth=0))
 
 
 def _outcome(frame: Frame, layout: Layout, agent: int, *, is_sampled: bool) -> tuple[str, str]:
-    """What an agent met in the round before `frame`, and a colour."""
+    """What an agent met in the round before `frame`, and a color."""
     before = frame.previous
     refs = layout.unpack(np.asarray(frame.params.windows)[int(before.window)])["refs"]
     doc = int(refs[min(int(before.t), len(refs) - 1), agent, 0])
@@ -78,8 +78,8 @@ def draw_serving(ax: "Axes", frame: Frame, layout: Layout, n_agents: int) -> Ver
     _draw_work(work, state.batch, n_agents)
     first, replica = np.asarray(state.first), np.asarray(state.replica)
     has = first >= 0
-    colours = [AGENTS[i % len(AGENTS)] for i in replica[has]]
-    times.scatter(arrival[has] / UNITS, (first[has] - arrival[has]) / UNITS, s=9, c=colours)
+    colors = [AGENTS[i % len(AGENTS)] for i in replica[has]]
+    times.scatter(arrival[has] / UNITS, (first[has] - arrival[has]) / UNITS, s=9, c=colors)
     waits = (arrival <= now) & ~has
     times.scatter(arrival[waits] / UNITS, (now - arrival[waits]) / UNITS, s=12, facecolors="none", edgecolors=MUTED)
     times.set_title("time to the first token, s", loc="left", fontsize=9, color=INK)
@@ -102,12 +102,12 @@ def _draw_work(ax: "Axes", batch: Any, n: int) -> None:
     need, request, left = (np.asarray(x) for x in (batch.need, batch.request, batch.left))
     for agent in range(n):
         start, y = 0.0, n - 1 - agent
-        colour = AGENTS[agent % len(AGENTS)]
+        color = AGENTS[agent % len(AGENTS)]
         for seconds in need[agent][request[agent] >= 0] / UNITS:
-            ax.barh(y, seconds, left=start, height=0.55, color=colour, edgecolor=WHITE)
+            ax.barh(y, seconds, left=start, height=0.55, color=color, edgecolor=WHITE)
             start += seconds
         decoded = int(((request[agent] >= 0) & (need[agent] == 0) & (left[agent] > 0)).sum())
-        ax.plot(0.03 + 0.06 * np.arange(decoded), np.full(decoded, y + 0.4), "o", markersize=3.5, color=colour)
+        ax.plot(0.03 + 0.06 * np.arange(decoded), np.full(decoded, y + 0.4), "o", markersize=3.5, color=color)
     ax.set_yticks(range(n), [f"replica {n - 1 - i}" for i in range(n)], fontsize=8, color=MUTED)
     ax.set_ylim(-0.6, n - 0.3)
     ax.set_xlim(0, max(1.0, float(need.sum(axis=1).max()) / UNITS * 1.05))

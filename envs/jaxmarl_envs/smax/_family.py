@@ -43,7 +43,7 @@ def make(variant: str, /, **options: Any) -> Environment:
     Args:
       variant: one of `FAMILY.variants`, or the name of a scenario registered with JaxMARL.
       options: numbers, booleans and strings that the classes of JaxMARL take, e.g. `max_steps`, `see_enemy_actions`,
-        `attack_mode`, `action_type` ("continuous": four numbers an agent, no masks); and `two_teams` (default False):
+        `attack_mode`, `action_type` ("continuous": four numbers per agent, no masks); and `two_teams` (default False):
         enemies are agents as well, after the allies. Rewards are then those of each side, and `win` is the allies'.
 
     Raises:

@@ -13,7 +13,7 @@ from jaxmarl_envs.toy._control import bounded
 from jaxmarl_envs.toy._viewer import draw_cart_pole
 
 TRACK = 2.4
-"""Largest distance of the cart from the middle, in metres."""
+"""Largest distance of the cart from the middle, in meters."""
 LEAN = 12 * 3.141592653589793 / 180
 """Largest angle of the pole, in radians."""
 
@@ -36,7 +36,7 @@ class CartPoleParams:
     cart_mass: jax.Array
     pole_mass: jax.Array
     pole_length: jax.Array  # of the whole pole
-    dt: jax.Array  # seconds a step
+    dt: jax.Array  # seconds per step
     max_force: jax.Array
 
 
@@ -44,7 +44,7 @@ class CartPoleParams:
 class CartPoleState:
     """Cart and pole."""
 
-    position: jax.Array  # [] float32, metres from the middle
+    position: jax.Array  # [] float32, meters from the middle
     velocity: jax.Array  # [] float32
     angle: jax.Array  # [] float32, radians, 0 upright, positive to the right
     turning: jax.Array  # [] float32, radians a second

@@ -24,7 +24,7 @@ class PendulumParams:
     gravity: jax.Array
     mass: jax.Array
     length: jax.Array
-    dt: jax.Array  # seconds a step
+    dt: jax.Array  # seconds per step
     max_torque: jax.Array  # of the team
 
 

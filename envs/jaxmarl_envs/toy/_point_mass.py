@@ -23,7 +23,7 @@ class PointMassParams:
     mass: jax.Array
     drag: jax.Array  # force against the motion, per unit of velocity
     max_force: jax.Array  # along each axis
-    dt: jax.Array  # seconds a step
+    dt: jax.Array  # seconds per step
 
 
 @pytree_dataclass

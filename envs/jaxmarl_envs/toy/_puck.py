@@ -31,7 +31,7 @@ class PuckParams:
     puck_drag: jax.Array
     stiffness: jax.Array  # of contacts: force per unit of overlap
     max_force: jax.Array  # of an agent, along each axis
-    dt: jax.Array  # seconds a step
+    dt: jax.Array  # seconds per step
     approach: jax.Array  # weight of the agents' distance from the puck in the reward
 
 
@@ -52,8 +52,8 @@ class Puck:
       around the puck, turned at random; all at rest;
     - action [N, 2] in [-1, 1] (NaN counts as 0): an agent's force is `max_force` times its action;
     - bodies (agents of radius 0.1, the puck of 0.15) that overlap are pushed apart by springs, with `stiffness` times
-      the overlap along the line between their centres. A step is four steps of dt / 4: forces at the old positions,
-      v' = (v + f h / m) / (1 + drag h / m), x' = x + v' h. Walls stop centres and take the velocity towards them;
+      the overlap along the line between their centers. A step is four steps of dt / 4: forces at the old positions,
+      v' = (v + f h / m) / (1 + drag h / m), x' = x + v' h. Walls stop centers and take the velocity towards them;
     - reward -(distance of the puck from the goal + `approach` times the mean distance of the agents from the puck), after
       the step. Nothing terminates.
 

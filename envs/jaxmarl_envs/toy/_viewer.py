@@ -32,11 +32,11 @@ def draw_pendulum(ax: "Axes", frame: Frame) -> Verdict | None:
     return Verdict("upright at the end" if good else "not upright at the end", good)
 
 
-def _rod(ax: "Axes", angle: float, length: float, colour: str) -> None:
+def _rod(ax: "Axes", angle: float, length: float, color: str) -> None:
     # The angle grows against the clock, as the rod's equation of motion has it.
     x, y = -length * np.sin(angle), length * np.cos(angle)
-    ax.plot([0, x], [0, y], color=colour, linewidth=7, solid_capstyle="round", zorder=3)
-    ax.plot(x, y, marker="o", markersize=16, color=colour, markeredgecolor=WHITE, markeredgewidth=1.5, zorder=4)
+    ax.plot([0, x], [0, y], color=color, linewidth=7, solid_capstyle="round", zorder=3)
+    ax.plot(x, y, marker="o", markersize=16, color=color, markeredgecolor=WHITE, markeredgewidth=1.5, zorder=4)
 
 
 def draw_cart_pole(ax: "Axes", frame: Frame, track: float) -> Verdict | None:
@@ -101,17 +101,17 @@ def draw_puck(ax: "Axes", frame: Frame, radii: tuple[float, float], near: float)
     _arena(ax, goal, near)
     if frame.previous is not None:
         for i, before in enumerate(np.asarray(frame.previous.position)):
-            colour = INK if i == len(position) - 1 else AGENTS[i % len(AGENTS)]
-            ax.plot(*zip(before, position[i]), color=colour, alpha=0.3, linewidth=4, solid_capstyle="round", zorder=2)
+            color = INK if i == len(position) - 1 else AGENTS[i % len(AGENTS)]
+            ax.plot(*zip(before, position[i]), color=color, alpha=0.3, linewidth=4, solid_capstyle="round", zorder=2)
     ax.add_patch(Circle(position[-1], radii[1], facecolor=INK, edgecolor=WHITE, linewidth=1.5, zorder=3))
-    for i, centre in enumerate(position[:-1]):
-        colour = AGENTS[i % len(AGENTS)]
-        ax.add_patch(Circle(centre, radii[0], facecolor=colour, edgecolor=WHITE, linewidth=1.2, alpha=0.92, zorder=4))
+    for i, center in enumerate(position[:-1]):
+        color = AGENTS[i % len(AGENTS)]
+        ax.add_patch(Circle(center, radii[0], facecolor=color, edgecolor=WHITE, linewidth=1.2, alpha=0.92, zorder=4))
         ax.text(
-            centre[0], centre[1], str(i), color=WHITE, fontsize=9, fontweight="bold", ha="center", va="center", zorder=7
+            center[0], center[1], str(i), color=WHITE, fontsize=9, fontweight="bold", ha="center", va="center", zorder=7
         )
         if frame.action is not None:
-            _arrow(ax, centre, np.clip(np.nan_to_num(np.asarray(frame.action[i])), -1, 1), colour)
+            _arrow(ax, center, np.clip(np.nan_to_num(np.asarray(frame.action[i])), -1, 1), color)
     away = float(np.linalg.norm(position[-1] - goal))
     _legend(ax, [f"agent {i}" for i in range(min(len(position) - 1, 8))])
     _lines(ax, [f"puck to goal {number(away)}"])
@@ -180,9 +180,9 @@ def draw_chain(ax: "Axes", frame: Frame, length: int) -> Verdict | None:
     if before is not None and cell < before < length:
         ax.plot(*at(before), marker="x", markersize=size, color=BAD, markeredgewidth=2.5, zorder=5)
     if stands is not None and stands < length:
-        colour = GOOD if won else (BAD if cell == length else AGENTS[0])
+        color = GOOD if won else (BAD if cell == length else AGENTS[0])
         ax.plot(
-            *at(stands), marker="o", markersize=size, color=colour, markeredgecolor=WHITE, markeredgewidth=1.5, zorder=6
+            *at(stands), marker="o", markersize=size, color=color, markeredgecolor=WHITE, markeredgewidth=1.5, zorder=6
         )
         if length <= 200:
             x, y = at(stands)
@@ -215,13 +215,13 @@ def _arena(ax: "Axes", goal: np.ndarray, near: float) -> None:
     ax.set_aspect("equal", adjustable="box")
 
 
-def _arrow(ax: "Axes", start: np.ndarray, force: np.ndarray, colour: str) -> None:
+def _arrow(ax: "Axes", start: np.ndarray, force: np.ndarray, color: str) -> None:
     if np.abs(force).max() < 0.02:
         return
     end = start + 0.3 * force
     style: Any = {
         "arrowstyle": "-|>",
-        "color": colour,
+        "color": color,
         "linewidth": 2.2,
         "shrinkA": 0,
         "shrinkB": 0,
@@ -244,14 +244,14 @@ def _lines(ax: "Axes", lines: list[str], right: bool = False) -> None:
 
 
 def _bars(ax: "Axes", action: np.ndarray, title: str, per_agent: int = 1) -> None:
-    """Numbers in [-1, 1] as horizontal bars in the agents' colours, on the right below the line of text there."""
+    """Numbers in [-1, 1] as horizontal bars in the agents' colors, on the right below the line of text there."""
     height = min(0.05 * len(action), 0.45)
     inset = ax.figure.add_axes((0.70, 0.70 - height, 0.25, height))
     inset.set_axis_off()
     for i, value in enumerate(action):
-        colour = AGENTS[(i // per_agent) % len(AGENTS)]
+        color = AGENTS[(i // per_agent) % len(AGENTS)]
         inset.barh(-i, 2.0, left=-1.0, height=0.72, color=WHITE, edgecolor=RULE, linewidth=1, zorder=1)
-        inset.barh(-i, value, height=0.72, color=colour, zorder=2)
+        inset.barh(-i, value, height=0.72, color=color, zorder=2)
     inset.plot([0, 0], [0.5, 0.5 - len(action)], color=MUTED, linewidth=1, zorder=3)
     inset.set_xlim(-1.02, 1.02)
     inset.set_ylim(0.5 - len(action), 0.5)

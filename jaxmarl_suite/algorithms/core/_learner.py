@@ -13,7 +13,7 @@ LossFn = Callable[[Any, Any], tuple[jax.Array, dict[str, jax.Array]]]
 
 @pytree_dataclass
 class Learner:
-    """Parameters and their optimiser's state. With separate parameters an agent, all leaves have a leading [N]."""
+    """Parameters and their optimizer's state. With separate parameters an agent, all leaves have a leading [N]."""
 
     params: Any
     opt: Any
@@ -27,7 +27,7 @@ def adam(
 
 
 def new_learner(init: Callable[[jax.Array], Any], key: jax.Array, optimizer: Any, *, shared: bool) -> Learner:
-    """Fresh parameters and optimiser state. Consumes `key`."""
+    """Fresh parameters and optimizer state. Consumes `key`."""
     params = init(key)
     return Learner(params, optimizer.init(params) if shared else jax.vmap(optimizer.init)(params))
 
@@ -69,7 +69,7 @@ def fit(
       optimizer: an optax transformation.
       key: consumed; shuffles M.
       epochs: passes over the batch.
-      minibatches: gradient steps a pass; must divide M.
+      minibatches: gradient steps per pass; must divide M.
     """
 
     def step(learner: Learner, minibatch: Any) -> tuple[Learner, dict[str, jax.Array]]:

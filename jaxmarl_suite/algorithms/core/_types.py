@@ -46,8 +46,8 @@ def traced_fields(config: Any) -> tuple[str, ...]:
 class ActContext:
     """What acting may read. In evaluations all of it is of the policy that acts, and of the environment that it acts in."""
 
-    hp: Any  # the algorithm's config with its floats traced; one value a lane
-    env_params: Any  # parameters of the environment; one value a lane, but for leaves that all lanes share
+    hp: Any  # the algorithm's config with its floats traced; one value per lane
+    env_params: Any  # parameters of the environment; one value per lane, but for leaves that all lanes share
     clock: jax.Array
     """[] int32, index of this update in the phase; never batched over lanes while training. In evaluations that of the
     update which made the policy, with the horizon and the steps before of its phase, and batched: best policies of lanes
@@ -101,18 +101,18 @@ class Metrics(NamedTuple):
 Reported = Metrics | Mapping[str, jax.Array | Average]
 
 
-def episode_metrics(led_to: TimeStep, counted: jax.Array | None = None) -> dict[str, Average]:
+def episode_metrics(next_timestep: TimeStep, counted: jax.Array | None = None) -> dict[str, Average]:
     """Every metric of the environment by its name in rows, averaged over the episodes that ended in a rollout.
 
     Args:
-      led_to: [...] steps with what they led to.
+      next_timestep: [...] what the steps led to.
       counted: [...] bool, steps to look at; None for all.
     """
-    ended = led_to.done if counted is None else led_to.done & counted
+    ended = next_timestep.done if counted is None else next_timestep.done & counted
     count = jnp.sum(ended.astype(jnp.float32))
     return {
         name: Average(jnp.sum(jnp.where(ended, value, 0.0)), count)
-        for name, value in episode_names(led_to.metrics).items()
+        for name, value in episode_names(next_timestep.metrics).items()
     }
 
 

@@ -14,7 +14,7 @@ from jaxmarl_suite.ops import ActionHead
 class View(NamedTuple):
     """A function from what happened to a network's inputs, with the sizes that the network is built from.
 
-    `look(obs [*B, N, ...], state [*B, G], action [*B, N, ...])` returns `x [*B, rows, size]`, which passes through the
+    `encode(obs [*B, N, ...], state [*B, G], action [*B, N, ...])` returns `x [*B, rows, size]`, which passes through the
     network's memory, and `extra [*B, outputs, extra_size]`, which joins after it.
     """
 
@@ -24,7 +24,7 @@ class View(NamedTuple):
     """Memories an environment: N, or 1."""
     outputs: int
     """Outputs an environment: N, or 1."""
-    look: Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+    encode: Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
 
 def _flat_obs(spec: EnvSpec, obs: jax.Array) -> jax.Array:
@@ -48,23 +48,23 @@ def local_view(spec: EnvSpec, *, agent_id: bool) -> View:
     n = spec.n_agents
     size = math.prod(spec.obs_shape) + (n if agent_id else 0)
 
-    def look(obs: jax.Array, state: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def encode(obs: jax.Array, state: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
         x = _flat_obs(spec, obs)
         if agent_id:
             x = jnp.concatenate([x, jnp.broadcast_to(jnp.eye(n, dtype=jnp.float32), (*x.shape[:-1], n))], axis=-1)
         return x, jnp.zeros((*x.shape[:-1], 0), jnp.float32)
 
-    return View(size, 0, n, n, look)
+    return View(size, 0, n, n, encode)
 
 
 def central_view(spec: EnvSpec) -> View:
     """The global state (all observations where there is none), once an environment."""
 
-    def look(obs: jax.Array, state: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def encode(obs: jax.Array, state: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
         x = _context(spec, obs, state)
         return x, jnp.zeros((*x.shape[:-1], 0), jnp.float32)
 
-    return View(_context_size(spec), 0, 1, 1, look)
+    return View(_context_size(spec), 0, 1, 1, encode)
 
 
 def sequential_view(spec: EnvSpec, head: ActionHead, *, local_context: bool = False) -> View:
@@ -76,7 +76,7 @@ def sequential_view(spec: EnvSpec, head: ActionHead, *, local_context: bool = Fa
     """
     n = spec.n_agents
 
-    def look(obs: jax.Array, state: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def encode(obs: jax.Array, state: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
         x = _flat_obs(spec, obs) if local_context else _context(spec, obs, state)
         embedded = head.embed(action)  # [*B, N, X]
         visible = jnp.tril(jnp.ones((n, n), jnp.float32), -1)[..., None]  # [k, j, 1]: predecessors j < k only
@@ -86,4 +86,4 @@ def sequential_view(spec: EnvSpec, head: ActionHead, *, local_context: bool = Fa
         return x, jnp.concatenate([index, prefix], axis=-1)
 
     size = math.prod(spec.obs_shape) if local_context else _context_size(spec)
-    return View(size, n + n * head.embed_size, n if local_context else 1, n, look)
+    return View(size, n + n * head.embed_size, n if local_context else 1, n, encode)

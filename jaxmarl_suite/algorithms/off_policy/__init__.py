@@ -3,7 +3,7 @@
 from jaxmarl_suite.algorithms.off_policy._config import ActorCriticConfig, NStepConfig, OffPolicyConfig, TeamConfig
 from jaxmarl_suite.algorithms.off_policy._core import Learners, OffPolicy, OffPolicyState, make_off_policy
 from jaxmarl_suite.algorithms.off_policy._memory import MemoryConfig
-from jaxmarl_suite.algorithms.off_policy._parts import Batch, Done, Method, Players, Shown, Team, make_team
+from jaxmarl_suite.algorithms.off_policy._parts import Batch, Done, Method, Setup, Shown, Team, make_team
 from jaxmarl_suite.algorithms.off_policy._spec import off_policy_spec
 
 __all__ = [
@@ -17,7 +17,7 @@ __all__ = [
     "OffPolicy",
     "OffPolicyConfig",
     "OffPolicyState",
-    "Players",
+    "Setup",
     "Shown",
     "Team",
     "TeamConfig",

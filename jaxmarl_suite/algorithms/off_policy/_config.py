@@ -24,7 +24,7 @@ class OffPolicyConfig:
     warmup_steps: int = dataclasses.field(default=10_000, metadata={"least": 0})
     """Environment steps played uniformly at random before the first gradient step."""
     learning_rate: float = 3e-4
-    """Step size of Adam, for all that is learnt."""
+    """Step size of Adam, for all that is learned."""
     gamma: float = 0.99
     """Discount of one environment step."""
     target_rate: float = 0.005
@@ -34,7 +34,7 @@ class OffPolicyConfig:
     hidden: tuple[int, ...] = (256, 256)
     """Widths of the networks' layers."""
     layer_norm: bool = False
-    """Layers are normalised before their ReLU."""
+    """Layers are normalized before their ReLU."""
     num_critics: int = 2
     """Critics that are trained."""
     critic_groups: int = 1

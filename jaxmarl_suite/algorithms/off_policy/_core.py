@@ -31,7 +31,7 @@ from jaxmarl_suite.algorithms.core._types import (
     episode_metrics,
 )
 from jaxmarl_suite.algorithms.off_policy._config import OffPolicyConfig
-from jaxmarl_suite.algorithms.off_policy._parts import Batch, Done, Method, Players, Shown, read_batch
+from jaxmarl_suite.algorithms.off_policy._parts import Batch, Done, Method, Setup, Shown, read_batch
 from jaxmarl_suite.replay import Block, Places, Store, StoreLayout, add_block, draw_steps, new_store
 
 
@@ -63,7 +63,7 @@ class OffPolicyState:
 class OffPolicy:
     """The learner with these static parts; floats of the config are read from `ctx.hp`."""
 
-    players: Players
+    setup: Setup
     """Sizes and the kind of actions."""
     method: Method
     """What is regressed and improved."""
@@ -71,7 +71,7 @@ class OffPolicy:
     @property
     def config(self) -> OffPolicyConfig:
         """Static settings."""
-        return self.players.config
+        return self.setup.config
 
     @property
     def steps_per_update(self) -> int:
@@ -96,11 +96,11 @@ class OffPolicy:
         policy = self.method.policy(learners.params)
         action = jax.lax.cond(
             is_warming_up,
-            lambda key: self.players.actions.random(key, timestep.action_mask),
+            lambda key: self.setup.actions.random(key, timestep.action_mask),
             lambda key: self.method.explore(policy, timestep.obs, timestep.action_mask, key, ctx),
             key,
         )
-        return self.players.actions.to_env(action), carry, action
+        return self.setup.actions.to_env(action), carry, action
 
     def to_block(self, played: Transitions, last: TimeStep, ctx: Context) -> Block:
         """A rollout [L, E, ...] as it is stored; `last` [E, ...] is what is shown after it."""
@@ -118,7 +118,7 @@ class OffPolicy:
 
     def shown(self, obs: jax.Array, state: jax.Array, mask: jax.Array) -> Shown:
         """What is stored of an observation, state and mask [*, ...]."""
-        spec = self.players.spec
+        spec = self.setup.spec
         return Shown(obs, state[..., : spec.state_size], mask[..., : spec.num_actions])
 
     def layout(self, env: Environment) -> StoreLayout:
@@ -201,22 +201,22 @@ def zeros(shapes: Any) -> Any:
     return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
 
-def make_off_policy(players: Players, env: Environment, method: Method) -> tuple[Phase, ...]:
+def make_off_policy(setup: Setup, env: Environment, method: Method) -> tuple[Phase, ...]:
     """The algorithm with these parts: plays in `env`, stores, learns.
 
     Args:
-      players: static sizes and the kind of actions; the config's floats are replaced by `ctx.hp`'s.
+      setup: static sizes and the kind of actions; the config's floats are replaced by `ctx.hp`'s.
       env: one instance; batched and auto-reset here.
       method: what is regressed and improved.
     """
-    learner, config = OffPolicy(players, method), players.config
+    learner, config = OffPolicy(setup, method), setup.config
     vector = VectorEnv(env, config.num_envs)
     layout = learner.layout(env)
 
     def act(
         policy: Any, carry: jax.Array, timestep: TimeStep, key: jax.Array, ctx: ActContext
     ) -> tuple[jax.Array, Any]:
-        return players.actions.to_env(method.greedy(policy, timestep.obs, timestep.action_mask)), carry
+        return setup.actions.to_env(method.greedy(policy, timestep.obs, timestep.action_mask)), carry
 
     algorithm = Algorithm(
         init=partial(init_state, learner, vector, layout),

@@ -3,7 +3,7 @@
 Axes: E environments, B drawn steps, N agents, A entries of one agent's action, G entries of the critics' context,
 C critics, K groups of them, M joint actions that actors are improved at.
 
-Continuous actions inside are normalised, [-1, 1] in every entry, 0 in padded ones (`EnvSpec.agent_action_sizes`); only
+Continuous actions inside are normalized, [-1, 1] in every entry, 0 in padded ones (`EnvSpec.agent_action_sizes`); only
 environments see their own bounds. Where actions are
 discrete they are [N] int32 in place of [N, A], and A entries of a mask.
 """
@@ -139,17 +139,17 @@ def discrete_actions() -> Actions:
 
 
 @dataclasses.dataclass(frozen=True)
-class Players:
-    """What play and replay have to know of those who act."""
+class Setup:
+    """What every method is made for: settings, the environment, and its kind of actions."""
 
     config: OffPolicyConfig
     spec: EnvSpec
-    """Of the environment; without a global state where none is learnt from, so that none is stored."""
+    """Of the environment; without a global state where none is learned from, so that none is stored."""
     actions: Actions
 
 
 @dataclasses.dataclass(frozen=True)
-class Team(Players):
+class Team(Setup):
     """Actors on their own observations, critics of all agents' continuous actions: what actor-critics are made from."""
 
     actor: Network
@@ -174,13 +174,13 @@ class Team(Players):
     def output(self, params: Any, obs: jax.Array) -> jax.Array:
         """[B, N, outputs] of the actors for observations [B, N, *obs_shape]."""
         nothing = jnp.zeros(0, jnp.float32)
-        x, extra = self.view.look(obs, nothing, nothing)
+        x, extra = self.view.encode(obs, nothing, nothing)
         batch = x.shape[:-2]
         return self.actor.step(params, self.actor.initial_carry(x.shape[:-1]), x, extra, jnp.zeros(batch, bool))[0]
 
     def values(self, params: Any, obs: jax.Array, state: jax.Array, action: jax.Array) -> jax.Array:
         """[C, *M, B] values of joint actions [*M, B, N, A] at what [B] steps showed."""
-        context = self.critic_view.look(obs, state, jnp.zeros(0, jnp.float32))[0][..., 0, :]
+        context = self.critic_view.encode(obs, state, jnp.zeros(0, jnp.float32))[0][..., 0, :]
         joint = action.reshape(*action.shape[:-2], self.action_size)
         return self.critics.values(params, jnp.broadcast_to(context, (*joint.shape[:-1], context.shape[-1])), joint)
 
@@ -253,7 +253,7 @@ def make_team(
 
 
 Networks = dict[str, Any]
-"""Parameters or averaged targets by name: "actor" (all that is learnt with the actors' loss) and "critic"."""
+"""Parameters or averaged targets by name: "actor" (all that is learned with the actors' loss) and "critic"."""
 Metrics = dict[str, jax.Array]
 
 

@@ -7,9 +7,9 @@ from jaxmarl_envs import Environment
 
 from jaxmarl_suite.algorithms.core._types import AlgorithmSpec, Phase
 from jaxmarl_suite.algorithms.off_policy._core import make_off_policy
-from jaxmarl_suite.algorithms.off_policy._parts import Method, Players
+from jaxmarl_suite.algorithms.off_policy._parts import Method, Setup
 
-Parts = Callable[[Any, Environment], tuple[Players, Method]]
+Parts = Callable[[Any, Environment], tuple[Setup, Method]]
 
 
 def off_policy_spec(
@@ -27,7 +27,7 @@ def off_policy_spec(
     Args:
       name: as it is registered.
       config: its config type.
-      parts: `(config, env) -> (players, method)`.
+      parts: `(config, env) -> (setup, method)`.
       summary: one line for the listing.
       for_teams: what to use for several agents, where the method takes one only.
       defaults: the config a run starts from; `config()` if None.
@@ -39,7 +39,7 @@ def off_policy_spec(
             raise ValueError(
                 f"{name} is for a single agent, but {env.spec.id!r} has {env.spec.n_agents}; use {for_teams}"
             )
-        players, method = parts(config, env)
-        return make_off_policy(players, env, method)
+        setup, method = parts(config, env)
+        return make_off_policy(setup, env, method)
 
     return AlgorithmSpec(name, config, make, summary, actions=(actions,), defaults=defaults)

@@ -10,7 +10,7 @@ where to leave a stored trajectory, the other says what that is worth, and each 
 The actor climbs the mean of all critics. θ⁻ <- θ⁻ + (1 - (1 - τ)^n) (θ - θ⁻) before a block of n gradient steps, and stands
 still in it. Defaults are those of the released code; the paper's full text was not at hand.
 
-Deliberate differences: the running episode is learnt from, its newest step bootstrapping as at a time limit, where the
+Deliberate differences: the running episode is learned from, its newest step bootstrapping as at a time limit, where the
 released code stores whole episodes; a time limit offers no stop of value 0 (`zero_tail` brings it back); play and learning
 alternate in blocks of `rollout_length` steps whose end need not be that of an episode.
 """

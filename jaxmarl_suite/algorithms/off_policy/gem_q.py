@@ -20,7 +20,7 @@ agents have the choosing group in its place. Targets are copies of the networks,
 Deliberate differences from the released code: it computes the targets of an episode once, when the episode ends, from what
 the target networks said while it was played, and those of the whole memory when the target networks are renewed, which it
 counts in gradient steps. Here all are computed anew before every block (the same numbers, while target networks stand
-still), renewals fall between blocks, and the running episode is learnt from, its newest step bootstrapping as at a time
+still), renewals fall between blocks, and the running episode is learned from, its newest step bootstrapping as at a time
 limit. A time limit offers no stop of value 0 (`zero_tail` brings it back). Meta networks' losses are not multiplied by 10,
 which Adam does not notice, and Adam's epsilon is its usual one instead of 1.5e-4. Rewards are not clipped. Networks are
 layers on the flattened observation; the released ones have convolutions. The defaults are for small tasks: the released
@@ -49,7 +49,7 @@ from jaxmarl_suite.algorithms.off_policy._parts import (
     Metrics,
     Networks,
     NoActor,
-    Players,
+    Setup,
     backed_up,
     discrete_actions,
 )
@@ -109,7 +109,7 @@ class GEMQConfig(MemoryConfig):
 
 @hyperparameters
 class GEMMetaConfig(GEMQConfig):
-    """The same for sub and meta networks, of which there is one a group."""
+    """The same for sub and meta networks, of which there is one per group."""
 
     loss: Literal["mse", "huber"] = "huber"
     """Loss of all networks."""
@@ -137,20 +137,20 @@ def chosen(q: jax.Array, action: jax.Array) -> jax.Array:
     return take(q, jnp.broadcast_to(action[None], q.shape[:-1]))
 
 
-def make_players(config: GEMQConfig, env: Environment) -> Players:
+def make_setup(config: GEMQConfig, env: Environment) -> Setup:
     """A single agent with discrete actions, which stores no global state."""
-    return Players(config, env.spec.replace(state_size=0), discrete_actions())
+    return Setup(config, env.spec.replace(state_size=0), discrete_actions())
 
 
-def make_values(players: Players, num: int) -> ActionValues:
+def make_values(setup: Setup, num: int) -> ActionValues:
     """`num` networks that see the agent's observation: `values(params, obs [B, 1, *obs_shape]) -> [num, B, A]`."""
-    config, spec = players.config, players.spec
+    config, spec = setup.config, setup.spec
     view = local_view(spec, agent_id=False)
     nets = make_action_values(view.size, spec.num_actions, num=num, hidden=config.hidden, layer_norm=config.layer_norm)
 
     def values(params: Any, obs: jax.Array) -> jax.Array:
         nothing = jnp.zeros(0, jnp.float32)
-        return nets.values(params, view.look(obs, nothing, nothing)[0][..., 0, :])
+        return nets.values(params, view.encode(obs, nothing, nothing)[0][..., 0, :])
 
     return ActionValues(nets.init, values)
 
@@ -170,7 +170,7 @@ def regress_on_memory(config: GEMQConfig, q: jax.Array, batch: Batch, ctx: Conte
 
 
 def _remembering(
-    players: Players,
+    setup: Setup,
     nets: ActionValues,
     *,
     init: Callable[[jax.Array], Any],
@@ -182,7 +182,7 @@ def _remembering(
     """The method with these parts.
 
     Args:
-      players: as for the core.
+      setup: as for the core.
       nets: those that supply the bootstraps.
       init: `key -> critic`, the parameters of all networks.
       decide: `(policy, obs) -> [B, A]` what play is ε-greedy on.
@@ -190,7 +190,7 @@ def _remembering(
       estimators: `critic -> params` of `nets`, which have a target.
       policy: `critic -> params` that `decide` reads.
     """
-    config: Any = players.config
+    config: Any = setup.config
     steps = config.num_envs * config.rollout_length
 
     def greedy_action(policy: Any, obs: jax.Array, mask: jax.Array) -> jax.Array:
@@ -232,10 +232,10 @@ def _remembering(
     )
 
 
-def gem_q_method(players: Players) -> Method:
+def gem_q_method(setup: Setup) -> Method:
     """The networks that learn the memory supply its bootstraps."""
-    config: Any = players.config
-    nets = make_values(players, config.num_critics)
+    config: Any = setup.config
+    nets = make_values(setup, config.num_critics)
 
     def decide(policy: Any, obs: jax.Array) -> jax.Array:
         return group_minimum(nets.values(policy, obs), config.critic_groups).mean(-1)
@@ -246,7 +246,7 @@ def gem_q_method(players: Players) -> Method:
         return regress_on_memory(config, nets.values(critic, batch.obs), batch, ctx)
 
     return _remembering(
-        players,
+        setup,
         nets,
         init=nets.init,
         decide=decide,
@@ -256,10 +256,10 @@ def gem_q_method(players: Players) -> Method:
     )
 
 
-def gem_meta_method(players: Players) -> Method:
+def gem_meta_method(setup: Setup) -> Method:
     """Sub networks supply the bootstraps and learn one step at a time; meta networks learn what is remembered, and act."""
-    config: Any = players.config
-    sub, meta = make_values(players, config.num_critics), make_values(players, config.critic_groups)
+    config: Any = setup.config
+    sub, meta = make_values(setup, config.num_critics), make_values(setup, config.critic_groups)
 
     def init(key: jax.Array) -> dict[str, Any]:
         sub_key, meta_key = jax.random.split(key)
@@ -282,7 +282,7 @@ def gem_meta_method(players: Players) -> Method:
         return sub_loss + loss, metrics | {"sub_loss": sub_loss}
 
     return _remembering(
-        players,
+        setup,
         sub,
         init=init,
         decide=decide,
@@ -292,16 +292,16 @@ def gem_meta_method(players: Players) -> Method:
     )
 
 
-def parts(config: GEMQConfig, env: Environment) -> tuple[Players, Method]:
+def parts(config: GEMQConfig, env: Environment) -> tuple[Setup, Method]:
     """GEM for `env`."""
-    players = make_players(config, env)
-    return players, gem_q_method(players)
+    setup = make_setup(config, env)
+    return setup, gem_q_method(setup)
 
 
-def meta_parts(config: GEMMetaConfig, env: Environment) -> tuple[Players, Method]:
+def meta_parts(config: GEMMetaConfig, env: Environment) -> tuple[Setup, Method]:
     """GEM with sub and meta networks for `env`."""
-    players = make_players(config, env)
-    return players, gem_meta_method(players)
+    setup = make_setup(config, env)
+    return setup, gem_meta_method(setup)
 
 
 SPEC = off_policy_spec(

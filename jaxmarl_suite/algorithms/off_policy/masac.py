@@ -1,4 +1,4 @@
-"""MASAC: SAC for teams, decentralised stochastic actors, critics of the global state and the joint action.
+"""MASAC: SAC for teams, decentralized stochastic actors, critics of the global state and the joint action.
 
 SAC (Haarnoja et al. 2018) in MADDPG's setting (Lowe et al. 2017). There is no single paper to follow; what is done here:
 the joint policy is π(a|o) = Π_i π_i(a_i|o_i), so that its entropy is the sum of the agents', Σ_i H(π_i(·|o_i)); one

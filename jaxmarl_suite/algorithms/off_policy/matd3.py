@@ -1,11 +1,11 @@
-"""MATD3: TD3 for teams, decentralised actors, critics of the global state and the joint action (Ackermann et al. 2019).
+"""MATD3: TD3 for teams, decentralized actors, critics of the global state and the joint action (Ackermann et al. 2019).
 
 MADDPG (Lowe et al. 2017) with TD3's twin critics, target smoothing and delay. With one agent it is `td3`.
 
 Deliberate differences: one pair of critics learns the team's reward, where the papers have a pair for each agent's own
 (rewards are common here, so these would learn the same); actors may share parameters. As in the papers, an actor is improved
 with the others' actions taken from the replay (Lowe et al., eq. 5); `others="policy"` takes what they would do now, so that
-all actors climb the same value (Peng et al. 2021, FACMAC's centralised policy gradient).
+all actors climb the same value (Peng et al. 2021, FACMAC's centralized policy gradient).
 """
 
 from typing import Literal

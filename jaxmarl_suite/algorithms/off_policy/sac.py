@@ -2,7 +2,7 @@
 (Haarnoja et al. 2018, "Soft Actor-Critic Algorithms and Applications").
 
     y    = R + γ^n (min_j Q_j⁻(s', a') - α log π(a'|s')),  a' ~ π(s')     (eq. 5 and 6, twin critics of section 5.2)
-    J(π) = E[α log π(a|s) - min_j Q_j(s, a)],  a ~ π(s), reparameterised  (eq. 9)
+    J(π) = E[α log π(a|s) - min_j Q_j(s, a)],  a ~ π(s), reparameterized  (eq. 9)
     J(α) = E[-α (log π(a|s) + H)]                                         (eq. 18)
 
 Actions are tanh-normal, densities are those of actions in [-1, 1]. The target entropy H is -1 nat an entry, as in the
@@ -43,7 +43,7 @@ class SACConfig(ActorCriticConfig, NStepConfig):
     temperature: float = 1.0
     """Nats to rewards; what it starts from where it is tuned."""
     tune_temperature: bool = True
-    """The temperature is learnt, so that the entropy stays near its target; otherwise it is constant."""
+    """The temperature is learned, so that the entropy stays near its target; otherwise it is constant."""
     target_entropy: float = -1.0
     """Nats of each entry of each agent's action, for actions in [-1, 1] (uniform: 0.69)."""
 
@@ -54,7 +54,7 @@ class SACConfig(ActorCriticConfig, NStepConfig):
 
 
 def temperature(actor: Any, ctx: Context) -> jax.Array:
-    """[] α = its start times exp of what is learnt, so that it stays positive."""
+    """[] α = its start times exp of what is learned, so that it stays positive."""
     return ctx.hp.temperature * jnp.exp(actor["log_temperature"])
 
 

@@ -2,7 +2,7 @@
 
 y = R + γ^n min_j Q_j⁻(s', ã), ã = clip(μ⁻(s') + clip(σ̃ ε, ±c), ±1) (Algorithm 1); the actor climbs Q_1(s, μ(s)). One step
 (n = 1) in the paper. `td3-star` is TD3 with the networks and the number of updates of GEM (Hu et al. 2021): four critics in
-two groups, of which each learns from its own smaller target, layer normalisation, two gradient steps an environment step,
+two groups, of which each learns from its own smaller target, layer normalization, two gradient steps per environment step,
 and an actor that climbs the mean of all critics. It isolates what GEM's memory adds.
 """
 

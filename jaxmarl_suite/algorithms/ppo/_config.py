@@ -19,7 +19,7 @@ class PPOConfig:
     epochs: int = 8
     """Passes over a rollout."""
     minibatches: int = 1
-    """Gradient steps a pass."""
+    """Gradient steps per pass."""
     learning_rate: float = 1e-3
     """Adam's step size for the actor."""
     critic_learning_rate: float = 1e-3
@@ -43,7 +43,7 @@ class PPOConfig:
     value_loss: Literal["mse", "huber"] = "huber"
     """Loss of the critic."""
     huber_delta: float = 10.0
-    """Where the Huber loss turns linear, in normalised units."""
+    """Where the Huber loss turns linear, in normalized units."""
     clip_value: bool = True
     """Also clip how far a value may move in one update, in normalized units; needs `normalize_values`."""
     normalize_values: bool = True

@@ -196,10 +196,10 @@ class PPO:
         """Normalized values [T, E, V] of what was shown and of what the steps led to; the critic's memories after them."""
         steps, action = trajectory.steps, trajectory.steps.record.action
         shown, after = steps.timestep, steps.next_timestep
-        x, extra = self.critic_view.look(shown.obs, shown.state, action)
+        x, extra = self.critic_view.encode(shown.obs, shown.state, action)
         value, carries = self.critics.unroll(params, trajectory.critic_carry, x, extra, shown.done)
         # Nobody has acted in the next state yet, so its prefix is empty; only its first row is used then.
-        x, extra = self.critic_view.look(after.final_obs, after.final_state, jnp.zeros_like(action))
+        x, extra = self.critic_view.encode(after.final_obs, after.final_state, jnp.zeros_like(action))
         never = jnp.zeros_like(shown.done)
         flat = jax.tree.map(lambda a: a.reshape(1, a.shape[0] * a.shape[1], *a.shape[2:]), (carries, x, extra, never))
         next_value, _ = self.critics.unroll(params, jax.tree.map(lambda a: a[0], flat[0]), *flat[1:])
@@ -214,7 +214,7 @@ class PPO:
         advantage = jnp.where(has_choice, jnp.broadcast_to(advantage, has_choice.shape), 0.0)
         if self.config.normalize_advantages:
             advantage = normalized(advantage, weight)
-        x, extra = self.policy.view.look(shown.obs, shown.state, drawn.action)
+        x, extra = self.policy.view.encode(shown.obs, shown.state, drawn.action)
         batch = {
             "x": x,
             "extra": extra,
@@ -232,7 +232,7 @@ class PPO:
     ) -> dict[str, Any]:
         """What the critic is fitted to, in sequences [L, M, ...]."""
         shown = trajectory.steps.timestep
-        x, extra = self.critic_view.look(shown.obs, shown.state, trajectory.steps.record.action)
+        x, extra = self.critic_view.encode(shown.obs, shown.state, trajectory.steps.record.action)
         before = jax.tree.map(
             lambda first, after: jnp.concatenate([first[None], after[:-1]]), trajectory.critic_carry, carries
         )

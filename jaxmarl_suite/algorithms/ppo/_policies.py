@@ -13,7 +13,7 @@ from jaxmarl_suite.ops import ActionHead
 
 
 class JointPolicy(NamedTuple):
-    """A factorised joint policy over one batch of environments.
+    """A factorized joint policy over one batch of environments.
 
     `select(params, carry, timestep [E, ...], key, greedy)` returns `(action [E, N, *head.action_shape], log_prob [E, N],
     carry)`, where leaves of the carry are [E, rows, ...]; the environment is given `head.to_env(action)`.
@@ -45,7 +45,7 @@ def independent_policy(network: Network, view: View, head: ActionHead, *, shared
     def select(
         params: Any, carry: Any, timestep: TimeStep, key: jax.Array, *, greedy: bool = False
     ) -> tuple[jax.Array, jax.Array, Any]:
-        x, extra = view.look(timestep.obs, timestep.state, head.no_action(*timestep.obs.shape[:2]))
+        x, extra = view.encode(timestep.obs, timestep.state, head.no_action(*timestep.obs.shape[:2]))
         output, carry = everyone.step(params, carry, x, extra, timestep.done)
         mask = timestep.action_mask
         action = head.mode(output, mask) if greedy else head.sample(key, output, mask)
@@ -86,7 +86,7 @@ def autoregressive_policy(network: Network, view: View, head: ActionHead) -> Joi
             chosen: tuple[jax.Array, Any], inputs: tuple[jax.Array, jax.Array]
         ) -> tuple[tuple[jax.Array, Any], jax.Array]:
             (action, memory), (k, key_k) = chosen, inputs
-            x, extra = view.look(timestep.obs, timestep.state, action)
+            x, extra = view.encode(timestep.obs, timestep.state, action)
             output, new = step(params, carry, timestep, x, extra, k)
             mask = row(timestep.action_mask, k)
             own = head.mode(output, mask) if greedy else head.sample(key_k, output, mask)

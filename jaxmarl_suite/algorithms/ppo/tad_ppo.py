@@ -1,4 +1,4 @@
-"""TAD-PPO: PPO on the sequential transformation of the task, then distillation to decentralised students.
+"""TAD-PPO: PPO on the sequential transformation of the task, then distillation to decentralized students.
 
 Transformation And Distillation, arXiv 2207.11143. The paper's networks and hyper-parameters were not available; what is
 chosen here: a teacher shared over k with the predecessors' actions in its input, a critic on the same prefix, discount and
@@ -46,7 +46,7 @@ class TADConfig(PPOConfig):
 
     entropy: float = 0.5
     """Weight of the entropy bonus at the start. Larger than the other methods' default: the first agents must stay undecided
-    until the later ones have learnt to answer each of their actions (experiments/tad_matrix_games has the numbers)."""
+    until the later ones have learned to answer each of their actions (experiments/tad_matrix_games has the numbers)."""
     teacher_context: Literal["state", "local"] = "state"
     """What the teacher sees besides its predecessors' actions: the global state, or agent k's own observation only. With
     "local" the student lacks nothing but the predecessors' actions, which narrows the imitation gap under partial
@@ -147,7 +147,7 @@ def teacher_network(config: TADConfig, head: ActionHead, view: View, outputs: in
 
 
 def make(config: TADConfig, env: Environment) -> tuple[Phase, ...]:
-    """TAD-PPO for `env`: a phase that trains the teacher, and one that distils it."""
+    """TAD-PPO for `env`: a phase that trains the teacher, and one that distills it."""
     head = policy_head(config, env.spec)
     view = sequential_view(env.spec, head, local_context=config.teacher_context == "local")
     critic_view = sequential_view(env.spec, head)
@@ -233,7 +233,7 @@ class Distiller:
     ) -> tuple[Learner, dict[str, jax.Array]]:
         """`(student, metrics)` after passes over steps [T, E, ...] with `Advice`. Consumes `key`."""
         shown, advice = steps.timestep, steps.record
-        x, extra = self.student.view.look(shown.obs, shown.state, advice.label)
+        x, extra = self.student.view.encode(shown.obs, shown.state, advice.label)
         batch = {"x": x, "extra": extra, "mask": shown.action_mask, "label": advice.label, "start": shown.done}
         length = self.config.sequence_length
         batch = jax.tree.map(lambda a: to_sequences(a, length), batch)

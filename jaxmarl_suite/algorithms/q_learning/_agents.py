@@ -27,7 +27,7 @@ class Memory:
 
 @pytree_dataclass
 class Steps:
-    """What happened, as it is stored and learnt from. In a replay [L, ...] an item, in a batch [L, B, ...]."""
+    """What happened, as it is stored and learned from. In a replay [L, ...] an item, in a batch [L, B, ...]."""
 
     obs: jax.Array  # [N, *obs_shape]
     state: jax.Array  # [G]
@@ -61,7 +61,7 @@ class Sequences:
 
 
 @pytree_dataclass
-class Look:
+class Unrolled:
     """One set of agents along a batch."""
 
     q: jax.Array  # [L, B, N, A] utilities
@@ -121,7 +121,7 @@ class Agents:
         )
         return q, hidden
 
-    def look(self, params: Any, batch: Sequences) -> Look:
+    def unroll(self, params: Any, batch: Sequences) -> Unrolled:
         """Utilities of what was seen and of what it led to, over the whole batch.
 
         The network runs once, over L + 1 steps: what a step led to is what the next one shows. Only where an episode was
@@ -139,8 +139,8 @@ class Agents:
         earlier, later = (jax.tree.map(lambda h, part=part: h[part], hidden) for part in (slice(-1), slice(1, None)))
         next_q, next_hidden = self._continued(params, was_cut, earlier, led_to, q[1:], later)
         if self.hidden_size:
-            return Look(q[:-1], earlier, next_q, next_hidden)
-        return Look(q[:-1], shown, next_q, led_to)
+            return Unrolled(q[:-1], earlier, next_q, next_hidden)
+        return Unrolled(q[:-1], shown, next_q, led_to)
 
     def _continued(
         self, params: Any, was_cut: jax.Array, hidden: Any, led_to: jax.Array, q: jax.Array, after: Any

@@ -13,11 +13,11 @@ class QConfig:
     """What every Q-learning method is configured by. Floats may differ between the lanes of a sweep."""
 
     num_envs: int = 16
-    """Environments stepped in parallel; each adds one sequence an update."""
+    """Environments stepped in parallel; each adds one sequence per update."""
     rollout_length: int = 32
-    """Steps of a sequence: of each environment between two updates, and of what is learnt from at once."""
+    """Steps of a sequence: of each environment between two updates, and of what is learned from at once."""
     whole_episodes: bool = False
-    """Every sequence is one episode from its start, and nothing is learnt from steps after its end (they are environment
+    """Every sequence is one episode from its start, and nothing is learned from steps after its end (they are environment
     steps all the same); `rollout_length` must then reach the episode limit. Otherwise sequences follow each other and
     episodes may end and start inside."""
     capacity: int = 2000
@@ -25,21 +25,21 @@ class QConfig:
     batch_size: int = 32
     """Sequences a gradient step."""
     gradient_steps: int = 2
-    """Gradient steps an update."""
+    """Gradient steps per update."""
     learning_starts: int = dataclasses.field(default=64, metadata={"least": 0})
     """Sequences collected before the first gradient step."""
-    prioritised: bool = False
+    prioritized: bool = False
     """Draw sequences in proportion to their TD error instead of uniformly. Not for stored replay."""
     priority_exponent: float = dataclasses.field(default=0.6, metadata={"static": True})
     """How much priorities matter; 0 is uniform."""
     importance_exponent: float = 0.4
-    """How much of the bias of prioritised drawing is corrected; 1 is all."""
+    """How much of the bias of prioritized drawing is corrected; 1 is all."""
     optimizer: Literal["rmsprop", "adam"] = "rmsprop"
     """RMSprop as in PyTorch with decay 0.99, or Adam."""
     learning_rate: float = 5e-4
     """Step size."""
     optimizer_eps: float = 1e-5
-    """The optimiser's epsilon, outside the root."""
+    """The optimizer's epsilon, outside the root."""
     max_grad_norm: float = 10.0
     """Gradients are scaled down to this global norm."""
     gamma: float = 0.99

@@ -211,7 +211,7 @@ class QLearning:
             -(-config.capacity // config.num_envs),
             config.rollout_length,
             env.spec.episode_limit,
-            priorities="block" if config.prioritised else "none",
+            priorities="block" if config.prioritized else "none",
             priority_exponent=config.priority_exponent,
             is_continuous=not config.whole_episodes,
         )

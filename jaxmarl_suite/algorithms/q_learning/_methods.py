@@ -54,7 +54,7 @@ class Team:
 
     def context(self, obs: jax.Array, state: jax.Array) -> jax.Array:
         """[*, G] what mixers are shown of observations [*, N, *obs_shape] and global state."""
-        return self.view.look(obs, state, jnp.zeros(0, jnp.float32))[0][..., 0, :]
+        return self.view.encode(obs, state, jnp.zeros(0, jnp.float32))[0][..., 0, :]
 
     def flat_obs(self, obs: jax.Array) -> jax.Array:
         """[*, N, D] observations as vectors."""
@@ -118,7 +118,7 @@ def mixed(team: Team, mixer: Mixer) -> Method:
 
     def terms(params: Any, target: Any, batch: Sequences, ctx: Context) -> Terms:
         steps = batch.steps
-        own, old = agents.look(params["agents"], batch), agents.look(target["agents"], batch)
+        own, old = agents.unroll(params["agents"], batch), agents.unroll(target["agents"], batch)
         value, penalty = mixer.mix(
             params["mixer"],
             take(own.q, steps.action),

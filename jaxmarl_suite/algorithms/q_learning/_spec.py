@@ -36,8 +36,8 @@ def q_spec(name: str, config: type[QConfig], parts: Parts, summary: str, *, is_m
             raise ValueError(
                 f"{name} mixes the utilities of at least 2 agents, but {env.spec.id!r} has 1; iql and vdn take one"
             )
-        if has_data and config.prioritised:
-            raise ValueError("stored replay is drawn uniformly, which prioritised=True does not allow")
+        if has_data and config.prioritized:
+            raise ValueError("stored replay is drawn uniformly, which prioritized=True does not allow")
         team, method = parts(config, env)
         algorithm = make_q_learning(config, env, team, method, stored=has_data)
         return (Phase("q", algorithm, data=partial(read_stored, team) if has_data else None),)

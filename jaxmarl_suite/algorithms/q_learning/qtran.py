@@ -1,4 +1,4 @@
-"""QTRAN-base: an unrestricted joint value is learnt by Q-learning, and utilities are bound to its greedy action by two
+"""QTRAN-base: an unrestricted joint value is learned by Q-learning, and utilities are bound to its greedy action by two
 further losses (Son et al. 2019).
 """
 
@@ -50,7 +50,7 @@ def parts(config: QTRANConfig, env: Environment) -> tuple[Team, Method]:
 
     def terms(params: Any, target: Any, batch: Sequences, ctx: Context) -> Terms:
         steps = batch.steps
-        own, old = agents.look(params["agents"], batch), agents.look(target["agents"], batch)
+        own, old = agents.unroll(params["agents"], batch), agents.unroll(target["agents"], batch)
         context = team.context(steps.obs, steps.state)
         joint_q = joint.value(params["joint"], own.features, steps.action, context)
         next_action = team.next_action(own.next_q, old.next_q, steps.next_mask)

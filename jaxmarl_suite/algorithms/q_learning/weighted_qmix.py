@@ -61,12 +61,12 @@ def parts(
     def terms(params: Any, target: Any, batch: Sequences, ctx: Context) -> Terms:
         steps = batch.steps
         context, obs = team.context(steps.obs, steps.state), team.flat_obs(steps.obs)
-        own, old = agents.look(params["agents"], batch), agents.look(target["agents"], batch)
+        own, old = agents.unroll(params["agents"], batch), agents.unroll(target["agents"], batch)
         hidden = agents.network.initial_carry(batch.memory.last_action.shape)
         fresh = dataclasses.replace(batch.memory, hidden=hidden)
         unremembered = dataclasses.replace(batch, memory=fresh)
-        own_central = agents.look(params["central_agents"], unremembered)
-        old_central = agents.look(target["central_agents"], unremembered)
+        own_central = agents.unroll(params["central_agents"], unremembered)
+        old_central = agents.unroll(target["central_agents"], unremembered)
 
         def joint(mix: Any, mix_params: Any, q: jax.Array, mask: jax.Array, action: jax.Array, at: Any) -> jax.Array:
             return mix(mix_params, take(q, action), legal_max(q, mask), action, *at)[0][..., 0]

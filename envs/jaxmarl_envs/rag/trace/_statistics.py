@@ -227,7 +227,7 @@ def zipf_mandelbrot(counts: np.ndarray) -> tuple[float, float]:
 
 
 def locality_table(trace: Trace) -> Table:
-    """How soon passages are used again, beside the same requests in random order; overlaps of neighbours."""
+    """How soon passages are used again, beside the same requests in random order; overlaps of neighbors."""
     seconds, is_same_session = reuse_times(trace)
     shuffled = reuse_times(shuffle_requests(trace))[0]
     rows: Table = {}
