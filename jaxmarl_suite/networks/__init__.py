@@ -20,6 +20,7 @@ from jaxmarl_suite.networks._network import (
     make_network,
     per_agent,
 )
+from jaxmarl_suite.networks._team_model import TeamModel, make_team_model
 
 __all__ = [
     "ActionValues",
@@ -28,6 +29,7 @@ __all__ = [
     "KeyValueCache",
     "Mixer",
     "Network",
+    "TeamModel",
     "ValueNetwork",
     "append_parameters",
     "attention_over_agents",
@@ -40,6 +42,7 @@ __all__ = [
     "make_action_values",
     "make_critics",
     "make_network",
+    "make_team_model",
     "monotonic_mixer",
     "per_agent",
     "state_value",

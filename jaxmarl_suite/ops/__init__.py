@@ -14,19 +14,23 @@ from jaxmarl_suite.ops._episodic import (
 from jaxmarl_suite.ops._heads import ActionHead, categorical
 from jaxmarl_suite.ops._masking import weighted, weighted_mean
 from jaxmarl_suite.ops._returns import NStepReturn, generalized_advantage, n_step_return, sequential_advantage
+from jaxmarl_suite.ops._two_hot import ScalarBins, compress_scalar, expand_scalar
 from jaxmarl_suite.ops._values import ValueNorm, value_loss
 
 __all__ = [
     "ActionHead",
     "NStepReturn",
+    "ScalarBins",
     "ValueNorm",
     "asymmetric_loss",
     "capped_episodic_targets",
     "categorical",
+    "compress_scalar",
     "critic_targets",
     "diagonal_gaussian",
     "episodic_targets",
     "epsilon_greedy",
+    "expand_scalar",
     "generalized_advantage",
     "greedy",
     "group_minimum",

@@ -90,3 +90,14 @@ def test_own_viewer_draws_an_episode(tmp_path):
     for color in (*palette.AGENTS[:2], palette.RULE):
         wanted = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)])
         assert min(np.abs(wanted - np.array(one)).max() for one in colors) < 12  # a GIF has 256 colors
+
+
+def test_planning_pays_with_simulations(tmp_path):
+    command = [sys.executable, str(ROOT / "docs" / "examples" / "planning.py")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    found = re.findall(r"(\d+) simulations: return (-?[\d.]+) of 32", done.stdout)
+    assert [int(simulations) for simulations, _ in found] == [1, 12, 60]
+    chance, few, many = (float(value) for _, value in found)
+    # Uniform play gets 4 (8 - 4 * 12) / 9 = -17.8 on average.
+    assert abs(chance + 17.8) < 4 and chance < few < many and many > 25

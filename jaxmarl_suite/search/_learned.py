@@ -1,0 +1,58 @@
+"""A learned `TeamModel` as a model to search in."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxmarl_envs.core import documented
+
+from jaxmarl_suite.networks import TeamModel
+from jaxmarl_suite.ops import ScalarBins
+from jaxmarl_suite.search._checks import check_number
+from jaxmarl_suite.search._model import Model, Prediction, Root
+
+
+@documented
+class Observed(NamedTuple):
+    """Inputs of a `learned_model`: what B teams see, as in a `TimeStep`."""
+
+    obs: jax.Array
+    """[B, N, O] float32."""
+    action_mask: jax.Array
+    """[B, N, A] bool."""
+
+
+def learned_model(
+    networks: TeamModel, n_agents: int, num_actions: int, bins: ScalarBins, discount: jax.Array | float
+) -> Model:
+    """Networks as a model: `params` are theirs, `inputs` an `Observed`.
+
+    Legal actions are known at the root alone, and no end of an episode is predicted: what follows it is to be learned as
+    zeros.
+
+    Args:
+      networks: of `make_team_model`.
+      n_agents: N.
+      num_actions: A.
+      bins: of reward and value.
+      discount: γ of a step. May be traced.
+
+    Raises:
+      ValueError: for a discount outside [0, 1].
+    """
+    check_number("discount", discount, "lie between 0 and 1", lambda x: 0 <= x <= 1)
+
+    def root(params: Any, key: jax.Array, inputs: Observed) -> Root:
+        state = networks.represent(params, inputs.obs)
+        logits, value = networks.assess(params, state)
+        return Root(logits, bins.decode(value), state, inputs.action_mask)
+
+    def recurrent(
+        params: Any, key: jax.Array, actions: jax.Array, embedding: jax.Array
+    ) -> tuple[Prediction, jax.Array]:
+        state, reward = networks.advance(params, embedding, actions)
+        logits, value = networks.assess(params, state)
+        found = bins.decode(value)
+        return Prediction(bins.decode(reward), jnp.full_like(found, discount), logits, found), state
+
+    return Model(n_agents, num_actions, root, recurrent)
