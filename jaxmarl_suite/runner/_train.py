@@ -15,10 +15,11 @@ from jaxmarl_suite.runner._devices import configure, in_32_bits
 from jaxmarl_suite.runner._eval_env import eval_flags
 from jaxmarl_suite.runner._experiment import Experiment, Group
 from jaxmarl_suite.runner._files import StorageError, reason
-from jaxmarl_suite.runner._folder import SCHEMA, TIMINGS, RunFolder, default_run_dir
+from jaxmarl_suite.runner._folder import SCHEMA, RunFolder, default_run_dir
 from jaxmarl_suite.runner._options import MACHINE_OPTIONS, TrainOptions
 from jaxmarl_suite.runner._schedule import check_milestones, plan_phases
 from jaxmarl_suite.runner._sinks import make_sinks
+from jaxmarl_suite.runner._summary import Summary
 from jaxmarl_suite.runner._values import json_values
 from jaxmarl_suite.runner._wave import Diverged, Interrupted, Wave
 
@@ -252,45 +253,8 @@ def _run(
     listener: Listener,
     is_resumed: bool = False,
 ) -> Path:
-    options, before = experiment.options, folder.summary()
-    steps = sorted({_env_steps(group, options) for group in groups})
-    lanes = sum(len(group.lanes) for group in groups)
-    listener.announce(
-        f"{experiment.algorithm} on {experiment.env}: {_count(lanes, 'lane')} "
-        f"({_count(len(experiment.points()), 'point')} x {_count(options.seeds, 'seed')}) in "
-        f"{_count(len(groups), 'compiled program')}, {f'{steps[0]:,} to ' if len(steps) > 1 else ''}"
-        f"{steps[-1]:,} environment steps each{_without_steps(groups)}"
-    )
-    if evaluated := experiment.evaluation_options:
-        listener.announce(f"policies are evaluated with {eval_flags(evaluated)}")
-    started = time.perf_counter()
-    # Seconds are those of all processes; what a killed one took is not known.
-    timings: dict[str, float] = {"compile_seconds": 0.0} | {k: before[k] for k in TIMINGS if k in before}
-    has_trained = False
-    finished: dict[int, dict[str, Any]] = {}
-
-    def note(rows: list[dict[str, Any]]) -> None:
-        for row in rows:
-            if row["kind"] in ("eval", "absolute"):
-                entry = finished.setdefault(
-                    row["lane"], {"lane": row["lane"], "seed": row["seed"], "point": row["point"]}
-                )
-                entry[row["kind"]] = {name: row[name] for name in ("env_steps", "metrics", "cut") if name in row}
-
-    note(folder.rows())  # of a run that is resumed
-
-    def summary(status: str, **more: Any) -> None:
-        folder.write(
-            "summary.json",
-            {
-                "status": status,
-                "seconds": round(before.get("seconds", 0.0) + time.perf_counter() - started, 3),
-                **{k: round(v, 3) for k, v in timings.items()},
-                **more,
-                "lanes": [finished[index] for index in sorted(finished)],
-            },
-        )
-
+    _announce(experiment, groups, listener)
+    summary, has_trained = Summary(folder), False
     try:
         with ExitStack() as closing, _stop_on_signals() as should_stop:
             sinks = make_sinks(sink_names, folder.path, experiment.to_json())
@@ -302,54 +266,95 @@ def _run(
                     listener.announce(
                         f"program {number + 1} of {len(groups)}: {len(group.lanes)} lanes like {settings}"
                     )
-                began = time.perf_counter()
-                size, programs, placement = choose_wave(group, options, folder.wave_size(number, len(group.lanes)))
-                timings["compile_seconds"] += time.perf_counter() - began  # nearly none where the process has them
-                folder.set_wave_size(number, size)
-                if size < len(group.lanes):
-                    listener.announce(f"{size} lanes run at once, {len(group.lanes)} in all")
-                start = read_start(folder, number) if group.earlier else None
-                for first in range(0, len(group.lanes), size):
-                    wave_lanes = list(group.lanes[first : first + size])
-                    name = folder.wave_name(number, first)
-                    artifacts = Artifacts(folder.artifacts / name)
-                    wave = Wave(
-                        *(group, wave_lanes, programs, placement, options, folder.checkpoints / name),
-                        artifacts=artifacts, start=start, should_stop=should_stop,
-                    )  # fmt: skip
-                    is_restored = wave.restore()
-                    for warning in wave.warnings:
-                        listener.announce(f"{warning}; trying the one before")
-                    if is_restored:
-                        listener.announce(f"continuing at {_where(wave)}")
-                    elif wave.warnings:
-                        listener.announce("no whole checkpoint is left; starting over")
-                    elif is_resumed and number == first == 0:
-                        listener.announce("no checkpoint; starting from the beginning")
-                    seen = _steps_so_far(wave)
-                    try:
-                        for rows in wave.run():
-                            for sink in sinks:
-                                sink.write(rows)
-                            has_trained = True
-                            timings.setdefault("first_row_seconds", time.perf_counter() - started)
-                            now = _steps_so_far(wave)
-                            listener.rows(rows, (now - seen) * len(wave_lanes))
-                            seen = now
-                            note(rows)
-                    except ValueError as error:  # a library's: the user's mistakes were found before
-                        raise RuntimeError(f"{type(error).__name__} in training: {reason(error)}") from error
-                    finally:
-                        wave.checkpoints.close()
-        if has_trained or before.get("status") != "finished":
-            summary("finished")
+                for wave in _waves(group, number, folder, experiment.options, summary, listener, should_stop):
+                    is_first = number == 0 and wave.lanes[0] is group.lanes[0]
+                    _restore(wave, listener, is_expected=is_resumed and is_first)
+                    has_trained |= _run_wave(wave, sinks, summary, listener)
+        if has_trained or not summary.was_finished:
+            summary.write("finished")
     except Diverged as error:
-        summary("failed", error=str(error))
+        summary.write("failed", error=str(error))
         raise Diverged(f"{error}; checkpoints of {folder.path} are from before") from None
     except Interrupted:
-        summary("interrupted")
+        summary.write("interrupted")
         raise Interrupted(f'stopped and saved; continue with "jaxmarl-suite resume {folder.name}"') from None
     return folder.path
+
+
+def _announce(experiment: Experiment, groups: list[Group], listener: Listener) -> None:
+    """Says what is about to be trained."""
+    options = experiment.options
+    steps = sorted({_env_steps(group, options) for group in groups})
+    lanes = sum(len(group.lanes) for group in groups)
+    listener.announce(
+        f"{experiment.algorithm} on {experiment.env}: {_count(lanes, 'lane')} "
+        f"({_count(len(experiment.points()), 'point')} x {_count(options.seeds, 'seed')}) in "
+        f"{_count(len(groups), 'compiled program')}, {f'{steps[0]:,} to ' if len(steps) > 1 else ''}"
+        f"{steps[-1]:,} environment steps each{_without_steps(groups)}"
+    )
+    if evaluated := experiment.evaluation_options:
+        listener.announce(f"policies are evaluated with {eval_flags(evaluated)}")
+
+
+def _waves(
+    group: Group,
+    number: int,
+    folder: RunFolder,
+    options: TrainOptions,
+    summary: Summary,
+    listener: Listener,
+    should_stop: Callable[[], bool],
+) -> Iterator[Wave]:
+    """The waves of a group, one after another; compiles its programs first."""
+    began = time.perf_counter()
+    size, programs, placement = choose_wave(group, options, folder.wave_size(number, len(group.lanes)))
+    summary.timings["compile_seconds"] += time.perf_counter() - began  # nearly none where the process has them
+    folder.set_wave_size(number, size)
+    if size < len(group.lanes):
+        listener.announce(f"{size} lanes run at once, {len(group.lanes)} in all")
+    start = read_start(folder, number) if group.earlier else None
+    for first in range(0, len(group.lanes), size):
+        name = folder.wave_name(number, first)
+        lanes = list(group.lanes[first : first + size])
+        yield Wave(
+            *(group, lanes, programs, placement, options, folder.checkpoints / name),
+            artifacts=Artifacts(folder.artifacts / name),
+            start=start,
+            should_stop=should_stop,
+        )
+
+
+def _restore(wave: Wave, listener: Listener, *, is_expected: bool) -> None:
+    """Goes on where the newest whole checkpoint stands, and says so."""
+    is_restored = wave.restore()
+    for warning in wave.warnings:
+        listener.announce(f"{warning}; trying the one before")
+    if is_restored:
+        listener.announce(f"continuing at {_where(wave)}")
+    elif wave.warnings:
+        listener.announce("no whole checkpoint is left; starting over")
+    elif is_expected:
+        listener.announce("no checkpoint; starting from the beginning")
+
+
+def _run_wave(wave: Wave, sinks: list[Any], summary: Summary, listener: Listener) -> bool:
+    """Trains a wave to its end, and hands its rows on. True where there were any."""
+    has_trained, seen = False, _steps_so_far(wave)
+    try:
+        for rows in wave.run():
+            for sink in sinks:
+                sink.write(rows)
+            has_trained = True
+            summary.timings.setdefault("first_row_seconds", summary.seconds)
+            now = _steps_so_far(wave)
+            listener.rows(rows, (now - seen) * len(wave.lanes))
+            seen = now
+            summary.note(rows)
+    except ValueError as error:  # a library's: the user's mistakes were found before
+        raise RuntimeError(f"{type(error).__name__} in training: {reason(error)}") from error
+    finally:
+        wave.checkpoints.close()
+    return has_trained
 
 
 def _count(number: int, name: str) -> str:

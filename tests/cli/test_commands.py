@@ -76,9 +76,10 @@ def test_policies_are_evaluated_elsewhere(cli: Cli, in_tmp: Path, finished_run: 
         assert {one["metrics"]["length"] for one in found} == {length}
     assert cli("eval mine --eval-env.horizon").error.startswith("--eval-env.horizon needs a value")
     error = cli(f"train {command} --eval-env.horizons 3").error
-    assert "unknown option 'horizons'; did you mean 'horizon'" in error and "--eval-env.horizons 3" in error
+    assert "unknown option 'horizons'; accepted: horizon" in error and "--eval-env.horizons 3" in error
     outcome = cli("train mappo --env rag/cache-L0 --help")
-    assert "In evaluations:" in outcome.out and "--eval-env.split validation" in outcome.out
+    assert "\nIn evaluations:\n  --eval-env.split validation\n" in outcome.out
+    assert "\nTraced ones, over which a grid is one program:\n" in outcome.out
 
 
 def test_sweep_over_the_number_of_environments(cli: Cli, in_tmp: Path) -> None:
