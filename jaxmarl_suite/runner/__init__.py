@@ -1,4 +1,6 @@
-"""The one runner: seeds, sweeps, evaluation, logging, checkpoints, devices. Algorithms know nothing of it."""
+"""The runner shared by all algorithms: seeds, sweeps, evaluation, logging, checkpoints, devices. Algorithms do not
+import it.
+"""
 
 from jaxmarl_suite.algorithms import coerce
 from jaxmarl_suite.runner._authors import TracingError

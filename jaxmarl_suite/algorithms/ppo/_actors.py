@@ -1,4 +1,4 @@
-"""What the PPO family makes of an environment's kind of actions: the head, and the network that feeds it."""
+"""Action head and policy network of the PPO methods, for each kind of actions."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,15 +14,15 @@ KINDS = ("discrete", "continuous")
 """Actions that every method of the family supports."""
 
 NEAR_UNIFORM = 0.01
-"""Gain of the policy's last layer at the start: near-uniform, or in the middle of the bounds."""
+"""Initial gain of the policy's last layer: near-uniform, or near the middle of the bounds."""
 
 
 def policy_head(config: PPOConfig, spec: EnvSpec) -> ActionHead:
-    """The family of distributions that agents act from.
+    """The distributions from which agents sample actions.
 
     Raises:
-      ValueError: if `config` asks for a continuous distribution and actions are discrete, or for one within bounds and there
-        are none.
+      ValueError: `config` asks for a continuous distribution but actions are discrete, or for a bounded one without
+        bounds.
     """
     if spec.is_discrete:
         if config.distribution != "gaussian":

@@ -1,4 +1,4 @@
-"""The part that PPO methods with independent actors share."""
+"""The policy shared by PPO methods with independent actors."""
 
 from jaxmarl_envs import Environment
 

@@ -1,4 +1,4 @@
-"""How the joint action is drawn from per-agent outputs: independently, or one agent after another."""
+"""Joint policies: how the joint action is sampled from per-agent outputs, independently or one agent after another."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ class JointPolicy(NamedTuple):
     """
 
     network: Network
-    """One agent's network (or the shared one)."""
+    """Network of one agent (or the shared one)."""
     init: Callable[[jax.Array], Any]
     view: View
     head: ActionHead
@@ -39,7 +39,7 @@ class JointPolicy(NamedTuple):
 
 
 def independent_policy(network: Network, view: View, head: ActionHead, *, shared: bool) -> JointPolicy:
-    """Every agent draws from its own distribution, whatever the others do."""
+    """Every agent samples from its own distribution, independently of the others."""
     everyone = network if shared else per_agent(network, view.outputs)
 
     def select(

@@ -1,4 +1,4 @@
-"""From a method's parts to a registered algorithm that learns from play or from stored replay."""
+"""Registers a method, given its parts, as an algorithm that learns online or from stored replay."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -22,14 +22,14 @@ Parts = Callable[[Any, Environment], tuple[Team, Method]]
 
 
 def q_spec(name: str, config: type[QConfig], parts: Parts, summary: str, *, is_mixing: bool = True) -> AlgorithmSpec:
-    """The algorithm called `name`.
+    """The spec of the algorithm called `name`.
 
     Args:
-      name: as it is registered.
+      name: its registered name.
       config: its config type.
       parts: `(config, env) -> (team, method)`.
       summary: one line for the listing.
-      is_mixing: needs at least two agents.
+      is_mixing: whether it needs at least two agents.
     """
 
     def make(config: Any, env: Environment, has_data: bool) -> tuple[Phase, ...]:
@@ -50,7 +50,9 @@ _FIRST = "last_action"
 
 
 def to_items(parts: Parts, config: QConfig, env: Environment, state: QState) -> dict[str, np.ndarray]:
-    """A learner's replay as stored items [M, ...], oldest first. Memories are left out: they are one network's own."""
+    """Converts a learner's replay to stored items [M, ...], oldest first. Recurrent states are left out: they belong to
+    one network.
+    """
     learner = QLearning(*parts(config, env))
     layout, store = learner.layout(env), jax.tree.map(jnp.asarray, state.replay)
     windows = read_windows(layout, store.head, store.contents, stored_blocks(layout, store.head), layout.block_length)
@@ -81,7 +83,7 @@ def read_stored(team: Team, dataset: Dataset) -> Sequences:
     """Stored items as sequences [M, L, ...] for `team`; memories are those of the start of an episode.
 
     Raises:
-      ValueError: where the data is of another environment, or sequences have another length.
+      ValueError: the data is from another environment, or its sequences have a different length.
     """
     config, spec = team.config, team.agents.spec
     if dataset.about.get("env") != spec.id:
