@@ -1,4 +1,4 @@
-"""One network type: a memory over time followed by a multi-layer perceptron.
+"""One network type: an optional GRU over time, followed by a multi-layer perceptron.
 
 Axes: L time, B any batch axes (environments, then agents), D input, X extra input, H memory.
 """
@@ -20,12 +20,13 @@ Params = Any
 
 @documented
 class Network(NamedTuple):
-    """A network that is unrolled over time; a feed-forward one simply has a memory of size zero.
+    """A network that is unrolled over time; a feed-forward network has a memory of size zero.
 
     `unroll(params, carry, x, extra, start)` returns `(y, carries)`:
       carry: [*B, H] memory before the first step.
-      x: [L, *B, D] what passes through the memory.
-      extra: [L, *B', X] what joins after the memory; `B'` equals `B`, or is longer where the last axis of `B` is 1 (one
+      x: [L, *B, D] input of the recurrent part.
+      extra: [L, *B', X] input that joins after the recurrent part; `B'` equals `B`, or is longer where the last axis
+        of `B` is 1 (one
         memory per environment serving one output per agent). X may be 0.
       start: [L, E] bool, an episode starts at this step: the memory is cleared before it.
       y: [L, *B', out].
@@ -48,7 +49,7 @@ class Network(NamedTuple):
 
 
 class _Layers(nn.Module):
-    """Layers with an activation, then, where `out_size` is given, a linear one whose orthogonal gain is `out_scale`."""
+    """Layers with an activation, then, if `out_size` is given, a linear one with orthogonal gain `out_scale`."""
 
     hidden: Sequence[int]
     activation: Literal["tanh", "relu"]
@@ -72,7 +73,7 @@ class _Layers(nn.Module):
 
 
 def _gru_cell(memory_size: int, initializer: Literal["orthogonal", "torch"]) -> nn.GRUCell:
-    """A cell; started as PyTorch's, its input and memory biases are one term in the gates, where PyTorch has two."""
+    """A GRU cell. With "torch" its input and memory biases are one term in the gates, while PyTorch has two."""
     if initializer == "orthogonal":
         return nn.GRUCell(memory_size)
     init = uniform_between(torch_bound(memory_size))
@@ -96,7 +97,7 @@ def make_network(
     initializer: Literal["orthogonal", "torch"] = "orthogonal",
     layer_norm: bool = False,
 ) -> Network:
-    """A feed-forward network, or a GRU of `memory_size` units followed by one.
+    """A feed-forward network, or a GRU with `memory_size` units followed by one.
 
     The usual network of Q-learning, Linear-ReLU-GRU-Linear (QMIX, Rashid et al. 2018), is `encoder=(64,)`,
     `memory_size=64`, `hidden=()`, `initializer="torch"`.
@@ -132,7 +133,7 @@ def make_network(
     features = (memory_size or encoded_size) + extra_size
 
     def init(key: jax.Array) -> Params:
-        # Without an encoder the keys are split in two, so that networks without one start where they always did.
+        # Without an encoder the key is split in two, which keeps the initial parameters of such networks unchanged.
         head_key, cell_key, *encoder_key = jax.random.split(key, 3 if encode else 2)
         params = {"head": head.init(head_key, jnp.zeros((1, features), jnp.float32))}
         if cell is not None:
@@ -174,11 +175,11 @@ def make_network(
 
 
 def per_agent(network: Network, n_agents: int) -> Network:
-    """`network` with separate parameters for each agent: leaves gain a leading [N]; the last batch axis is agents."""
+    """`network` with separate parameters per agent: leaves have a leading [N], and the last batch axis is the agents."""
 
     def init(key: jax.Array) -> Params:
-        # One after another: batched LAPACK calls (orthogonal initialization) of several host devices can wait for each
-        # other's threads for ever, and single ones are as fast.
+        # One after another: batched LAPACK calls (orthogonal initialization) on several host devices can block each
+        # other's threads forever, and single calls are as fast.
         return jax.lax.map(network.init, jax.random.split(key, n_agents))
 
     # Time and environments come first in every array, agents last but one; `start` is shared by the agents.
@@ -187,7 +188,8 @@ def per_agent(network: Network, n_agents: int) -> Network:
 
 
 def append_parameters(network: Network, size: int) -> Network:
-    """`network` whose outputs are followed by `size` learned numbers that do not depend on the input, zero at first.
+    """`network` with `size` learned numbers appended to its outputs, which do not depend on the input and start at
+    zero.
 
     Parameters are `{"network": ..., "appended": [size]}`.
     """
