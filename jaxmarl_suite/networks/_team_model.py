@@ -164,11 +164,11 @@ def make_team_model(
     """MAZero's networks. Parameters are shared by the agents; the defaults are those of its code for SMAC.
 
     - The representation normalizes an observation and passes it through layers of widths `hidden` and `width`, each a
-    dense layer, ReLU and a normalization.
+      dense layer, ReLU and a normalization.
     - Agents communicate [state, one-hot action] through `num_layers` transformer layers over agents.
     - The dynamics add to an agent's state the output of such layers for [state, one-hot action, message].
     - The reward is predicted from all agents' [next state, one-hot action], as in the code (the paper's equation uses
-    the state), the value from all states. Both, and the policy logits, start at zero, so policies start uniform.
+      the state), the value from all states. Both, and the policy logits, start at zero, so policies start uniform.
 
     Args:
       obs_size: O.

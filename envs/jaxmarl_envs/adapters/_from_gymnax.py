@@ -96,7 +96,7 @@ class FromGymnax:
         )
 
     def reset(self, key: Array, params: FromGymnaxParams) -> tuple[FromGymnaxState, TimeStep]:
-        """A fresh episode. Consumes `key`."""
+        """A new episode. Consumes `key`."""
         with quiet():
             obs, inner = self._reset(key, params)
         obs = jnp.asarray(obs, jnp.float32)

@@ -120,7 +120,7 @@ class FromJaxMARL:
         )
 
     def reset(self, key: Array, params: tuple[()]) -> tuple[Any, TimeStep]:
-        """A fresh episode. Consumes `key`, which goes to JaxMARL's `reset` as it is."""
+        """A new episode. Consumes `key`, which goes to JaxMARL's `reset` as it is."""
         del params
         with foreign():
             obs, inner, state = self._reset(key)

@@ -95,7 +95,7 @@ class FromJumanji:
         )
 
     def reset(self, key: Array, params: tuple[()]) -> tuple[Any, TimeStep]:
-        """A fresh episode. Consumes `key`."""
+        """A new episode. Consumes `key`."""
         del params
         with foreign():
             state, timestep = self._reset(key)

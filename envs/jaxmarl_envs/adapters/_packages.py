@@ -75,7 +75,7 @@ def foreign() -> Iterator[None]:
 
 
 def check_parts(adapter: str, kind: str, env: Any, parts: tuple[str, ...], hint: str = "") -> None:
-    """Refuses what is no environment of the kind that `adapter` takes.
+    """Rejects what is no environment of the kind that `adapter` takes.
 
     Raises:
       ValueError: naming the first of the attributes `parts` that `env` lacks; it ends with `hint`.

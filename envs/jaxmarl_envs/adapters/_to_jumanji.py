@@ -74,7 +74,7 @@ class ToJumanji(JumanjiEnvironment):
         )
 
     def reset(self, key: Array) -> tuple[ToJumanjiState, Any]:
-        """A fresh episode. Consumes `key`."""
+        """A new episode. Consumes `key`."""
         reset_key, key = jax.random.split(key)
         inner, timestep = self.env.reset(reset_key, self.params)
         state = ToJumanjiState(inner, key, jnp.zeros((), jnp.int32), jnp.zeros((), bool))

@@ -54,7 +54,7 @@ class Hallway:
     default_params: tuple[()] = ()
 
     def __post_init__(self) -> None:
-        """Refuses empty teams and corridors."""
+        """Rejects empty teams and corridors."""
         if not self.lengths or any(length < 1 for length in self.lengths):
             raise ValueError(f"hallway: lengths must be one or more integers of at least 1, got {self.lengths}")
 

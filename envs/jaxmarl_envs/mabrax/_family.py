@@ -161,7 +161,7 @@ def _read(env_id: str, given: Any) -> Partition:
 
 
 def _check_cover(env_id: str, parts: Partition, names: list[str]) -> None:
-    """Refuses a partition that does not hold every actuator once."""
+    """Rejects a partition that does not hold every actuator once."""
 
     def listed(indices: list[int]) -> str:
         return ", ".join(f"{i} ({names[i]})" if 0 <= i < len(names) else str(i) for i in indices)

@@ -58,7 +58,7 @@ class MatrixGame:
     default_params: MatrixParams = dataclasses.field(compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Refuses tables that do not fit the sizes."""
+        """Rejects tables that do not fit the sizes."""
         joint, stages = self.num_actions**self.n_agents, self.n_stages
         for name, table, rows, columns in (
             ("payoff", self.default_params.payoff, {1, stages}, {joint}),
