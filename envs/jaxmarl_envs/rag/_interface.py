@@ -3,7 +3,7 @@
 BYPASS, EVICT_LRU, EVICT_LFU, EVICT_LFU_DA, EVICT_SHARED = range(5)
 """Actions of the caching task."""
 EXPERTS = 4
-"""The actions of the caching task for agents with expert actions."""
+"""Number of candidates in the caching task's expert actions."""
 POOL = 8
 """Number of waiting requests that are observed and can be claimed in the serving task, oldest first."""
 OWN, ENTRY, TEAM = 5, 9, 8
