@@ -102,7 +102,7 @@ def test_constraints_cover_the_dependencies():
     assert {plain(r) for r in [*PROJECT["dependencies"], *tested]} - {PROJECT["name"]} <= pinned  # dev takes in extras
 
 
-PARTS = ("algorithms", "analysis", "cli", "networks", "ops", "replay", "runner", "theory")
+PARTS = ("algorithms", "analysis", "cli", "networks", "ops", "replay", "runner", "search", "theory")
 PUBLIC = ("jaxmarl_suite", "jaxmarl_envs", "jaxmarl_envs.core", "jaxmarl_envs.adapters", "jaxmarl_envs.palette")
 
 

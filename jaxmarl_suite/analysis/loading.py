@@ -182,12 +182,13 @@ def _row(content: Any, where: str, lanes: set[int]) -> Row | None:
     if lane not in lanes:
         raise ValueError(f"{where}: lane {lane} is not in config.json")
     metrics = _numbers(_field(content, "metrics", dict, where), "metric ", where)
+    update = _field(content, "update", int, where)
     env_steps = _field(content, "env_steps", int, where)
     return Row(
         kind=kind,
         lane=lane,
         phase=_optional(content, "phase", str, "", where),
-        update=_field(content, "update", int, where),
+        update=update,
         env_steps=env_steps,
         step=_optional(content, "step", int, env_steps, where),
         wall=_optional(content, "wall", float, math.nan, where),

@@ -94,10 +94,10 @@ def _env_help(argv: Sequence[str]) -> str:
     static = {name: value for name, value in jaxmarl_envs.options(env_id).items() if name not in traced}
     lines = [f"Options of {env_id}, with their defaults:" if static or traced else f"{env_id} has no options"]
     lines += [f"  --env.{name.replace('_', '-')} {value}" for name, value in static.items()]
-    lines += ["Traced options (a grid over them is one program):"] if traced else []
+    lines += ["", "Traced options (a grid over them is one program):"] if traced else []
     lines += [f"  --env.{name.replace('_', '-')} {value:.6g}" for name, value in traced.items()]
     if evaluated := jaxmarl_envs.core.evaluation_options(env_id):
-        lines += ["In evaluations:", *(f"  {EVAL_PREFIX}{name} {value}" for name, value in evaluated.items())]
+        lines += ["", "In evaluations:", *(f"  {EVAL_PREFIX}{name} {value}" for name, value in evaluated.items())]
     return "\n\n" + "\n".join(lines)
 
 

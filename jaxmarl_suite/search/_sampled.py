@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import mctx
+from jaxmarl_envs.core import documented
 
 from jaxmarl_suite.search._backup import Returns, add_leaf, root_returns
 from jaxmarl_suite.search._candidates import is_first, noisy_policy, sample_candidates
@@ -22,6 +23,7 @@ from jaxmarl_suite.search._select import child_values, choose_children
 Number = jax.Array | float
 
 
+@documented
 class Node(NamedTuple):
     """The embedding of a node of the tree."""
 

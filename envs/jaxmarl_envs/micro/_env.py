@@ -124,7 +124,7 @@ class Micro:
 
     def draw(self, ax: Any, frame: Frame) -> Verdict | None:
         """Draws `frame` into matplotlib axes."""
-        return draw(self, ax, frame)
+        return draw(self.plan, ax, frame)
 
 
 @functools.lru_cache(maxsize=256)

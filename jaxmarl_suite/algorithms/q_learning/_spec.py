@@ -12,7 +12,8 @@ from jaxmarl_envs import Environment, EnvSpec
 from jaxmarl_suite.algorithms.core._types import AlgorithmSpec, Phase
 from jaxmarl_suite.algorithms.q_learning._agents import Memory, Sequences, Steps
 from jaxmarl_suite.algorithms.q_learning._config import QConfig
-from jaxmarl_suite.algorithms.q_learning._core import QLearning, QState, make_q_learning
+from jaxmarl_suite.algorithms.q_learning._core import QState, make_q_learning
+from jaxmarl_suite.algorithms.q_learning._learner import QLearning
 from jaxmarl_suite.algorithms.q_learning._methods import Method, Team
 from jaxmarl_suite.replay import Dataset, read_windows, stored_blocks
 
