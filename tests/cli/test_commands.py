@@ -197,7 +197,11 @@ def test_help_and_the_package_import_no_jax() -> None:
     [
         ("train mappo --env smax/3m", ["Options of smax/3m", "--env.walls-cause-death True"], "Traced"),
         ("train masac --env=mabrax/halfcheetah-6x1", ["--env.time-limit 1000", "--env.backend spring"], "Traced"),
-        ("sweep mappo --grid clip=1,2 --env toy/chain", ["--env.length 50", "Traced options", "--env.slip 0"], "payoff"),
+        (
+            "sweep mappo --grid clip=1,2 --env toy/chain",
+            ["--env.length 50", "Traced options", "--env.slip 0"],
+            "payoff",
+        ),
         ("plan mappo --env hallway/4-4", ["--env.clock False", "--env.observe-state False"], "Traced"),
         ("train --env matrix/climbing", ["--env.horizon 1"], "payoff"),
         ("train mappo", ["Options of the environment are written --env.NAME"], "Options of mappo"),
