@@ -264,7 +264,8 @@ def computed_in(network: Network, dtype: ComputeDtype) -> Network:
         params: Params, carry: Carry, x: jax.Array, extra: jax.Array, start: jax.Array
     ) -> tuple[jax.Array, Carry]:
         params, carry, x, extra = _cast((params, carry, x, extra), jnp.bfloat16)
-        found: tuple[jax.Array, Carry] = _cast(network.unroll(params, carry, x, extra, start), jnp.float32)
+        with jax.numpy_dtype_promotion("standard"):  # libraries' normalization and attention sum in float32 inside
+            found: tuple[jax.Array, Carry] = _cast(network.unroll(params, carry, x, extra, start), jnp.float32)
         return found
 
     return network._replace(unroll=unroll)

@@ -251,7 +251,7 @@ def a_plan(*sizes: int, **options: Any) -> list[Any]:
         Phase(str(i), Algorithm(*[None] * 5, env_steps_per_update=size), updates=None if size else 7)  # type: ignore[arg-type]
         for i, size in enumerate(sizes)
     )
-    return plan_phases(Group(toy().spec, None, None, (), phases), TrainOptions(**options))  # type: ignore[arg-type]
+    return plan_phases(Group(toy().spec, None, None, (), phases, None, phases), TrainOptions(**options))  # type: ignore[arg-type]
 
 
 def test_phases_without_steps_take_none_from_the_others() -> None:
