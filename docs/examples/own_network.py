@@ -23,6 +23,6 @@ defaults = PPOConfig(recurrent=True, hidden=(32,), num_envs=32)
 register(AlgorithmSpec("mappo-attention", PPOConfig, make, "MAPPO with attention over time", defaults=defaults))
 
 if __name__ == "__main__":
-    options = jaxmarl_suite.TrainOptions(total_steps=32 * 16 * 120, seeds=2)
+    options = jaxmarl_suite.TrainOptions(total_steps=32 * 16 * 60, seeds=2)
     run = jaxmarl_suite.train("mappo-attention", "hallway/2-2", options=options)
     print(analysis.table(jaxmarl_suite.load_run(run)))
