@@ -66,7 +66,10 @@ def targets_of_store(
     empty = jnp.zeros((num_envs, capacity, num_targets), jnp.float32)
     bootstrap = jax.lax.fori_loop(0, -(-limit // chunk), fill, empty)
     # Rolled so that the oldest step comes first and the newest last: the write head is then the end of the arrays.
-    is_cut = contents.final_number >= 0
+    number = contents.final_number
+    is_lost = (number >= 0) & (number < contents.num_cuts[:, None] - layout.num_finals)
+    # A return does not run into a step of which is not known what it led to; what was observed before it is.
+    is_cut = (number >= 0) | jnp.roll(is_lost, -1, axis=1)
     in_time = [
         jnp.roll(jnp.swapaxes(x, 0, 1), -head.next_slot, axis=0)
         for x in (reward, bootstrap, contents.terminated, is_cut)

@@ -254,6 +254,14 @@ def a_plan(*sizes: int, **options: Any) -> list[Any]:
     return plan_phases(Group(toy().spec, None, None, (), phases, None, phases), TrainOptions(**options))  # type: ignore[arg-type]
 
 
+def test_artifacts_of_other_lanes_may_have_other_shapes(data: Path, tmp_path: Path) -> None:
+    """A grid over a size gives artifacts of several; each lane takes its own."""
+    grid = {"entries": [2, 3]}
+    source = run(library(data, grid=grid), run_dir=tmp_path / "source")
+    again = run(library(None, grid=grid, start_from=str(source)), run_dir=tmp_path / "again")
+    assert of_phase(again, "play") == of_phase(source, "play")
+
+
 def test_phases_without_steps_take_none_from_the_others() -> None:
     before, first, between, second, after = a_plan(0, 4, 0, 4, 0, total_steps=48, evaluations=4, log_rows=2)
     alone = a_plan(4, 4, total_steps=48, evaluations=4, log_rows=2)
