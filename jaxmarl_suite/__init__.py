@@ -14,7 +14,7 @@ __all__ = ["Experiment", "TrainOptions", "evaluate", "load_run", "resume", "run"
 
 
 def __getattr__(name: str) -> Any:
-    """The public names, imported when first used: importing the package imports neither JAX nor anything heavy."""
+    """Imports public names on first use, so that importing the package imports neither JAX nor anything heavy."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib

@@ -1,4 +1,4 @@
-"""Networks and mixers as tuples of pure functions, one type for feed-forward and recurrent ones."""
+"""Networks and mixers as tuples of pure functions, with one type for feed-forward and recurrent networks."""
 
 from jaxmarl_suite.networks._action_values import ActionValues, make_action_values
 from jaxmarl_suite.networks._attention import KeyValueCache, attention_over_agents, attention_over_time

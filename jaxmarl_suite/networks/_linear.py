@@ -1,4 +1,4 @@
-"""The matrix product of dense layers, with a weight gradient that is fast on CPU too."""
+"""The matrix product of dense layers, with a weight gradient that is also fast on CPU."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ import jax.numpy as jnp
 def linear(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """[..., I] times [I, O]: [..., O]. Reverse-mode differentiable only.
 
-    XLA's CPU backend contracts the leading axes of both factors of a weight gradient, x' g, at a fraction of the speed of a
-    plain product; a transposed copy of x costs much less (benchmarks/README.md has the measurement). Accelerators read
-    transposed factors as they are.
+    XLA's CPU backend contracts the leading axes of both factors of a weight gradient, x' g, much more slowly than it
+    computes a plain product; a transposed copy of x costs much less (benchmarks/README.md has the measurement).
+    Accelerators read transposed factors directly.
     """
     return x @ kernel
 
@@ -47,7 +47,7 @@ def dense_product(inputs: jax.Array, kernel: jax.Array, dimension_numbers: Any, 
     """`linear` in the form that `flax.linen.Dense(dot_general=...)` calls.
 
     Raises:
-      ValueError: for any other product than one over the last axis of `inputs` and the first of `kernel`.
+      ValueError: the product is not over the last axis of `inputs` and the first of `kernel`.
     """
     expected = (((inputs.ndim - 1,), (0,)), ((), ()))
     if kernel.ndim != 2 or dimension_numbers != expected:

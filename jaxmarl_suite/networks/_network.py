@@ -30,7 +30,7 @@ class Network(NamedTuple):
       carry: leaves [*B, ...], the memory before the first step.
       x: [L, *B, D] what passes through the memory.
       extra: [L, *B', X] what joins after the memory; `B'` equals `B`, or is longer where the last axis of `B` is 1 (one
-            memory per environment serving one output per agent). X may be 0.
+        memory per environment serving one output per agent). X may be 0.
       start: [L, E] bool, an episode starts at this step: the memory is cleared before it, to that of `initial_carry`.
       y: [L, *B', out] float32.
       carries: leaves [L, *B, ...], the memory after each step.
@@ -55,7 +55,7 @@ class Network(NamedTuple):
 
 
 class _Layers(nn.Module):
-    """Layers with an activation, then, where `out_size` is given, a linear one whose orthogonal gain is `out_scale`."""
+    """Layers with an activation, then, if `out_size` is given, a linear one with orthogonal gain `out_scale`."""
 
     hidden: Sequence[int]
     activation: Literal["tanh", "relu"]
@@ -79,7 +79,7 @@ class _Layers(nn.Module):
 
 
 def _gru_cell(memory_size: int, initializer: Literal["orthogonal", "torch"]) -> nn.GRUCell:
-    """A cell; started as PyTorch's, its input and memory biases are one term in the gates, where PyTorch has two."""
+    """A GRU cell. With "torch" its input and memory biases are one term in the gates, while PyTorch has two."""
     if initializer == "orthogonal":
         return nn.GRUCell(memory_size)
     init = uniform_between(torch_bound(memory_size))
@@ -148,7 +148,7 @@ def make_network(
     initializer: Literal["orthogonal", "torch"] = "orthogonal",
     layer_norm: bool = False,
 ) -> Network:
-    """A feed-forward network, or a GRU of `memory_size` units followed by one.
+    """A feed-forward network, or a GRU with `memory_size` units followed by one.
 
     The usual network of Q-learning, Linear-ReLU-GRU-Linear (QMIX, Rashid et al. 2018), is `encoder=(64,)`,
     `memory_size=64`, `hidden=()`, `initializer="torch"`.
@@ -212,8 +212,8 @@ def per_agent(network: Network, n_agents: int) -> Network:
         )
 
     def init(key: jax.Array) -> Params:
-        # One after another: batched LAPACK calls (orthogonal initialization) of several host devices can wait for each
-        # other's threads for ever, and single ones are as fast.
+        # One after another: batched LAPACK calls (orthogonal initialization) on several host devices can block each
+        # other's threads forever, and single calls are as fast.
         return jax.lax.map(network.init, jax.random.split(key, n_agents))
 
     def unroll(
@@ -227,7 +227,8 @@ def per_agent(network: Network, n_agents: int) -> Network:
 
 
 def append_parameters(network: Network, size: int) -> Network:
-    """`network` whose outputs are followed by `size` learned numbers that do not depend on the input, zero at first.
+    """`network` with `size` learned numbers appended to its outputs, which do not depend on the input and start at
+    zero.
 
     Parameters are `{"network": ..., "appended": [size]}`.
     """
@@ -263,7 +264,8 @@ def computed_in(network: Network, dtype: ComputeDtype) -> Network:
         params: Params, carry: Carry, x: jax.Array, extra: jax.Array, start: jax.Array
     ) -> tuple[jax.Array, Carry]:
         params, carry, x, extra = _cast((params, carry, x, extra), jnp.bfloat16)
-        found: tuple[jax.Array, Carry] = _cast(network.unroll(params, carry, x, extra, start), jnp.float32)
+        with jax.numpy_dtype_promotion("standard"):  # libraries' normalization and attention sum in float32 inside
+            found: tuple[jax.Array, Carry] = _cast(network.unroll(params, carry, x, extra, start), jnp.float32)
         return found
 
     return network._replace(unroll=unroll)

@@ -140,11 +140,13 @@ def _find_start(
         if found.get("phase") != phase.name:
             others.add(str(found.get("phase")))
             continue
+        taken = [(row, lane) for row, lane in enumerate(found["lanes"]) if lane in wanted.values()]
+        if not taken:  # of lanes with other settings, whose artifacts may have other shapes
+            continue
         _check_shapes(group, source, found["names"], arrays)
         about = found
-        for row, lane in enumerate(found["lanes"]):
-            if lane in wanted.values():
-                rows[lane] = [array[row] for array in arrays]
+        for row, lane in taken:
+            rows[lane] = [array[row] for array in arrays]
     if lacking := sorted(set(wanted.values()) - set(rows)):
         there = f"; it has one of phase {', '.join(map(repr, sorted(others)))}" if others else ""
         raise ValueError(
@@ -154,7 +156,7 @@ def _find_start(
     source_lanes = sorted(rows)
     return Start(
         arrays=[np.stack(parts) for parts in zip(*(rows[lane] for lane in source_lanes))],
-        place={lane: source_lanes.index(taken) for lane, taken in wanted.items()},
+        place={lane: source_lanes.index(one) for lane, one in wanted.items()},
         source_lanes=source_lanes,
         run_dir=str(source.path),
         phase=phase.name,

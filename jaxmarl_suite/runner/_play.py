@@ -27,6 +27,7 @@ class Played:
 
     metrics: dict[str, jax.Array]  # [] or [K] float32 each: means over episodes
     cut: dict[str, jax.Array]  # [] or [K] float32, by the policy's return: share of episodes that did not end in time
+    stuck: dict[str, jax.Array]  # the same: share of episodes in which some agent had no legal action
     episodes: dict[str, jax.Array]  # [E] or [K, E] float32: per-episode values of metrics whose quantiles are reported
 
 
@@ -39,8 +40,10 @@ def play(
     *,
     episodes: int,
     max_steps: int,
-) -> tuple[dict[str, jax.Array], jax.Array, jax.Array]:
-    """`(metrics [E] by name, whether an episode ended [E], steps [] int32 until all had)`: plays E whole episodes.
+) -> tuple[dict[str, jax.Array], jax.Array, jax.Array, jax.Array]:
+    """Plays E whole episodes: `(metrics [E] by name, done [E], steps [] int32, stuck [E])`.
+
+    `done` says which episodes ended, `steps` when all had; an episode is stuck where some agent had no legal action.
 
     Consumes `key`.
 
@@ -59,14 +62,15 @@ def play(
     state, timestep = jax.vmap(env.reset, (0, None))(jax.random.split(reset_key, episodes), params)
     keys = jax.random.split(run_key, limit)
 
-    def is_on(carried: tuple[jax.Array, Any, TimeStep, Any, jax.Array]) -> jax.Array:
-        t, *_, done = carried
+    def is_on(carried: tuple[jax.Array, Any, TimeStep, Any, jax.Array, jax.Array]) -> jax.Array:
+        t, *_, done, _ = carried
         return (t < limit) & ~done.all()
 
     def step(
-        carried: tuple[jax.Array, Any, TimeStep, Any, jax.Array],
-    ) -> tuple[jax.Array, Any, TimeStep, Any, jax.Array]:
-        t, state, timestep, carry, done = carried
+        carried: tuple[jax.Array, Any, TimeStep, Any, jax.Array, jax.Array],
+    ) -> tuple[jax.Array, Any, TimeStep, Any, jax.Array, jax.Array]:
+        t, state, timestep, carry, done, stuck = carried
+        stuck = stuck | (~done & ~timestep.action_mask.any(-1).all(-1))
         act_key, step_key = jax.random.split(keys[t])
         action, carry = act(carry, timestep, act_key)
         step_keys = jax.random.split(step_key, episodes)
@@ -77,11 +81,12 @@ def play(
 
         # A finished episode is frozen, so that its last metrics are those of the whole episode.
         state, timestep = jax.tree.map(freeze, (state, timestep), (new_state, new))
-        return t + 1, state, timestep, carry, done | timestep.done
+        return t + 1, state, timestep, carry, done | timestep.done, stuck
 
-    start = (jnp.zeros((), jnp.int32), state, timestep, carry, jnp.zeros((episodes,), bool))
-    steps, _, timestep, _, done = jax.lax.while_loop(is_on, step, start)
-    return episode_names(timestep.metrics), done, steps
+    never = jnp.zeros((episodes,), bool)
+    start = (jnp.zeros((), jnp.int32), state, timestep, carry, never, never)
+    steps, _, timestep, _, done, stuck = jax.lax.while_loop(is_on, step, start)
+    return episode_names(timestep.metrics), done, steps, stuck
 
 
 def play_policy(
@@ -95,10 +100,11 @@ def play_policy(
     max_steps: int,
 ) -> Played:
     """Results of one policy; arguments as for `play`."""
-    found, done, _ = play(env, act, carry, params, key, episodes=episodes, max_steps=max_steps)
+    found, done, _, stuck = play(env, act, carry, params, key, episodes=episodes, max_steps=max_steps)
     return Played(
         {name: value.mean() for name, value in found.items()},
         {"return": 1.0 - done.mean(dtype=jnp.float32)},
+        {"return": stuck.mean(dtype=jnp.float32)},
         {name: found[name] for name, _ in env.spec.quantiles},
     )
 
@@ -139,7 +145,7 @@ def evaluate_policy(
         carry = init_carry(episodes)
         return play_policy(env, acting, carry, ctx.env_params, key, episodes=episodes, max_steps=max_steps)
 
-    found = Played({}, {}, {})
+    found = Played({}, {}, {}, {})
     for name, act in {"": algorithm.act, **algorithm.extra_acts}.items():
         if isinstance(act, Stacked):
             one = functools.partial(achieve, act.act, act.init_carry or algorithm.init_carry)
@@ -177,13 +183,22 @@ def mean_played(batches: list[Played]) -> Played:
     def mean(*values: Any) -> Any:
         return np.mean([np.asarray(value) for value in values], axis=0)
 
-    metrics, cut = jax.tree.map(mean, *[(played.metrics, played.cut) for played in batches])
+    metrics, cut, stuck = jax.tree.map(mean, *[(played.metrics, played.cut, played.stuck) for played in batches])
     kept = [played.episodes for played in batches]
-    return Played(metrics, cut, jax.tree.map(lambda *values: np.concatenate(values, axis=-1), *kept))
+    return Played(metrics, cut, stuck, jax.tree.map(lambda *values: np.concatenate(values, axis=-1), *kept))
 
 
 def played_fields(played: Played, lane: int, episodes: int, env: Environment) -> dict[str, Any]:
-    """The fields of a lane's row that describe its evaluation in `env`; `cut` only if some episodes were cut."""
+    """The fields of a lane's row that describe its evaluation in `env`; `cut` only if some episodes were cut.
+
+    Raises:
+      RuntimeError: if some agent had no legal action, so that what it did was not the policy's choice.
+    """
+    if worst := max((float(share) for _, share in _members(played.stuck, lane, 0)), default=0.0):
+        raise RuntimeError(
+            f"agents of {env.spec.id!r} had no legal action in {worst:.0%} of the evaluation episodes: action_mask must "
+            "allow each agent at least one; `jaxmarl-suite envs --check` checks environments of your own"
+        )
     metrics = {name: float(value) for name, value in _members(played.metrics, lane, 0)}
     levels: Mapping[str, tuple[float, ...]] = dict(env.spec.quantiles)
     for name, values in _members(played.episodes, lane, 1):

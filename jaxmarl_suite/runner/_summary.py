@@ -1,4 +1,4 @@
-"""`summary.json`: how a run stands, and the last evaluations of its lanes."""
+"""`summary.json`: the status of a run, and the last evaluations of its lanes."""
 
 import time
 from typing import Any
@@ -7,10 +7,10 @@ from jaxmarl_suite.runner._folder import TIMINGS, RunFolder
 
 
 class Summary:
-    """What a run's summary says, over all processes that have trained it; what a killed one took is not known."""
+    """The contents of a run's summary, over all processes that have trained it; the time of a killed one is not known."""
 
     def __init__(self, folder: RunFolder) -> None:
-        """Goes on with what the folder has."""
+        """Continues from the summary in the folder."""
         self._folder, self._before = folder, folder.summary()
         self._started = time.perf_counter()
         self.timings = {"compile_seconds": 0.0} | {k: self._before[k] for k in TIMINGS if k in self._before}
@@ -19,23 +19,23 @@ class Summary:
 
     @property
     def seconds(self) -> float:
-        """Since this process began with the run."""
+        """Seconds since this process began with the run."""
         return time.perf_counter() - self._started
 
     @property
     def was_finished(self) -> bool:
-        """An earlier process has finished the run."""
+        """Whether an earlier process has finished the run."""
         return self._before.get("status") == "finished"
 
     def note(self, rows: list[dict[str, Any]]) -> None:
-        """Keeps the newest evaluation of each lane."""
+        """Records the newest evaluation of each lane."""
         for row in rows:
             if row["kind"] in ("eval", "absolute"):
                 lane = self._lanes.setdefault(row["lane"], {name: row[name] for name in ("lane", "seed", "point")})
                 lane[row["kind"]] = {name: row[name] for name in ("env_steps", "metrics", "cut") if name in row}
 
     def write(self, status: str, **more: Any) -> None:
-        """Writes it into the folder."""
+        """Writes the summary into the folder."""
         content = {
             "status": status,
             "seconds": round(self._before.get("seconds", 0.0) + self.seconds, 3),

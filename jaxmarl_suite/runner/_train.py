@@ -1,4 +1,4 @@
-"""Training: an experiment into a run folder."""
+"""Training: runs an experiment in a run folder."""
 
 import signal
 import threading
@@ -25,22 +25,22 @@ from jaxmarl_suite.runner._wave import Diverged, Interrupted, Wave
 
 
 class Listener(Protocol):
-    """Is told what happens; the console is one."""
+    """Receives progress; the console is one implementation."""
 
     def announce(self, text: str) -> None:
-        """A line for the reader: groups, waves, warnings."""
+        """Receives a line for the user: groups, waves, warnings."""
         ...
 
     def rows(self, rows: list[dict[str, Any]], env_steps: int) -> None:
-        """New rows (maybe none), and the steps of all lanes since the last call.
+        """Receives new rows (possibly none), and the number of steps of all lanes since the last call.
 
-        They are environment steps, and one for each update of a phase that takes none.
+        Steps are environment steps plus one per update of a phase that takes none.
         """
         ...
 
 
 class Silent:
-    """Says nothing."""
+    """A listener that prints nothing."""
 
     def announce(self, text: str) -> None:
         """Ignores the line."""
@@ -62,26 +62,27 @@ def train(
     sinks: Sequence[str] = (),
     listener: Listener | None = None,
 ) -> Path:
-    """Trains every grid point times every seed, in as few programs as possible; returns the run folder.
+    """Trains every combination of grid point and seed, in as few programs as possible; returns the run folder.
 
     Args:
       algorithm: a registered name, e.g. "tad-ppo".
       env: an id, e.g. "matrix/climbing".
-      config: the algorithm's config, or a mapping from names of its fields to values other than its defaults, as
+      config: the algorithm's config, or a mapping from field names to values that differ from the defaults, e.g.
         `{"recurrent": True}`; None for the defaults.
       env_options: passed to `jaxmarl_envs.make`.
-      eval_env_options: in which evaluations differ from training, beside those of the environment's family.
-      grid: values by field of the config or by `env.OPTION`; every combination is trained.
+      eval_env_options: options in which evaluations differ from training, in addition to those of the environment's
+        family.
+      grid: values by config field or `env.OPTION`; every combination is trained.
       options: length, seeds, evaluations, ...
-      run_dir: a folder that does not exist yet or is empty; None for the next free one below `runs/`.
+      run_dir: a new or empty folder; None for the next free one in `runs/`.
       sinks: "tensorboard", "wandb".
-      listener: is told what happens.
+      listener: receives progress.
 
     Raises:
-      ValueError: for anything that cannot work, before anything is written.
+      ValueError: anything that cannot work, before anything is written.
       Diverged: a metric became NaN or infinite; the last good checkpoint is kept.
       Interrupted: on SIGINT or SIGTERM, after saving; `resume` continues.
-      StorageError: something could not be written, as on a full disk; what was written before is whole.
+      StorageError: something could not be written, e.g. on a full disk; everything written before is intact.
     """
     experiment = Experiment(
         algorithm,
@@ -103,7 +104,7 @@ def run(
     sinks: Sequence[str] = (),
     listener: Listener | None = None,
 ) -> Path:
-    """`train` for an `Experiment`."""
+    """Like `train`, for an `Experiment`."""
     configure()
     groups, listener = experiment.groups(), listener or Silent()
     for warning in check_milestones(groups, experiment.options):
@@ -117,7 +118,7 @@ def run(
             folder.begin(config, [start.write for start in starts])
             with _storage_failures(folder):
                 return _run(experiment, groups, folder, tuple(sinks), listener)
-        except Exception:  # refused while its programs were made
+        except Exception:  # rejected while its programs were built
             folder.discard()
             raise
 
@@ -130,18 +131,18 @@ def resume(
     sinks: Sequence[str] | None = None,
     listener: Listener | None = None,
 ) -> Path:
-    """Continues a run from its newest whole checkpoint (or from the start where there is none); returns its folder.
+    """Continues a run from its newest intact checkpoint (or from the start if there is none); returns its folder.
 
     Args:
       run_dir: the run folder.
-      experiment: what the caller believes the run to be; None for whatever it is. Options that belong to the machine
-        (`checkpoint_seconds`, `keep_checkpoints`, `devices`, `memory_gib`) may be others than the run began with.
-      sinks: what the caller believes its sinks to be; None for whatever they are.
-      listener: is told what happens.
+      experiment: the expected experiment, compared with that of the run; None to skip this check. Options of the
+        machine (`checkpoint_seconds`, `keep_checkpoints`, `devices`, `memory_gib`) may differ.
+      sinks: the expected sinks; None to skip this check.
+      listener: receives progress.
 
     Raises:
-      ValueError: where `experiment` or `sinks` differ from the run's, with every differing field; where the stored replay
-        that it learns from is gone; where another process trains in the folder.
+      ValueError: `experiment` or `sinks` differ from the run's (every differing field is given), its stored replay is
+        gone, or another process is training in the folder.
     """
     configure()
     folder = RunFolder.open(run_dir)
@@ -159,14 +160,14 @@ def resume(
         check_storage(folder.path)  # before a checkpoint is taken for a damaged one: the run may lie somewhere else now
         folder.cut_torn_line()
         if folder.renew_versions():
-            listener.announce(f"{folder.path / 'versions.json'} was missing or damaged: it is of this process now")
+            listener.announce(f"{folder.path / 'versions.json'} was missing or damaged; it now describes this process")
         if changed := folder.changed_flags():
             listener.announce(changed)
         return _run(experiment, groups, folder, tuple(stored["sinks"]), listener, is_resumed=True)
 
 
 def check_data(run_dir: str | Path, experiment: Experiment) -> None:
-    """Refuses to resume a run whose stored replay is gone."""
+    """Rejects resuming a run whose stored replay is gone."""
     data = experiment.options.data
     if data is not None and not Path(data).is_dir():
         raise ValueError(
@@ -213,18 +214,20 @@ def diff(stored: Mapping[str, Any], given: Mapping[str, Any], prefix: str = "") 
 
 @contextmanager
 def _storage_failures(folder: RunFolder) -> Iterator[None]:
-    """Says of a file that cannot be written, as on a full disk, what is safe all the same."""
+    """Adds to errors about files that cannot be written (e.g. a full disk) what is still safe."""
     try:
         yield
     except (StorageError, OSError) as error:
         text = f"{error.filename or folder.path}: {reason(error)}" if isinstance(error, OSError) else str(error)
-        safe = f'what was written before is whole; "jaxmarl-suite resume {folder.name}" continues from there'
+        safe = f'what was written before is intact; "jaxmarl-suite resume {folder.name}" continues from there'
         raise StorageError(f"{text}; {'nothing was trained yet' if folder.is_untrained else safe}") from error
 
 
 @contextmanager
 def _stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """A function that says whether SIGINT or SIGTERM came; a second signal is raised as usual, without saving."""
+    """Yields a function that says whether SIGINT or SIGTERM was received; a second signal is raised as usual, without
+    saving.
+    """
     stopped = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stopped.is_set
@@ -328,11 +331,11 @@ def _restore(wave: Wave, listener: Listener, *, is_expected: bool) -> None:
     """Goes on where the newest whole checkpoint stands, and says so."""
     is_restored = wave.restore()
     for warning in wave.warnings:
-        listener.announce(f"{warning}; trying the one before")
+        listener.announce(f"{warning}; trying the previous one")
     if is_restored:
         listener.announce(f"continuing at {_where(wave)}")
     elif wave.warnings:
-        listener.announce("no whole checkpoint is left; starting over")
+        listener.announce("no intact checkpoint is left; starting over")
     elif is_expected:
         listener.announce("no checkpoint; starting from the beginning")
 
@@ -350,7 +353,7 @@ def _run_wave(wave: Wave, sinks: list[Any], summary: Summary, listener: Listener
             listener.rows(rows, (now - seen) * len(wave.lanes))
             seen = now
             summary.note(rows)
-    except ValueError as error:  # a library's: the user's mistakes were found before
+    except ValueError as error:  # raised by a library: user errors were found before
         raise RuntimeError(f"{type(error).__name__} in training: {reason(error)}") from error
     finally:
         wave.checkpoints.close()
@@ -372,7 +375,7 @@ def _where(wave: Wave) -> str:
 
 
 def _without_steps(groups: Sequence[Group]) -> str:
-    """What phases that never act add to a run's length."""
+    """The updates of phases that never act, for the message about a run's length."""
     updates = sorted({sum(phase.updates or 0 for phase in group.phases) for group in groups})
     if not updates[-1]:
         return ""
@@ -380,17 +383,17 @@ def _without_steps(groups: Sequence[Group]) -> str:
 
 
 def _env_steps(group: Group, options: TrainOptions) -> int:
-    """Environment steps that a lane of the group will take: whole updates, and so fewer than asked for."""
+    """Environment steps that a lane of the group will take: whole updates only, so there may be fewer than requested."""
     last = plan_phases(group, options)[-1]
     return last.env_steps(last.updates)
 
 
 def total_env_steps(experiment: Experiment) -> int:
-    """Environment steps that the experiment will take, all lanes together."""
+    """Environment steps that the experiment will take, over all lanes."""
     return sum(_env_steps(group, experiment.options) * len(group.lanes) for group in experiment.groups())
 
 
 def total_steps(experiment: Experiment) -> int:
-    """The same, and one for each update of a phase that takes none: what progress is measured in."""
+    """The same, plus one per update of a phase that takes none: the unit of progress."""
     plans = [(plan_phases(group, experiment.options)[-1], len(group.lanes)) for group in experiment.groups()]
     return sum(last.step(last.updates) * lanes for last, lanes in plans)

@@ -170,7 +170,7 @@ def test_catalogues(cli: Cli) -> None:
 
 def test_bench_without_a_checkout(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jaxmarl_suite.cli._bench._scripts", lambda: {})
-    assert "a checkout of the sources" in cli("bench env-stepping").error
+    assert "a source checkout" in cli("bench env-stepping").error
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_help_and_the_package_import_no_jax() -> None:
         ),
         ("plan mappo --env hallway/4-4", ["--env.clock False", "--env.observe-state False"], "Traced"),
         ("train --env matrix/climbing", ["--env.horizon 1"], "payoff"),
-        ("train mappo", ["Options of the environment are written --env.NAME"], "Options of mappo"),
+        ("train mappo", ["Set options of the environment with --env.NAME VALUE"], "Options of mappo"),
     ],
 )
 def test_help_lists_the_options_of_the_environment(cli: Cli, line: str, parts: list[str], absent: str) -> None:

@@ -53,6 +53,7 @@ def test_own_algorithm_learns_and_is_swept(final_returns):
     assert returns.shape == (16,) and np.all(returns >= 5) and np.all(returns < 11)
 
 
+@pytest.mark.slow
 def test_own_network_learns(final_returns):
     text, returns = final_returns("own_network")
     assert "mappo-attention" in text

@@ -43,6 +43,9 @@ class Own:
             state = state + 1
         metrics = {"kills": jnp.zeros(())} if self.fault == "metrics" else dict.fromkeys(self.spec.metrics, 0.0)
         timestep = transition(self.spec, obs=jnp.zeros((2, 3)), reward=0.0, terminated=state > 3, metrics=metrics)
+        if self.fault == "mask":  # in some steps only, and of one agent
+            is_legal = jnp.ones((2, 2), bool).at[1].set(state < 0.5)
+            state, timestep = state + 0.6, timestep.replace(action_mask=is_legal)
         if self.fault == "reward":
             timestep = timestep.replace(reward=jnp.zeros(2, jnp.int32))
         return (jnp.int32(0) if self.fault == "state" else state), timestep
@@ -114,6 +117,14 @@ def test_a_broken_environment_ends_in_one_line_before_training(
     assert text.endswith(f'{CHECK}{fault}"') and "\n" not in text
     assert fault not in ("reset", "bool") or (f"{FILE}:" in text and ", in " in text)
     assert not (tmp_path / "run").exists()
+
+
+def test_agents_without_a_legal_action_are_noticed_in_evaluations(tmp_path: Path) -> None:
+    options = TrainOptions(total_steps=128, evaluations=1, eval_episodes=2, absolute_episodes=0, eval_max_steps=9)
+    with pytest.raises(
+        RuntimeError, match=r"agents of 'own/mask' had no legal action in 100% of the evaluation episodes"
+    ):
+        train("own-method", "own/mask", options=options, run_dir=tmp_path / "run")
 
 
 @pytest.mark.parametrize("fault", ["make", "init", "update", "act"])

@@ -1,4 +1,4 @@
-"""What every environment family is made of: types, registry, wrappers, batching and the conformance check."""
+"""Shared by all environment families: types, registry, wrappers, batching and the conformance check."""
 
 from jaxmarl_envs.core._cheap import one_hot, uniform_index
 from jaxmarl_envs.core._check import ProtocolError, Report, check_environment, check_shapes, read_spec

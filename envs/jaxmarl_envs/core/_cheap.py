@@ -1,4 +1,4 @@
-"""The two operations that small environments spend their time on, in the form that costs least on CPU."""
+"""Two operations that dominate the cost of small environments, in the form that is cheapest on CPU."""
 
 import jax
 import jax.numpy as jnp
@@ -7,8 +7,9 @@ import jax.numpy as jnp
 def uniform_index(key: jax.Array, size: jax.Array | int, shape: tuple[int, ...] = ()) -> jax.Array:
     """Integers in 0..size-1, [*shape] int32, nearly uniform. Consumes `key`.
 
-    One draw of bits and one multiplication, where `jax.random.randint` takes two draws and two divisions: on CPU that
-    is most of the cost of a small environment's reset. Probabilities are off by a factor of at most 1 + size / 2**24.
+    It needs one draw of bits and one multiplication, while `jax.random.randint` needs two draws and two divisions: on
+    CPU that is most of the cost of a small environment's reset. Probabilities are off by a factor of at most 1 + size
+    / 2**24.
 
     Args:
       key: random key.

@@ -1,4 +1,4 @@
-"""What the conformance check reads off traces of an environment, without running it."""
+"""The part of the conformance check that reads traces of an environment, without running it."""
 
 import inspect
 import random
@@ -16,12 +16,12 @@ from jaxmarl_envs.core._origin import origin
 from jaxmarl_envs.core._types import EnvSpec, TimeStep
 
 LARGE_CONSTANT = 2**24
-"""Bytes from which an array that a program closes over is worth a warning: 16 MiB."""
-_DEPTH, _WIDTH = 5, 100  # how far names of arrays are looked for: attributes of attributes, entries of sequences
+"""Arrays that a program closes over cause a warning from this size on, in bytes: 16 MiB."""
+_DEPTH, _WIDTH = 5, 100  # search limits for names of arrays: attributes of attributes, entries of sequences
 
 
 def missing_part(env: Any, part: str) -> str:
-    """What is wrong with an attribute before anything is called; empty if it can be read."""
+    """The problem with an attribute before anything is called; empty if it can be read."""
     try:
         getattr(env, part)
     except Exception as error:
@@ -186,7 +186,7 @@ def check_purity(traces: list[Traces]) -> list[str]:
 
 
 def large_constants(env: Environment, traces: list[Traces]) -> list[str]:
-    """A line for each large array that `reset` or `step` closes over: its name, where it can be found, and its size."""
+    """One line per large array that `reset` or `step` closes over: its name, if it can be found, and its size."""
     calls: dict[str, list[str]] = {}
     for one in traces:
         for constant in one.constants[0]:
@@ -202,11 +202,11 @@ def large_constants(env: Environment, traces: list[Traces]) -> list[str]:
 
 
 def _name_of(env: Environment, method: Any, constant: np.ndarray) -> str:
-    """The attribute of `env` or the global that `method` reads which holds `constant`; "an array" if none is found."""
+    """The attribute of `env`, or the global used by `method`, that is `constant`; "an array" if none is found."""
     try:
         seen = inspect.getclosurevars(method)
         outside = {**seen.globals, **seen.nonlocals}
-    except (TypeError, ValueError):  # no Python function
+    except (TypeError, ValueError):  # not a Python function
         outside = {}
     roots = [("env", env), *((name, value) for name, value in outside.items() if not inspect.ismodule(value))]
     for _ in range(_DEPTH):

@@ -1,11 +1,12 @@
-"""Deep Q-learning for teams, once: play, replay, targets, gradient steps. The methods differ by what they regress.
+"""Deep Q-learning for teams, shared by all its methods: acting, replay, targets, gradient steps. Methods differ in what
+they regress.
 
-`QLearning` is the learner: a gradient step on sequences, wherever they are from. `make_q_learning` plays and stores, too.
+`QLearning` is the learner: a gradient step on sequences from any source. `make_q_learning` also acts and stores.
 
 Mnih et al. 2015 (targets, replay); van Hasselt et al. 2016 (double Q); Hausknecht & Stone 2015 (recurrent agents).
-Deliberate differences from PyMARL, in which most of the methods were published: many environments act at once, and a
-stored sequence is `rollout_length` steps of one of them with the memory it began with, whether or not episodes end inside.
-`whole_episodes` gives PyMARL's episodes from their start, padded.
+Deliberate differences from PyMARL, in which most of the methods were published: many environments run in parallel, and
+a stored sequence is `rollout_length` steps of one of them with its initial memory, whether or not episodes end inside.
+`whole_episodes` gives PyMARL's padded episodes instead.
 """
 
 import math
@@ -46,7 +47,7 @@ from jaxmarl_suite.replay import (
 
 @pytree_dataclass
 class QState:
-    """All that a Q-learner which plays carries from one update to the next. E environments."""
+    """The state of a Q-learner that acts, between updates. E environments."""
 
     learners: QLearners
     replay: Store  # blocks of L steps
@@ -57,24 +58,24 @@ class QState:
 
 @pytree_dataclass
 class StoredQState:
-    """The same for one that learns from stored replay."""
+    """The state of a Q-learner that learns from stored replay."""
 
     learners: QLearners
     key: jax.Array  # []
 
 
 def make_q_learning(config: QConfig, env: Environment, team: Team, method: Method, *, stored: bool) -> Algorithm:
-    """The Q-learning algorithm with these parts: plays in `env`, stores, learns.
+    """The Q-learning algorithm with these parts: acts in `env`, stores, learns.
 
     Args:
-      config: static sizes; its floats are replaced by `ctx.hp`'s.
+      config: static sizes; its floats are replaced by those of `ctx.hp`.
       env: one instance; batched and auto-reset here.
-      team: agents and what mixers are shown.
+      team: agents and the inputs of mixers.
       method: what is regressed.
       stored: learn from `ctx.data`, `Sequences` [M, L, ...], and never act.
 
     Raises:
-      ValueError: for whole episodes that do not fit into a sequence.
+      ValueError: whole episodes do not fit into a sequence.
     """
     spec, learner = env.spec, QLearning(team, method)
     if config.whole_episodes and (spec.episode_limit is None or spec.episode_limit > config.rollout_length):
@@ -103,7 +104,7 @@ def make_q_learning(config: QConfig, env: Environment, team: Team, method: Metho
 
 
 def milestones(config: QConfig, *, stored: bool) -> tuple[Milestone, ...]:
-    """Settings in absolute units that decide when learning begins, targets move and exploration has ended."""
+    """Settings in absolute units that determine when learning begins, targets move and exploration has ended."""
     steps = config.num_envs * config.rollout_length
     first = 1 if stored else max(math.ceil(config.learning_starts / config.num_envs), 1)
     found = []
@@ -117,7 +118,7 @@ def milestones(config: QConfig, *, stored: bool) -> tuple[Milestone, ...]:
 
 
 def init_state(learner: QLearning, env: VectorEnv, layout: StoreLayout, key: jax.Array, ctx: Context) -> QState:
-    """Fresh networks and episodes, an empty replay. Consumes `key`."""
+    """New networks and episodes, and an empty replay. Consumes `key`."""
     net_key, env_key, key = jax.random.split(key, 3)
     learners = learner.init(net_key, ctx)
     env_state, memory = env.reset(env_key, ctx.env_params), learner.team.agents.initial_memory(env.num_envs)
@@ -127,7 +128,7 @@ def init_state(learner: QLearning, env: VectorEnv, layout: StoreLayout, key: jax
 
 
 def init_stored(learner: QLearning, key: jax.Array, ctx: Context) -> StoredQState:
-    """Fresh networks. Consumes `key`."""
+    """New networks. Consumes `key`."""
     net_key, key = jax.random.split(key, 3)[::2]
     return StoredQState(learner.init(net_key, ctx), key)
 
@@ -141,7 +142,7 @@ def play(
     key: jax.Array,
     ctx: Context,
 ) -> tuple[VectorState, Memory, Block, TimeStep]:
-    """A block of L steps of each environment, and what they led to, [L, E, ...]. Consumes `key`."""
+    """Plays a block of L steps of each environment, [L, E, ...]. Consumes `key`."""
     reset_key, play_key = jax.random.split(key)
     if learner.config.whole_episodes:
         env_state, memory = env.reset(reset_key, ctx.env_params), learner.team.agents.initial_memory(env.num_envs)
@@ -154,7 +155,7 @@ def play(
 def learn_block(
     learner: QLearning, layout: StoreLayout, learners: QLearners, store: Store, key: jax.Array, ctx: Context
 ) -> tuple[QLearners, Head, dict[str, jax.Array]]:
-    """`(learners, head of the store, metrics)` after the gradient steps of one update. Consumes `key`."""
+    """Takes the gradient steps of one update: `(learners, head of the store, metrics)`. Consumes `key`."""
 
     def step(
         carried: tuple[QLearners, Head], inputs: tuple[jax.Array, jax.Array]
@@ -174,19 +175,19 @@ def learn_block(
 
 
 def summary(metrics: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """Metrics of all gradient steps [S] as one number each."""
+    """Metrics of all gradient steps [S], as one number each."""
     return {name: m.max() if name == "q_max_abs" else m.mean() for name, m in metrics.items()}
 
 
 def update_state(
     learner: QLearning, env: VectorEnv, layout: StoreLayout, state: QState, ctx: Context
 ) -> tuple[QState, Metrics]:
-    """A block of play, then gradient steps once there are enough sequences."""
+    """Plays a block, then takes gradient steps once there are enough sequences."""
     play_key, learn_key, key = jax.random.split(state.key, 3)
     params = state.learners.online.params
     env_state, memory, block, next_timestep = play(learner, env, params, state.env, state.memory, play_key, ctx)
     store = add_block(layout, state.replay, block)
-    # What was played is no lane's own, so this stays a branch where lanes are batched.
+    # The condition is the same for all lanes, so it stays a branch when lanes are batched.
     size = learner.steps_per_update
     num_played = ctx.played(size) // learner.config.rollout_length + env.num_envs
     is_ready = num_played >= max(learner.config.learning_starts, 1)
@@ -210,7 +211,7 @@ def update_state(
 
 
 def update_stored(learner: QLearning, state: StoredQState, ctx: Context) -> tuple[StoredQState, Metrics]:
-    """Gradient steps on uniform draws of stored sequences, `ctx.data`."""
+    """Gradient steps on uniform samples of stored sequences, `ctx.data`."""
     _, learn_key, key = jax.random.split(state.key, 3)
     steps, size = learner.config.gradient_steps, learner.config.batch_size
 

@@ -1,4 +1,4 @@
-"""The Q-learner: gradient steps on sequences, wherever they are from, and what play and storage have to do with it.
+"""The Q-learner: gradient steps on sequences from any source, and how they are played and stored.
 
 Mnih et al. 2015 (targets, replay); van Hasselt et al. 2016 (double Q); Hausknecht & Stone 2015 (recurrent agents).
 """
@@ -44,18 +44,18 @@ class QLearners:
 
 @pytree_dataclass
 class QBatch:
-    """B sequences that a gradient step learns from."""
+    """B sequences for a gradient step."""
 
     sequences: Sequences  # [L, B, ...]
-    importance: jax.Array  # [B] float32, what their losses are multiplied by
+    importance: jax.Array  # [B] float32, weights of their losses
 
 
 @dataclasses.dataclass(frozen=True)
 class QLearning:
-    """The learner with these static parts; floats of the config are read from `ctx.hp`."""
+    """The learner and its static parts; floats of the config are read from `ctx.hp`."""
 
     team: Team
-    """Agents, and what mixers are shown."""
+    """Agents, and the inputs of mixers."""
     method: Method
     """What is regressed."""
 
@@ -70,7 +70,7 @@ class QLearning:
         return self.config.num_envs * self.config.rollout_length
 
     def optimizer(self, ctx: Context) -> Any:
-        """Of all parameters."""
+        """The optimizer of all parameters."""
         hp = ctx.hp
         if self.config.optimizer == "adam":
             return adam(hp.learning_rate, hp.optimizer_eps, hp.max_grad_norm)
@@ -78,19 +78,19 @@ class QLearning:
         return optax.chain(clip, optax.rmsprop(hp.learning_rate, decay=0.99, eps=hp.optimizer_eps, eps_in_sqrt=False))
 
     def init_params(self, key: jax.Array) -> dict[str, Any]:
-        """Parameters of the agents and of the method. Consumes `key`."""
+        """Initial parameters of the agents and of the method. Consumes `key`."""
         agent_key, rest_key = jax.random.split(key)
         return {"agents": self.team.agents.network.init(agent_key), **self.method.init(rest_key)}
 
     def init(self, key: jax.Array, ctx: Context) -> QLearners:
-        """Fresh parameters, and targets equal to them. Consumes `key`."""
+        """New parameters, and targets equal to them. Consumes `key`."""
         learner = new_learner(self.init_params, key, self.optimizer(ctx), shared=True)
         return QLearners(learner, learner.params)
 
     def act(
         self, params: Any, ctx: Context, memory: Memory, timestep: TimeStep, key: jax.Array
     ) -> tuple[jax.Array, Memory, jax.Array]:
-        """One step of ε-greedy play, for `rollout`. Consumes `key`."""
+        """One step of ε-greedy acting, for `rollout`. Consumes `key`."""
         q, hidden = self.team.agents.step(params["agents"], memory, timestep)
         action = epsilon_greedy(key, q, timestep.action_mask, epsilon(ctx, self.steps_per_update))
         return action, Memory(hidden, action), action
@@ -98,13 +98,13 @@ class QLearning:
     def learn(
         self, learners: QLearners, batch: QBatch, ctx: Context, *, update_target: jax.Array | bool = True
     ) -> tuple[QLearners, jax.Array, dict[str, jax.Array]]:
-        """`(learners, each sequence's new priority [B], metrics)` after a gradient step. Draws no random numbers.
+        """One gradient step: `(learners, new priorities of the sequences [B], metrics)`. Draws no random numbers.
 
         Args:
-          learners: before.
+          learners: before the step.
           batch: sequences from a replay, a dataset, or a model.
-          ctx: hyper-parameters and clock.
-          update_target: [] bool, whether targets are copied after the step; averaged ones always move.
+          ctx: hyperparameters and clock.
+          update_target: [] bool, whether to copy targets after the step; averaged ones always move.
         """
 
         def loss_fn(params: Any, batch: QBatch) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -120,23 +120,23 @@ class QLearning:
         return QLearners(learner, target), priority, metrics
 
     def copies_target(self, step: jax.Array, ctx: Context) -> jax.Array:
-        """[] bool: gradient step number `step` of this update, from 1, is one after which targets are copied."""
+        """[] bool, whether targets are copied after gradient step number `step` of this update, from 1."""
         steps, period = self.config.gradient_steps, max(self.config.target_period, 1)
         updates = ctx.played(self.steps_per_update) // self.steps_per_update
-        before = (updates % period) * (steps % period)  # gradient steps so far, up to whole periods
+        before = (updates % period) * (steps % period)  # gradient steps so far, modulo the period
         return (before + step) % period == 0
 
     def to_block(self, played: Transitions, last: TimeStep, memory: Memory) -> Block:
-        """A rollout [L, E, ...] as it is stored.
+        """Converts a rollout [L, E, ...] to a block for the store.
 
         Args:
           played: the rollout.
-          last: [E, ...] what is shown after it.
-          memory: [E, ...] what agents brought along.
+          last: [E, ...] timestep after the rollout.
+          memory: [E, ...] the agents' memory before it.
         """
         shown, after = played.timestep, played.next_timestep
         truncated = after.truncated
-        if self.config.whole_episodes:  # what follows the first end does not count
+        if self.config.whole_episodes:  # steps after the first end do not count
             truncated = truncated & first_episodes(after)
         return Block(
             steps=swap_axes({"action": played.record, "reward": after.reward}),
@@ -149,7 +149,7 @@ class QLearning:
         )
 
     def to_sequences(self, windows: Windows) -> Sequences:
-        """Stored blocks as items [B, L, ...], in which every step has what it led to."""
+        """Converts stored blocks to items [B, L, ...], in which every step has its next observation."""
         found = expand(windows)
         ended = windows.terminated | windows.truncated
         counts = windows.is_known
@@ -157,7 +157,7 @@ class QLearning:
             counts = counts & windows.same_episode
         steps = Steps(
             **found.observed,
-            # The memory before the first step is what the agents brought along.
+            # The memory before the first step is the one stored with the block.
             start=jnp.concatenate([jnp.zeros_like(ended[:, :1]), ended[:, :-1]], axis=1),
             **found.steps,
             terminated=windows.terminated,
@@ -167,7 +167,7 @@ class QLearning:
         return Sequences(windows.start, steps.without_padding() if self.config.whole_episodes else steps)
 
     def layout(self, env: Environment) -> StoreLayout:
-        """Of the replay; the capacity is rounded up to whole updates."""
+        """Layout of the replay; the capacity is rounded up to whole updates."""
         config = self.config
         return StoreLayout(
             config.num_envs,
@@ -180,7 +180,7 @@ class QLearning:
         )
 
     def draw(self, layout: StoreLayout, head: Head, key: jax.Array, ctx: Context) -> Places:
-        """Places of B sequences. Consumes `key`."""
+        """Samples the places of B sequences. Consumes `key`."""
         size = self.config.batch_size
         if layout.priorities == "none":
             return draw_blocks(layout, head, key, (size,))
@@ -188,21 +188,21 @@ class QLearning:
 
 
 def observed(obs: jax.Array, state: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
-    """What is shown before a step."""
+    """The observed part of a step."""
     return {"obs": obs, "state": state, "mask": mask}
 
 
 def swap_axes(tree: Any) -> Any:
-    """[L, B, ...] as [B, L, ...], and back."""
+    """Swaps the first two axes: [L, B, ...] and [B, L, ...]."""
     return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), tree)
 
 
 def in_time(items: Sequences, importance: jax.Array) -> QBatch:
-    """Items [B, L, ...] as a batch."""
+    """Converts items [B, L, ...] to a batch."""
     return QBatch(dataclasses.replace(items, steps=swap_axes(items.steps)), importance)
 
 
 def first_episodes(next_timestep: TimeStep) -> jax.Array:
-    """[L, E] bool, steps before which no episode of the block has ended."""
+    """[L, E] bool, steps that belong to the first episode of the block."""
     done = next_timestep.done.astype(jnp.int32)
     return jnp.cumsum(done, axis=0) == done
