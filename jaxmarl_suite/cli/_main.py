@@ -25,12 +25,12 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
     },
     "Inspect runs": {
         "eval": ("_evaluating", "RUN [--render FILE] | --env ID [--rule NAME ...]", "evaluate a run's policies, or rules"),
-        "record": ("_recording", "RUN FOLDER [--lane N]", "store a run's replay, for training with --data FOLDER"),
         "plot": ("_results", "RUN... [--out FILE]", "draw learning curves"),
         "table": ("_results", "RUN...", "print results with confidence intervals"),
         "export": ("_results", "RUN... --out FILE", "write results for other tools: marl-eval's JSON, rliable's arrays"),
     },
     "Environments, algorithms, tools": {
+        "dataset": ("_datasets", "make|card|list|import|export [...]", "data to train from: of runs, of files"),
         "envs": ("_catalogue", "[--family F] [--check MODULE:CLASS]", "list environments, or check your own"),
         "algos": ("_catalogue", "[NAME]", "list algorithms, or the settings of one"),
         "bench": ("_bench", "[NAME ...]", "measure throughput, compile time, memory"),

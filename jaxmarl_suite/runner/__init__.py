@@ -5,6 +5,7 @@ import it.
 from jaxmarl_suite.algorithms import coerce
 from jaxmarl_suite.runner._authors import TracingError
 from jaxmarl_suite.runner._compile import choose_wave
+from jaxmarl_suite.runner._datasets import TIERS, export_dataset, import_dataset, make_dataset
 from jaxmarl_suite.runner._devices import configure
 from jaxmarl_suite.runner._environments import env_parameters
 from jaxmarl_suite.runner._eval_env import eval_flags
@@ -22,7 +23,6 @@ from jaxmarl_suite.runner._files import StorageError, move_aside
 from jaxmarl_suite.runner._folder import RunFolder, default_run_dir
 from jaxmarl_suite.runner._machine import usable_cores
 from jaxmarl_suite.runner._options import TrainOptions
-from jaxmarl_suite.runner._record import record
 from jaxmarl_suite.runner._rules import evaluate_rules, rules_of
 from jaxmarl_suite.runner._schedule import check_milestones, plan_phases
 from jaxmarl_suite.runner._train import (  # fmt: skip
@@ -39,6 +39,7 @@ from jaxmarl_suite.runner._train import (  # fmt: skip
 
 __all__ = [
     "ENV_PREFIX",
+    "TIERS",
     "Diverged",
     "Evaluation",
     "Experiment",
@@ -63,10 +64,12 @@ __all__ = [
     "evaluate",
     "evaluate_rules",
     "evaluate_trained",
+    "export_dataset",
+    "import_dataset",
     "make_act",
+    "make_dataset",
     "move_aside",
     "plan_phases",
-    "record",
     "restore_policies",
     "resume",
     "rules_of",

@@ -133,6 +133,31 @@ def restore_policies(
     return found
 
 
+def checkpoint_steps(run_dir: str | Path, lane: int) -> list[int]:
+    """Steps of the checkpoints that a lane of a run has, oldest first; some may be damaged.
+
+    Raises:
+      ValueError: `run_dir` is not a run, or has no such lane.
+    """
+    folder = RunFolder.open(run_dir)
+    experiment = Experiment.read(folder)
+    groups = experiment.groups_to_evaluate()
+    check_lane(lane, [one.index for group in groups for one in group.lanes])
+    found: list[int] = []
+    for number, group in enumerate(groups):
+        place = next((i for i, one in enumerate(group.lanes) if one.index == lane), None)
+        waves = [] if place is None else [wave for wave in folder.waves(number, len(group.lanes)) if wave[0] <= place]
+        if not waves:
+            continue
+        plans = plan_phases(group, experiment.options)
+        checkpoints = Checkpoints(waves[-1][1], read_only=True)
+        try:
+            found += [min(step, plans[-1].step(plans[-1].updates)) for step in checkpoints.steps()]
+        finally:
+            checkpoints.close()
+    return found
+
+
 def _trained(
     group: Group, options: TrainOptions, first: int, restored: Any, warn: Callable[[str], None]
 ) -> Trained | None:

@@ -15,17 +15,18 @@ from runner_tools import (
     final_arrays,
     lane_rows,
     rows,
+    run_steps,
     tiny,
     toy,
 )
 
 from jaxmarl_suite import algorithms
-from jaxmarl_suite.runner import Diverged, Interrupted, _compile, _wave, resume, run
+from jaxmarl_suite.runner import Diverged, Interrupted, _compile, _wave, plan_phases, resume, run
 
 Trained = Callable[[str, str], Path]
 FIRST_UPDATES = 3
 # One method of each core stands for the others, which are with the slow tests.
-STANDING = ("mappo", "tad-ppo", "qplex", "gem")
+STANDING = ("mappo", "tad-ppo", "qplex", "gem", "td3-bc")
 EVERY = [n if n in STANDING else pytest.param(n, marks=pytest.mark.slow) for n in algorithms.names()]
 
 
@@ -48,7 +49,9 @@ def test_a_lane_of_a_sweep_equals_the_same_seed_alone_bit_by_bit(name: str, trai
     assert lane_rows(sweep, 3) == lane_rows(single, 0)
     assert lane_rows(sweep, 2) != lane_rows(single, 0), "other seeds take another course"
     kinds = [row["kind"] for row in rows(single).values()]
-    assert kinds.count("train") == UPDATES and kinds.count("eval") == 4 and kinds.count("absolute") == 1
+    plans = plan_phases(tiny(name).groups()[0], tiny(name).options)
+    assert kinds.count("train") == sum(plan.updates for plan in plans) >= UPDATES
+    assert kinds.count("eval") == sum(len(plan.eval_at) for plan in plans) >= 4 and kinds.count("absolute") == 1
 
 
 def test_settings_reach_the_update(name: str, trained: Trained, tmp_path: Path) -> None:
@@ -130,7 +133,7 @@ def test_an_interrupted_run_ends_as_if_nothing_had_happened(
     again = Recorder()
     run_dir = resume(tmp_path / "run", experiment=experiment, listener=again)
     assert any(line.startswith("continuing at update") for line in again.said)
-    assert recorder.env_steps + again.env_steps == UPDATES * 32
+    assert recorder.env_steps + again.env_steps == run_steps(experiment)
     whole = trained(name, "single")
     assert_same_arrays(final_arrays(run_dir), final_arrays(whole))
     assert rows(run_dir) == rows(whole)
@@ -156,9 +159,9 @@ def test_a_chunk_is_one_program_that_reuses_its_buffers(name: str) -> None:
     (group,) = tiny(name, first_seed=3).groups()
     _, programs, _ = _compile.choose_wave(group, tiny(name).options)
     assert len(programs) == len(group.phases)
-    for phase in programs:
+    for phase, stored in zip(programs, group.data, strict=True):
         memory = phase.memory
-        state_bytes = memory["arguments"]
+        state_bytes = memory["arguments"] - sum(x.nbytes for x in jax.tree.leaves(stored))  # data is only read
         assert memory["aliased"] > 0.5 * state_bytes, "learner and totals are donated"
         assert memory["total"] == memory["arguments"] + memory["outputs"] + memory["temporaries"]
         assert memory["outputs"] < 0.5 * state_bytes

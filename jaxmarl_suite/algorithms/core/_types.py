@@ -189,6 +189,9 @@ class Algorithm(NamedTuple):
     `NAME/return`; for the members of a stack `NAME-0/return`, `NAME-1/return`, ..."""
     milestones: Callable[[Any], tuple[Milestone, ...]] = lambda config: ()
     """`config of a lane -> milestones`, compared with the length of the phase before training."""
+    explore: ActFn | None = None
+    """Like `act`, but as experience is collected after any warm-up: sampled, or with noise. Datasets are played with it;
+    None to use `act`."""
 
 
 @documented
@@ -239,9 +242,9 @@ class AlgorithmSpec:
     takes_data: bool = False
     """Whether the method can learn from stored data: `make` is then told whether there is any, and some phase has
     `data`."""
-    record: Callable[[Any, Environment, State], dict[str, Any]] | None = None
-    """`(config, env, state) -> items`: converts one lane's last state to items [M, ...] by name, which `Phase.data` of
-    other methods can read; None if not supported."""
+    record: Callable[[Any, Environment, State], Any] | None = None
+    """`(config, env, state) -> replay.Recorded`: the replay in one lane's state as a dataset of steps; None if the method
+    keeps none."""
 
     @property
     def default_config(self) -> Any:
