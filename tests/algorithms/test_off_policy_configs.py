@@ -117,7 +117,7 @@ PLAY = {"num_envs": 2, "rollout_length": 5, "capacity": 20, "warmup_steps": 0, "
 OF_LIBRARY = [{}, {"reuse": "guide"}]
 
 
-@pytest.mark.parametrize("name", ["bc", "td3-bc", "implicit-q"])
+@pytest.mark.parametrize("name", ["bc", "td3-bc", "implicit-q", "uber"])
 def test_every_field_of_an_offline_config_is_read(name):
     """By the updates of all phases, in one setting or another."""
     spec, env, seen = algorithms.get(name), Line(2), set()

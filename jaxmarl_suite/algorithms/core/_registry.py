@@ -27,6 +27,7 @@ _BUILT_IN = {
     "bc": "jaxmarl_suite.algorithms.off_policy.bc:SPEC",
     "td3-bc": "jaxmarl_suite.algorithms.off_policy.td3_bc:SPEC",
     "implicit-q": "jaxmarl_suite.algorithms.off_policy.implicit_q:SPEC",
+    "uber": "jaxmarl_suite.algorithms.off_policy.uber:SPEC",
     "gem": "jaxmarl_suite.algorithms.off_policy.gem:SPEC",
     "gem-q": "jaxmarl_suite.algorithms.off_policy.gem_q:SPEC",
     "gem-meta": "jaxmarl_suite.algorithms.off_policy.gem_q:META_SPEC",
