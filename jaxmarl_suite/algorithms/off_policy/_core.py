@@ -91,7 +91,7 @@ class OffPolicy:
 
     def act(
         self, learners: Learners, ctx: Context, carry: Any, timestep: TimeStep, key: jax.Array
-    ) -> tuple[jax.Array, Any, jax.Array]:
+    ) -> tuple[jax.Array, Any, Any]:
         """One step of acting, for `rollout`: random during the warm-up, then the method's exploration. Consumes `key`."""
         is_warming_up = ctx.played(self.steps_per_update) < self.config.warmup_steps  # no lane's own: stays a branch
         policy = self.method.policy(learners.params)
