@@ -166,10 +166,11 @@ def read_steps(dataset: Dataset, spec: EnvSpec, *, rewards: bool = True) -> dict
             raise ValueError(f"{where} has no rewards for this phase: {REWARD!r} is not open to it")
         if array is None or array.shape[1:] != shape or array.dtype != dtype:
             got = "nothing" if array is None else f"{array.dtype} {array.shape[1:]}"
-            hint = " (it was not recorded; learners with context 'observations' do without)" if name == "state" else ""
-            raise ValueError(
-                f"{where} has {got} for {name!r}, {spec.id!r} needs {np.dtype(dtype).name} {shape}{hint if array is None else ''}"
-            )
+            hint = ""
+            if array is None and name == "state":
+                hint = " (it was not recorded; learners with context 'observations' do without)"
+            needs = f"{spec.id!r} needs {np.dtype(dtype).name} {shape}"
+            raise ValueError(f"{where} has {got} for {name!r}, {needs}{hint}")
         found[name] = array
     check_items(where, {name: np.asarray(array) for name, array in found.items()}, spec)
     return found
