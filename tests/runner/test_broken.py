@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jaxmarl_envs import EnvSpec, Family, register, restart, transition
 from jaxmarl_envs.core import _registry
@@ -36,7 +37,8 @@ class Own:
     def reset(self, key, params):
         if self.fault == "reset":
             raise KeyError("mass")
-        return jnp.zeros(()), restart(self.spec, obs=jnp.zeros((2, 4 if self.fault == "obs" else 3)))
+        start = np.random.rand() if self.fault == "host randomness" else 0.0
+        return jnp.float32(start), restart(self.spec, obs=jnp.zeros((2, 4 if self.fault == "obs" else 3)))
 
     def step(self, key, state, action, params):
         if self.fault == "bool" and action[0] > 0:
@@ -97,6 +99,7 @@ def own() -> Iterator[None]:
         ("reward", "step: reward is int32[2], expected float32[2]; for"),
         ("state", "state: step returns int32[], expected float32[] as from reset; for"),
         ("metrics", "step: metrics has keys ['kills'], expected spec.metrics []; for"),
+        ("host randomness", "reset draws from the random state of Python or NumPy: the number is fixed when"),
         ("reset", "reset raised KeyError: 'mass' ("),
         ("bool", "step raised TracerBoolConversionError: Attempted boolean conversion"),
         ("empty", "spec is missing (and 3 more); for"),
