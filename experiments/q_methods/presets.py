@@ -133,6 +133,5 @@ def smax_runs() -> list[Preset]:
     """Micromanagement, against the heuristic."""
     options = TrainOptions(total_steps=SMAX_STEPS, seeds=SMAX_SEEDS, evaluations=20, keep_checkpoints=1)
     return [
-        Preset(f"smax-{label}", name, SMAX, settings, options=options)
-        for label, (name, settings) in SMAX_RUNS.items()
+        Preset(f"smax-{label}", name, SMAX, settings, options=options) for label, (name, settings) in SMAX_RUNS.items()
     ]
