@@ -6,6 +6,7 @@ from jaxmarl_suite.algorithms import coerce
 from jaxmarl_suite.runner._authors import TracingError
 from jaxmarl_suite.runner._compile import choose_wave
 from jaxmarl_suite.runner._datasets import TIERS, export_dataset, import_dataset, make_dataset
+from jaxmarl_suite.runner._deploy import Policy, export_policy, load_policy
 from jaxmarl_suite.runner._devices import configure
 from jaxmarl_suite.runner._environments import env_parameters
 from jaxmarl_suite.runner._eval_env import eval_flags
@@ -47,6 +48,7 @@ __all__ = [
     "Interrupted",
     "Lane",
     "Listener",
+    "Policy",
     "RunFolder",
     "StorageError",
     "TracingError",
@@ -65,7 +67,9 @@ __all__ = [
     "evaluate_rules",
     "evaluate_trained",
     "export_dataset",
+    "export_policy",
     "import_dataset",
+    "load_policy",
     "make_act",
     "make_dataset",
     "move_aside",
