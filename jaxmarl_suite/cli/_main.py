@@ -33,6 +33,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
     },
     "Environments, algorithms, tools": {
         "envs": ("_catalogue", "[--family F] [--check MODULE:CLASS]", "list environments, or check your own"),
+        "recipes": ("_recipes", "[NAME]", "list tuned settings, or show one with its source and results"),
+        "reproduce": ("_recipes", "NAME [--seeds N]", "train a recipe again and compare with its stored result"),
         "algos": ("_catalogue", "[NAME]", "list algorithms, or the settings of one"),
         "bench": ("_bench", "[NAME ...]", "measure throughput, compile time, memory"),
         "trace": ("_trace", "stats|plot|generate|cache|replay [...]", "RAG workloads: inspect, generate, replay"),

@@ -24,6 +24,7 @@ from jaxmarl_suite.runner._folder import RunFolder, default_run_dir
 from jaxmarl_suite.runner._machine import usable_cores
 from jaxmarl_suite.runner._options import TrainOptions
 from jaxmarl_suite.runner._record import record
+from jaxmarl_suite.runner._reproduce import recipe_experiment
 from jaxmarl_suite.runner._rules import evaluate_rules, rules_of
 from jaxmarl_suite.runner._schedule import check_milestones, plan_phases
 from jaxmarl_suite.runner._train import (  # fmt: skip
@@ -70,6 +71,7 @@ __all__ = [
     "make_act",
     "move_aside",
     "plan_phases",
+    "recipe_experiment",
     "record",
     "restore_policies",
     "resume",

@@ -17,8 +17,9 @@ ENVS = Path(jaxmarl_envs.__file__).parent
 PARTS = ("networks", "replay", "search", "worldmodels", "ops")
 # What each folder of the suite may import from the suite, besides itself.
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
-    "cli": ("runner", "algorithms", "analysis", "theory", *PARTS),
-    "runner": ("algorithms", *PARTS),
+    "cli": ("runner", "recipes", "algorithms", "analysis", "theory", *PARTS),
+    "runner": ("recipes", "algorithms", *PARTS),
+    "recipes": (),
     "algorithms": PARTS,
     "networks": ("ops",),
     "replay": ("ops",),
