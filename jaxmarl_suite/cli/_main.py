@@ -20,6 +20,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
     "Train": {
         "train": ("_training", "ALGO --env ID [--seeds N] [--total-steps N]", "train an algorithm, all seeds at once"),
         "sweep": ("_training", "ALGO --env ID --grid FIELD=A,B ...", "train a grid of settings, with seeds for each"),
+        "tune": ("_tuning", "ALGO --env ID --space FIELD=LOW:HIGH:log ...", "search settings by successive halving"),
         "resume": ("_training", "RUN", "continue a run that was interrupted or killed"),
         "plan": ("_planning", "ALGO --env ID [--seeds N] [--grid ...]", "compile only: seconds, memory, what is logged"),
     },

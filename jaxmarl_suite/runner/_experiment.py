@@ -83,8 +83,9 @@ class Experiment:
     defaults."""
     env_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Passed to `jaxmarl_envs.make`, or scalar fields of the environment's parameters if it has no such option."""
-    grid: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
-    """Values by config field or `env.OPTION`; every combination is a grid point."""
+    grid: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    """Values by config field or `env.OPTION`, every combination of which is a point; or the points themselves, each with its
+    values by name."""
     options: TrainOptions = dataclasses.field(default_factory=TrainOptions)
     eval_env_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Options of the environment in which evaluations differ from training, beside those of its family
@@ -107,7 +108,13 @@ class Experiment:
         for field, prefix in (("env_options", ENV_PREFIX), ("eval_env_options", f"eval-{ENV_PREFIX}")):
             options = {name: plain_value(f"{prefix}{name}", value) for name, value in getattr(self, field).items()}
             object.__setattr__(self, field, options)
-        object.__setattr__(self, "grid", {name: grid_values(name, values) for name, values in self.grid.items()})
+        if isinstance(self.grid, Mapping):
+            object.__setattr__(self, "grid", {name: grid_values(name, values) for name, values in self.grid.items()})
+        else:
+            if wrong := [point for point in self.grid if not isinstance(point, Mapping)]:
+                raise ValueError(f"a list of points holds values by name for each, got {wrong[0]!r}")
+            points = [{name: plain_value(name, value) for name, value in point.items()} for point in self.grid]
+            object.__setattr__(self, "grid", points)
 
     @property
     def spec(self) -> AlgorithmSpec:
@@ -125,22 +132,28 @@ class Experiment:
         return self.config
 
     def points(self) -> list[dict[str, Any]]:
-        """Every combination of the grid's values, as overrides; a single empty one without a grid."""
+        """The grid's points as overrides; a single empty one without a grid."""
         fields = {f.name for f in dataclasses.fields(self.base_config)}
-        for name, values in self.grid.items():
+        is_product = isinstance(self.grid, Mapping)
+        named = [*self.grid.items()] if is_product else [item for point in self.grid for item in point.items()]
+        for name, values in named:
             if not name.startswith(ENV_PREFIX) and name not in fields:
                 raise ValueError(
                     unknown_field(name, fields, f" in the config of {self.algorithm}")
                     + f"; options of the environment are spelled {ENV_PREFIX}NAME"
                 )
-            if len(values) == 0:
+            if is_product and len(values) == 0:
                 raise ValueError(f"grid over {name!r} has no values")
-        points = math.prod(len(values) for values in self.grid.values())
+        points = math.prod(len(values) for values in self.grid.values()) if is_product else len(self.grid)
         if points * self.options.seeds > MAX_LANES:
             raise ValueError(
                 f"{points:,} points x {self.options.seeds:,} seeds are {points * self.options.seeds:,} lanes; "
                 f"at most {MAX_LANES:,} in one run"
             )
+        if not is_product:
+            if not self.grid:
+                raise ValueError("a list of points needs at least one")
+            return [dict(point) for point in self.grid]
         return [dict(zip(self.grid, values)) for values in itertools.product(*self.grid.values())]
 
     def groups(self) -> list[Group]:

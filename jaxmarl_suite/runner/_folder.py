@@ -30,7 +30,7 @@ _CONFIG = {
     "env_options": dict,
     "eval_env_options": dict,
     "config": dict,
-    "grid": dict,
+    "grid": dict | list,
     "train": dict,
 }
 _ABSENT: dict[str, Any] = {"eval_env_options": {}}
@@ -208,7 +208,7 @@ class RunFolder:
         for name, kind in _CONFIG.items():
             if not isinstance(config.get(name, _ABSENT.get(name)), kind):
                 raise ValueError(
-                    f"{self.path / 'config.json'}: {name!r} must be a {kind.__name__}, got {config.get(name)!r}"
+                    f"{self.path / 'config.json'}: {name!r} must be a {getattr(kind, '__name__', kind)}, got {config.get(name)!r}"
                 )
         sinks = config.get("sinks", [])
         if not isinstance(sinks, list) or not all(isinstance(sink, str) for sink in sinks):

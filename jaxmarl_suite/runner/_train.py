@@ -291,7 +291,7 @@ def _run(
             summary.write("finished")
     except Diverged as error:
         summary.write("failed", error=str(error))
-        raise Diverged(f"{error}; checkpoints of {folder.path} are from before") from None
+        raise Diverged(f"{error}; checkpoints of {folder.path} are from before", error.lane) from None
     except Interrupted:
         summary.write("interrupted")
         raise Interrupted(f'stopped and saved; continue with "jaxmarl-suite resume {folder.name}"') from None

@@ -17,7 +17,8 @@ ENVS = Path(jaxmarl_envs.__file__).parent
 PARTS = ("networks", "replay", "search", "worldmodels", "ops")
 # What each folder of the suite may import from the suite, besides itself.
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
-    "cli": ("runner", "recipes", "algorithms", "analysis", "theory", *PARTS),
+    "cli": ("tuning", "runner", "recipes", "algorithms", "analysis", "theory", *PARTS),
+    "tuning": ("runner", "analysis", "algorithms"),
     "runner": ("recipes", "algorithms", *PARTS),
     "recipes": (),
     "algorithms": PARTS,
