@@ -288,6 +288,7 @@ def export_policy(
 
     if batch is not None and batch < 1:
         raise ValueError(f"batch must be positive, got {batch}")
+    batch = None if batch is None else int(batch)
     target = Path(folder).absolute()
     if target.exists():
         raise ValueError(f"{str(folder)!r} exists; name a folder that does not")

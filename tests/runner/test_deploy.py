@@ -148,6 +148,7 @@ def test_wrong_inputs_and_folders(trained: Callable[[str, str], Path], tmp_path:
     (tmp_path / "there").mkdir()
     with pytest.raises(ValueError, match="exists; name a folder that does not"):
         export_policy(policy, tmp_path / "there")
+    assert export_policy(policy, tmp_path / "two", batch=np.int64(2))["action"]["shape"][0] == 2
     with pytest.raises(ValueError, match="batch must be positive, got 0"):
         export_policy(policy, tmp_path / "new", batch=0)
     (tmp_path / "file").write_text("")
