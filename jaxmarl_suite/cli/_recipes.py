@@ -43,7 +43,7 @@ def recipes(argv: list[str], session: Session) -> Result:
     results = [dataclasses.asdict(result) for result in recipe.results()]
     if results:
         rows = [
-            {"environment": r.env, "metric": r.metric, "measured": _interval(r), "seeds": r.seeds}
+            {"environment": r.env, "metric": r.metric, "measured": _interval(r), "seeds": str(r.seeds)}
             for r in recipe.results()
         ]
         print_table(console, rows, title=f"after {recipe.total_steps:,} steps")

@@ -133,28 +133,30 @@ class Experiment:
 
     def points(self) -> list[dict[str, Any]]:
         """The grid's points as overrides; a single empty one without a grid."""
+        grid = self.grid
+        if isinstance(grid, Mapping):
+            names, count = list(grid), math.prod(len(values) for values in grid.values())
+        else:
+            names, count = [name for point in grid for name in point], len(grid)
         fields = {f.name for f in dataclasses.fields(self.base_config)}
-        is_product = isinstance(self.grid, Mapping)
-        named = [*self.grid.items()] if is_product else [item for point in self.grid for item in point.items()]
-        for name, values in named:
+        for name in names:
             if not name.startswith(ENV_PREFIX) and name not in fields:
                 raise ValueError(
                     unknown_field(name, fields, f" in the config of {self.algorithm}")
                     + f"; options of the environment are spelled {ENV_PREFIX}NAME"
                 )
-            if is_product and len(values) == 0:
+            if isinstance(grid, Mapping) and not grid[name]:
                 raise ValueError(f"grid over {name!r} has no values")
-        points = math.prod(len(values) for values in self.grid.values()) if is_product else len(self.grid)
-        if points * self.options.seeds > MAX_LANES:
+        if not count:
+            raise ValueError("a list of points needs at least one")
+        if count * self.options.seeds > MAX_LANES:
             raise ValueError(
-                f"{points:,} points x {self.options.seeds:,} seeds are {points * self.options.seeds:,} lanes; "
+                f"{count:,} points x {self.options.seeds:,} seeds are {count * self.options.seeds:,} lanes; "
                 f"at most {MAX_LANES:,} in one run"
             )
-        if not is_product:
-            if not self.grid:
-                raise ValueError("a list of points needs at least one")
-            return [dict(point) for point in self.grid]
-        return [dict(zip(self.grid, values)) for values in itertools.product(*self.grid.values())]
+        if isinstance(grid, Mapping):
+            return [dict(zip(grid, values)) for values in itertools.product(*grid.values())]
+        return [dict(point) for point in grid]
 
     def groups(self) -> list[Group]:
         """Lanes grouped by the programs that they share, in order of first appearance. Computed once.

@@ -94,7 +94,8 @@ def _range(name: str, text: str, kind: Any) -> Range:
 
 def draw_points(space: Space, count: int, seed: int) -> list[dict[str, Any]]:
     """`count` different points; all there are if there are fewer."""
-    rng, found = np.random.default_rng(seed), {}
+    rng = np.random.default_rng(seed)
+    found: dict[str, dict[str, Any]] = {}
     for _ in range(100 * count):
         point = {name: one.draw(rng) for name, one in space.items()}
         found.setdefault(repr(point), point)
