@@ -207,9 +207,8 @@ class RunFolder:
             raise ValueError(f"{self.name!r} has schema {config.get('schema')!r}; this version reads {SCHEMA}")
         for name, kind in _CONFIG.items():
             if not isinstance(config.get(name, _ABSENT.get(name)), kind):
-                raise ValueError(
-                    f"{self.path / 'config.json'}: {name!r} must be a {getattr(kind, '__name__', kind)}, got {config.get(name)!r}"
-                )
+                wanted, found = getattr(kind, "__name__", kind), config.get(name)
+                raise ValueError(f"{self.path / 'config.json'}: {name!r} must be a {wanted}, got {found!r}")
         sinks = config.get("sinks", [])
         if not isinstance(sinks, list) or not all(isinstance(sink, str) for sink in sinks):
             raise ValueError(f"{self.path / 'config.json'}: 'sinks' must be a list of names, got {sinks!r}")
