@@ -99,12 +99,26 @@ def test_a_sweep_shares_the_phases(data: Path, tmp_path: Path) -> None:
     assert all(ours[key] == theirs[key] for key in ours if key[0] != "absolute")
 
 
-def test_artifacts_of_other_lanes_may_have_other_shapes(data: Path, tmp_path: Path) -> None:
-    """A grid over a size gives artifacts of several; each lane takes its own."""
+def damage(folder: Path) -> None:
+    """Overwrites the arrays of artifacts."""
+    for path in folder.rglob("*"):
+        if path.is_file() and path.stat().st_size > 40 and "d" in path.parts:
+            path.write_bytes(b"\0" * path.stat().st_size)
+
+
+def test_artifacts_of_other_lanes_may_have_other_shapes_or_be_damaged(data: Path, tmp_path: Path) -> None:
+    """A grid over a size gives artifacts of several; each lane takes its own, and needs no other."""
     grid = {"entries": [2, 3]}
     source = run(library(data, grid=grid), run_dir=tmp_path / "source")
     again = run(library(None, grid=grid, start_from=str(source)), run_dir=tmp_path / "again")
     assert of_phase(again, "play") == of_phase(source, "play")
+    _, second = sorted((source / "artifacts").iterdir())
+    damage(second)
+    alone = library(None, entries=2, start_from=str(source), start_lane=0)
+    assert of_phase(run(alone, run_dir=tmp_path / "alone"), "play") != {}
+    with pytest.raises(ValueError, match=f"{second.name}.* cannot be read"):
+        run(library(None, entries=3, start_from=str(source), start_lane=1), run_dir=tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
 
 
 @pytest.mark.parametrize(
@@ -165,9 +179,7 @@ def test_other_artifacts_than_the_needed_one_are_refused(both: Path, data: Path,
         find_starts(other, other.groups())
     damaged = tmp_path / "damaged"
     shutil.copytree(both, damaged)
-    for path in (damaged / "artifacts").rglob("*"):
-        if path.is_file() and path.stat().st_size > 40 and "d" in path.parts:
-            path.write_bytes(b"\0" * path.stat().st_size)
+    damage(damaged / "artifacts")
     with pytest.raises(ValueError, match="cannot be read"):
         run(library(None, seeds=2, start_from=str(damaged)), run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
