@@ -1,7 +1,7 @@
 """Parts of an update: play, learning, and the whole of it, of one seed at the sizes of `bench peers`; and the GRU.
 
-Each part is a program of its own. The whole update has work besides them: a Q-learner adds what was played to its replay,
-which is copied here because nothing is donated. The GRU of
+Each part is a program of its own. The whole update has work besides them: a Q-learner stores what was played. As in the
+runner, its state is donated. The GRU of
 `jaxmarl_suite.networks` is timed beside Flax's cell in a scan, forward and backward, at the sizes of these methods. One
 process, pinned to one core, as the runner configures it; repetitions alternate. Use CPU seconds if other work shares the
 machine.
@@ -44,8 +44,15 @@ class Size(NamedTuple):
 
 GRU_SIZES: Mapping[str, Size] = {"mappo": Size(128, 12, 128, 128), "qmix": Size(26, 96, 64, 64)}
 """Of a minibatch of the actors and a batch of the agents."""
-Call = tuple[Callable[..., Any], tuple[Any, ...]]
-"""A function and its arguments."""
+
+
+class Call(NamedTuple):
+    """A function and its arguments."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    is_carried: bool = False
+    """The first argument is donated, and the next call gets the first result in its place."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +116,12 @@ def _ppo_parts(method: str, env: Any, config: Any, ctx: Any, updates: int) -> di
         return ppo.learn(state.learners, Trajectory(steps, state.critic_carry), state.key, ctx)
 
     steps = jax.jit(play)(state, ctx)[2]
-    return {"play": (play, (state, ctx)), "learn": (learn, (state, steps, ctx)), WHOLE: (update, (state, ctx))}
+    own = jax.tree.map(jnp.copy, state)  # to be donated
+    return {
+        "play": Call(play, (state, ctx)),
+        "learn": Call(learn, (state, steps, ctx)),
+        WHOLE: Call(update, (own, ctx), is_carried=True),
+    }
 
 
 def _q_parts(method: str, env: Any, config: Any, ctx: Any, updates: int) -> dict[str, Call]:
@@ -128,7 +140,12 @@ def _q_parts(method: str, env: Any, config: Any, ctx: Any, updates: int) -> dict
     def learn(state: Any, ctx: Any) -> Any:
         return _core.learn_block(learner, layout, state.learners, state.replay, state.key, ctx)
 
-    return {"play": (play, (state, ctx)), "learn": (learn, (state, ctx)), WHOLE: (update, (state, ctx))}
+    own = jax.tree.map(jnp.copy, state)  # to be donated
+    return {
+        "play": Call(play, (state, ctx)),
+        "learn": Call(learn, (state, ctx)),
+        WHOLE: Call(update, (own, ctx), is_carried=True),
+    }
 
 
 def grus(size: Size) -> dict[str, Call]:
@@ -154,18 +171,24 @@ def grus(size: Size) -> dict[str, Call]:
     def gradient(unroll: Callable[..., jax.Array]) -> Callable[..., Any]:
         return jax.grad(lambda params, carry, x: jnp.vdot(unroll(params, carry, x, start), weight), argnums=(0, 1, 2))
 
-    return {name: (gradient(unroll), (params, carry, x)) for name, unroll in (("Flax", flax_gru), ("ours", gru))}
+    return {name: Call(gradient(unroll), (params, carry, x)) for name, unroll in (("Flax", flax_gru), ("ours", gru))}
 
 
 def times(calls_of: Mapping[str, Call], repetitions: int, calls: int) -> dict[str, list[_common.Spent]]:
     """Seconds of one call, for each repetition; all take turns, and the first turn is left out."""
-    programs = {name: (jax.jit(function).lower(*args).compile(), args) for name, (function, args) in calls_of.items()}
+    programs = {
+        name: jax.jit(call.function, donate_argnums=(0,) if call.is_carried else ()).lower(*call.args).compile()
+        for name, call in calls_of.items()
+    }
+    args = {name: call.args for name, call in calls_of.items()}
     found: dict[str, list[_common.Spent]] = {name: [] for name in programs}
     for _ in range(repetitions + 1):
-        for name, (program, args) in programs.items():
+        for name, program in programs.items():
             with _common.stopwatch() as spent:
                 for _ in range(calls):
-                    jax.block_until_ready(program(*args))
+                    result = jax.block_until_ready(program(*args[name]))
+                    if calls_of[name].is_carried:
+                        args[name] = (result[0], *args[name][1:])
             found[name].append(_common.Spent(spent.wall / calls, spent.cpu / calls))
     return {name: warm for name, (_, *warm) in found.items()}
 

@@ -228,7 +228,7 @@ def test_parts_of_an_update_are_timed():
     assert all(row["seconds"] > 0 and row["cpu_seconds"] > 0 for row in rows)
     assert "| ippo " in _tables.render(parts.parts_table(rows))
     cells = parts.grus(parts.Size(3, 2, 4, 5))
-    flax, ours = (jax.jit(function)(*args) for function, args in cells.values())
+    flax, ours = (jax.jit(call.function)(*call.args) for call in cells.values())
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), flax, ours)
     rows = parts.measure("mappo", "cell", cells, "ours", 1, 1)
     assert "| Flax " in _tables.render(parts.gru_table(rows))
