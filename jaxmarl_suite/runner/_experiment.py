@@ -329,13 +329,14 @@ class Experiment:
         """Reads the experiment of a run folder.
 
         Raises:
-          ValueError: the file does not describe an experiment; its name is given.
+          ValueError: the file does not describe an experiment; its name is given, and the version that wrote it if it
+            was another one.
         """
         data = folder.read_config()
         try:
             return cls.from_json(data)
         except ValueError as error:
-            raise ValueError(f"{folder.path / 'config.json'}: {error}") from None
+            raise ValueError(f"{folder.path / 'config.json'}: {error}{folder.other_version()}") from None
 
 
 class _Kind(NamedTuple):

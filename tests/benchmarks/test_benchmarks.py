@@ -22,6 +22,7 @@ from benchmarks import (
     kernels,
     mabrax,
     micro,
+    parts,
     replay,
     startup,
     training,
@@ -221,12 +222,37 @@ def test_mistakes_are_told_before_measuring(tmp_path):
         kernels.Args(leading=())
 
 
+def test_parts_of_an_update_are_timed():
+    rows = parts.measure_method("ippo", 1, 2, 1, TINY, "matrix/climbing")
+    assert [row["part"] for row in rows] == ["play", "learn", parts.WHOLE] and rows[-1]["ratio"] == 1
+    assert all(row["seconds"] > 0 and row["cpu_seconds"] > 0 for row in rows)
+    assert "| ippo " in _tables.render(parts.parts_table(rows))
+    cells = parts.grus(parts.Size(3, 2, 4, 5))
+    flax, ours = (jax.jit(call.function)(*call.args) for call in cells.values())
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), flax, ours)
+    rows = parts.measure("mappo", "cell", cells, "ours", 1, 1)
+    assert "| Flax " in _tables.render(parts.gru_table(rows))
+    with pytest.raises(ValueError, match="must be positive"):
+        parts.Args(calls=0)
+
+
+@pytest.mark.slow
+@needs("jaxmarl")
+def test_parts_of_the_contests_are_timed():
+    for name in ("qmix", "mappo"):
+        rows = parts.measure_method(name, 40, 1, 1)
+        play, learn, whole = rows
+        assert play["cpu_seconds"] < whole["cpu_seconds"] and learn["ratio"] > 0.2
+
+
 def test_page_has_a_place_for_every_table():
     text = _common.README.read_text(encoding="utf-8")
     cpu = (
         "training",
         "training-continuous",
         "peers",
+        "parts",
+        "parts-gru",
         "episodic",
         "kernels",
         "replay",
@@ -251,7 +277,7 @@ def test_page_has_a_place_for_every_table():
 
 
 @pytest.mark.parametrize(
-    "name", ["training", "kernels", "replay", "startup", "env-stepping", "adapters", "mabrax", "micro"]
+    "name", ["training", "kernels", "parts", "replay", "startup", "env-stepping", "adapters", "mabrax", "micro"]
 )
 def test_command_line_knows_the_scripts(name, capsys):
     assert cli(["bench", name, "--help"]) == 0

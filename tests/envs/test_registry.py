@@ -123,7 +123,7 @@ def test_families_of_installed_packages(clean, monkeypatch):
         ({"action_dim": 2}, "exactly one of num_actions and action_dim"),
         ({"state_size": -1}, "sizes must not be negative"),
         ({"episode_limit": 0}, "episode_limit must be at least 1"),
-        ({"agent_names": ("a",)}, "agent_names needs one entry an agent"),
+        ({"agent_names": ("a",)}, "agent_names needs one entry per agent"),
     ],
 )
 def test_specs_refuse_impossible_sizes(sizes, words):
