@@ -3,6 +3,7 @@
 from jaxmarl_suite.replay._draws import (
     Places,
     draw_blocks,
+    draw_by_age,
     draw_by_priority,
     draw_steps,
     positions_in_time,
@@ -51,6 +52,7 @@ __all__ = [
     "add_block",
     "bytes_per_step",
     "draw_blocks",
+    "draw_by_age",
     "draw_by_priority",
     "draw_steps",
     "expand",

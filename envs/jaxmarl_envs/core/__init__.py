@@ -2,7 +2,7 @@
 
 from jaxmarl_envs.core._cheap import one_hot, uniform_index
 from jaxmarl_envs.core._check import ProtocolError, Report, check_environment, check_shapes, read_spec
-from jaxmarl_envs.core._environment import Environment, Wrapper
+from jaxmarl_envs.core._environment import Environment, Wrapper, observation_function
 from jaxmarl_envs.core._episode import Episode, load_episode, random_action, record_episode
 from jaxmarl_envs.core._field_docs import documented, field_docs
 from jaxmarl_envs.core._keys import KEY_IMPL, seed_key
@@ -81,6 +81,7 @@ __all__ = [
     "field_docs",
     "load_episode",
     "make",
+    "observation_function",
     "one_hot",
     "options",
     "origin",
