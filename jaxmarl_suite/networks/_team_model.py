@@ -28,8 +28,8 @@ class TeamModel(NamedTuple):
     """`(params, obs [*B, N, O]) -> state [*B, N, H]`."""
     advance: Callable[..., tuple[jax.Array, jax.Array]]
     """`(params, state [*B, N, H], action [*B, N] int, dropout_key=None, gradient_share=1.0) -> (next state [*B, N, H],
-    reward logits [*B, R])`. With a key, which is consumed, the communication between agents drops units, as in training. Of what
-    is learned from the next state, the reward included, `gradient_share` passes through it to what came before."""
+    reward logits [*B, R])`. With a key, which is consumed, the communication between agents drops units, as in training. Of
+    what is learned from the next state, the reward included, `gradient_share` passes through it to what came before."""
     assess: Callable[[Params, jax.Array], tuple[jax.Array, jax.Array]]
     """`(params, state [*B, N, H]) -> (policy logits [*B, N, A], value logits [*B, R])`."""
     project: Callable[[Params, jax.Array], jax.Array]

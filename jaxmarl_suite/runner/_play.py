@@ -32,13 +32,14 @@ class Played:
 
 def play(
     env: Environment,
-    act: Callable[[Any, TimeStep, jax.Array], tuple[jax.Array, Any]],
+    act: Callable[[Any, Any, jax.Array], tuple[jax.Array, Any]],
     carry: Any,
     params: Any,
     key: jax.Array,
     *,
     episodes: int,
     max_steps: int,
+    sees_state: bool = False,
 ) -> tuple[dict[str, jax.Array], jax.Array, jax.Array]:
     """`(metrics [E] by name, whether an episode ended [E], steps [] int32 until all had)`: plays E whole episodes.
 
@@ -52,6 +53,7 @@ def play(
       key: episodes and actions are drawn from it.
       episodes: E.
       max_steps: episodes are cut after so many steps where the environment has no limit of its own, and count as they are.
+      sees_state: `act` is given `(state [E, ...], timestep)` in place of the timestep.
     """
     limit = env.spec.episode_limit or max_steps
     reset_key, run_key = jax.random.split(key)
@@ -67,7 +69,7 @@ def play(
     ) -> tuple[jax.Array, Any, TimeStep, Any, jax.Array]:
         t, state, timestep, carry, done = carried
         act_key, step_key = jax.random.split(keys[t])
-        action, carry = act(carry, timestep, act_key)
+        action, carry = act(carry, (state, timestep) if sees_state else timestep, act_key)
         step_keys = jax.random.split(step_key, episodes)
         new_state, new = jax.vmap(env.step, (0, 0, 0, None))(step_keys, state, action, params)
 
@@ -85,16 +87,19 @@ def play(
 
 def play_policy(
     env: Environment,
-    act: Callable[[Any, TimeStep, jax.Array], tuple[jax.Array, Any]],
+    act: Callable[[Any, Any, jax.Array], tuple[jax.Array, Any]],
     carry: Any,
     params: Any,
     key: jax.Array,
     *,
     episodes: int,
     max_steps: int,
+    sees_state: bool = False,
 ) -> Played:
     """What one policy achieves; arguments as for `play`."""
-    found, done, _ = play(env, act, carry, params, key, episodes=episodes, max_steps=max_steps)
+    found, done, _ = play(
+        env, act, carry, params, key, episodes=episodes, max_steps=max_steps, sees_state=sees_state
+    )
     return Played(
         {name: value.mean() for name, value in found.items()},
         {"return": 1.0 - done.mean(dtype=jnp.float32)},
@@ -129,12 +134,13 @@ def evaluate_policy(
     """
 
     def achieve(act: ActFn, init_carry: Callable[[int], Any], policy: Any) -> Played:
-        def acting(carry: Any, timestep: TimeStep, key: jax.Array) -> tuple[jax.Array, Any]:
-            return act(policy, carry, timestep, key, ctx)
+        def acting(carry: Any, shown: Any, key: jax.Array) -> tuple[jax.Array, Any]:
+            return act(policy, carry, shown, key, ctx)
 
         # The same key for all, so that policies are compared on the same episodes.
         carry = init_carry(episodes)
-        return play_policy(env, acting, carry, ctx.env_params, key, episodes=episodes, max_steps=max_steps)
+        sizes = {"episodes": episodes, "max_steps": max_steps}
+        return play_policy(env, acting, carry, ctx.env_params, key, **sizes, sees_state=algorithm.sees_state)
 
     found = Played({}, {}, {})
     for name, act in {"": algorithm.act, **algorithm.extra_acts}.items():

@@ -189,6 +189,9 @@ class Algorithm(NamedTuple):
     members of a stack `NAME-0/return`, `NAME-1/return`, ..."""
     milestones: Callable[[Any], tuple[Milestone, ...]] = lambda config: ()
     """`config of a lane -> milestones`, held against the length of the phase before anything is trained."""
+    sees_state: bool = False
+    """Policies that plan in the environment itself: in evaluations, `act` and the further policies are given
+    `(the environment's state [n, ...], timestep)` in place of the timestep."""
 
 
 @documented

@@ -103,12 +103,8 @@ def team_as_one(name: str, spec: EnvSpec) -> TeamView:
     Raises:
       ValueError: for more joint actions than are enumerated.
     """
+    check_enumerable(name, spec, "mazero samples them")
     n, count = spec.n_agents, spec.num_actions**spec.n_agents
-    if count > ENUMERATION_LIMIT:
-        raise ValueError(
-            f"{name} enumerates joint actions, at most {ENUMERATION_LIMIT:,}, but {spec.id!r} has {count:,} "
-            f"({spec.num_actions} actions of {n} agents); mazero samples them"
-        )
     joint = enumerate_joint_actions(_sizes_only(spec))
     size = n * math.prod(spec.obs_shape)
 
@@ -126,6 +122,25 @@ def team_as_one(name: str, spec: EnvSpec) -> TeamView:
         legal=legal,
         to_env=lambda action: jnp.asarray(joint)[action[..., 0]],
     )
+
+
+def check_enumerable(name: str, spec: EnvSpec, instead: str) -> None:
+    """Refuses an environment with more joint actions than are enumerated.
+
+    Args:
+      name: of the method.
+      spec: of the environment.
+      instead: what takes more.
+
+    Raises:
+      ValueError: naming method, environment and limit.
+    """
+    count = spec.num_actions**spec.n_agents
+    if count > ENUMERATION_LIMIT:
+        raise ValueError(
+            f"{name} enumerates joint actions, at most {ENUMERATION_LIMIT:,}, but {spec.id!r} has {count:,} "
+            f"({spec.num_actions} actions of {spec.n_agents} agents); {instead}"
+        )
 
 
 def _sizes_only(spec: EnvSpec) -> Model:
