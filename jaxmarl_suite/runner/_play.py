@@ -97,9 +97,7 @@ def play_policy(
     sees_state: bool = False,
 ) -> Played:
     """What one policy achieves; arguments as for `play`."""
-    found, done, _ = play(
-        env, act, carry, params, key, episodes=episodes, max_steps=max_steps, sees_state=sees_state
-    )
+    found, done, _ = play(env, act, carry, params, key, episodes=episodes, max_steps=max_steps, sees_state=sees_state)
     return Played(
         {name: value.mean() for name, value in found.items()},
         {"return": 1.0 - done.mean(dtype=jnp.float32)},
