@@ -3,7 +3,6 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import jaxmarl_envs
 import pytest
 from jaxmarl_envs import EpisodeStatistics
@@ -34,19 +33,19 @@ def test_one_step_of_a_game_is_solved(settings):
         )
 
     found = jax.jit(play)(jax.random.key(1)).metrics
-    assert set(found) == {"return", "length", "search-20/return", "search-20/length"}
-    most = 8.0 if "search" in settings else 8.0 * (1 - (8 / 9) ** 20 - 0.14)
-    assert found["return"] >= most and found["search-20/return"] <= 8.0
+    assert found["search-20/return"] <= 8.0
+    # Sampled: 8 (1 - (8/9)^20) = 7.2 on average, with a standard error of 0.4.
+    assert found["return"] == 8.0 if "search" in settings else 5.6 < found["return"] <= 8.0
 
 
 def test_a_run_reports_returns_by_simulations(tmp_path):
     """No environment step is taken; recorded episodes do not show what the search needs."""
-    config = dataclasses.replace(MCTS.default_config, simulations=(4, 9), search="muzero", rollout_steps=1)
+    config = dataclasses.replace(MCTS.default_config, simulations=(9, 18), search="gumbel", rollout_steps=1)
     options = TrainOptions(total_steps=1, evaluations=1, eval_episodes=4, absolute_episodes=0)
     run_dir = run(Experiment("mcts", "matrix/M1", config, {"horizon": 1}, {}, options), run_dir=tmp_path / "run")
     (found,) = metrics(run_dir, "eval")
-    assert {"return", "search-4/return"} <= found.keys() and found["return"] == 8.0
+    assert {"return", "search-9/return"} <= found.keys() and found["return"] == 8.0
     (trained,) = restore_policies(run_dir)
     with pytest.raises(ValueError, match="plans from the environment's state"):
         make_act(trained, 0)
-    assert jnp.asarray(trained.env_steps) == 0
+    assert trained.env_steps == 0

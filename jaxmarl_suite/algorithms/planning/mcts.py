@@ -1,8 +1,8 @@
 """Planning without learning: each joint action is the best of a search that plays the environment itself.
 
 There is nothing to train: the one phase takes no environment step, and what counts are the evaluations, with as many
-simulations as the config lists. The search is shown the whole state of the environment, also what agents do not see, so that its
-returns are no decentralized policy's.
+simulations as the config lists. The search is shown the whole state of the environment, also what agents do not see: no
+decentralized policy could have its returns.
 """
 
 import dataclasses
@@ -43,7 +43,7 @@ class MCTSConfig:
     """What planning in the environment is configured by. Floats may differ between the lanes of a sweep."""
 
     simulations: tuple[int, ...] = (10, 25, 50)
-    """Model steps of a search. Rows show the last one's return as `return`, and those of the others as `search-10/return`."""
+    """Model steps of a search. Rows show the return with the last number as `return`, others as `search-10/return`."""
     search: Literal["sampled", "gumbel", "muzero"] = "sampled"
     """MAZero's over sampled joint actions, or mctx's own over all of them, for small games."""
     num_samples: int = 10
