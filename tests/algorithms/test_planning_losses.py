@@ -53,6 +53,7 @@ def made():
         counts=jnp.ones((B, U + 1)).at[2, 2].set(0.0),
         is_seen=jnp.ones((B, U + 1), bool).at[1, 1:].set(False).at[2, 2].set(False),
         importance=jnp.array([0.5, 1.0, 0.0]),
+        root_value=jnp.zeros(B),
     )
     return params, batch
 

@@ -223,6 +223,7 @@ class Planning:
             counts=(windows.is_stored[:, : steps + 1] | ~goes_on).astype(jnp.float32),
             is_seen=is_seen,
             importance=places.weight,
+            root_value=found.value[:, 0],
         )
 
     def learn(
@@ -260,12 +261,17 @@ class Planning:
         return Models(online, snapshot, target), priority, metrics | self.of_targets(batch)
 
     def of_targets(self, batch: Batch) -> dict[str, jax.Array]:
-        """Metrics of what was learned: the mean target, and the share of targets that the bins cannot hold."""
+        """Means of value targets and of the values of searches, and the share of targets that the bins cannot hold.
+
+        A search's value far above the target is luck taken for skill (see `search.sampled_search`).
+        """
         low, high = self.config.bins.bounds
-        counts = batch.counts * (batch.importance > 0)[:, None].astype(jnp.float32)
+        is_drawn = (batch.importance > 0).astype(jnp.float32)
+        counts = batch.counts * is_drawn[:, None]
         is_outside = ((batch.value < low) | (batch.value > high)).astype(jnp.float32)
         return {
-            "value_target": weighted_mean(batch.value[:, 0], (batch.importance > 0).astype(jnp.float32)),
+            "value_target": weighted_mean(batch.value[:, 0], is_drawn),
+            "search_value": weighted_mean(batch.root_value, is_drawn),
             "outside_bins": weighted_mean(is_outside, counts),
         }
 

@@ -50,6 +50,7 @@ class Batch:
     counts: jax.Array  # [B, U + 1] float32, 0 behind the newest stored step
     is_seen: jax.Array  # [B, U + 1] bool, `obs` is of the episode in which the stretch began
     importance: jax.Array  # [B] float32, what their losses are multiplied by
+    root_value: jax.Array  # [B] float32, what the first search expects: for the logs only
 
 
 class TeamView(NamedTuple):
