@@ -114,6 +114,7 @@ class Args(_common.Options):
 def _peer_worker(task: Mapping[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Answers requests with the seconds of a training of the script, or once with what it costs to compile it."""
     import jax
+    from jaxmarl_envs import seed_key
 
     from benchmarks._peer import Peer
 
@@ -122,7 +123,7 @@ def _peer_worker(task: Mapping[str, Any]) -> Callable[[dict[str, Any]], dict[str
     except ImportError as error:
         reason = f"{type(error).__name__}: {error}"
         return lambda request: {"skipped": reason}
-    keys = jax.random.split(jax.random.PRNGKey(0), 1)  # its environments take raw keys
+    keys = jax.random.key_data(jax.random.split(seed_key(0), 1))  # its environments take raw keys
     start, stop = task["start"], task["start"] + task["updates"]
     with _common.stopwatch() as compiling:
         programs = {stop: jax.jit(peer.train(stop)).lower(keys).compile()}

@@ -1,4 +1,4 @@
-"""How a figure of learning curves is laid out. Lengths are in inches; `figures` decides what is drawn."""
+"""Layout of figures of learning curves. Lengths are in inches; `figures` decides what is drawn."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ LEFT, RIGHT, TOP, BOTTOM = 0.5, 0.22, 0.14, 0.46
 PANEL_GAP, ROW_GAP = 0.48, 0.36
 TEXT_ROW = 0.2
 LABEL_GAP = 0.2  # from the end of a line to its label
-MAX_DIRECT_LABELS = 8  # more lines than this, or several panels, are told apart by a legend
-FEW_EVALUATIONS = 12  # up to which each is marked
+MAX_DIRECT_LABELS = 8  # beyond this, or with several panels, a legend is used
+FEW_EVALUATIONS = 12  # up to this many, each is marked
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Panel:
     env: str
     lines: tuple[Line, ...]
     quantity: str  # what the vertical axis measures
-    optimum: float | None  # in the units of the panel; None draws no reference
+    optimum: float | None  # in the units of the panel; None for no reference line
 
 
 class Canvas:
@@ -60,7 +60,7 @@ class Canvas:
         return float(width)
 
     def wrap(self, parts: Sequence[str], size: float) -> list[str]:
-        """`parts` joined by middle dots into as many lines as they need."""
+        """Joins `parts` with middle dots into as many lines as needed."""
         lines: list[str] = []
         for part in parts:
             longer = f"{lines[-1]} · {part}" if lines else part
@@ -71,7 +71,9 @@ class Canvas:
         return lines
 
     def fit(self, text: str, width: float, size: float) -> tuple[str, float]:
-        """Bold `text` in at most `width` inches, and its size: made smaller by up to a fifth, then cut short."""
+        """Fits bold `text` into `width` inches: makes it smaller by up to a fifth, then truncates it. Returns text and
+        size.
+        """
         size *= min(1.0, max(0.8, width / self.text_width(text, size, "bold")))
         whole = text
         while self.text_width(text, size, "bold") > 1.001 * width and len(whole) > 1:
@@ -98,7 +100,7 @@ def draw(
     axis_label: str,
     width: float,
 ) -> None:
-    """Fills `figure` with a headline, notes, a legend where labels at the lines would not do, and the panels."""
+    """Fills `figure` with a headline, notes, a legend if lines cannot be labeled directly, and the panels."""
     canvas = Canvas(figure, width)
     looks = {line.key: line for panel in panels for line in panel.lines}
     labels = [line.label for line in looks.values()]
@@ -201,7 +203,7 @@ def _draw_legend(canvas: Canvas, rows: Sequence[Any], top: float, height: float)
 
 
 def _limits(panels: Sequence[Panel]) -> list[tuple[float, float]]:
-    """Vertical limits of each panel: the same for all where that costs little."""
+    """Vertical limits of each panel: the same for all if that wastes little space."""
     spans = []
     for panel in panels:
         arrays = [band for line in panel.lines for band in (line.band, *(band for _, _, band in line.policies))]
@@ -218,7 +220,7 @@ def _limits(panels: Sequence[Panel]) -> list[tuple[float, float]]:
     is_alike = len({panel.quantity for panel in panels}) == 1 and panels[0].optimum is not None
     if is_alike and max(widths) < 1.6 * min(widths) and len({panel.optimum for panel in panels}) == 1:
         spans = [(min(low for low, _ in spans), max(high for _, high in spans))] * len(panels)
-    # Above the reference line there must be room for its name.
+    # Leave room for the name above the reference line.
     return [
         (low - 0.04 * (high - low), high + (0.09 if panel.optimum is not None else 0.04) * (high - low))
         for panel, (low, high) in zip(panels, spans, strict=True)
@@ -274,7 +276,7 @@ def _above(axes: Any, text: str, offset: float, height: float, *, size: float, w
 
 
 def _label_lines(axes: Any, panel: Panel, width: float, height: float, title: str | None) -> None:
-    """Names at the right ends of the lines, moved apart where the lines end close together."""
+    """Puts names at the right ends of the lines, moved apart if lines end close together."""
     low, high = axes.get_ylim()
     first, last = axes.get_xlim()
     ends = [height * (line.band.value[-1] - low) / (high - low) for line in panel.lines]
@@ -299,9 +301,9 @@ def _label_lines(axes: Any, panel: Panel, width: float, height: float, title: st
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
     """Positions in the order of `wanted`, at least `gap` apart and near to it (least squares), within [low, high].
 
-    Where `high - low` is too small for the gaps, positions run over `high`.
+    If `high - low` is too small for the gaps, positions exceed `high`.
     """
-    order = np.lexsort((-np.arange(len(wanted)), np.asarray(wanted)))  # of equals, the first goes on top
+    order = np.lexsort((-np.arange(len(wanted)), np.asarray(wanted)))  # among equals, the first goes on top
     # Subtracting the gaps turns "apart by gap" into "not descending", which pooling adjacent violators solves.
     pools: list[list[float]] = []  # sum, count
     for rank, index in enumerate(order):

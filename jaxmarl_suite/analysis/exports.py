@@ -49,7 +49,7 @@ def export(
         path: ends in .json, or in .npz for rliable's arrays by algorithm (tasks are in alphabetical order).
         layout: "marl-eval" (see `marl_eval_data`) or "rliable" (see `rliable_scores`); None is marl-eval for .json and
             rliable for .npz.
-        metric: the metric of rliable's scores; marl-eval's file holds them all.
+        metric: the metric of rliable's scores; marl-eval's file contains all metrics.
         strict: as for `marl_eval_data`.
         elapsed_time: as for `marl_eval_data`.
 
@@ -86,7 +86,7 @@ def export(
 
 
 def _refuse_own_files(target: Path) -> None:
-    """Refuses what a run itself writes: `config.json` and its like in a folder that holds a run."""
+    """Rejects the run's own files: `config.json` and the like in a run folder."""
     whole = target.resolve()
     for folder in whole.parents:
         if (folder / "config.json").is_file() and (folder / "metrics.jsonl").is_file():
@@ -103,11 +103,13 @@ def marl_eval_data(
     `matrix/climbing` is the task `climbing` of the environment `matrix`; options of an environment belong to its task,
     other settings to the name of the algorithm. A run is `seed_3`, its steps are `step_0` and so on with `step_count`
     and one-element lists of metrics (means over episodes), and `absolute_metrics` holds the best checkpoint's. Metrics
-    that some lane of an environment lacks at some step are left out, as marl-eval needs the same ones everywhere.
+    that are missing for some lane of an environment at some step are left out, because marl-eval needs the same ones
+    everywhere.
 
     Args:
         runs: one run or several.
-        strict: refuse what marl-eval cannot aggregate: within one environment, every task needs the same algorithms,
+        strict: reject runs that marl-eval cannot aggregate: within one environment, every task needs the same
+          algorithms,
             runs and number of steps, and every run its absolute metrics. False writes what there is.
         elapsed_time: also write seconds since the first evaluation into each step, as marl-eval's own logger does. Left
             out by default: its check of data errors then reports unequal metrics, since `absolute_metrics` has none.
@@ -118,7 +120,7 @@ def marl_eval_data(
     data: dict[str, Any] = {}
     for series in _task_series(runs):
         family, task = _family(series.env)
-        algorithm = series.label.replace(",", ";")  # marl-eval refuses commas
+        algorithm = series.label.replace(",", ";")  # marl-eval rejects commas
         seeds = data.setdefault(family, {}).setdefault(task, {}).setdefault(algorithm, {})
         for member in series.members:
             for index in member.indices:
@@ -169,7 +171,7 @@ def rliable_scores(runs: Run | Iterable[Run], metric: str = "return", *, normali
 
 
 def _task_series(runs: Run | Iterable[Run]) -> list[Series]:
-    """Series in which every environment option, pooled or not, makes a task of its own."""
+    """Series in which every environment option, pooled or not, is a separate task."""
     result = []
     for series in group_runs(runs, pool=()):
         options = [(name[4:], value) for name, value in series.settings if name.startswith("env.")]

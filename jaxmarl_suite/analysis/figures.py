@@ -1,4 +1,4 @@
-"""Learning curves as figures: interquartile mean over seeds with an interval band, one panel for each environment."""
+"""Learning curves as figures: interquartile mean over seeds with an interval band, one panel per environment."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ def plot(
 ) -> Path:
     """Draws the learning curves of `runs` into the file `path` and returns it.
 
-    One panel for each environment; one line for each algorithm or, where settings differ, for each setting, with the
-    interquartile mean over seeds and its bootstrap interval. Other policies evaluated beside the learned one
-    (`teacher/return`) are thin dashed lines in the same color.
+    There is one panel per environment, with one line per algorithm or, if settings differ, per setting: the
+    interquartile mean over seeds and its bootstrap interval. Extra policies (`teacher/return`) are thin dashed lines
+    in the same color.
 
     Args:
         runs: one run or several.
         path: ends in .png, .svg or .pdf.
         metric: which metric of the rows of `kind`.
-        kind: "eval" for evaluations, "train" for what training itself records. Where a row of training has no value, as
-            when no episode ended, what the lane had last is drawn.
+        kind: "eval" for evaluations, "train" for metrics of training. If a training row has no value (no episode
+          ended), the lane's previous value is used.
         normalize: whether returns are divided by the optimum; None does so in panels where every optimum is known and
             positive. Only returns are ever divided.
-        axis: what runs along; None is environment steps unless they stand still (no phase takes any). Evaluations of a phase
-            that takes none lie at the step where it began.
-        title: headline; by default the environment where there is one, and none above several panels.
+        axis: the x-axis; None for environment steps, or updates if no phase takes environment steps. Evaluations of a
+          phase that takes none are placed at the step where it began.
+        title: headline; by default the environment if there is only one, otherwise none.
         pool: environment options whose values are pooled as instances, not compared.
         confidence: coverage of the bands.
         resamples: number of bootstrap resamples.
@@ -125,7 +125,7 @@ def plot(
 
 
 def is_return_metric(metric: str) -> bool:
-    """Whether `metric` is a policy's return, which the optimum of the environment bounds."""
+    """Whether `metric` is a policy's return, which is bounded by the optimum of the environment."""
     return metric == "return" or (metric.endswith("/return") and not metric.startswith("learner/"))
 
 
@@ -136,12 +136,12 @@ def _axis(groups: Sequence[Series], metric: str, kind: Literal["train", "eval"])
 
 
 def _looks(groups: Sequence[Series]) -> dict[str, tuple[str, str, Any]]:
-    """Shown label, color and dashes of each series, by its full label: alike in all panels."""
+    """Displayed label, color and dashes of each series by its full label, the same in all panels."""
     series_of = {series.label: series for series in groups}
     algorithms = list(dict.fromkeys(series.algorithm for series in groups))
     looks: dict[str, tuple[str, str, Any]] = {}
     if len(algorithms) == 1 and len(series_of) > 1:
-        # One algorithm with several settings: an ordered scale, and no name repeated on every line.
+        # One algorithm with several settings: an ordered color scale, and the name is not repeated on every line.
         ranked = list(series_of.items())
         varied = {name for _, series in ranked for name, _ in series.settings}
         for (label, series), color in zip(ranked, style.ordered_colors(len(ranked)), strict=True):
@@ -160,7 +160,7 @@ def _looks(groups: Sequence[Series]) -> dict[str, tuple[str, str, Any]]:
 
 
 def _reference(members: Sequence[Series], divide: bool) -> float | None:
-    """Where the optimum lies in a panel: at 1 where returns are divided, or at the value that all lanes share."""
+    """The optimum in a panel: 1 if returns are divided by it, otherwise the value that all lanes share."""
     if divide:
         return 1.0
     optima = np.concatenate([series.optima for series in members])

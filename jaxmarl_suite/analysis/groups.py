@@ -1,6 +1,6 @@
-"""What to compare: lanes of one or more runs, sorted into series of the same algorithm, environment and settings.
+"""Grouping: sorts the lanes of one or more runs into series with the same algorithm, environment and settings.
 
-Settings appear in a label only where they differ between the lanes of one algorithm on one environment: between the
+Settings appear in a label only if they differ between the lanes of one algorithm on one environment: between the
 points of a sweep, or between runs with different configurations. Environment options named in `pool` (by default
 `env.seed`, which draws an instance of a random environment) do not split a series: their values are the strata of its
 statistics.
@@ -39,7 +39,7 @@ class SeriesCurve:
     """Scores of a series at the `T` evaluations that all its lanes have."""
 
     env_steps: NDArray[np.int64]  # [T]
-    steps: NDArray[np.int64]  # [T] the same, and one for each update of a phase that took none
+    steps: NDArray[np.int64]  # [T] the same, plus one per update of a phase that takes none
     updates: NDArray[np.int64]  # [T]
     strata: tuple[Array, ...]  # each [S, T]
 
@@ -48,9 +48,9 @@ class SeriesCurve:
 class Series:
     """Lanes that differ only in their seed and, possibly, in the pooled instance of their environment."""
 
-    env: str  # id, and options where they were given
+    env: str  # id, and options if any were given
     algorithm: str
-    settings: tuple[tuple[str, Any], ...]  # what tells this series from others of the same algorithm
+    settings: tuple[tuple[str, Any], ...]  # what distinguishes this series from others of the same algorithm
     members: tuple[Member, ...]
 
     @property
@@ -60,17 +60,17 @@ class Series:
 
     @property
     def num_lanes(self) -> int:
-        """Lanes, which is seeds unless several instances of the environment are pooled."""
+        """Number of lanes: seeds, unless several instances of the environment are pooled."""
         return sum(len(member.indices) for member in self.members)
 
     @property
     def num_instances(self) -> int:
-        """Different pooled instances of the environment."""
+        """Number of different pooled instances of the environment."""
         return len({instance for member in self.members for instance in member.instances})
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Seeds of the lanes, each once, ascending."""
+        """Distinct seeds of the lanes, ascending."""
         return tuple(sorted({member.run.lanes[index].seed for member in self.members for index in member.indices}))
 
     @property
@@ -85,7 +85,7 @@ class Series:
 
     @property
     def first_trained_step(self) -> int:
-        """The step from which on every run of the series trains the policy that is evaluated; 0 for all."""
+        """The step from which on every run of the series trains the evaluated policy; 0 if always."""
         first = [0]
         for member in self.members:
             run, lanes = member.run, {member.run.lanes[index].lane for index in member.indices}
@@ -95,7 +95,7 @@ class Series:
         return max(first)
 
     def policies(self, metric: str = "return") -> tuple[str, ...]:
-        """Further policies evaluated beside the learned one: "teacher" where `teacher/return` exists."""
+        """Extra policies: "teacher" if `teacher/return` exists."""
         held = [member.run.metric_names("eval") for member in self.members]
         common = [name for name in held[0] if all(name in names for names in held)]
         return tuple(name[: -len(metric) - 1] for name in common if name.endswith("/" + metric))
@@ -105,9 +105,9 @@ class Series:
     ) -> SeriesCurve:
         """Scores at every evaluation that all lanes have.
 
-        Evaluations that some lane lacks (an interrupted run, a diverged seed) are left out: a mean over the seeds that
-        survived would flatter. A row of training has no value where nothing was there to average, as when no episode
-        ended; what the lane had last counts there.
+        Evaluations that are missing for some lane (an interrupted run, a diverged seed) are left out, because a mean
+        over the surviving seeds would be too good. If a training row has no value because no episode ended, the lane's
+        previous value is used.
 
         Raises:
             ValueError: no evaluation is common to all lanes, or no positive optimum to normalize by.
@@ -122,7 +122,7 @@ class Series:
             not (np.array_equal(curve.updates, first.updates) and np.array_equal(curve.steps, first.steps))
             for curve in curves
         ):
-            # Environment steps alone would not tell the evaluations of a phase that takes none from each other.
+            # Environment steps alone would not distinguish the evaluations of a phase that takes none.
             common = sorted(set.intersection(*(set(curve.steps.tolist()) for curve in curves)))
             columns = [
                 np.searchsorted(curve.steps, common, side="right") - 1 if common else np.array([], dtype=np.int64)
@@ -151,7 +151,7 @@ class Series:
         return tuple(scores[:, -1] for scores in self.curve(metric, kind=kind, normalized=normalized).strata)
 
     def absolute(self, metric: str = "return", *, normalized: bool = False) -> tuple[Array, ...] | None:
-        """Strata `[S]` of the best checkpoints' scores; None while some lane has none."""
+        """Strata `[S]` of the best checkpoints' scores; None if some lane has none yet."""
         values = np.concatenate(
             [member.run.absolute(metric, normalized=normalized)[list(member.indices)] for member in self.members]
         )
@@ -166,17 +166,17 @@ class Series:
         return float(np.mean(last))
 
     def stratify(self, values: Array) -> tuple[Array, ...]:
-        """Values of all lanes `[L, ...]` split by pooled instance of the environment, each `[S, ...]`."""
+        """Splits values of all lanes `[L, ...]` by pooled instance of the environment, each `[S, ...]`."""
         instances = np.array([instance for member in self.members for instance in member.instances])
         names = list(dict.fromkeys(instances.tolist()))
         if len(names) == len(instances):
-            # One seed for each instance: then the instances are what was sampled, and what is resampled.
+            # With one seed per instance, the instances are the sample, and are resampled.
             return (values,)
         return tuple(values[instances == name] for name in names)
 
 
 def _latest(curve: Curve) -> Array:
-    """The values [L, T] of training rows; where a row has none, that of the lane's row before."""
+    """The values [L, T] of training rows, with missing ones replaced by the lane's previous value."""
     places = np.where(np.isnan(curve.values), -1, np.arange(curve.values.shape[1]))
     latest = np.maximum.accumulate(places, axis=1)
     values = np.take_along_axis(curve.values, np.maximum(latest, 0), axis=1)
@@ -242,8 +242,8 @@ def _describe(run: Run, index: int, pool: Sequence[str]) -> _Described:
     overrides = {name: value for name, value in lane.overrides.items() if name not in pool}
     settings = _flatten(run.config) | overrides
     for name, value in (("total_steps", run.total_steps), ("data", run.train.get("data"))):
-        settings[f"train.{name}" if name in settings else name] = value  # an algorithm may have a setting of the name
-    # 1 and 1.0 are the same setting, and should not become two.
+        settings[f"train.{name}" if name in settings else name] = value  # an algorithm may have a setting of this name
+    # 1 and 1.0 are the same setting.
     settings = {name: int(v) if isinstance(v, float) and v.is_integer() else v for name, v in settings.items()}
     instance = _canonical({name: given[name] for name in pool if name in given})
     return _Described(run, index, env, run.algorithm, settings, instance)

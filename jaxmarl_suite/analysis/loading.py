@@ -1,4 +1,4 @@
-"""Reading a run folder: `load_run`. What is wrong with a file is said in one line that names the file and the field."""
+"""Reading a run folder: `load_run`. Errors are one line that names the file and the field."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from jaxmarl_suite.analysis.run import Lane, Row, Run
 SCHEMA = 1
 _KINDS = ("train", "eval", "absolute")
 _DEEPEST = 50
-"""Levels of lists and objects in each other: far more than any file of a run has."""
+"""Maximum nesting of lists and objects: far more than any file of a run has."""
 
 
 def load_run(path: str | Path) -> Run:
-    """The run kept in the folder `path`, finished or not.
+    """Loads the run in the folder `path`, finished or not.
 
-    A last line of `metrics.jsonl` cut short by a killed process is left out, and so are empty lines; rows of kinds other
-    than train, eval and absolute are skipped; of rows repeated by a resumed run the last counts. Metrics of older versions
-    get their names of today.
+    Empty lines and an unfinished last line of `metrics.jsonl` (from a killed process) are skipped, and so are rows of
+    kinds other than train, eval and absolute. If a resumed run repeated rows, the last ones count. Metrics of older
+    versions get their current names.
 
     Raises:
-        ValueError: the folder or a file in it is missing or malformed; the message names the file and the field, and for
+        ValueError: the folder or a file in it is missing or malformed; the message names the file and the field, and
+          for
             `metrics.jsonl` the line.
     """
     folder = Path(path)
@@ -91,7 +92,7 @@ def _parse(text: bytes, where: str) -> Any:
 
 
 def _is_json(text: bytes) -> bool:
-    """Whether a last line without an end is whole all the same: what a process writes while it is killed is not."""
+    """Whether a last line without a newline is complete, which the line of a killed process is not."""
     try:
         return isinstance(_parse(text, ""), dict)
     except ValueError:
@@ -144,10 +145,10 @@ def _rows(path: Path, lanes: set[int]) -> list[Row]:
 
 
 def _named_as_today(rows: list[Row]) -> list[Row]:
-    """The rows with names as they are written now, where an older version wrote them.
+    """Renames the metrics of rows written by older versions.
 
-    It called the environment's counts `episode_return` and `episode_length` (in evaluations: `return`), and gave what
-    the algorithm computed bare names, too: these are the ones that no evaluation has.
+    These called the environment's counts `episode_return` and `episode_length` (in evaluations: `return`), and gave
+    the algorithm's metrics bare names too: these are the ones that no evaluation has.
     """
     counted = {"episode_return": "return", "episode_length": "length"}
 
@@ -181,12 +182,13 @@ def _row(content: Any, where: str, lanes: set[int]) -> Row | None:
     if lane not in lanes:
         raise ValueError(f"{where}: lane {lane} is not in config.json")
     metrics = _numbers(_field(content, "metrics", dict, where), "metric ", where)
+    update = _field(content, "update", int, where)
     env_steps = _field(content, "env_steps", int, where)
     return Row(
         kind=kind,
         lane=lane,
         phase=_optional(content, "phase", str, "", where),
-        update=_field(content, "update", int, where),
+        update=update,
         env_steps=env_steps,
         step=_optional(content, "step", int, env_steps, where),
         wall=_optional(content, "wall", float, math.nan, where),
@@ -207,7 +209,7 @@ def _numbers(found: Mapping[str, Any], what: str, where: str) -> dict[str, float
 
 
 def _number(value: Any) -> float | None:
-    """As a float, nan for null; None for what is no number, or one that no float can hold."""
+    """The value as a float, nan for null; None if it is not a number, or too large for a float."""
     if value is None:
         return math.nan
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -236,7 +238,7 @@ _KIND_NAMES = {str: "str", int: "int", float: "a number", dict: "dict", list: "l
 
 
 def _optional(content: Mapping[str, Any], name: str, kind: type, default: Any, where: Any) -> Any:
-    """The field, or `default` where it is missing or null."""
+    """The field, or `default` if it is missing or null."""
     return default if content.get(name) is None else _field(content, name, kind, where)
 
 

@@ -1,4 +1,4 @@
-"""What a run folder holds, as arrays with lanes in front."""
+"""The contents of a run folder, as arrays with a leading lane axis."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ Kind = Literal["train", "eval", "absolute"]
 
 @dataclass(frozen=True)
 class Lane:
-    """One seed of one hyper-parameter point."""
+    """One seed of one hyperparameter point."""
 
     lane: int
     point: int
     seed: int
     overrides: Mapping[str, Any]
-    optimum: float | None  # best achievable return of this lane's environment, where known
+    optimum: float | None  # best achievable return of this lane's environment, if known
 
 
 @dataclass(frozen=True)
 class Row:
     """One line of `metrics.jsonl`; a metric that was null is nan.
 
-    The environment's metrics have bare names, the same in every kind of row; those of further policies are
-    `POLICY/NAME`, and what the algorithm computed is `learner/NAME`.
+    The environment's metrics have bare names, the same in every kind of row; those of extra policies are
+    `POLICY/NAME`, and those of the algorithm `learner/NAME`.
     """
 
     kind: str
@@ -38,7 +38,7 @@ class Row:
     phase: str
     update: int
     env_steps: int
-    step: int  # environment steps, and one for each update of a phase that took none
+    step: int  # environment steps, plus one per update of a phase that takes none
     wall: float  # seconds since the run began; nan if not recorded
     episodes: int | None
     metrics: Mapping[str, float]
@@ -52,16 +52,16 @@ class Curve:
     """One metric over the course of training, for `L` lanes and `T` evaluations."""
 
     env_steps: NDArray[np.int64]  # [T]
-    steps: NDArray[np.int64]  # [T] the same, and one for each update of a phase that took none: they always increase
+    steps: NDArray[np.int64]  # [T] the same, plus one per update of a phase that takes none: always increasing
     updates: NDArray[np.int64]  # [T]
     wall: NDArray[np.float64]  # [L, T] seconds
     values: NDArray[np.float64]  # [L, T] nan where a lane has no value
-    is_recorded: NDArray[np.bool_]  # [L, T] whether the lane has a row with the metric there, be its value null
+    is_recorded: NDArray[np.bool_]  # [L, T] whether the lane has a row with the metric, even if its value is null
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run folder holds. Arrays have lanes in front, in the order of `lanes`."""
+    """The contents of a run folder. Arrays have a leading lane axis, in the order of `lanes`."""
 
     path: Path
     algorithm: str
@@ -73,17 +73,17 @@ class Run:
     lanes: tuple[Lane, ...]
     versions: Mapping[str, Any]
     summary: Mapping[str, Any] | None
-    untrained_phases: tuple[str, ...]  # in which the policy that is evaluated does not learn yet
+    untrained_phases: tuple[str, ...]  # phases in which the evaluated policy does not learn yet
     rows: tuple[Row, ...]  # without duplicates: the last of each (kind, lane, phase, update)
 
     @property
     def status(self) -> str:
-        """How the run ended by its own record: finished, interrupted or failed; unfinished without a summary."""
+        """How the run ended according to its summary: finished, interrupted or failed; unfinished without one."""
         return "unfinished" if self.summary is None else str(self.summary.get("status", "unfinished"))
 
     @property
     def points(self) -> tuple[int, ...]:
-        """Hyper-parameter points, ascending."""
+        """Hyperparameter points, ascending."""
         return tuple(sorted({lane.point for lane in self.lanes}))
 
     @property
@@ -97,7 +97,7 @@ class Run:
         return all(lane.optimum is not None and lane.optimum > 0 for lane in self.lanes)
 
     def lane_indices(self, point: int | None = None) -> NDArray[np.int64]:
-        """Indices of the lanes of `point` (of all lanes for None) into the leading axis of this run's arrays."""
+        """Indices of the lanes of `point` (None for all lanes) into the leading axis of this run's arrays."""
         if point is not None and point not in self.points:
             raise ValueError(f"{self.path}: no point {point}; it has {list(self.points)}")
         chosen = [index for index, lane in enumerate(self.lanes) if point is None or lane.point == point]
@@ -116,13 +116,14 @@ class Run:
         indices: Sequence[int] | None = None,
         normalized: bool = False,
     ) -> Curve:
-        """The course of `metric`: arrays over the lanes of `point` (all lanes for None) and evaluations.
+        """`metric` over the course of training: arrays over the lanes of `point` (None for all lanes) and evaluations.
 
-        Evaluations are those of any lane, in order of update and environment steps. `indices` picks lanes by their places
-        in `lanes` instead of by a point. `normalized` divides by each lane's optimum, see `normalize`.
+        The evaluations are those of any lane, in order of update and environment steps. `indices` selects lanes by
+        their position in `lanes` instead of by point. `normalized` divides by each lane's optimum, see `normalize`.
 
         Raises:
-            ValueError: no such metric or point, lanes that disagree about the environment steps of an update (points of a
+            ValueError: no such metric or point, lanes that disagree about the environment steps of an update (points
+              of a
                 sweep over the number of environments do), or no positive optimum to normalize by.
         """
         self._check_metric(metric, kind)

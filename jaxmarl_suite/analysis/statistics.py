@@ -28,7 +28,7 @@ DEFAULT_RESAMPLES = 2000
 class Estimate:
     """A point estimate with its confidence interval.
 
-    `low` and `high` are nan where no interval can be had (a single seed): a width of zero would claim certainty.
+    `low` and `high` are nan if there is no interval (a single seed): a width of zero would claim certainty.
     `count` is the number of scores behind the estimate.
     """
 
@@ -59,15 +59,15 @@ class Band:
 
 
 def iqm(scores: ArrayLike, axis: int | None = None) -> Any:
-    """Interquartile mean: the mean of what is left after dropping `floor(n / 4)` scores at each end.
+    """Interquartile mean: the mean after dropping `floor(n / 4)` scores at each end.
 
-    With fewer than four scores nothing is dropped, so that it is the mean; nan if any score is nan.
-    Reduces `axis`, or everything for None.
+    With fewer than four scores nothing is dropped, so it is the mean; nan if any score is nan. Reduces `axis`, or
+    everything for None.
     """
     values = np.asarray(scores, dtype=np.float64)
     if values.size == 0:
         raise ValueError("interquartile mean of no scores")
-    # scipy.stats.trim_mean gives the same, after a second of imports in the middle of a run.
+    # scipy.stats.trim_mean gives the same, but takes a second to import in the middle of a run.
     along = values.reshape(-1) if axis is None else np.moveaxis(values, axis, -1)
     dropped = along.shape[-1] // 4
     kept = np.sort(along, axis=-1)[..., dropped : along.shape[-1] - dropped]
@@ -204,8 +204,8 @@ def fraction_estimate(
     """The fraction `successes / trials` with a binomial interval, for instance of solved seeds.
 
     Args:
-        successes: how many succeeded, in `[0, trials]`.
-        trials: how many there were, at least 1.
+        successes: number of successes, in `[0, trials]`.
+        trials: number of trials, at least 1.
         confidence: coverage of the interval, in (0, 1).
         method: "exact" is Clopper and Pearson's (never covers less than `confidence`), "wilson" the score interval
             (narrower; covers `confidence` on average).

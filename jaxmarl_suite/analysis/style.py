@@ -1,4 +1,4 @@
-"""How figures look: colors, type sizes and number formats."""
+"""Style of figures: colors, type sizes and number formats."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ POLICY_DASHES: tuple[Any, ...] = ((0, (4, 2)), (0, (1, 1.5)))
 
 
 def algorithm_color(algorithm: str) -> str:
-    """The fixed color of an algorithm; for one without, a dark enough hue from a hash of its name."""
+    """The fixed color of an algorithm; for others, a dark enough hue from a hash of the name."""
     known = ALGORITHM_COLORS.get(algorithm)
     if known is not None:
         return known
@@ -80,7 +80,7 @@ def ordered_colors(count: int) -> list[str]:
     from matplotlib.colors import to_hex
 
     scale = colormaps["viridis"]
-    # The last fifth of the scale is too light for a line on white.
+    # The last fifth of the scale is too light on white.
     return [to_hex(scale(0.02 + 0.8 * index / max(count - 1, 1))) for index in range(count)]
 
 
@@ -104,7 +104,7 @@ def format_score(value: float) -> str:
 
 
 def format_share(value: float) -> str:
-    """A share in whole percent, and less than one as such."""
+    """A share in whole percent, or as less than one percent."""
     return f"{value:.0%}" if value >= 0.01 else "< 1%"
 
 

@@ -1,4 +1,4 @@
-"""Result tables: one row for each series of runs, as values or as markdown."""
+"""Result tables: one row per series of runs, as values or as markdown."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ DEFAULT_TOLERANCE = 0.01
 
 @dataclass(frozen=True)
 class TableRow:
-    """The results of one series. Estimates are None where a quantity is unknown or not yet measured."""
+    """The results of one series. Estimates are None if a quantity is unknown or not measured yet."""
 
     env: str
     label: str  # algorithm and settings
-    policy: str  # "" is the learned policy; otherwise one evaluated beside it, such as "teacher"
+    policy: str  # "" is the learned policy; otherwise an extra one, such as "teacher"
     final: Estimate  # interquartile mean at the last evaluation that all lanes have
     final_median: float
     absolute: Estimate | None  # interquartile mean of the best checkpoints
     normalized_final: Estimate | None  # divided by the optimum
     normalized_absolute: Estimate | None
-    solved: Estimate | None  # fraction of lanes that end within the tolerance of the optimum, or above it
-    cut: float  # share of the last evaluation's episodes that did not end in time and count as they were then
+    solved: Estimate | None  # fraction of lanes that end within the tolerance of the optimum or above it
+    cut: float  # share of the last evaluation's episodes that did not end in time
     env_steps: int  # of the last evaluation
     num_lanes: int
     num_instances: int
@@ -52,12 +52,12 @@ def summarize(
     resamples: int = DEFAULT_RESAMPLES,
     seed: int = 0,
 ) -> list[TableRow]:
-    """A row for each environment, algorithm and setting, followed by rows for the policies evaluated beside it.
+    """One row per environment, algorithm and setting, each followed by rows for its extra policies.
 
     Args:
         runs: one run or several.
-        metric: a metric of the evaluations. Only for "return" are there normalized and solved columns.
-        tolerance: how far below the optimum, in units of the return, still counts as solved.
+        metric: a metric of the evaluations. Normalized and solved columns exist only for "return".
+        tolerance: largest distance from the optimum, in units of the return, that counts as solved.
         pool: environment options whose values are pooled as instances, not compared.
         confidence: coverage of the intervals.
         resamples: number of bootstrap resamples.
@@ -120,7 +120,7 @@ def table(
     resamples: int = DEFAULT_RESAMPLES,
     seed: int = 0,
 ) -> str:
-    """The rows of `summarize` as a markdown table, without the columns that nobody fills; takes the same arguments."""
+    """The rows of `summarize` as a markdown table without empty columns; takes the same arguments."""
     rows = summarize(
         runs, metric, tolerance=tolerance, pool=pool, confidence=confidence, resamples=resamples, seed=seed
     )
@@ -128,7 +128,7 @@ def table(
 
 
 def render_markdown(rows: Sequence[TableRow]) -> str:
-    """A markdown table, ending in a newline. Point estimates come with their intervals in brackets."""
+    """A markdown table, ending in a newline. Point estimates are followed by their intervals in brackets."""
     if not rows:
         raise ValueError("no rows to render")
     columns: list[tuple[str, str, list[str]]] = [
@@ -171,7 +171,7 @@ def _lanes(row: TableRow) -> str:
 
 
 def update_section(path: str | Path, name: str, markdown: str) -> bool:
-    """Puts `markdown` between the lines `<!-- NAME begin -->` and `<!-- NAME end -->` of a file, and leaves the rest.
+    """Replaces the text between the lines `<!-- NAME begin -->` and `<!-- NAME end -->` of a file with `markdown`.
 
     Returns whether the file changed.
 
@@ -190,7 +190,7 @@ def update_section(path: str | Path, name: str, markdown: str) -> bool:
     if text.index(end) < text.index(begin):
         raise ValueError(f"{target}: the marker {end!r} comes before {begin!r}")
     newline = "\r\n" if "\r\n" in text else "\n"
-    # Blank lines around it: otherwise a table right under a comment is not rendered as one.
+    # Blank lines around it: a table directly below a comment is not rendered as one.
     body = newline.join(["", "", *markdown.strip("\n").splitlines(), "", ""])
     updated = text[: text.index(begin) + len(begin)] + body + text[text.index(end) :]
     if updated == text:

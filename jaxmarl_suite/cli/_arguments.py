@@ -1,4 +1,4 @@
-"""The arguments of an experiment: one dataclass an algorithm, made from its config and `TrainOptions`."""
+"""The arguments of an experiment: one dataclass per algorithm, made from its config and `TrainOptions`."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from jaxmarl_suite.runner import Experiment, TrainOptions
 
 _GRID = tyro.conf.arg(
     metavar="FIELD=A,B|START:STOP",
-    help="Values of one field (or of env.NAME, an option of the environment); repeatable, every combination is run.",
+    help="Values of a config field, or of env.NAME, an option of the environment. Repeatable; every combination is run.",
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """An experiment and what the command line says beside it."""
+    """An experiment and the other arguments of its command."""
 
     experiment: Experiment
     run_dir: Path | None
@@ -29,10 +29,10 @@ class Request:
 
 
 def parse_experiment(argv: Sequence[str], command: str, summary: str) -> Request:
-    """The experiment that the arguments of `train`, `sweep` or `plan` describe.
+    """Parses the arguments of `train`, `sweep` or `plan`.
 
     Raises:
-      ValueError: for anything that is wrong with them.
+      ValueError: an invalid argument.
     """
     env_options, rest = take_env_options(argv)
     eval_env_options, rest = take_env_options(rest, EVAL_PREFIX)
@@ -40,12 +40,12 @@ def parse_experiment(argv: Sequence[str], command: str, summary: str) -> Request
     name = _algorithm(rest, command, wants_help)
     arguments = _arguments(name, command)
     about = (
-        f"{summary}\n\nOptions of the environment are written --env.NAME VALUE, those in which evaluations differ from "
-        f"training {EVAL_PREFIX}NAME VALUE"
+        f"{summary}\n\nSet options of the environment with --env.NAME VALUE, and options in which evaluations differ from "
+        f"training with {EVAL_PREFIX}NAME VALUE"
     )
     if name is not None:
         rest = with_prefix(arguments, rest, _flag_prefix(name))
-        about += f"; --{_flag_prefix(name)}.NAME may be written --NAME where no option below is called so"
+        about += f"; --{_flag_prefix(name)}.NAME may be shortened to --NAME if there is no other option of that name"
     else:
         about += f'.\nThe settings of an algorithm: "{PROG} {command} ALGO --help"; algorithms: ' + ", ".join(
             algorithms.names()
@@ -64,7 +64,7 @@ def parse_experiment(argv: Sequence[str], command: str, summary: str) -> Request
 
 
 def _algorithm(argv: Sequence[str], command: str, wants_help: bool) -> str | None:
-    """The algorithm's name: the first argument, or the only known name among them. None where only help is asked."""
+    """The algorithm's name: the first argument, or the only known name among them. None if only help is wanted."""
     if argv and not argv[0].startswith("-"):
         return algorithms.get(argv[0]).name
     named = [word for word in argv if word in algorithms.names()]
@@ -82,7 +82,7 @@ def _field(algorithm: str) -> str:
 
 
 def _env_help(argv: Sequence[str]) -> str:
-    """The options and traced parameters of the environment that is named, if one is."""
+    """Help for the options and traced parameters of the environment, if one is given."""
     words = [
         *(part for word in argv for part in (word.split("=", 1) if word.startswith("--env=") else [word])),
         "--env",
@@ -94,10 +94,10 @@ def _env_help(argv: Sequence[str]) -> str:
     static = {name: value for name, value in jaxmarl_envs.options(env_id).items() if name not in traced}
     lines = [f"Options of {env_id}, with their defaults:" if static or traced else f"{env_id} has no options"]
     lines += [f"  --env.{name.replace('_', '-')} {value}" for name, value in static.items()]
-    lines += ["Traced ones, over which a grid is one program:"] if traced else []
+    lines += ["", "Traced options (a grid over them is one program):"] if traced else []
     lines += [f"  --env.{name.replace('_', '-')} {value:.6g}" for name, value in traced.items()]
     if evaluated := jaxmarl_envs.core.evaluation_options(env_id):
-        lines += ["In evaluations:", *(f"  {EVAL_PREFIX}{name} {value}" for name, value in evaluated.items())]
+        lines += ["", "In evaluations:", *(f"  {EVAL_PREFIX}{name} {value}" for name, value in evaluated.items())]
     return "\n\n" + "\n".join(lines)
 
 
@@ -113,9 +113,9 @@ def _arguments(algorithm: str | None, command: str) -> type:
     if command != "train":
         fields.append(("grid", Annotated[tuple[str, ...], _GRID, tyro.conf.UseAppendAction], ()))
     if command != "plan":
-        run_dir = tyro.conf.arg(metavar="DIR", help="A new folder for the run; by default runs/ENV-ALGORITHM-NNN.")
-        again = tyro.conf.arg(help="Continue the run in --run-dir; refused where it has another configuration.")
-        sinks = tyro.conf.arg(help="Where metrics go beside the run folder.")
+        run_dir = tyro.conf.arg(metavar="DIR", help="A new folder for the run. Default: runs/ENV-ALGORITHM-NNN.")
+        again = tyro.conf.arg(help="Continue the run in --run-dir, which must have the same configuration.")
+        sinks = tyro.conf.arg(help="Where to log metrics in addition to the run folder.")
         fields += [
             ("run_dir", Annotated[Path | None, run_dir], None),
             ("resume", Annotated[bool, again, tyro.conf.FlagCreatePairsOff], False),

@@ -1,4 +1,4 @@
-"""`bench`: the scripts of `benchmarks/`, which lie in a checkout of the sources."""
+"""`bench`: runs the scripts of `benchmarks/`, which are part of a source checkout."""
 
 import importlib
 import sys
@@ -17,7 +17,7 @@ def bench(argv: list[str], session: Session) -> Result:
     if not names:
         raise ValueError(
             f"{PROG} bench runs the scripts of benchmarks/, which an installed package does not contain: "
-            "run it in a checkout of the sources (installed with: pip install -e .)"
+            "run it in a source checkout (installed with: pip install -e .)"
         )
     if not argv or argv[0] in ("-h", "--help"):
         console = session.console()
@@ -42,7 +42,7 @@ def bench(argv: list[str], session: Session) -> Result:
 
 
 def _scripts() -> dict[str, Path]:
-    """Names as they are typed to files with a `main`."""
+    """The files with a `main`, by their names on the command line."""
     folder = Path(__file__).resolve().parents[2] / "benchmarks"
     files = sorted(folder.glob("[a-z]*.py")) if folder.is_dir() else []
     return {path.stem.replace("_", "-"): path for path in files if "\ndef main(" in path.read_text(encoding="utf-8")}

@@ -1,4 +1,4 @@
-"""`envs` and `algos`: what there is."""
+"""`envs` and `algos`: list environments and algorithms."""
 
 import dataclasses
 import difflib
@@ -20,15 +20,15 @@ class EnvsArguments:
     """The arguments of `envs`."""
 
     family: Annotated[str | None, tyro.conf.arg(metavar="F")] = None
-    """Only this family."""
+    """List only this family."""
     check: Annotated[str | None, tyro.conf.arg(metavar="MODULE:CLASS")] = None
-    """Does this environment keep the protocol? An importable class (or function) without required arguments, an
-    instance, or a registered id."""
+    """Check whether this environment follows the protocol: an importable class (or function) without required
+    arguments, an instance, or a registered id."""
 
 
 def envs(argv: list[str], session: Session) -> Result:
     """Lists environments, or checks one."""
-    given = parse(EnvsArguments, argv, "envs", "Lists environments, or checks whether one keeps the protocol.")
+    given = parse(EnvsArguments, argv, "envs", "Lists environments, or checks whether one follows the protocol.")
     return _check(given.check, session) if given.check else _list(given.family, session)
 
 
@@ -46,7 +46,7 @@ def _list(only: str | None, session: Session) -> Result:
         if only not in (None, family.name):
             continue
         console.print(f"[bold]{family.name}[/]  [dim]{family.summary}[/]")
-        if family.package and only is None:  # importing it takes seconds; ids can be listed without
+        if family.package and only is None:  # importing the package takes seconds, and is not needed to list ids
             remark = f"details: {PROG} envs --family {family.name}"
             if not adapters.is_installed(family.package):
                 remark = f"not installed: {adapters.installation(family.package)}"
@@ -128,7 +128,7 @@ class AlgosArguments:
     """The arguments of `algos`."""
 
     name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = None
-    """Show the settings of this one."""
+    """Show the settings of this algorithm."""
 
 
 def algos(argv: list[str], session: Session) -> Result:

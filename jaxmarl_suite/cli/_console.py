@@ -1,4 +1,4 @@
-"""What training looks like: a few calm lines on a terminal, plain lines in a pipe."""
+"""Progress of training: a few live lines on a terminal, plain lines in a pipe."""
 
 import time
 from collections.abc import Iterable
@@ -20,10 +20,10 @@ from jaxmarl_suite.cli._session import Session
 from jaxmarl_suite.runner import Experiment, RunFolder
 
 PIPE_SECONDS = 5.0
-"""Between two lines in a pipe."""
+"""Seconds between two lines in a pipe."""
 _RESAMPLES = 500
 _RATE_SECONDS = 10.0
-"""Over which the speed is averaged."""
+"""Seconds over which the speed is averaged."""
 
 
 def score(estimate: Estimate | None) -> Text:
@@ -47,14 +47,16 @@ class TrainingConsole:
     """The `Listener` of the command line."""
 
     def __init__(self, session: Session, experiment: Experiment, folder: Path, total: int) -> None:
-        """Prints nothing yet. `total`: environment steps of all lanes together."""
+        """Prints nothing yet. `total` is the number of environment steps of all lanes together."""
         self._session, self._experiment, self._total = session, experiment, max(total, 1)
         self._folder = folder
         self._console: Console = session.console()
         self._points = experiment.points()
-        self._steps: dict[int, int] = {}  # of lanes seen so far
-        self._found: dict[int, tuple[int, dict[str, float | None]]] = {}  # point and newest evaluation of a lane
-        self._cut: dict[int, float] = {}  # share of its episodes that did not end in time
+        self._steps: dict[int, int] = {}  # by lane
+        self._found: dict[
+            int, tuple[int, dict[str, float | None]]
+        ] = {}  # by lane: its grid point and newest evaluation
+        self._cut: dict[int, float] = {}  # by lane: share of episodes that did not end in time
         self._done = 0
         self._marks: list[tuple[float, int]] = []  # (seconds, steps since the start) for the speed
         self._optimum: float | None = None
@@ -74,7 +76,7 @@ class TrainingConsole:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leaves the last state on the screen where training began, nothing otherwise."""
+        """Leaves the last state on the screen if training has begun, otherwise nothing."""
         if self._live is not None:
             self._live.transient = not self._marks
             self._live.stop()
@@ -82,7 +84,7 @@ class TrainingConsole:
             self._plain_line()
 
     def take_up(self, folder: Path) -> None:
-        """Begins where the run in `folder` stopped."""
+        """Continues from the progress of the run in `folder`."""
         for row in RunFolder(folder).rows():
             if row["kind"] != "absolute":
                 self._steps[row["lane"]] = max(self._steps.get(row["lane"], 0), row.get("step", row["env_steps"]))
@@ -92,7 +94,7 @@ class TrainingConsole:
         self._done = sum(self._steps.values())
 
     def announce(self, text: str) -> None:
-        """A line above the progress; the folder before the first, as it exists only now."""
+        """Prints a line above the progress. The first one is preceded by the run folder, which exists only now."""
         if not self._session.quiet:
             if not self._has_spoken:
                 self._has_spoken = True
@@ -100,7 +102,7 @@ class TrainingConsole:
             self._console.print(text, style="dim" if text.startswith(("program", "continuing")) else "", markup=False)
 
     def rows(self, rows: list[dict[str, Any]], env_steps: int) -> None:
-        """Counts, and shows what is new."""
+        """Updates the progress and shows new results."""
         now = time.monotonic()
         taken = (self._marks[-1][1] if self._marks else 0) + env_steps
         self._marks = [*(m for m in self._marks if now - m[0] < _RATE_SECONDS), (now, taken)]
@@ -118,7 +120,7 @@ class TrainingConsole:
             self._plain_line()
 
     def _summaries(self) -> Iterable[tuple[str, Estimate | None, str]]:
-        """`(name, estimate, remark)`: the policy and those beside it; in a sweep, of the best point."""
+        """`(name, estimate, remark)` of the policy and the extra policies; in a sweep, of the best grid point."""
         by_point: dict[int, list[dict[str, float | None]]] = {}
         for point, metrics in self._found.values():
             by_point.setdefault(point, []).append(metrics)
@@ -187,7 +189,7 @@ def _estimate(rows: list[dict[str, float | None]], name: str) -> Estimate | None
 
 
 def print_summary(session: Session, path: Path, summary: dict[str, Any]) -> None:
-    """The results of a run, a row for each setting and policy."""
+    """Prints the results of a run, one row per setting and policy."""
     from jaxmarl_suite.analysis import load_run, summarize
 
     console = session.console()
@@ -217,7 +219,7 @@ def print_summary(session: Session, path: Path, summary: dict[str, Any]) -> None
 
 
 def print_table(console: Console, rows: list[dict[str, Any]], title: str | None = None) -> None:
-    """A plain table of `rows`, columns that are empty throughout left out."""
+    """Prints a plain table of `rows` without its empty columns."""
     heading = None if title is None else Text(title)
     table = Table(
         title=heading, title_justify="left", title_style="bold", box=None, padding=(0, 3, 0, 0), pad_edge=False

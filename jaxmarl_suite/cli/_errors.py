@@ -1,4 +1,4 @@
-"""Which failures of files are mistakes in a path."""
+"""Distinguishes errors in a path from failures of the machine."""
 
 import errno
 
@@ -6,4 +6,4 @@ PATH_ERRORS = tuple(
     getattr(errno, name)
     for name in ("EACCES", "EPERM", "ENOENT", "ENOTDIR", "EISDIR", "EEXIST", "ENAMETOOLONG", "ELOOP", "EROFS")
 )
-"""What is wrong with a path, and not with the machine."""
+"""System errors that are caused by the path and not by the machine."""

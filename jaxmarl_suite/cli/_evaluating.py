@@ -1,4 +1,4 @@
-"""`eval`: what the policies of a run achieve, and what they look like."""
+"""`eval`: evaluates the policies of a run, and draws their episodes."""
 
 import dataclasses
 from pathlib import Path
@@ -20,13 +20,13 @@ class EvalArguments:
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The run folder; the run may be unfinished."""
     episodes: int | None = None
-    """Episodes a policy; by default as many as the run's own last evaluation."""
+    """Episodes per policy. Default: as in the run's last evaluation."""
     lane: int | None = None
-    """This lane only; with --render the one to draw (default 0)."""
+    """Evaluate only this lane; with --render, the lane to draw (default 0)."""
     step: int | None = None
-    """The checkpoint after so many environment steps of a lane; by default the newest."""
+    """Use the checkpoint after this many environment steps of a lane. Default: the newest."""
     render: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Draw one episode of the best policy: .gif for an animation, .png for a sheet, .html for a page of a robot."""
+    """Draw one episode of the best policy: .gif for an animation, .png for a single sheet, .html for robots."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,11 +36,11 @@ class RuleArguments:
     env: Annotated[str, tyro.conf.arg(metavar="ID")]
     """An environment that offers rules."""
     rule: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")] = ()
-    """Which rules; all by default."""
+    """Names of rules. Default: all."""
     episodes: int = 320
-    """Episodes a rule, the same for all."""
+    """Episodes per rule, the same for all."""
     seed: int = 0
-    """Of the episodes."""
+    """Seed of the episodes."""
 
 
 def eval(argv: list[str], session: Session) -> Result:
@@ -49,8 +49,8 @@ def eval(argv: list[str], session: Session) -> Result:
         return _eval_rules(argv, session)
     eval_env_options, rest = take_env_options(argv, EVAL_PREFIX)
     about = (
-        "Evaluates the final and the best policy of every lane of a run. Options in which the environment differs from that "
-        f"of the run's evaluations are written {EVAL_PREFIX}NAME VALUE"
+        "Evaluates the final and the best policy of every lane of a run. Change options of the run's evaluation "
+        f"environment with {EVAL_PREFIX}NAME VALUE"
     )
     given = parse(EvalArguments, rest, "eval", about)
     if given.render is not None and given.render.suffix not in (".gif", ".png", ".html"):
@@ -61,7 +61,7 @@ def eval(argv: list[str], session: Session) -> Result:
 
     check_episodes(given.episodes)
     waves = restore_policies(given.run, step=given.step, eval_env_options=eval_env_options, warn=session.note)
-    if given.render is not None:  # found out before the evaluation, not after it
+    if given.render is not None:  # fail before the evaluation, not after it
         for trained in waves:
             check_drawable(trained.group.eval_env, given.render)
         with writing(given.render, "--render "):
@@ -70,9 +70,11 @@ def eval(argv: list[str], session: Session) -> Result:
     rows = _rows(found)
     columns = list(dict.fromkeys(name for row in rows for name in row))
     print_table(session.console(), [{name: row.get(name, "") for name in columns} for row in rows])
-    cut = "; cut: did not end within eval_max_steps steps" if any(one.cut for one in found) else ""
+    cut = "; cut: episodes that did not end within eval_max_steps steps" if any(one.cut for one in found) else ""
     episodes = found[0].episodes
-    session.console().print(f"[dim]mean returns of {episodes} episodes{cut}; of step: when the best was found[/]")
+    session.console().print(
+        f"[dim]mean returns of {episodes} episodes{cut}; of step: when the best policy was found[/]"
+    )
     result: Result = {"run_dir": str(given.run), "evaluations": [dataclasses.asdict(one) for one in found]}
     if given.render is not None:
         result["render"] = str(_render(waves, given.lane or 0, given.render))
@@ -81,7 +83,7 @@ def eval(argv: list[str], session: Session) -> Result:
 
 
 def _rows(found: list[Any]) -> list[dict[str, Any]]:
-    """A row of returns for each lane and policy: the method's own, without a name, and the further ones."""
+    """One row of returns per lane and policy: the method's own policy, without a name, and the extra ones."""
     rows: dict[tuple[int, str], dict[str, Any]] = {}
     names = list(dict.fromkeys(name for one in found for name in one.metrics if name.split("/")[-1] == "return"))
     for one in found:
@@ -103,7 +105,7 @@ def _rows(found: list[Any]) -> list[dict[str, Any]]:
 
 def _eval_rules(argv: list[str], session: Session) -> Result:
     options, rest = take_env_options(argv)
-    about = "Evaluates fixed rules that an environment offers. Options of the environment are written --env.NAME VALUE"
+    about = "Evaluates fixed rules that an environment offers. Set options of the environment with --env.NAME VALUE"
     given = parse(RuleArguments, rest, "eval", about)
     from jaxmarl_suite.runner import evaluate_rules
 

@@ -1,4 +1,4 @@
-"""Dispatch, global flags, exit codes. Imports nothing heavy: `--help` is answered at once."""
+"""Dispatch, global flags, exit codes. Imports nothing heavy, so that `--help` is fast."""
 
 import contextlib
 import difflib
@@ -19,40 +19,41 @@ USER_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
 COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
     "Train": {
         "train": ("_training", "ALGO --env ID [--seeds N] [--total-steps N]", "train an algorithm, all seeds at once"),
-        "sweep": ("_training", "ALGO --env ID --grid FIELD=A,B ...", "a grid of settings times seeds, in few programs"),
+        "sweep": ("_training", "ALGO --env ID --grid FIELD=A,B ...", "train a grid of settings, with seeds for each"),
         "resume": ("_training", "RUN", "continue a run that was interrupted or killed"),
         "plan": ("_planning", "ALGO --env ID [--seeds N] [--grid ...]", "compile only: seconds, memory, what is logged"),
     },
-    "Look at runs": {
+    "Inspect runs": {
         "eval": ("_evaluating", "RUN [--render FILE] | --env ID [--rule NAME ...]", "evaluate a run's policies, or rules"),
-        "record": ("_recording", "RUN FOLDER [--lane N]", "store a run's replay, to train others with --data FOLDER"),
-        "plot": ("_results", "RUN... [--out FILE]", "learning curves"),
-        "table": ("_results", "RUN...", "results with confidence intervals"),
-        "export": ("_results", "RUN... --out FILE", "results for other tools: marl-eval's JSON, rliable's arrays"),
+        "record": ("_recording", "RUN FOLDER [--lane N]", "store a run's replay, for training with --data FOLDER"),
+        "export-policy": ("_deploying", "RUN FOLDER [--lane N]", "write a trained policy as files that run with JAX alone"),
+        "plot": ("_results", "RUN... [--out FILE]", "draw learning curves"),
+        "table": ("_results", "RUN...", "print results with confidence intervals"),
+        "export": ("_results", "RUN... --out FILE", "write results for other tools: marl-eval's JSON, rliable's arrays"),
     },
-    "What there is": {
-        "envs": ("_catalogue", "[--family F] [--check MODULE:CLASS]", "environments; does one of yours keep the protocol?"),
-        "algos": ("_catalogue", "[NAME]", "algorithms, and the settings of one"),
-        "bench": ("_bench", "[NAME ...]", "measurements: throughput, compile time, memory"),
-        "trace": ("_trace", "stats|plot|generate|cache|replay [...]", "workloads of RAG requests, as in rag/ tasks"),
+    "Environments, algorithms, tools": {
+        "envs": ("_catalogue", "[--family F] [--check MODULE:CLASS]", "list environments, or check your own"),
+        "algos": ("_catalogue", "[NAME]", "list algorithms, or the settings of one"),
+        "bench": ("_bench", "[NAME ...]", "measure throughput, compile time, memory"),
+        "trace": ("_trace", "stats|plot|generate|cache|replay [...]", "RAG workloads: inspect, generate, replay"),
     },
 }  # fmt: skip
 GLOBAL_FLAGS = {
     "--json": "the last line of stdout is one JSON object; everything else goes to stderr",
-    "--quiet": "no progress, no remarks",
-    "--debug": "errors with their full traceback",
+    "--quiet": "print no progress and no remarks",
+    "--debug": "print errors with their full traceback",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns the exit code: 0, 1 (failed), 2 (the user's mistake) or 130 (interrupted)."""
+    """Runs one command and returns the exit code: 0, 1 (failure), 2 (user error) or 130 (interrupted)."""
     with _escaping(sys.stdout), _escaping(sys.stderr):
         return _main(list(sys.argv[1:] if argv is None else argv))
 
 
 @contextlib.contextmanager
 def _escaping(stream: Any) -> Iterator[None]:
-    """What the encoding of a stream does not have is escaped, not an error: names of files may be any bytes."""
+    """Escapes characters that the stream's encoding cannot represent: file names may contain any bytes."""
     errors = getattr(stream, "errors", None)
     if not hasattr(stream, "reconfigure") or errors is None:
         yield
@@ -83,7 +84,7 @@ def _main(argv: list[str]) -> int:
 
 
 def _take_global_flags(argv: list[str]) -> tuple[dict[str, bool], list[str]]:
-    """The global flags, wherever they stand; behind `bench NAME` none, as scripts have flags of their own."""
+    """Takes the global flags at any position, but not after `bench NAME`, because scripts have their own flags."""
     words = [index for index, word in enumerate(argv) if not word.startswith("-")]
     end = len(argv)
     if words and argv[words[0]] == "bench":
@@ -103,12 +104,12 @@ def _run(command: str, argv: list[str], flags: dict[str, bool]) -> dict[str, Any
 
     session = Session(json=flags["--json"], quiet=flags["--quiet"], debug=flags["--debug"])
     module = importlib.import_module(f"jaxmarl_suite.cli.{modules[command]}")
-    run: Callable[[list[str], Session], dict[str, Any]] = getattr(module, command)
+    run: Callable[[list[str], Session], dict[str, Any]] = getattr(module, command.replace("-", "_"))
     return run(argv, session)
 
 
 def _guarded(run: Callable[[], dict[str, Any]], debug: bool) -> tuple[int, dict[str, Any] | None]:
-    """Exit code and JSON result of `run`, whatever happens. None where there is nothing to report (help was asked)."""
+    """Exit code and JSON result of `run`, including its errors. None if there is nothing to report (only help)."""
     try:
         return 0, run()
     except SystemExit as error:  # the help text of a command
@@ -148,12 +149,12 @@ def _report(label: str, text: str, debug: bool) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can hold: numbers that it does not have become null, anything unknown its text."""
+    """Converts to JSON values: numbers that JSON cannot represent become null, unknown types become text."""
     if isinstance(value, dict):
         return {str(name): _plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
-    if hasattr(value, "item"):  # NumPy's numbers
+    if hasattr(value, "item"):  # NumPy numbers
         value = value.item()
     if isinstance(value, float):
         return value if math.isfinite(value) else None

@@ -15,17 +15,17 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 PROG = "jaxmarl-suite"
 EVAL_PREFIX = "--eval-env."
-"""Before options in which the environment of evaluations differs from that of training."""
+"""Prefix of options in which the evaluation environment differs from the training environment."""
 MAX_RANGE = 100_000
-"""Most values that one `a:b` may stand for."""
+"""Maximum number of values of one range `a:b`."""
 _T = TypeVar("_T")
 
 
 def parse(arguments: type[_T], argv: Sequence[str], command: str, description: str) -> _T:
-    """An instance of the dataclass `arguments` from the command line; hyphens and underscores mean the same.
+    """Parses the command line into the dataclass `arguments`; hyphens and underscores are equivalent.
 
     Raises:
-      ValueError: in one line, with the nearest spelling where an option is unknown.
+      ValueError: in one line, with the nearest spelling of an unknown option.
       SystemExit: after printing the help text.
     """
     prog = f"{PROG} {command}"
@@ -43,7 +43,7 @@ def parse(arguments: type[_T], argv: Sequence[str], command: str, description: s
 
 
 def with_prefix(arguments: type, argv: Sequence[str], prefix: str) -> list[str]:
-    """`argv` with `--NAME` as `--PREFIX.NAME` where only the latter is an option of the dataclass `arguments`."""
+    """Expands `--NAME` to `--PREFIX.NAME` if only the latter is an option of the dataclass `arguments`."""
     known = _flags(arguments)
 
     def full(word: str) -> str:
@@ -79,7 +79,7 @@ def _initials(flag: str) -> str:
 
 
 def _flags(arguments: Any, prefix: str = "") -> dict[str, Any]:
-    """The options that tyro makes of a dataclass, with their types."""
+    """The options that tyro creates for a dataclass, with their types."""
     found: dict[str, Any] = {}
     hints = typing.get_type_hints(arguments, include_extras=True)
     for field in dataclasses.fields(arguments):
@@ -96,7 +96,7 @@ def _flags(arguments: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _explain(text: str, flags: Mapping[str, Any], argv: Sequence[str]) -> str:
-    """What tyro says, in our words where it is about an option: its name, what is accepted, what came."""
+    """Rewrites tyro's message about an option: its name, what is accepted, what was given."""
     surplus = re.fullmatch(r"unexpected argument: (\S+).*", text)
     named = re.search(r"--[\w.-]*\w", text)
     if text.startswith("missing"):
@@ -126,7 +126,7 @@ def _given(flags: Mapping[str, Any], argv: Sequence[str]) -> list[tuple[str, lis
 
 
 def _switch(flag: str, flags: Mapping[str, Any]) -> str:
-    """How a truth value is set."""
+    """How to set a boolean option."""
     head, name = re.fullmatch(r"(.*?)(?:no-)?([^.]*)", flag.removeprefix("--")).groups()  # type: ignore[union-attr]
     on, off = f"--{head}{name}", f"--{head}no-{name}"
     return f"write {on} for True, {off} for False" if off in flags else f"write {flag} alone"
@@ -145,7 +145,7 @@ def _accepted(kind: Any) -> str:
 
 
 def _one_line(box: str) -> str:
-    """What a box of tyro's says, before its first rule."""
+    """The text of tyro's error box, up to its first rule."""
     lines: list[str] = []
     for line in box.splitlines()[1:]:
         text = line.strip().strip("│╭╮╰╯").strip()
@@ -215,7 +215,7 @@ def take_env_options(argv: Sequence[str], prefix: str = "--env.") -> tuple[dict[
 
 
 def literal(text: str) -> Any:
-    """A number, truth value, None or tuple where the text is one; otherwise the text."""
+    """The number, boolean, None or tuple that the text represents; otherwise the text."""
     named = {"true": True, "false": False, "none": None, "null": None}
     if text.lower() in named:
         return named[text.lower()]
@@ -229,7 +229,7 @@ def parse_grid(entries: Sequence[str], config: Any) -> dict[str, list[Any]]:
     """Values by field from `FIELD=A,B` and `FIELD=START:STOP`, in the types of `config`'s fields.
 
     Raises:
-      ValueError: for a malformed entry, a field given twice, a value of the wrong type, or an absurd range.
+      ValueError: a malformed entry, a field given twice, a value of the wrong type, or a range that is too long.
     """
     from jaxmarl_suite.runner import ENV_PREFIX, coerce
 
@@ -255,7 +255,7 @@ def parse_grid(entries: Sequence[str], config: Any) -> dict[str, list[Any]]:
 
 
 def _split(text: str, entry: str) -> list[str]:
-    """Parts between commas that stand outside brackets."""
+    """Splits at commas outside brackets."""
     parts, depth = [""], 0
     for character in text:
         depth += (character in "([") - (character in ")]")

@@ -1,4 +1,4 @@
-"""`plan`: what an experiment would cost. Compiles, and starts no training."""
+"""`plan`: the cost of an experiment. Compiles its programs without training."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from jaxmarl_suite.cli._session import Result, Session
 
 def plan(argv: list[str], session: Session) -> Result:
     """Seconds, memory and rows of every program of an experiment."""
-    request = parse_experiment(argv, "plan", "Compiles an experiment and says what it would cost; starts no training.")
+    request = parse_experiment(argv, "plan", "Compiles an experiment and shows its cost, without training.")
     experiment, options = request.experiment, request.experiment.options
     runner.configure()
     groups = experiment.groups()
@@ -28,7 +28,7 @@ def plan(argv: list[str], session: Session) -> Result:
                 "at once": entry["lanes_at_once"],
                 "devices": f"{entry['devices']} {entry['platform']}, {entry['lane_mode']}",
                 "memory": memory(entry["memory_bytes"]),
-                "state a lane": memory(entry["state_bytes_a_lane"]),
+                "state per lane": memory(entry["state_bytes_a_lane"]),
                 "compiling": f"{entry['compile_seconds']:.1f} s",
                 "updates": " + ".join(f"{phase['updates']:,} {phase['name']}" for phase in entry["phases"]),
                 "first setting": flat_settings(group.lanes[0].overrides),
@@ -43,9 +43,9 @@ def plan(argv: list[str], session: Session) -> Result:
     metrics = sorted({name for phase in first for name in phase["train_metrics"]})
     counts = [sum(phase[name] for phase in first) for name in ("log_rows", "evaluations")]
     console.print(
-        f"\na lane logs {counts[0]} rows of training and {counts[1]} evaluations of {options.eval_episodes} episodes, "
-        f"the best policy once more over {options.absolute_episodes}",
-        "state a lane: learner, replay and environments, as they are in checkpoints",
+        f"\neach lane logs {counts[0]} training rows and {counts[1]} evaluations of {options.eval_episodes} episodes; the "
+        f"best policy is evaluated once more on {options.absolute_episodes}",
+        "state per lane: learner, replay and environments, as saved in checkpoints",
         f"metrics: {', '.join(metrics)}",
         sep="\n",
         markup=False,
@@ -67,7 +67,7 @@ def plan(argv: list[str], session: Session) -> Result:
 
 
 def _describe(number: int, group: runner.Group, options: runner.TrainOptions) -> dict[str, Any]:
-    """What the programs of a group need, compiled to find out."""
+    """The cost of a group's programs, found by compiling them."""
     size, compiled, placement = runner.choose_wave(group, options)
     needed = max(program.peak_bytes for program in compiled) * placement.mesh.size
     phases = runner.plan_phases(group, options)
@@ -98,7 +98,7 @@ def _describe(number: int, group: runner.Group, options: runner.TrainOptions) ->
 
 
 def memory(size: float) -> str:
-    """Bytes as people write them."""
+    """Bytes in readable units."""
     for unit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
         if size >= unit:
             return f"{size / unit:.1f} {name}"

@@ -1,4 +1,4 @@
-"""`plot`, `table`, `export`: finished or unfinished runs, read from their folders. Starts no JAX."""
+"""`plot`, `table`, `export`: results of finished or unfinished runs, read from their folders without JAX."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ class PlotArguments:
     runs: Runs
     """Run folders."""
     out: Annotated[Path, tyro.conf.arg(metavar="FILE")] = Path("curves.png")
-    """Ends in .png, .svg or .pdf."""
+    """Output file; ends in .png, .svg or .pdf."""
     metric: str = "return"
-    """What to draw."""
+    """The metric to draw."""
     kind: Literal["eval", "train"] = "eval"
-    """From evaluations, or from what training itself records."""
+    """Draw metrics of evaluations or of training."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,13 +45,13 @@ class ExportArguments:
     runs: Runs
     """Run folders."""
     out: Annotated[Path, tyro.conf.arg(metavar="FILE")]
-    """Ends in .json (marl-eval's layout) or .npz (rliable's arrays)."""
+    """Output file; ends in .json (marl-eval's layout) or .npz (rliable's arrays)."""
     layout: Literal["marl-eval", "rliable"] | None = None
-    """Whose layout; by default as the suffix says."""
+    """Layout of the file. Default: according to its suffix."""
 
 
 def plot(argv: list[str], session: Session) -> Result:
-    """Learning curves into a file."""
+    """Draws learning curves into a file."""
     given = parse(PlotArguments, argv, "plot", "Draws learning curves with confidence bands.")
     runs = _load(given.runs, "plot")
     with writing(given.out):
@@ -61,7 +61,7 @@ def plot(argv: list[str], session: Session) -> Result:
 
 
 def table(argv: list[str], session: Session) -> Result:
-    """Results with intervals, as markdown."""
+    """Prints results with intervals, as markdown."""
     given = parse(TableArguments, argv, "table", "Prints results with 95 % confidence intervals as markdown.")
     rows = analysis.summarize(_load(given.runs, "table"), given.metric)
     session.console().print(analysis.render_markdown(rows), markup=False, end="", soft_wrap=True)
@@ -69,7 +69,7 @@ def table(argv: list[str], session: Session) -> Result:
 
 
 def export(argv: list[str], session: Session) -> Result:
-    """Results for other tools."""
+    """Writes results for other tools."""
     given = parse(ExportArguments, argv, "export", "Writes results for marl-eval or rliable.")
     runs = _load(given.runs, "export")
     with writing(given.out):

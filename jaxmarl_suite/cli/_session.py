@@ -1,4 +1,4 @@
-"""Where a command's output goes."""
+"""The output of commands."""
 
 import contextlib
 import dataclasses
@@ -12,36 +12,36 @@ from rich.console import Console
 from jaxmarl_suite.cli._errors import PATH_ERRORS
 
 WIDE = 160
-"""Columns of a table that goes into a file or a pipe."""
+"""Width in columns of tables that are written to a file or a pipe."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """The global flags, and a console for people."""
+    """The global flags and the console."""
 
     json: bool = False
     quiet: bool = False
     debug: bool = False
 
     def console(self) -> Console:
-        """Prints for people: to stdout, or to stderr where stdout is for a program."""
+        """The console for readable output: stdout, or stderr with --json."""
         file = sys.stderr if self.json else sys.stdout
         is_terminal = bool(getattr(file, "isatty", lambda: False)())
         return Console(file=file, highlight=False, soft_wrap=False, width=None if is_terminal else WIDE)
 
     def note(self, text: str) -> None:
-        """A line on stderr that is no result; nothing with --quiet."""
+        """Prints a remark to stderr; nothing with --quiet."""
         if not self.quiet:
             print(text, file=sys.stderr, flush=True)
 
 
 Result = dict[str, Any]
-"""What a command found, as JSON values."""
+"""The result of a command, as JSON values."""
 
 
 @contextlib.contextmanager
 def writing(path: Path, option: str = "") -> Iterator[None]:
-    """Says of a file that cannot be written which, and whose mistake that is: the user's path, or the machine's failure."""
+    """Names a file that cannot be written: `ValueError` for an invalid path, `OSError` for a failure of the machine."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""`trace`: traces of RAG requests, recorded or generated. Imports what a command needs when it is called."""
+"""`trace`: traces of RAG requests, recorded or generated. Each command imports what it needs when it is called."""
 
 import dataclasses
 import difflib
@@ -37,14 +37,14 @@ class StatsArguments:
     folder: Folder
     """A folder with 0_trace.jsonl and the five tables."""
     view: View = "unwrapped"
-    """Weeks behind each other, or on top of each other."""
+    """Weeks one after another (unwrapped), or on top of each other (overlay)."""
     strict: bool = True
-    """Refuse a trace with bad lines; otherwise leave them out and count them."""
+    """Reject a trace with bad lines; otherwise skip and count them."""
 
 
 def _stats(argv: list[str], session: Session) -> Result:
     """All tables."""
-    given = parse(StatsArguments, argv, "trace stats", "Prints what a trace looks like: lengths, load, skew, locality.")
+    given = parse(StatsArguments, argv, "trace stats", "Prints statistics of a trace: lengths, load, skew, locality.")
     from jaxmarl_envs.rag.trace import statistics
 
     recorded = _read(given.folder, given.strict, session)
@@ -61,11 +61,11 @@ class PlotArguments:
     folder: Folder
     """A folder with 0_trace.jsonl and the five tables."""
     out: Annotated[Path, tyro.conf.arg(metavar="FILE")] = Path("trace.png")
-    """Ends in .png, .pdf or .svg."""
+    """Output file; ends in .png, .pdf or .svg."""
     view: View = "unwrapped"
-    """Weeks behind each other, or on top of each other."""
+    """Weeks one after another (unwrapped), or on top of each other (overlay)."""
     strict: bool = True
-    """Refuse a trace with bad lines; otherwise leave them out and count them."""
+    """Reject a trace with bad lines; otherwise skip and count them."""
 
 
 def _plot(argv: list[str], session: Session) -> Result:
@@ -83,9 +83,9 @@ class GenerateArguments:
     """The arguments of `trace generate`."""
 
     folder: Folder
-    """Where the trace goes; must not exist yet, or be empty."""
+    """A new or empty folder for the trace."""
     sessions: int = 3990
-    """How many sessions begin within fourteen days; 3990 as in the recorded trace."""
+    """Number of sessions that begin within fourteen days; the recorded trace has 3990."""
     seed: int = 0
     """Equal seeds give equal traces."""
 
@@ -109,19 +109,19 @@ class CacheArguments:
     folder: Folder
     """A folder with 0_trace.jsonl and the five tables."""
     capacities: tuple[int, ...] = (32, 64, 128, 256, 512)
-    """Passages that the cache holds; tokens with --tokens."""
+    """Capacities of the cache in passages, or in tokens with --tokens."""
     policies: tuple[str, ...] = ()
-    """Eviction rules; all by default."""
+    """Eviction rules. Default: all."""
     tokens: bool = False
-    """Count capacities in tokens of the passages."""
+    """Measure capacities in tokens of the passages."""
     strict: bool = True
-    """Refuse a trace with bad lines; otherwise leave them out and count them."""
+    """Reject a trace with bad lines; otherwise skip and count them."""
 
 
 def _cache(argv: list[str], session: Session) -> Result:
     """Hit ratios by capacity and rule."""
     given = parse(
-        CacheArguments, argv, "trace cache", "Prints hit ratios of one cache, empty at first, over the trace."
+        CacheArguments, argv, "trace cache", "Prints hit ratios over the trace for one cache that starts empty."
     )
     from jaxmarl_envs.rag.trace import POLICIES, hit_ratio_curve
 
@@ -142,30 +142,30 @@ class ReplayArguments:
     """The arguments of `trace replay`."""
 
     url: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="URL")]
-    """Base of an OpenAI-compatible endpoint, e.g. http://localhost:8000/v1."""
+    """Base URL of an OpenAI-compatible endpoint, e.g. http://localhost:8000/v1."""
     model: str
-    """The model's name there."""
+    """The model's name at the endpoint."""
     folder: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """A trace; by default one is generated."""
+    """A trace. Default: one is generated."""
     sessions: int = 100
-    """Sessions of a generated trace."""
+    """Number of sessions in a generated trace."""
     seed: int = 0
-    """Of a generated trace."""
+    """Seed of a generated trace."""
     rate: float = 1.0
-    """Requests per second on average; recorded gaps are stretched or squeezed to it."""
+    """Average requests per second; the gaps of the trace are scaled to it."""
     requests: int = 100
-    """How many of the first are sent."""
+    """Number of requests to send, from the first on."""
     ttft_slo: float = 1.0
-    """Seconds until the first token that count as attained."""
+    """Objective for the time to the first token, in seconds."""
     tpot_slo: float = 0.02
-    """Seconds per token after the first that count as attained."""
+    """Objective for the time per token after the first, in seconds."""
     timeout: float = 600.0
     """Seconds after which a request counts as failed."""
 
 
 def _replay(argv: list[str], session: Session) -> Result:
-    """Latencies of a real server under the trace's load."""
-    given = parse(ReplayArguments, argv, "trace replay", "Sends a trace, open loop, to an OpenAI-compatible endpoint.")
+    """Measures the latencies of a real server under the trace's load."""
+    given = parse(ReplayArguments, argv, "trace replay", "Sends a trace to an OpenAI-compatible endpoint (open loop).")
     from jaxmarl_envs.rag.trace import generate_trace
     from jaxmarl_envs.rag.trace.replay import ReplayOptions, replay
 
@@ -181,16 +181,16 @@ def _replay(argv: list[str], session: Session) -> Result:
 
 
 _COMMANDS: dict[str, tuple[Callable[[list[str], Session], Result], str, str]] = {
-    "stats": (_stats, "DIR [--view overlay] [--no-strict]", "what a trace looks like, in tables"),
-    "plot": (_plot, "DIR [--out FILE]", "the same in figures"),
+    "stats": (_stats, "DIR [--view overlay] [--no-strict]", "print statistics of a trace"),
+    "plot": (_plot, "DIR [--out FILE]", "draw statistics of a trace"),
     "generate": (_generate, "DIR [--sessions N] [--seed S]", "write a synthetic trace"),
-    "cache": (_cache, "DIR [--capacities C ...] [--tokens]", "hit ratios of eviction rules"),
+    "cache": (_cache, "DIR [--capacities C ...] [--tokens]", "print hit ratios of eviction rules"),
     "replay": (_replay, "URL --model NAME [--folder DIR] [--rate R]", "send a trace to a server and measure it"),
 }
 
 
 def _read(folder: Path, strict: bool, session: Session) -> Any:
-    """The trace in a folder; bad lines that were dropped are said."""
+    """Reads the trace in a folder, and reports skipped lines."""
     from jaxmarl_envs.rag.trace import read_trace
 
     recorded = read_trace(folder, strict=strict)
@@ -201,7 +201,7 @@ def _read(folder: Path, strict: bool, session: Session) -> Any:
 
 
 def _print_rows(session: Session, title: str, table: dict[str, Any]) -> None:
-    """A table of numbers, or of rows of numbers, by name."""
+    """Prints a table of numbers, or of rows of numbers, by name."""
     from jaxmarl_suite.cli._console import print_table
 
     rows = []

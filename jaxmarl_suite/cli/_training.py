@@ -16,13 +16,13 @@ from jaxmarl_suite.runner import Experiment
 
 
 def train(argv: list[str], session: Session) -> Result:
-    """One setting, many seeds."""
+    """Trains one setting with many seeds."""
     return _train(argv, "train", "Trains an algorithm on an environment, all seeds in one compiled program.", session)
 
 
 def sweep(argv: list[str], session: Session) -> Result:
-    """A grid of settings, many seeds each."""
-    return _train(argv, "sweep", "Trains every point of a grid times every seed, in as few programs as fit.", session)
+    """Trains a grid of settings with many seeds each."""
+    return _train(argv, "sweep", "Trains every grid point with every seed, in as few programs as possible.", session)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,12 +32,12 @@ class ResumeArguments:
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The run folder."""
     memory_gib: float | None = None
-    """Memory that training may use from here on, in GiB; None for what the run began with."""
+    """Memory that training may use from now on, in GiB. Default: as the run began."""
 
 
 def resume(argv: list[str], session: Session) -> Result:
-    """An interrupted or killed run, to its end."""
-    given = parse(ResumeArguments, argv, "resume", "Continues a run from its newest whole checkpoint.")
+    """Continues an interrupted or killed run to its end."""
+    given = parse(ResumeArguments, argv, "resume", "Continues a run from its newest intact checkpoint.")
     folder = runner.RunFolder.open(given.run)
     experiment = Experiment.read(folder)
     if folder.summary().get("status") == "finished":
@@ -76,7 +76,7 @@ def _resume(run_dir: Path, experiment: Experiment, sinks: tuple[str, ...], sessi
 
 
 def _finish(path: Path, name: Path, session: Session) -> Result:
-    """The results of the run at `path`, which the user calls `name`."""
+    """Prints and returns the results of the run at `path`, which the user knows as `name`."""
     summary: dict[str, Any] = runner.RunFolder(path).summary()
     print_summary(session, path, summary)
     if not session.quiet:

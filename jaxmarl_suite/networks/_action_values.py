@@ -1,4 +1,4 @@
-"""Values of all discrete actions at once: several networks of one shape, each with parameters of its own."""
+"""Values of all discrete actions: several networks of the same shape, each with its own parameters."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ class ActionValues(NamedTuple):
 def make_action_values(
     in_size: int, num_actions: int, *, num: int, hidden: Sequence[int], layer_norm: bool = False
 ) -> ActionValues:
-    """C networks with ReLU layers, which start as PyTorch's do, each from draws of its own.
+    """C networks with ReLU layers and PyTorch's initialization, each with its own random draws.
 
     Args:
       in_size: D.
@@ -34,7 +34,7 @@ def make_action_values(
       layer_norm: normalize before each ReLU.
 
     Raises:
-      ValueError: for sizes below 1.
+      ValueError: sizes below 1.
     """
     check_sizes("make_action_values", in_size=in_size, num_actions=num_actions, num=num)
     check_sizes("make_action_values", **{f"hidden[{i}]": width for i, width in enumerate(hidden)})

@@ -1,4 +1,4 @@
-"""Action-value networks of continuous actions: several of one shape, each with parameters of its own."""
+"""Values of continuous actions: several networks of the same shape, each with its own parameters."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ class Critics(NamedTuple):
 
 
 class _Critic(nn.Module):
-    """Layers with ReLU (after a normalization, where asked for), then one number."""
+    """ReLU layers (optionally with layer normalization), then one number."""
 
     hidden: Sequence[int]
     layer_norm: bool
@@ -52,7 +52,7 @@ def make_critics(
     layer_norm: bool = False,
     action_twice: bool = False,
 ) -> Critics:
-    """C critics of a context and an action, which start as PyTorch's layers do, each from draws of its own.
+    """C critics of a context and an action, with PyTorch's initialization, each with its own random draws.
 
     Args:
       context_size: D.
@@ -60,10 +60,10 @@ def make_critics(
       num: C.
       hidden: widths of the ReLU layers.
       layer_norm: normalize before each ReLU.
-      action_twice: the action joins the first layer's output once more.
+      action_twice: feed the action in again, after the first layer.
 
     Raises:
-      ValueError: for sizes below 1.
+      ValueError: sizes below 1.
     """
     check_sizes("make_critics", context_size=context_size, action_size=action_size, num=num)
     check_sizes("make_critics", **{f"hidden[{i}]": width for i, width in enumerate(hidden)})

@@ -1,4 +1,4 @@
-"""Dense layers that start as PyTorch's do."""
+"""Dense layers with PyTorch's initialization."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,9 @@ from jaxmarl_suite.networks._linear import dense_product
 
 
 def torch_bound(fan_in: int) -> float:
-    """1/sqrt(fan_in), between whose negative and itself `torch.nn.Linear` and `GRUCell` draw all that they start with.
+    """1/sqrt(fan_in), the bound of the uniform initialization of `torch.nn.Linear` and `GRUCell`.
 
-    A layer without inputs gets 1, the bound for a single input, where PyTorch would leave its bias at zero: what is made
+    A layer without inputs gets 1, the bound for a single input, while PyTorch would leave its bias at zero: functions
     of an empty state would otherwise start at points where gradients vanish (|0|, ReLU of 0).
     """
     return max(fan_in, 1) ** -0.5
@@ -30,16 +30,22 @@ def uniform_between(bound: float) -> nn.initializers.Initializer:
 def torch_dense(x: jax.Array, width: int, *, use_bias: bool = True, name: str | None = None) -> jax.Array:
     """A new dense layer applied to `x`: [..., D] -> [..., width]. For the body of a compact flax module.
 
-    Kernel and bias start uniform within +-1/sqrt(D), the default of PyTorch. The published settings of the Q-learning
-    methods were tuned with it; flax's own default (no bias at first, a kernel with a variance three times as large)
-    starts elsewhere.
+    Kernel and bias are initialized uniformly within +-1/sqrt(D), as in PyTorch. The published settings of the
+    Q-learning methods were tuned with this; flax's default is different (zero bias, a kernel with three times the
+    variance).
     """
     init = uniform_between(torch_bound(x.shape[-1]))
     return nn.Dense(width, use_bias=use_bias, kernel_init=init, bias_init=init, dot_general=dense_product, name=name)(x)
 
 
+def layer_norm(x: jax.Array, epsilon: float = 1e-6) -> jax.Array:
+    """A new layer normalization applied to `x`, of its dtype. For the body of a compact flax module."""
+    with jax.numpy_dtype_promotion("standard"):  # flax takes the moments of lower precisions in float32
+        return nn.LayerNorm(epsilon=epsilon)(x)
+
+
 class TorchMLP(nn.Module):
-    """ReLU layers, then a linear one: [..., D] -> [..., widths[-1]]; all start as `torch_dense` does."""
+    """ReLU layers, then a linear one: [..., D] -> [..., widths[-1]], all initialized as in `torch_dense`."""
 
     widths: Sequence[int]
     last_bias: bool = True
@@ -52,10 +58,10 @@ class TorchMLP(nn.Module):
 
 
 def check_sizes(owner: str, at_least: int = 1, **sizes: int) -> None:
-    """Refuses what is not a whole number of at least `at_least`.
+    """Rejects sizes that are not integers of at least `at_least`.
 
     Raises:
-      ValueError: names owner, size, what came, what is accepted.
+      ValueError: names owner and size, with the value received and what is accepted.
     """
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, int) or size < at_least:
@@ -63,10 +69,10 @@ def check_sizes(owner: str, at_least: int = 1, **sizes: int) -> None:
 
 
 def check_team(owner: str, n_agents: int) -> None:
-    """Refuses a team of one, of whose utilities nothing is to be mixed.
+    """Rejects a team of one agent, which has nothing to mix.
 
     Raises:
-      ValueError: for fewer than 2 agents.
+      ValueError: fewer than 2 agents.
     """
     check_sizes(owner, n_agents=n_agents)
     if n_agents < 2:
@@ -76,10 +82,10 @@ def check_team(owner: str, n_agents: int) -> None:
 
 
 def check_shape(owner: str, name: str, got: tuple[int, ...], expected: tuple[int, ...]) -> None:
-    """Refuses a shape while tracing: what is too small by an axis would be broadcast silently.
+    """Rejects a shape while tracing: a missing axis would be broadcast silently.
 
     Raises:
-      ValueError: if `got` is not `expected`.
+      ValueError: `got` is not `expected`.
     """
     if tuple(got) != tuple(expected):
         raise ValueError(f"{owner}: {name} must have shape {tuple(expected)}, got {tuple(got)}")

@@ -1,4 +1,4 @@
-"""QTRAN's value networks: one of state and joint action, one of the state (Son et al. 2019).
+"""QTRAN's value networks: one for state and joint action, one for the state (Son et al. 2019).
 
 Axes: B any batch axes, N agents, F feature entries, G state entries.
 """
@@ -17,7 +17,7 @@ from jaxmarl_suite.networks._network import Params
 
 @documented
 class ValueNetwork(NamedTuple):
-    """Parameters and a value [*B] float32 of what the factory says."""
+    """Parameters and a value function, which returns [*B] float32; its arguments are given by the factory."""
 
     init: Callable[[jax.Array], Params]
     """`key -> params`. Consumes the key."""
@@ -42,16 +42,15 @@ def joint_value(
 ) -> ValueNetwork:
     """Q(s, a) of the joint action, not factorized. `value(params, features, action, state)` returns [*B]:
 
-      features: [*B, N, F] float32, such as the memories of the agents' networks.
-      action: [*B, N] int.
-      state: [*B, G] float32; G may be 0.
+      features: [*B, N, F] float32, such as the memories of the agents' networks. action: [*B, N] int. state: [*B, G]
+      float32; G may be 0.
 
-    Each agent's features and action pass through one shared network of two layers, F + A wide; what comes out is summed
-    over the agents and joined with the state. Deviation from the paper, as in the PyMARL code: the state enters, and the
-    encoders share no layers with the agents' networks.
+    Each agent's features and action pass through one shared network of two layers, F + A wide; its outputs are summed
+    over agents and concatenated with the state. Deviation from the paper, as in the PyMARL code: the state is an
+    input, and the encoders share no layers with the agents' networks.
 
     Raises:
-      ValueError: for a size that is not accepted; when traced, for a shape that is not.
+      ValueError: an invalid size or, when traced, an invalid shape.
     """
     check_team("qtran", n_agents)
     check_sizes("qtran", num_actions=num_actions, feature_size=feature_size, hidden=hidden)
@@ -74,10 +73,11 @@ def joint_value(
 
 
 def state_value(state_size: int, *, hidden: int = 64) -> ValueNetwork:
-    """V(s), which makes up for what the agents do not see. `value(params, state)`: [*B, G] float32 -> [*B]; G may be 0.
+    """V(s), which accounts for what the agents do not observe. `value(params, state)`: [*B, G] float32 -> [*B]; G may
+    be 0.
 
     Raises:
-      ValueError: for a size that is not accepted; when traced, for a shape that is not.
+      ValueError: an invalid size or, when traced, an invalid shape.
     """
     check_sizes("qtran", 0, state_size=state_size)
     check_sizes("qtran", hidden=hidden)

@@ -1,4 +1,5 @@
-"""Mixers: what makes a team's value of its agents' utilities. One factory a method, one type for all.
+"""Mixers: functions from the utilities of a team's agents to the team's value. One factory per method, one type for
+all.
 
 Axes: B any batch axes, N agents, A actions, G state entries, D observation entries, M values, K heads.
 """
@@ -24,11 +25,11 @@ _ATTENTION_PENALTY = 0.001
 
 @documented
 class Mixer(NamedTuple):
-    """Agents' utilities to the values that are regressed.
+    """Maps the agents' utilities to the values that are regressed.
 
     `mix(params, chosen, best, action, state, obs)` returns `(values, penalty)`:
       chosen: [*B, N] float32, utilities of the chosen actions.
-      best: [*B, N] float32, the largest utility of each agent's legal actions.
+      best: [*B, N] float32, the maximum utility over each agent's legal actions.
       action: [*B, N] int, the chosen actions.
       state: [*B, G] float32; G may be 0.
       obs: [*B, N, D] float32; read by Qatten's transformation only.
@@ -50,7 +51,7 @@ def independent_mixer(n_agents: int) -> Mixer:
     """Each agent's own utility (IQL, Tan 1993).
 
     Raises:
-      ValueError: for fewer agents than 1.
+      ValueError: fewer than 1 agent.
     """
     check_sizes("iql", n_agents=n_agents)
 
@@ -75,7 +76,7 @@ def sum_mixer() -> Mixer:
 
 
 def _mixer(owner: str, module: nn.Module, n_agents: int, state_size: int, obs_size: int = 0) -> Mixer:
-    """The team mixer that `module` computes; its shapes are checked while tracing."""
+    """The team mixer computed by `module`; its shapes are checked while tracing."""
 
     def init(key: jax.Array) -> Params:
         agents = jnp.zeros((1, n_agents), jnp.float32)
@@ -110,26 +111,27 @@ class _Monotonic(nn.Module):
         b1 = torch_dense(state, self.embed, name="b1")
         w2 = jnp.abs(TorchMLP((self.hyper_hidden, self.embed), name="w2")(state))
         v = TorchMLP((self.embed, 1), name="v")(state)
-        # Sums and not matrix products, which accelerators round to fewer bits: utilities that differ must stay apart.
+        # Sums, not matrix products, which accelerators round to fewer bits: different utilities must stay different.
         weighted = chosen[..., None] * w1.reshape(*state.shape[:-1], n_agents, self.embed)
         h = nn.elu(jnp.sum(weighted, axis=-2) + b1)
         return jnp.sum(h * w2, axis=-1, keepdims=True) + v, jnp.zeros((), jnp.float32)
 
 
 def monotonic_mixer(n_agents: int, state_size: int, *, embed: int = 32, hyper_hidden: int = 64) -> Mixer:
-    """A network that is monotone in every utility, its weights made of the state (QMIX, Rashid et al. 2018, section 4).
+    """A network that is monotone in every utility, with weights computed from the state (QMIX, Rashid et al. 2018,
+    section 4).
 
-    h = ELU(q |W1(s)| + b1(s)) and Q = h |w2(s)| + v(s). W1 and w2 come from networks with one hidden layer, as in the
-    authors' later code; in the paper they are linear.
+    h = ELU(q |W1(s)| + b1(s)) and Q = h |w2(s)| + v(s). W1 and w2 are computed by networks with one hidden layer, as
+    in the authors' later code; in the paper these are linear.
 
     Args:
       n_agents: N, at least 2.
       state_size: G; with 0 the weights are free parameters.
-      embed: entries of h, and the width of the hidden layer of v.
-      hyper_hidden: width of the hidden layer of the networks that make W1 and w2.
+      embed: size of h, and width of the hidden layer of v.
+      hyper_hidden: width of the hidden layer of the networks for W1 and w2.
 
     Raises:
-      ValueError: for a size that is not accepted; when traced, for a shape that is not.
+      ValueError: an invalid size or, when traced, an invalid shape.
     """
     check_team("qmix", n_agents)
     check_sizes("qmix", 0, state_size=state_size)
@@ -138,7 +140,7 @@ def monotonic_mixer(n_agents: int, state_size: int, *, embed: int = 32, hyper_hi
 
 
 def _heads(num: int, widths: tuple[int, ...], name: str, last_bias: bool = True) -> nn.Module:
-    """`num` separate networks of one input: [..., D] -> [K, ..., widths[-1]]; parameters gain a leading [K]."""
+    """`num` separate networks with the same input: [..., D] -> [K, ..., widths[-1]]; parameters have a leading [K]."""
     many = nn.vmap(
         TorchMLP, in_axes=None, out_axes=0, axis_size=num, variable_axes={"params": 0}, split_rngs={"params": True}
     )
@@ -164,7 +166,7 @@ class _Duplex(nn.Module):
             weight = jnp.abs(TorchMLP((self.hyper_hidden, n_agents), name="weight")(state)) + _POSITIVE
             bias = TorchMLP((self.hyper_hidden, n_agents), name="bias")(state)
             penalty = jnp.zeros((), jnp.float32)
-        # The bias cancels. Left out, nothing is rounded, and the advantage of a best action is zero to the last bit.
+        # The bias cancels. Without it nothing is rounded, and the advantage of a best action is exactly zero.
         advantage = weight * (chosen - best)
         if self.stop_gradient:
             advantage = jax.lax.stop_gradient(advantage)
@@ -207,15 +209,15 @@ def duplex_mixer(
     transformation: Literal["weighted-head", "qatten"] = "weighted-head",
     stop_gradient: bool = True,
 ) -> Mixer:
-    """A duplex dueling network, able to be any team value whose greedy actions are the agents' own (QPLEX).
+    """A duplex dueling network, which can represent any team value whose greedy actions are the agents' own (QPLEX).
 
-    Wang et al. 2021, section 3.2: utilities and their maxima are transformed alike, q_i <- w_i q_i + b_i with w_i > 0, and
-    Q = sum_i q_i + (lambda_i(s, a) - 1) A_i with A_i = q_i - max q_i <= 0. This is sum_i V_i + lambda_i A_i, written so
-    that utilities still learn through q_i where the gradient of A_i is stopped.
+    Wang et al. 2021, section 3.2: utilities and their maxima are transformed alike, q_i <- w_i q_i + b_i with w_i > 0,
+    and Q = sum_i q_i + (lambda_i(s, a) - 1) A_i with A_i = q_i - max q_i <= 0. This is sum_i V_i + lambda_i A_i,
+    written so that utilities still learn through q_i where the gradient of A_i is stopped.
 
-    Deviations: the transformation reads the state and not the agents' histories, as in the authors' code. Qatten's units
-    (Yang et al. 2020) are described by the agents' observations, where the authors cut them out of the global state; its
-    penalty is a mean over all of the batch, padding too, as theirs is.
+    Deviations: the transformation uses the state and not the agents' histories, as in the authors' code. Qatten's
+    units (Yang et al. 2020) are described by the agents' observations, while the authors extract them from the global
+    state; its penalty is a mean over the whole batch including padding, like theirs.
 
     Args:
       n_agents: N, at least 2.
@@ -223,14 +225,14 @@ def duplex_mixer(
       state_size: G, may be 0.
       obs_size: D; needed by "qatten".
       heads: K, terms of lambda.
-      hyper_hidden: width of all hidden layers but that of Qatten's v(s), 32.
+      hyper_hidden: width of all hidden layers, except for that of Qatten's v(s), which has 32.
       depth: layers of lambda's networks; 1 for linear ones.
       transformation: "weighted-head", w = |network(s)| and b = network(s); or "qatten", w a sum of 4 attention heads,
         b = v(s)/N.
-      stop_gradient: of A_i, as in the authors' code, for the sake of stability; lambda learns in either case.
+      stop_gradient: stop the gradient of A_i for stability, as in the authors' code; lambda learns in either case.
 
     Raises:
-      ValueError: for a size or transformation that is not accepted; when traced, for a shape that is not.
+      ValueError: an invalid size or transformation or, when traced, an invalid shape.
     """
     check_team("qplex", n_agents)
     check_sizes("qplex", num_actions=num_actions, heads=heads, hyper_hidden=hyper_hidden, depth=depth)
@@ -266,7 +268,7 @@ def central_mixer(n_agents: int, state_size: int, *, hidden: int = 256) -> Mixer
       hidden: width of all hidden layers.
 
     Raises:
-      ValueError: for a size that is not accepted; when traced, for a shape that is not.
+      ValueError: an invalid size or, when traced, an invalid shape.
     """
     check_team("the central mixer", n_agents)
     check_sizes("the central mixer", 0, state_size=state_size)

@@ -20,7 +20,7 @@ from jaxmarl_suite.networks._network import Params
 
 @documented
 class TeamModel(NamedTuple):
-    """A model of what the team's actions do to states that it has made itself, one row per agent."""
+    """A model of how the team's actions change latent states, with one row per agent."""
 
     init: Callable[[jax.Array], Params]
     """`key -> params`. Consumes the key."""
@@ -28,14 +28,15 @@ class TeamModel(NamedTuple):
     """`(params, obs [*B, N, O]) -> state [*B, N, H]`."""
     advance: Callable[..., tuple[jax.Array, jax.Array]]
     """`(params, state [*B, N, H], action [*B, N] int, dropout_key=None, gradient_share=1.0) -> (next state [*B, N, H],
-    reward logits [*B, R])`. With a key, which is consumed, the communication between agents drops units, as in training. Of
-    what is learned from the next state, the reward included, `gradient_share` passes through it to what came before."""
+    reward logits [*B, R])`. With a key, which is consumed, dropout is applied in the communication between agents, as in
+    training. The gradient that passes back through the next state (the reward's too) is multiplied by
+    `gradient_share`."""
     assess: Callable[[Params, jax.Array], tuple[jax.Array, jax.Array]]
     """`(params, state [*B, N, H]) -> (policy logits [*B, N, A], value logits [*B, R])`."""
     project: Callable[[Params, jax.Array], jax.Array]
-    """`(params, state [*B, N, H]) -> [*B, H]`: what SimSiam compares, the target's side."""
+    """`(params, state [*B, N, H]) -> [*B, H]`: the projection for SimSiam, for the target side."""
     predict_projection: Callable[[Params, jax.Array], jax.Array]
-    """`(params, state [*B, N, H]) -> [*B, H]`: the predicting side."""
+    """`(params, state [*B, N, H]) -> [*B, H]`: the same for the predicting side."""
 
 
 class _Sizes(NamedTuple):
@@ -61,7 +62,7 @@ def _norm() -> nn.LayerNorm:
 
 
 class _Stack(nn.Module):
-    """Dense, ReLU and a layer normalization for each width; then, where `out_size` is given, a dense layer of zeros."""
+    """Dense, ReLU and layer normalization for each width; then, if `out_size` is given, a dense layer of zeros."""
 
     widths: Sequence[int]
     out_size: int | None = None
@@ -119,7 +120,7 @@ class _TeamNetworks(nn.Module):
         self.predictor = _Stack((sizes.predictor_hidden, sizes.width))
 
     def __call__(self, obs: jax.Array, action: jax.Array) -> tuple[jax.Array, ...]:
-        """Touches every parameter, for `init`."""
+        """Uses every parameter, for `init`."""
         state, reward = self.advance(self.represent(obs), action, False, 1.0)
         return reward, *self.assess(state), self.predict_projection(state)
 
@@ -168,28 +169,28 @@ def make_team_model(
 ) -> TeamModel:
     """MAZero's networks. Parameters are shared by the agents; the defaults are those of its code for SMAC.
 
-    - The representation normalizes an observation and passes it through layers of widths `hidden` and `width`, each a dense
-      one, ReLU and a normalization.
-    - Agents communicate what they are in and do, [state, one-hot action], by `num_layers` transformer layers over agents.
-    - The dynamics add to an agent's state what such layers make of [state, one-hot action, what it heard].
-    - The reward is read from all agents' [next state, one-hot action], as in the code (the paper's equation has the state),
-      the value from all states. Both, and the policies, start at zero: uniform.
+    - The representation normalizes an observation and passes it through layers of widths `hidden` and `width`, each a
+      dense layer, ReLU and a normalization.
+    - Agents communicate [state, one-hot action] through `num_layers` transformer layers over agents.
+    - The dynamics add to an agent's state the output of such layers for [state, one-hot action, message].
+    - The reward is predicted from all agents' [next state, one-hot action], as in the code (the paper's equation uses
+      the state), the value from all states. Both, and the policy logits, start at zero, so policies start uniform.
 
     Args:
       obs_size: O.
       n_agents: N.
       num_actions: A.
       width: H.
-      hidden: of representation and dynamics, before their last layer.
-      head_hidden: of reward, value and policy.
-      predictor_hidden: of SimSiam's predictor.
-      num_bins: R, of reward and value.
-      num_layers: of communication; 0 for none.
-      num_heads: of its attention.
-      dropout: in the communication, in training.
+      hidden: widths in representation and dynamics, before their last layer.
+      head_hidden: widths in the heads for reward, value and policy.
+      predictor_hidden: width in SimSiam's predictor.
+      num_bins: R, for reward and value.
+      num_layers: number of communication layers; 0 for none.
+      num_heads: number of attention heads.
+      dropout: dropout rate in the communication, during training.
 
     Raises:
-      ValueError: for a size below 1, a width that the heads do not divide, or a dropout outside [0, 1).
+      ValueError: a size below 1, a width that is not a multiple of the number of heads, or a dropout outside [0, 1).
     """
     check_sizes(
         "team model",

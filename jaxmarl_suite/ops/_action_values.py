@@ -1,17 +1,17 @@
-"""Values of discrete actions, of which some are illegal."""
+"""Values of discrete actions with masks of legal actions."""
 
 import jax
 import jax.numpy as jnp
 
 
 def take(q: jax.Array, action: jax.Array) -> jax.Array:
-    """[*, N] values of the actions [*, N]; a one-hot sum, whose gradient is cheaper than a gather's on CPU."""
+    """[*, N] values of the actions [*, N], as a one-hot sum: on CPU its gradient is cheaper than that of a gather."""
     chosen = jax.nn.one_hot(action, q.shape[-1], dtype=jnp.bool_)
     return jnp.sum(jnp.where(chosen, q, 0.0), axis=-1)
 
 
 def legal(q: jax.Array, mask: jax.Array) -> jax.Array:
-    """[*, N, A] with illegal entries so low that no maximum takes them; finite."""
+    """[*, N, A] with illegal entries so low that no maximum selects them, but finite."""
     return jnp.where(mask, q, jnp.finfo(q.dtype).min / 2)
 
 

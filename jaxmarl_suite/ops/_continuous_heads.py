@@ -1,12 +1,12 @@
 """Action heads for continuous actions: a diagonal Gaussian, and one squashed into the bounds by tanh.
 
-An output is [*B, 2 D]: D entries for the mean, in units of half the range of the bounds and 0 in their middle, then D for
-the standard deviation, 0 where it starts. So a network with outputs near zero starts well. Where the deviation is to be a
-parameter of its own, instead of a function of what the agent sees, `networks.append_parameters` adds it to the outputs of a
-network for the means.
+An output is [*B, 2 D]: D entries for the mean, in units of half the range of the bounds and 0 in their middle, then D
+for the standard deviation, 0 where it starts. So a network with outputs near zero is a good start. To make the
+deviation a separate parameter instead of a function of the observation, `networks.append_parameters` adds it to the
+outputs of a network for the means.
 
-Where agents have unequal numbers of entries (`padded`), a mask [*B, D] says which ones are real: sums go over them, and an
-action is in the middle of the bounds in the others. Otherwise masks are not read.
+If agents have different numbers of entries (`padded`), a mask [*B, D] marks the real ones: sums are over these, and
+the others are set to the middle of the bounds. Otherwise masks are ignored.
 """
 
 import math
@@ -22,7 +22,7 @@ from jaxmarl_suite.ops._heads import ActionHead
 Bound = float | Sequence[float] | np.ndarray
 
 _QUADRATURE = 32
-"""Points of the Gauss-Hermite rule for the entropy of a squashed Gaussian."""
+"""Number of points of the Gauss-Hermite rule for the entropy of a squashed Gaussian."""
 _HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 
 
@@ -35,13 +35,13 @@ def diagonal_gaussian(
     std_range: tuple[float, float] = (1e-3, 10.0),
     padded: bool = False,
 ) -> ActionHead:
-    """Independent normal distributions, one an entry; actions in the units of the environment.
+    """Independent normal distributions, one per entry; actions in the units of the environment.
 
-    Nothing keeps a normal distribution within bounds: the environment is given the action clipped to them (`to_env`), and
-    `log_prob` is that of the action before it was clipped, which makes the policy gradient unbiased, as in MAPPO's and
+    A normal distribution is unbounded, so the environment receives the action clipped to the bounds (`to_env`), while
+    `log_prob` is that of the action before clipping, which makes the policy gradient unbiased, as in MAPPO's and
     HAPPO's published code. `mode` is the mean. `imitation_loss` is the squared distance of the mean from the clipped
-    action, in units of half the range, summed over entries: up to a factor the KL divergence of two Gaussians of one fixed
-    deviation. The likelihood of a single point would be maximized by a deviation of zero.
+    action, in units of half the range, summed over entries: up to a factor the KL divergence of two Gaussians of one
+    fixed deviation. The likelihood of a single point would be maximized by a deviation of zero.
 
     Args:
       dim: D, entries of an action.
@@ -49,19 +49,19 @@ def diagonal_gaussian(
       high: upper bound of every entry, or D of them; inf wherever `low` is -inf: mean and deviation are in the
         environment's own units there.
       initial_std: standard deviation where its output is 0, in units of half the range.
-      std_range: what the standard deviation stays between, in the same unit. It approaches both ends smoothly, so that it
-        can always be led back.
-      padded: masks are read, and entries where they are false have no part.
+      std_range: range of the standard deviation, in the same unit. It approaches both ends smoothly, so that gradients
+        can always move it back.
+      padded: whether masks are used; entries where they are false do not count.
 
     Raises:
-      ValueError: for sizes, bounds or deviations that cannot be.
+      ValueError: invalid sizes, bounds or deviations.
     """
     scale = _Scale.between("diagonal_gaussian", dim, low, high)
     log_std_of = _bounded_log_std("diagonal_gaussian", initial_std, std_range)
     total = _total_of_real if padded else _total_of_all
 
     def parameters(output: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Mean and logarithm of the deviation, [*B, D] each, in the units of the environment."""
+        """Mean and log standard deviation, [*B, D] each, in the units of the environment."""
         mean, raw = jnp.split(output, 2, axis=-1)
         return scale.up(mean), log_std_of(raw) + scale.log_half(raw)
 
@@ -73,7 +73,7 @@ def diagonal_gaussian(
 
     def imitation_loss(output: jax.Array, mask: jax.Array, action: jax.Array) -> jax.Array:
         mean, _ = jnp.split(output, 2, axis=-1)
-        # The mean is not clipped: it would have no gradient out there.
+        # The mean is not clipped, as it would have no gradient beyond the bounds.
         return total(jnp.square(mean - scale.down(scale.clip(action))), mask)
 
     return _gaussian_head(
@@ -100,20 +100,23 @@ def tanh_normal(
 ) -> ActionHead:
     """Independent normal distributions squashed into the bounds by tanh (Haarnoja et al. 2018, appendix C).
 
-    An action of this head is u, the draw before it is squashed; the environment is given `to_env(u)` = c + h tanh(u), where
-    c is the middle of the bounds and h half their distance. Storing u instead of the squashed action keeps `log_prob` exact
-    however far in the tails: tanh(u) is 1 in float32 from u = 9 on, and u cannot be had back from it (`from_env` gives the
-    largest u that float32 can tell from infinity). `log_prob` is nevertheless the log-density of the environment's action,
+    An action of this head is u, the sample before squashing; the environment receives `to_env(u)` = c + h tanh(u),
+    where c is the middle of the bounds and h half their distance. Storing u instead of the squashed action keeps
+    `log_prob` exact even far in the tails: tanh(u) is 1 in float32 from u = 9 on, and u cannot be recovered from it
+    (`from_env` gives the largest u that float32 can tell from infinity). `log_prob` is nevertheless the log-density of
+    the environment's action,
 
-        log π(c + h tanh u) = log N(u; μ, σ²) - log(1 - tanh²u) - log h,    log(1 - tanh²u) = 2 (log 2 - u - softplus(-2u)),
+        log π(c + h tanh u) = log N(u; μ, σ²) - log(1 - tanh²u) - log h,    log(1 - tanh²u) = 2 (log 2 - u -
+        softplus(-2u)),
 
     summed over entries, so that the density integrates to 1 over the bounds. `mode` is u = μ, the median of every
     entry; a wide distribution is densest near the bounds instead. The entropy has no closed form: it is that of the
-    Gaussian plus E[log(1 - tanh²u)] + log h, the expectation by a Gauss-Hermite rule (32 points; off by less than 0.001 up
-    to σ = 2, by less than 0.2 up to 10), a deterministic number with a gradient where a sample would add noise.
+    Gaussian plus E[log(1 - tanh²u)] + log h, the expectation by a Gauss-Hermite rule (32 points; off by less than 0.001
+    up to σ = 2, by less than 0.2 up to 10), a deterministic number with a gradient where a sample would add noise.
     `imitation_loss` is the squared distance of tanh(μ) from tanh(u), summed over entries.
 
-    Args and errors as for `diagonal_gaussian`, but bounds are finite and deviations those of u, before the squashing.
+    Args and errors as for `diagonal_gaussian`, but bounds must be finite, and deviations are those of u, before
+    squashing.
     """
     scale = _Scale.between("tanh_normal", dim, low, high)
     if not np.isfinite(scale.low).all():
@@ -124,7 +127,7 @@ def tanh_normal(
     points, weights = points.astype(np.float32), (weights / weights.sum()).astype(np.float32)
 
     def parameters(output: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Mean and logarithm of the deviation of u, [*B, D] each."""
+        """Mean and log standard deviation of u, [*B, D] each."""
         mean, raw = jnp.split(output, 2, axis=-1)
         return mean, log_std_of(raw)
 
@@ -142,7 +145,7 @@ def tanh_normal(
         return total(jnp.square(jnp.tanh(parameters(output)[0]) - jnp.tanh(action)), mask)
 
     def from_env(action: jax.Array) -> jax.Array:
-        largest = 1.0 - float(jnp.finfo(action.dtype).epsneg)  # the float below 1
+        largest = 1.0 - float(jnp.finfo(action.dtype).epsneg)  # the largest float below 1
         return jnp.arctanh(jnp.clip(scale.down(action), -largest, largest))
 
     return _gaussian_head(
@@ -153,7 +156,7 @@ def tanh_normal(
         entropy=entropy,
         imitation_loss=imitation_loss,
         embed=jnp.tanh,
-        # Rounding may lead past a bound by a last digit.
+        # Rounding may exceed a bound by one unit in the last place.
         to_env=lambda action: scale.clip(scale.up(jnp.tanh(action))),
         from_env=from_env,
     )
@@ -167,14 +170,14 @@ def _gaussian_head(
     log_prob: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
     **others: Callable[..., jax.Array],
 ) -> ActionHead:
-    """A head whose actions are drawn from a diagonal Gaussian.
+    """A head whose actions are sampled from a diagonal Gaussian.
 
     Args:
       dim: D.
-      parameters: `output -> (mean, logarithm of the deviation)`, [*B, D] each.
-      padding: [D] what padded entries of an action are; None where there are none.
+      parameters: `output -> (mean, log standard deviation)`, [*B, D] each.
+      padding: [D] values of padded entries of an action; None if there is no padding.
       log_prob: see `ActionHead`.
-      **others: its other functions.
+      **others: the other functions of the head.
     """
 
     def pad(action: jax.Array, mask: jax.Array) -> jax.Array:
@@ -210,7 +213,7 @@ def _total_of_all(entries: jax.Array, mask: jax.Array) -> jax.Array:
 
 
 def _total_of_real(entries: jax.Array, mask: jax.Array) -> jax.Array:
-    """[*B] sums of [*B, D] over the entries that are no padding."""
+    """[*B] sums of [*B, D] over the entries that are not padding."""
     return jnp.where(mask, entries, 0.0).sum(-1)
 
 
@@ -225,7 +228,7 @@ def _log_slope(u: jax.Array) -> jax.Array:
 
 
 class _Scale(NamedTuple):
-    """Between the units of an environment and those where bounds are -1 and 1; unbounded entries are left as they are."""
+    """Converts between the units of an environment and [-1, 1]; unbounded entries are left unchanged."""
 
     low: np.ndarray  # [D] float32
     high: np.ndarray  # [D] float32
@@ -268,10 +271,11 @@ class _Scale(NamedTuple):
 
 
 def _bounded_log_std(owner: str, initial: float, std_range: tuple[float, float]) -> Callable[[jax.Array], jax.Array]:
-    """Elementwise from an output to the logarithm of a deviation: log `initial` at 0, slope 1 there, never out of range.
+    """Maps an output to a log standard deviation, elementwise: log `initial` at 0, slope 1 there, always within the
+    range.
 
-    lo + (hi - lo) sigmoid(x / s + x0). HAPPO's published code bounds the deviation by a sigmoid too; a logarithm clipped to
-    a range, as often in SAC, would have no gradient by which to come back.
+    lo + (hi - lo) sigmoid(x / s + x0). HAPPO's published code bounds the deviation by a sigmoid too; a log deviation
+    clipped to a range, as often in SAC, has no gradient outside it and could not come back.
     """
     lowest, highest = std_range
     if not 0 < lowest < highest < math.inf:

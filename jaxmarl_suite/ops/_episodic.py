@@ -1,18 +1,19 @@
-"""Targets of episodic memory: the best return that stored trajectories and a bootstrap can give (GEM, arXiv 2103.06469).
+"""Targets of episodic memory: the best return from stored trajectories and a bootstrap (GEM, arXiv 2103.06469).
 
-With `b_{t,k}` estimator k's value of what step t led to, and `h >= 1` rewards taken from the trajectory,
+With `b_{t,k}` estimator k's value of the observation after step t, and `h >= 1` rewards taken from the trajectory,
 
     V^k_{t,h} = Σ_{i<h} γ^i r_{t+i} + γ^h b_{t+h-1,k}     (the last term is 0 where step t+h-1 terminated)
 
-and a trajectory may be left at any `h` up to its end. One estimator: `R_t = max_h V_{t,h}`. Two estimators, `o` the other:
+and a trajectory may be left at any `h` up to its end. One estimator: `R_t = max_h V_{t,h}`. Two estimators, `o` the
+other:
 
     h*_k = argmax_h V^k_{t,h}                 the smallest such h
-    D^k  = V^o_{t, h*_k}                      chosen by k, evaluated by o: no overestimation (Theorem 1)
-    R^k  = max(D^k, V^k_{t,1})                the floor: k's own one-step target
+    D^k  = V^o_{t, h*_k}                      selected by k, evaluated by o: no overestimation (Theorem 1)
+    R^k  = max(D^k, V^k_{t,1})                the lower bound: k's own one-step target
 
-`v -> r + γ v` is increasing, so the best place to stop seen from t is either right after t or the best one seen from t+1,
-and one pass backwards is exact. Deviations from the released code, which fills tables over all pairs (t, h): a time limit
-does not offer to stop with the value zero (`zero_tail` does), and there is no sentinel step.
+`v -> r + γ v` is increasing, so the best stop from t is either right after t or the best stop from t+1, and one
+backward pass is exact. Deviations from the released code, which fills tables over all pairs (t, h): at a time limit it
+is not possible to stop with value zero (`zero_tail` allows it), and there is no sentinel step.
 """
 
 from typing import Literal, get_args
@@ -38,30 +39,30 @@ def episodic_targets(
     zero_tail: bool = False,
     method: Method = "auto",
 ) -> jax.Array:
-    """[T, ..., K] float32 targets of T steps in the order of time, exact, in O(T) work.
+    """[T, ..., K] float32 targets of T steps in time order, exact, in O(T) work.
 
     Args:
       reward: [T, ...] float32.
-      bootstrap: [T, ..., K] float32, the K estimators' values of what step t led to, before any reset; K is 1 (the plain
-        maximum, biased upwards by noise) or 2. Not read where `terminated`.
+      bootstrap: [T, ..., K] float32, the K estimators' values of the observation after step t, before any reset; K is
+        1 (the plain maximum, biased upwards by noise) or 2. Ignored where `terminated`.
       terminated: [T, ...] bool: nothing follows, the value is 0.
       truncated: [T, ...] bool: cut by a time limit; step t+1 belongs to another episode.
       gamma: discount of a step.
-      valid: [T, ...] bool, which steps are stored; None for all. A step before one that is not, like the last one, has
-        nothing stored after it and bootstraps. Targets of steps that are not valid are 0.
-      floor: take the larger of D^k and k's own one-step target. The floor alone can overestimate: for one critic an
-        estimator the bias is that of the larger of two (1/sqrt(π) times the noise), whatever the number of stops. With
-        one estimator it changes nothing, as stopping after one step is one of the choices.
-      own: whose floor D gets. `selector` as in the paper's continuous agents; `evaluator` as in its discrete ones, where
-        R^k = max(V^k_{h*_o}, V^k_1).
-      zero_tail: at truncation, offer also to stop with the value 0, as the released code does. Harmless where values are
-        positive, an overestimate where rewards are negative.
+      valid: [T, ...] bool, which steps are stored; None for all. A step that is followed by an invalid one bootstraps,
+        like the last step. Targets of invalid steps are 0.
+      floor: take the larger of D^k and k's own one-step target. The lower bound alone can overestimate: with one critic
+        per estimator the bias is that of the larger of two (1/sqrt(π) times the noise), whatever the number of stops.
+        With one estimator it changes nothing, as stopping after one step is one of the choices.
+      own: whose lower bound is used for D. `selector` as in the paper's continuous agents; `evaluator` as in its
+        discrete ones, where R^k = max(V^k_{h*_o}, V^k_1).
+      zero_tail: at truncation, also allow stopping with value 0, as the released code does. Harmless if values are
+        positive, an overestimate if rewards are negative.
       method: `scan` runs backwards step by step; `associative` composes max-plus maps in O(log T) dependent steps, for
-        accelerators and long rings; `auto` is `scan` on CPU, else `associative`. They differ by rounding only, but where
-        two stops are equal up to rounding, that can decide which one is evaluated.
+        accelerators and long rings; `auto` is `scan` on CPU, else `associative`. They differ only by rounding, but if
+        two stops are equal up to rounding, this can decide which one is evaluated.
 
     Raises:
-      ValueError: for shapes that do not fit, or an unknown name.
+      ValueError: shapes that do not match, or an unknown name.
     """
     _check(reward, bootstrap, terminated, truncated, valid)
     _check_name("own", own, get_args(Own))
@@ -89,13 +90,14 @@ def capped_episodic_targets(
     own: Own = "selector",
     zero_tail: bool = False,
 ) -> jax.Array:
-    """[T, ..., K] targets that take at most `max_steps` rewards from the trajectory. O(T max_steps) work: for ablations.
+    """[T, ..., K] targets that take at most `max_steps` rewards from the trajectory, in O(T max_steps) work: for
+    ablations.
 
-    `max_steps=1` gives the one-step target (of the other estimator, where there are two and no floor). Arguments as for
-    `episodic_targets`; with `zero_tail`, stopping with the value 0 counts as one step more.
+    `max_steps=1` gives the one-step target (of the other estimator, if there are two and no floor). Arguments as for
+    `episodic_targets`; with `zero_tail`, stopping with value 0 counts as one more step.
 
     Raises:
-      ValueError: for shapes that do not fit, an unknown name, or a cap below 1.
+      ValueError: shapes that do not match, an unknown name, or a cap below 1.
     """
     _check(reward, bootstrap, terminated, truncated, valid)
     _check_name("own", own, get_args(Own))
@@ -110,7 +112,7 @@ def capped_episodic_targets(
         reward_t, one_step_t, cut_t, zero_t = inputs
         following = jnp.where(cut_t[None, ..., None], nothing, following)
         following = jnp.where(zero_t[None, ..., None], zero_stop, following)
-        # Where nothing follows, minus infinity stays so for a discount of 0 too.
+        # Where nothing follows, minus infinity must stay minus infinity even for a discount of 0.
         further = jnp.where(jnp.isneginf(following), following, reward_t[None, ..., None] + gamma * following)[:-1]
         row = jnp.concatenate([one_step_t[None], further])  # [H, ..., K], V_{t,h}
         choice = jnp.argmax(row, axis=0)[None]
@@ -135,13 +137,14 @@ def mean_episodic_targets(
     own: Own = "selector",
     zero_tail: bool = False,
 ) -> jax.Array:
-    """[T, ..., K] targets with the mean of all V_{t,h}, weighted by β^(h-1), in place of the best: an ablation.
+    """[T, ..., K] targets with the mean of all V_{t,h}, weighted by β^(h-1), instead of the best: an ablation.
 
-    The estimators stay crossed: without a floor R^k is the mean of the other one's values. Exact in one pass, as sums of
-    the weights and weighted means follow recursions. Arguments as for `episodic_targets`; `beta` must be positive.
+    The estimators remain crossed: without a floor, R^k is the mean of the other estimator's values. One pass is exact,
+    since the sums of weights and the weighted means follow recursions. Arguments as for `episodic_targets`; `beta`
+    must be positive.
 
     Raises:
-      ValueError: for shapes that do not fit, or an unknown name.
+      ValueError: shapes that do not match, or an unknown name.
     """
     _check(reward, bootstrap, terminated, truncated, valid)
     _check_name("own", own, get_args(Own))
@@ -170,7 +173,7 @@ def _cleaned(
     valid: jax.Array | None,
     zero_tail: bool,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Reward, bootstrap, terminated, where nothing follows, and where the value 0 does, on stored steps only."""
+    """Reward, bootstrap, terminated, where nothing follows, and where value 0 follows; only for stored steps."""
     cut = (terminated | truncated).at[-1].set(True)
     zero = truncated & ~terminated if zero_tail else jnp.zeros_like(cut)
     if valid is None:
@@ -187,7 +190,7 @@ def _one_step(reward: jax.Array, bootstrap: jax.Array, terminated: jax.Array, ga
 def _by_scan(
     reward: jax.Array, bootstrap: jax.Array, terminated: jax.Array, cut: jax.Array, zero: jax.Array, gamma: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """`(max_h V^k, D^k)`, each [T, ..., K]; carries the two of the best stop so far."""
+    """`(max_h V^k, D^k)`, each [T, ..., K]; the scan carries both for the best stop so far."""
     one_step = _one_step(reward, bootstrap, terminated, gamma)
 
     def backward(carried: tuple[jax.Array, jax.Array], inputs: tuple[jax.Array, ...]) -> tuple:
@@ -206,10 +209,10 @@ def _by_scan(
 def _by_associative_scan(
     reward: jax.Array, bootstrap: jax.Array, terminated: jax.Array, cut: jax.Array, zero: jax.Array, gamma: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """The same from maps (M, E) -> (max(p, q + g M), e if p >= q + g M else f + g E), which are closed under composition.
+    """The same as a composition of maps (M, E) -> (max(p, q + g M), e if p >= q + g M else f + g E), a closed family.
 
-    A block's map is what its first step makes of the best stop after the block: p and e are the best stop inside and its
-    other value, q and f the rewards inside, g their discount.
+    The map of a block takes the best stop after the block to the best stop of its first step: p and e are the best
+    stop inside the block and its other value, q and f the rewards inside, g their discount.
     """
     one_step = _one_step(reward, bootstrap, terminated, gamma)
     goes_on = jnp.broadcast_to(~cut[..., None], one_step.shape)
@@ -224,7 +227,7 @@ def _by_associative_scan(
 
     def compose(later: tuple[jax.Array, ...], earlier: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         (p1, q1, g1, e1, f1), (p2, q2, g2, e2, f2) = later, earlier
-        cut = g2 == 0  # not a product with zero: what is not finite stays in its own episode
+        cut = g2 == 0  # not a product with zero, which would let values that are not finite leak into other episodes
 
         def after(a: jax.Array, x: jax.Array) -> jax.Array:
             return jnp.where(cut, a, a + g2 * x)
@@ -234,7 +237,7 @@ def _by_associative_scan(
         return jnp.where(keep, p2, best), after(q2, q1), g1 * g2, jnp.where(keep, e2, after(f2, e1)), after(f2, f1)
 
     best, through, _, crossed, rest = jax.lax.associative_scan(compose, leaf, reverse=True)
-    # A zero tail is a stop behind the block's end, whose value is that of the rewards alone.
+    # A zero tail is a stop after the block's end, whose value is that of the rewards alone.
     stop = best >= through
     return jnp.where(stop, best, through), jnp.where(stop, crossed, rest)
 
@@ -270,7 +273,7 @@ def _check_name(what: str, name: str, accepted: tuple[str, ...]) -> None:
 
 
 def group_minimum(values: jax.Array, num_groups: int = 2) -> jax.Array:
-    """[..., K] the least value within each of K groups of critics: K bootstraps of `episodic_targets`.
+    """[..., K] the minimum within each of K groups of critics: the K bootstraps of `episodic_targets`.
 
     Args:
       values: [J, ...] of J critics; consecutive ones form a group ({0, 1} and {2, 3} of four), so that clipped double
@@ -278,17 +281,17 @@ def group_minimum(values: jax.Array, num_groups: int = 2) -> jax.Array:
       num_groups: K.
 
     Raises:
-      ValueError: where the critics cannot be divided.
+      ValueError: the critics cannot be divided equally.
     """
     _check_groups(values.shape[0], num_groups)
     return jnp.moveaxis(values.reshape(num_groups, -1, *values.shape[1:]).min(axis=1), 0, -1)
 
 
 def critic_targets(targets: jax.Array, num_critics: int) -> jax.Array:
-    """[J, ...] the target of each critic: of its group, as `group_minimum` forms them, from [..., K].
+    """[J, ...] the target of each critic, which is that of its group in `group_minimum`, from [..., K].
 
     Raises:
-      ValueError: where the critics cannot be divided.
+      ValueError: the critics cannot be divided equally.
     """
     num_groups = targets.shape[-1]
     _check_groups(num_critics, num_groups)
@@ -310,19 +313,19 @@ def asymmetric_loss(
 ) -> jax.Array:
     """Elementwise regression loss, δ₊² + κ δ₋² with δ = prediction - target: overshooting costs 1/κ times as much.
 
-    The released continuous agents square a leaky ReLU of slope 0.5, hence κ = 0.5² = 0.25; their further division by the
-    slope scales the loss as a whole and is left out, as Adam does not notice it. `huber` is that of the discrete agents
-    (½ δ² near zero), where κ = 1 is their default.
+    The released continuous agents square a leaky ReLU of slope 0.5, hence κ = 0.5² = 0.25; their additional division by
+    the slope scales the whole loss and is left out, since it makes no difference to Adam. `huber` is the loss of the
+    discrete agents (½ δ² near zero), where κ = 1 is their default.
 
     Args:
       prediction: [...] float32.
       target: [...] float32 of the same shape, a constant.
       kappa: weight of underestimates; 1 is the symmetric loss.
       kind: "mse" (δ²) or "huber".
-      huber_delta: where the Huber loss turns linear.
+      huber_delta: error at which the Huber loss becomes linear.
 
     Raises:
-      ValueError: for unequal shapes or an unknown kind.
+      ValueError: unequal shapes or an unknown kind.
     """
     if prediction.shape != target.shape:
         raise ValueError(f"asymmetric loss needs equal shapes, got {prediction.shape} and {target.shape}")
@@ -333,9 +336,9 @@ def asymmetric_loss(
 
 
 def target_jump(rate: jax.Array | float, num_updates: int) -> jax.Array:
-    """[] float32, 1 - (1 - rate)^n: how far n moving-average updates at once go towards parameters that do not move.
+    """[] float32, 1 - (1 - rate)^n: the effect of n moving-average updates at once, towards constant parameters.
 
-    GEM's target networks stand still within a block of updates and then make up for all of them: 0.633 for 200 updates
-    at 0.005. Accurate for small rates too, where 1 - rate would be rounded.
+    GEM's target networks are constant within a block of updates and then catch up: 0.633 for 200 updates at 0.005.
+    Also accurate for small rates, where 1 - rate would be rounded.
     """
     return -jnp.expm1(num_updates * jnp.log1p(-jnp.asarray(rate, jnp.float32)))

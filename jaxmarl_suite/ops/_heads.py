@@ -1,4 +1,4 @@
-"""Action heads: what turns a network's output into a distribution over one agent's actions."""
+"""Action heads: distributions over an agent's actions, parameterized by a network's output."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,43 +12,43 @@ from jaxmarl_envs.core import documented
 class ActionHead(NamedTuple):
     """A family of distributions over one agent's action, batched over leading axes `*B`.
 
-    `output` is [*B, num_outputs]; `mask` is [*B, A], or [*B, D] where actions are continuous, true for the entries that are
-    no padding. Padded entries have no part in densities, entropies and losses, and are 0 in `embed`. What is drawn, stored
-    and scored is an `action` [*B, *action_shape] of type `dtype`: int32 without further axes where actions are discrete,
-    float32 [*B, D] where they are continuous. The environment is given `to_env(action)`, which differs from it where a
-    bound has to be kept, and by which nothing is lost that `log_prob` needs.
+    `output` is [*B, num_outputs]. `mask` is [*B, A] for discrete actions, and [*B, D] for continuous ones, true for
+    entries that are not padding. Padded entries do not count in densities, entropies and losses, and are 0 in `embed`.
+    An `action` [*B, *action_shape] of type `dtype` is what is sampled, stored and scored: int32 [*B] for discrete
+    actions, float32 [*B, D] for continuous ones. The environment receives `to_env(action)`, which differs from it only
+    to keep the action within bounds; so `log_prob` never loses information.
     """
 
     num_outputs: int
-    """Entries of `output`."""
+    """Size of `output`."""
     embed_size: int
-    """Entries of what `embed` gives."""
+    """Size of the result of `embed`."""
     action_shape: tuple[int, ...]
-    """() where actions are discrete, (D,) where they are continuous."""
+    """() for discrete actions, (D,) for continuous ones."""
     dtype: Any
-    """Of actions: int32 or float32."""
+    """Type of actions: int32 or float32."""
     sample: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
     """`(key, output, mask) -> action`. Consumes the key."""
     sample_and_log_prob: Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
     """`(key, output, mask) -> (action, [*B])`: `sample` and its `log_prob`. Continuous actions are differentiable with
     respect to `output`. Consumes the key."""
     mode: Callable[[jax.Array, jax.Array], jax.Array]
-    """`(output, mask) -> action`: what is played greedily."""
+    """`(output, mask) -> action`: the greedy action."""
     log_prob: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
-    """`(output, mask, action) -> [*B]`: of the whole action, summed over its entries."""
+    """`(output, mask, action) -> [*B]`: log-probability of the whole action, summed over its entries."""
     entropy: Callable[[jax.Array, jax.Array], jax.Array]
-    """`(output, mask) -> [*B]` in nats."""
+    """`(output, mask) -> [*B]`, in nats."""
     imitation_loss: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
-    """`(output, mask, action) -> [*B]`: least where `mode` is `action`, a constant."""
+    """`(output, mask, action) -> [*B]`: a loss that is minimal if `mode` is `action`, a constant."""
     embed: Callable[[jax.Array], jax.Array]
     """`action -> [*B, embed_size] float32`: the action as a network's input, entries within [-1, 1]."""
     to_env: Callable[[jax.Array], jax.Array]
-    """`action ->` what the environment is given: [*B] int32, or [*B, D] float32 within its bounds."""
+    """`action ->` the action for the environment: [*B] int32, or [*B, D] float32 within its bounds."""
     from_env: Callable[[jax.Array], jax.Array]
     """An action that `to_env` turns into this one."""
 
     def no_action(self, *batch: int) -> jax.Array:
-        """[*batch, *action_shape] zeros, where an action is asked for and none has been taken yet."""
+        """[*batch, *action_shape] zeros, a placeholder if no action has been taken yet."""
         return jnp.zeros((*batch, *self.action_shape), self.dtype)
 
 
@@ -58,7 +58,7 @@ def masked_logits(logits: jax.Array, mask: jax.Array) -> jax.Array:
 
 
 def categorical(num_actions: int) -> ActionHead:
-    """Softmax over `num_actions` actions, restricted to the legal ones; the mode breaks ties by the lowest index."""
+    """Softmax over the legal ones of `num_actions` actions; the mode breaks ties by the lowest index."""
 
     def sample(key: jax.Array, logits: jax.Array, mask: jax.Array) -> jax.Array:
         return jax.random.categorical(key, masked_logits(logits, mask)).astype(jnp.int32)
@@ -68,7 +68,7 @@ def categorical(num_actions: int) -> ActionHead:
 
     def log_prob(logits: jax.Array, mask: jax.Array, action: jax.Array) -> jax.Array:
         chosen = jax.nn.one_hot(action, num_actions, dtype=logits.dtype)
-        # A one-hot sum instead of a gather: its gradient is a product, where a gather's is a slow scatter on CPU.
+        # A one-hot sum: its gradient is a product, while that of a gather is a slow scatter on CPU.
         return jnp.sum(jnp.where(chosen > 0, masked_logits(logits, mask), 0.0), axis=-1)
 
     def sample_and_log_prob(key: jax.Array, logits: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:

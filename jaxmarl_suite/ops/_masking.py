@@ -1,18 +1,18 @@
-"""Sums in which some entries do not count."""
+"""Sums and means over entries with weights, some of which are 0."""
 
 import jax
 import jax.numpy as jnp
 
 
 def weighted(values: jax.Array, weight: jax.Array) -> jax.Array:
-    """[...] `values * weight`, and 0 where the weight is 0, whatever stands there: a bare product makes NaN of infinity.
+    """[...] `values * weight`, but exactly 0 where the weight is 0: a plain product would turn infinity into NaN.
 
     Args:
       values: [...] float32.
       weight: [...] float32 of the same shape, at least 0.
 
     Raises:
-      ValueError: for unequal shapes.
+      ValueError: unequal shapes.
     """
     if values.shape != weight.shape:
         raise ValueError(f"values and weights need equal shapes, got {values.shape} and {weight.shape}")
@@ -20,5 +20,5 @@ def weighted(values: jax.Array, weight: jax.Array) -> jax.Array:
 
 
 def weighted_mean(values: jax.Array, weight: jax.Array) -> jax.Array:
-    """[] the mean of `weighted`, 0 where nothing counts. Arguments and errors as there."""
+    """[] mean of `weighted`, 0 if all weights are 0. Arguments and errors as for `weighted`."""
     return jnp.sum(weighted(values, weight)) / jnp.maximum(jnp.sum(weight), 1.0)

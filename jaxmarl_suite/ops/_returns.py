@@ -1,4 +1,4 @@
-"""Returns and advantage estimators. All work on [T, ...] with time first; trailing axes are batch."""
+"""Returns and advantage estimators. All work on [T, ...] with time first; trailing axes are batch axes."""
 
 from typing import NamedTuple
 
@@ -9,26 +9,27 @@ from jaxmarl_envs.core import documented
 
 @documented
 class NStepReturn(NamedTuple):
-    """What is collected along up to n steps, and what a value estimate after them is worth."""
+    """The sum of rewards along up to n steps, and the discount of the value estimate after them."""
 
     rewards: jax.Array  # [...] discounted sum
-    discount: jax.Array  # [...] of the value of what step `last` led to; 0 where nothing follows
+    discount: jax.Array  # [...] of the value of the observation after step `last`; 0 after termination
     last: jax.Array  # [...] int32 in 0..n-1, the step at which the sum stops
 
 
 def n_step_return(
     reward: jax.Array, terminated: jax.Array, is_last: jax.Array, *, gamma: jax.Array | float
 ) -> NStepReturn:
-    """Rewards of the first n steps of a stretch, stopping early where an episode does (Sutton 1988; Watkins 1989).
+    """Rewards of the first n steps of a sequence, stopping early at the end of an episode (Sutton 1988; Watkins 1989).
 
         h = the first step with is_last, n - 1 if there is none
-        R = Σ_{i ≤ h} γ^i r_i,    discount = γ^{h+1} (1 - terminated_h),    target = R + discount · V(what step h led to)
+        R = Σ_{i ≤ h} γ^i r_i,    discount = γ^{h+1} (1 - terminated_h),    target = R + discount · V(observation after
+        step h)
 
     Args:
       reward: [n, ...] float32.
       terminated: [n, ...] bool: nothing follows.
-      is_last: [n, ...] bool: what is stored after this step is not what followed it (a time limit, the end of what is
-        stored). A terminated step is a last one, whatever is said here.
+      is_last: [n, ...] bool: the next stored step does not follow this one (a time limit, the end of the stored data).
+        Terminated steps are always last.
       gamma: discount of one step.
     """
     n = reward.shape[0]
@@ -57,13 +58,12 @@ def generalized_advantage(
 ) -> jax.Array:
     """Generalized advantages, with bootstrapping at time limits (Schulman et al. 2016, eq. 16).
 
-        δ_t = r_t + γ (1 - terminated_t) v'_t - v_t
-        A_t = δ_t + γ λ (1 - terminated_t) (1 - truncated_t) A_{t+1}
+        δ_t = r_t + γ (1 - terminated_t) v'_t - v_t A_t = δ_t + γ λ (1 - terminated_t) (1 - truncated_t) A_{t+1}
 
     Args:
       reward: [T, ...] float32.
-      value: [T, ...] v_t, the value of what was seen before step t.
-      next_value: [T, ...] v'_t, the value of what step t led to, before any reset.
+      value: [T, ...] v_t, the value of the observation before step t.
+      next_value: [T, ...] v'_t, the value of the observation after step t, before any reset.
       terminated: [T, ...] bool: nothing follows.
       truncated: [T, ...] bool: cut by a time limit; v'_t still counts, A_{t+1} belongs to another episode.
       gamma: discount of one environment step.
@@ -101,8 +101,8 @@ def sequential_advantage(
         δ_{t,k} = v_{t,k+1} - v_{t,k}  (k < N),   δ_{t,N} = r_t + γ (1 - terminated_t) v'_t - v_{t,N}
         A_{t,k} = δ_{t,k} + A_{t,k+1}  (k < N),   A_{t,N} = δ_{t,N} + γ λ (1 - done_t) A_{t+1,1}
 
-    Inside one environment step the sum telescopes to A_{t,k} = A_{t,1} + v_{t,1} - v_{t,k}, where A_{t,1} is the ordinary
-    estimator over environment steps; that is what is computed.
+    Inside one environment step the sum telescopes to A_{t,k} = A_{t,1} + v_{t,1} - v_{t,k}, where A_{t,1} is the
+    ordinary estimator over environment steps. This form is used for the computation.
 
     Args:
       reward: [T, ...] float32, team reward.

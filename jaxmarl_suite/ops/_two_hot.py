@@ -1,4 +1,4 @@
-"""Scalars as categories: compressed, and spread over the two nearest of a row of bins."""
+"""Scalars as categorical distributions: compressed, and spread over the two nearest bins."""
 
 import dataclasses
 import math
@@ -17,15 +17,15 @@ def compress_scalar(x: jax.Array) -> jax.Array:
 def expand_scalar(y: jax.Array) -> jax.Array:
     """[...] the inverse of `compress_scalar`."""
     z = jnp.abs(y) + 1.0 + _SLOPE
-    root = 2.0 * z / (jnp.sqrt(1.0 + 4.0 * _SLOPE * z) + 1.0)  # (√(1 + 4 s z) - 1) / 2 s without its cancellation
+    root = 2.0 * z / (jnp.sqrt(1.0 + 4.0 * _SLOPE * z) + 1.0)  # (√(1 + 4 s z) - 1) / 2 s without cancellation
     return jnp.sign(y) * (root - 1.0) * (root + 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
 class ScalarBins:
-    """`num` bins, equally far apart from `low` to `high` on the compressed scale.
+    """`num` equally spaced bins from `low` to `high` on the compressed scale.
 
-    A network gives logits of the bins; the cross-entropy with `encode` is its loss, and `decode` its prediction.
+    A network outputs logits of the bins. Its loss is the cross-entropy with `encode`, and its prediction is `decode`.
     """
 
     low: float = -5.0
@@ -33,7 +33,7 @@ class ScalarBins:
     num: int = 11
 
     def __post_init__(self) -> None:
-        """Refuses a row that is none."""
+        """Rejects invalid bins."""
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             raise ValueError(f"bins need low < high, both finite, got {self.low} and {self.high}")
         if isinstance(self.num, bool) or not isinstance(self.num, int) or self.num < 2:
@@ -41,16 +41,16 @@ class ScalarBins:
 
     @property
     def width(self) -> float:
-        """From one bin to the next, compressed."""
+        """Distance between bins on the compressed scale."""
         return (self.high - self.low) / (self.num - 1)
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The least and the largest scalar that the bins can hold; what lies beyond is clipped."""
+        """The smallest and largest scalar that the bins can represent; values beyond are clipped."""
         return _expand_float(self.low), _expand_float(self.high)
 
     def num_for(self, low: float, high: float) -> int:
-        """How many bins of this width hold scalars from `low` to `high`."""
+        """Number of bins of this width that represent scalars from `low` to `high`."""
         lowest, highest = (_compress_float(x) for x in (low, high))
         return math.ceil(max(0.0, highest) / self.width - 1e-9) + math.ceil(max(0.0, -lowest) / self.width - 1e-9) + 1
 

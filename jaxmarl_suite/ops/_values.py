@@ -14,16 +14,16 @@ class ValueNorm:
 
     mean: jax.Array  # [] float32, biased towards 0
     mean_square: jax.Array  # [] float32, biased towards 0
-    weight: jax.Array  # [] float32 in [0, 1], what both are biased by
+    weight: jax.Array  # [] float32 in [0, 1], the bias of both
 
     @classmethod
     def create(cls) -> "ValueNorm":
-        """Nothing seen yet: normalizing is the identity."""
+        """Empty statistics: normalizing is the identity."""
         nothing = jnp.zeros((), jnp.float32)
         return cls(nothing, nothing, nothing)
 
     def update(self, targets: jax.Array, decay: jax.Array | float) -> "ValueNorm":
-        """With one more batch of targets, of any shape."""
+        """The statistics after one more batch of targets, of any shape."""
         return ValueNorm(
             mean=decay * self.mean + (1 - decay) * targets.mean(),
             mean_square=decay * self.mean_square + (1 - decay) * jnp.square(targets).mean(),
@@ -33,18 +33,18 @@ class ValueNorm:
     def _moments(self) -> tuple[jax.Array, jax.Array]:
         weight = jnp.maximum(self.weight, 1e-6)
         mean = self.mean / weight
-        # The floor keeps nearly constant targets (a solved matrix game) from being blown up.
+        # The lower bound keeps nearly constant targets (a solved matrix game) from being scaled up.
         variance = jnp.maximum(self.mean_square / weight - jnp.square(mean), 1e-2)
         seen = self.weight > 0
         return jnp.where(seen, mean, 0.0), jnp.where(seen, jnp.sqrt(variance), 1.0)
 
     def normalize(self, value: jax.Array) -> jax.Array:
-        """Environment units to network units."""
+        """Converts environment units to network units."""
         mean, std = self._moments()
         return (value - mean) / std
 
     def denormalize(self, value: jax.Array) -> jax.Array:
-        """Network units to environment units."""
+        """Converts network units to environment units."""
         mean, std = self._moments()
         return value * std + mean
 
@@ -63,10 +63,10 @@ def value_loss(
     Args:
       prediction: [...] float32.
       target: [...] float32.
-      old_prediction: [...] float32, the prediction that the rollout was made with.
+      old_prediction: [...] float32, the prediction at the time of the rollout.
       kind: "mse" (½ error²) or "huber".
-      huber_delta: where the Huber loss turns linear.
-      clip: how far a prediction may move from the old one before its loss stops pulling; None for no clipping.
+      huber_delta: error at which the Huber loss becomes linear.
+      clip: how far a prediction may move from the old one before its gradient vanishes; None for no clipping.
     """
     if not prediction.shape == target.shape == old_prediction.shape:
         raise ValueError(

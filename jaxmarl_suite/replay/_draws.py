@@ -1,6 +1,7 @@
-"""Draws from a store of experience: steps and blocks, uniform or in proportion to priorities. They read its head only.
+"""Sampling from an experience store: steps and blocks, uniformly or in proportion to priorities. Only its head is read.
 
-Priorities are summed anew at every draw. A tree of sums that is kept up by differences drifts in single precision.
+Priorities are summed again for every draw, because a sum tree that is updated by differences drifts in single
+precision.
 """
 
 import dataclasses
@@ -15,11 +16,11 @@ from jaxmarl_suite.replay._experience import Head, StoreLayout
 
 @documented
 class Places(NamedTuple):
-    """Where drawn steps, or the first steps of drawn blocks and windows, lie in a store."""
+    """Locations in a store of sampled steps, or of the first steps of sampled blocks and windows."""
 
     env: jax.Array  # [*] int32
     slot: jax.Array  # [*] int32 in 0..C-1
-    weight: jax.Array  # [*] float32, importance weights, at most 1; all 1 where drawn uniformly
+    weight: jax.Array  # [*] float32, importance weights, at most 1; all 1 if sampled uniformly
 
 
 def slots_in_time(layout: StoreLayout, head: Head, position: jax.Array) -> jax.Array:
@@ -38,11 +39,11 @@ def draw_steps(layout: StoreLayout, head: Head, key: jax.Array, shape: tuple[int
 
     Args:
       layout: static sizes.
-      head: of the store.
+      head: head of the store.
       key: consumed.
-      shape: of the draw.
-      ahead: stored steps that must follow a drawn one: W - 1 for windows of W steps that are stored as a whole. Where
-        fewer steps are stored, the oldest one is drawn.
+      shape: shape of the result.
+      ahead: number of stored steps that must follow a sampled one: W - 1 for complete windows of W steps. If fewer
+        steps are stored, the oldest one is returned.
     """
     env_key, position_key = jax.random.split(key)
     count = jnp.maximum(head.num_stored - ahead, 1)
@@ -68,23 +69,23 @@ def draw_by_priority(
     replace: bool = True,
     ahead: int = 0,
 ) -> Places:
-    """Places [B] of blocks or steps, whichever has priorities, in proportion to them (Schaul et al. 2016).
+    """Places [B] of blocks or steps (whichever have priorities), sampled in proportion to them (Schaul et al. 2016).
 
-    With replacement, the whole is divided into B equal parts and each gives one draw (appendix B.2.1). Weights are
-    (N P(i))^-β over the largest of the batch.
+    With replacement, the sum is divided into B equal parts, with one draw from each (appendix B.2.1). Weights are (N
+    P(i))^-β divided by the maximum of the batch.
 
     Args:
       layout: static sizes, with priorities.
-      head: of the store, with at least one stored step.
+      head: head of a store with at least one stored step.
       key: consumed.
       batch_size: B.
       importance_exponent: [] β.
-      replace: draw with replacement. Otherwise B different ones are drawn, each in proportion to what is left (Gumbel
-        top-k); where there are fewer, the rest have weight 0 and are not written to by `set_priorities`.
+      replace: sample with replacement. Otherwise B different ones are sampled, each in proportion to the remaining
+        ones (Gumbel top-k); if there are fewer, the rest have weight 0 and are ignored by `set_priorities`.
       ahead: as in `draw_steps`; only for priorities of steps.
 
     Raises:
-      ValueError: where the layout has no priorities, `ahead` does not fit, or B is larger than the store.
+      ValueError: the layout has no priorities, `ahead` is invalid, or B is larger than the store.
     """
     num_units = layout.capacity // layout.unit_length * layout.num_envs
     if layout.priorities == "none":
@@ -111,13 +112,13 @@ def _stratified(priority: jax.Array, key: jax.Array, batch_size: int) -> jax.Arr
     upto = jnp.cumsum(priority)
     part = jnp.arange(batch_size, dtype=jnp.float32) + jax.random.uniform(key, (batch_size,), jnp.float32)
     index = jnp.searchsorted(upto, part / batch_size * upto[-1], side="right").astype(jnp.int32)
-    # The last product may be rounded up to the sum, behind the last unit that has a priority.
+    # The last product may be rounded up to the sum, beyond the last unit that has a priority.
     last = jnp.searchsorted(upto, upto[-1], side="left").astype(jnp.int32)
     return jnp.minimum(index, last)
 
 
 def _gumbel_top(priority: jax.Array, key: jax.Array, batch_size: int) -> jax.Array:
-    """[B] int32, B different ones."""
+    """[B] int32, B different samples."""
     score = jnp.where(priority > 0, jnp.log(priority) + jax.random.gumbel(key, priority.shape, jnp.float32), -jnp.inf)
     return jax.lax.top_k(score, batch_size)[1].astype(jnp.int32)
 
@@ -128,7 +129,7 @@ def _places(index: jax.Array, unit_length: int, num_envs: int, weight: jax.Array
 
 
 def stored_blocks(layout: StoreLayout, head: Head) -> Places:
-    """Places [M] of all stored blocks: oldest first, the environments of a block one after the other. Not in `jit`."""
+    """Places [M] of all stored blocks, oldest first, with the environments of a block one after another. Not in `jit`."""
     num_blocks = int(head.num_stored) // layout.block_length
     env = jnp.tile(jnp.arange(layout.num_envs, dtype=jnp.int32), num_blocks)
     first = jnp.arange(num_blocks, dtype=jnp.int32) * layout.block_length
@@ -137,12 +138,12 @@ def stored_blocks(layout: StoreLayout, head: Head) -> Places:
 
 
 def set_priorities(layout: StoreLayout, head: Head, places: Places, priority: jax.Array) -> Head:
-    """The head with new priorities; unchanged where the layout has none.
+    """The head with new priorities; unchanged if the layout has none.
 
     Args:
       layout: static sizes.
       head: consumed.
-      places: [B] as drawn; those of weight 0 are left as they are.
+      places: [B] as sampled; those of weight 0 are left unchanged.
       priority: [B] float32 above 0.
     """
     if layout.priorities == "none":

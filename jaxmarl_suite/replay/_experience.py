@@ -1,26 +1,26 @@
-"""One store of experience: a ring of steps per environment, in the order of time.
+"""The experience store: a ring of steps per environment, in time order.
 
-An update appends one block of L steps for each of E environments. What is observed (observations, global states, action
-masks) is stored once per step, not twice: the next observation of a step is the next entry. Only a step whose episode was
-cut needs an entry of its own, the observation before the restart. The entries of one environment are rows of one array,
-so that a next observation is one read whichever kind it is:
+An update appends one block of L steps for each of E environments. Observations (with global states and action masks)
+are stored once per step, not twice: the next observation of a step is the next entry. Only a step at which an episode
+was cut needs a separate entry, the observation before the restart. The entries of one environment are rows of one
+array, so that reading a next observation is one lookup in either case:
 
     rows 0 .. C - 1         what was observed before each of the C = `capacity` steps
     row C                   what was observed after the newest step
     rows C + 1 .. C + F     a ring of observations at which episodes were cut
 
-An episode is cut where it is truncated, or where a block ends and the next one starts afresh (`is_continuous=False`). Time
-limits of T steps cut at most once in T steps, so that F = ceil(C / T) rows hold all that are needed. An environment that
-truncates more often than its `episode_limit` says overwrites rows while their steps are still stored. Those steps are known
-(`is_known` is False), and neither n-step returns nor windows run through them unseen.
+An episode is cut where it is truncated, or at the end of a block if the next one starts with a reset
+(`is_continuous=False`). A time limit of T steps cuts at most once in T steps, so F = ceil(C / T) rows are enough. An
+environment that truncates more often than its `episode_limit` overwrites rows while their steps are still stored. Such
+steps are marked (`is_known` is False), and n-step returns and windows take this into account.
 
-A store has two parts. The `Head` is small: where the next block goes, and priorities. Draws need nothing else. The
-`Contents` are large, and only read between additions. Branches and loops that carry the head and close over the contents
-copy nothing.
+A store has two parts. The `Head` is small: the position of the next block, and priorities. Sampling needs nothing
+else. The `Contents` are large, and read-only between additions. Branches and loops that carry the head and close over
+the contents do not copy anything.
 
-flashbax keeps whole steps in its rings: it cannot express rows of two kinds in one array, nor entries per block. A block
-here never wraps around (the capacity is a multiple of L), so that adding one is `dynamic_update_slice`, in place where
-donated.
+flashbax keeps whole steps in its rings: it supports neither two kinds of rows in one array nor entries per block. Here
+a block never wraps around (the capacity is a multiple of L), so adding one is a `dynamic_update_slice`, in place if
+the store is donated.
 
 Axes: E environments, C capacity, L block length, B drawn items, W window length.
 """
@@ -39,26 +39,27 @@ class StoreLayout:
     """The static sizes of a store.
 
     Raises:
-      ValueError: for sizes below 1, an unknown kind of priorities, or an exponent that is not in [0, 1].
+      ValueError: sizes below 1, an unknown kind of priorities, or an exponent outside [0, 1].
     """
 
     num_envs: int
     """E."""
     num_blocks: int
-    """Blocks kept of each environment."""
+    """Blocks kept per environment."""
     block_length: int
-    """L, steps that an update adds to each environment."""
+    """L, steps that an update adds per environment."""
     episode_limit: int | None = None
-    """Least number of steps between two truncations of one environment; None where any step may be truncated."""
+    """Minimum number of steps between two truncations of one environment; None if any step may be truncated."""
     priorities: Literal["none", "block", "step"] = "none"
-    """What has a priority of its own."""
+    """Units that have priorities."""
     priority_exponent: float = 0.6
-    """Draws are in proportion to priority ** priority_exponent (Schaul et al. 2016, eq. 1)."""
+    """Units are sampled in proportion to priority ** priority_exponent (Schaul et al. 2016, eq. 1)."""
     is_continuous: bool = True
-    """The first step of a block follows the last one of the block before. False where every block starts with a reset."""
+    """Whether the first step of a block follows the last one of the previous block. False if every block starts with a
+    reset."""
 
     def __post_init__(self) -> None:
-        """Refuses what cannot work."""
+        """Rejects invalid settings."""
         for name in ("num_envs", "num_blocks", "block_length", "episode_limit"):
             size = getattr(self, name)
             if size is not None and size < 1:
@@ -70,7 +71,7 @@ class StoreLayout:
 
     @property
     def capacity(self) -> int:
-        """C, steps kept of each environment."""
+        """C, steps kept per environment."""
         return self.num_blocks * self.block_length
 
     @property
@@ -79,7 +80,7 @@ class StoreLayout:
         return self.finals_in(self.capacity)
 
     def finals_in(self, length: int) -> int:
-        """Most cuts within `length` consecutive steps of one environment."""
+        """Maximum number of cuts within `length` consecutive steps of one environment."""
         if self.episode_limit is None:
             return length
         cuts = math.ceil(length / self.episode_limit)
@@ -89,29 +90,33 @@ class StoreLayout:
 
     @property
     def unit_length(self) -> int:
-        """Steps that share a priority: 1, or L."""
+        """Steps that share a priority: 1 or L."""
         return 1 if self.priorities == "step" else self.block_length
 
 
 @pytree_dataclass
 class Block:
-    """What an update adds: L steps of E environments. `observed`, `observed_after` and `final` have one structure."""
+    """The data of an update: L steps of E environments. `observed`, `observed_after` and `final` have the same
+    structure.
+    """
 
-    steps: Any  # [E, L, ...] what is stored once per step: actions, rewards
+    steps: Any  # [E, L, ...] stored once per step: actions, rewards
     observed: Any  # [E, L, ...] before each step
     observed_after: Any  # [E, ...] after the last step; the next episode's first where one ended there
-    final: Any  # [E, L, ...] what each step led to, before any restart; read where episodes are cut
+    final: Any  # [E, L, ...] after each step, before any restart; used where episodes are cut
     terminated: jax.Array  # [E, L] bool, nothing follows
     truncated: jax.Array  # [E, L] bool, the episode was cut; values are bootstrapped
-    start: Any  # [E, ...] carried into the first step, such as a recurrent memory; () for nothing
+    start: Any  # [E, ...] carried into the first step, such as recurrent state; () for nothing
 
 
 @pytree_dataclass
 class Head:
-    """The light part of a store: all that draws need. U units have priorities, of one step or one block each."""
+    """The small part of a store, which is all that sampling needs. U units of one step or one block each have
+    priorities.
+    """
 
     next_slot: jax.Array  # [] int32, where the next block begins
-    num_stored: jax.Array  # [] int32, steps stored of each environment
+    num_stored: jax.Array  # [] int32, steps stored per environment
     priority: (
         jax.Array
     )  # [U, E] float32, with the exponent applied; 0 where nothing is stored; [0, E] without priorities
@@ -120,10 +125,10 @@ class Head:
 
 @pytree_dataclass
 class Contents:
-    """The heavy part of a store. It changes when blocks are added, and is only read between."""
+    """The large part of a store. It changes when blocks are added, and is only read in between."""
 
     steps: Any  # [E, C, ...]
-    observed: Any  # [E, C + 1 + F, ...], rows as the module says
+    observed: Any  # [E, C + 1 + F, ...], rows as in the module's docstring
     terminated: jax.Array  # [E, C] bool
     truncated: jax.Array  # [E, C] bool
     final_number: jax.Array  # [E, C] int32, number of this cut among all of the environment, from 0; -1 for no cut
@@ -133,21 +138,21 @@ class Contents:
 
 @pytree_dataclass
 class Store:
-    """A store of experience."""
+    """An experience store."""
 
     head: Head
     contents: Contents
 
 
 def new_store(layout: StoreLayout, block: Block) -> Store:
-    """An empty store; whatever is read from it is zero.
+    """An empty store; everything read from it is zero.
 
     Args:
       layout: static sizes.
-      block: arrays or `jax.ShapeDtypeStruct`s with the shapes and dtypes of the blocks to come.
+      block: arrays or `jax.ShapeDtypeStruct`s with the shapes and dtypes of future blocks.
 
     Raises:
-      ValueError: where the block is not of E environments and L steps, or has other fields in `final` than in `observed`.
+      ValueError: the block does not have E environments and L steps, or `final` has different fields than `observed`.
     """
     _check_block(layout, block)
     envs, capacity, rows = layout.num_envs, layout.capacity, layout.capacity + 1 + layout.num_finals
@@ -193,12 +198,12 @@ def _check_block(layout: StoreLayout, block: Block) -> None:
 
 
 def add_block(layout: StoreLayout, store: Store, block: Block) -> Store:
-    """The store with one more block; the oldest one goes where there is no room. In place where the store is donated.
+    """The store with one more block, which replaces the oldest one if it is full. In place if the store is donated.
 
     Args:
       layout: static sizes.
       store: consumed.
-      block: its priorities are the highest so far.
+      block: the new block; its priority is the highest so far.
     """
     return Store(_advance(layout, store.head), _write(layout, store.contents, store.head.next_slot, block))
 
@@ -227,7 +232,7 @@ def _write(layout: StoreLayout, contents: Contents, slot: jax.Array, block: Bloc
     count = jnp.cumsum(is_cut, axis=1, dtype=jnp.int32)
     number = jnp.where(is_cut, contents.num_cuts[:, None] + count - 1, -1)
     num_cuts = contents.num_cuts + count[:, -1]
-    # More cuts in one block than there are rows: the last ones stay.
+    # If a block has more cuts than there are rows, the last ones are kept.
     is_kept = is_cut & (number >= num_cuts[:, None] - layout.num_finals)
     row = jnp.where(is_kept, capacity + 1 + number % layout.num_finals, capacity + 1 + layout.num_finals)
     env = jnp.arange(layout.num_envs, dtype=jnp.int32)[:, None]
@@ -256,11 +261,11 @@ def write_steps(field: Any, env: jax.Array, slot: jax.Array, values: Any, where:
     """A pytree of fields [E, C, ...] with new values at some steps, such as fresh targets at the steps of windows.
 
     Args:
-      field: consumed; a part of `contents.steps`, or arrays beside the store.
+      field: consumed; a part of `contents.steps`, or arrays aligned with the store.
       env: [*] int32.
       slot: [*] int32.
-      values: [*, ...], of one structure with `field`. Where a step is named twice, one of its values stays.
-      where: [*] bool, where to write; None for everywhere.
+      values: [*, ...], with the structure of `field`. If a step occurs twice, one of its values is kept.
+      where: [*] bool, where to write; None for all.
     """
 
     def write(x: jax.Array, y: jax.Array) -> jax.Array:
@@ -271,7 +276,7 @@ def write_steps(field: Any, env: jax.Array, slot: jax.Array, values: Any, where:
 
 
 def bytes_per_step(layout: StoreLayout, store: Any) -> float:
-    """Bytes that a store needs for each step it has room for, priorities included.
+    """Bytes that a store needs per step of capacity, including priorities.
 
     Args:
       layout: static sizes.

@@ -1,4 +1,4 @@
-"""Passes over all of a store of experience, in the order of time."""
+"""Passes over a whole experience store, in time order."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from jaxmarl_suite.replay._experience import Contents, Head, StoreLayout
 from jaxmarl_suite.replay._windows import Transitions, read_transitions
 
 ValuesFn = Callable[[Transitions, jax.Array], jax.Array]
-"""`(transitions [B, ...], key) -> [B, K]`: each estimator's value of what the steps led to. Consumes the key."""
+"""`(transitions [B, ...], key) -> [B, K]`: each estimator's value of the next observations. Consumes the key."""
 
 
 def targets_of_store(
@@ -24,26 +24,26 @@ def targets_of_store(
     at_most: jax.Array | int | None = None,
     chunk_size: int = 4096,
 ) -> jax.Array:
-    """[E, C, K] float32 targets of all stored steps along what followed them; NaN where no step is stored.
+    """[E, C, K] float32 targets of all stored steps along their trajectories; NaN where no step is stored.
 
     The newest step of an environment has nothing stored after it and bootstraps.
 
     Args:
       layout: static sizes.
-      head: of the store.
-      contents: of the store.
-      values_fn: called with chunks of steps, of all environments together.
-      targets_fn: `(reward [T, E], bootstrap [T, E, K], terminated, truncated, valid=...) -> [T, E, K]` in the order of
-        time, such as `partial(ops.episodic_targets, gamma=gamma)`.
+      head: head of the store.
+      contents: contents of the store.
+      values_fn: called with chunks of steps of all environments.
+      targets_fn: `(reward [T, E], bootstrap [T, E, K], terminated, truncated, valid=...) -> [T, E, K]` in time order,
+        such as `partial(ops.episodic_targets, gamma=gamma)`.
       key: consumed.
       reward: [E, C], such as `contents.steps.reward`.
-      at_most: [] int32, at least the steps stored of each environment; bootstraps are computed for as many only. It
-        should come from a counter that lanes share, since the number of chunks hangs on it: on a batched one every lane
-        computes as long as the longest.
-      chunk_size: steps whose bootstraps are computed at once (at least one of each environment), which bounds memory.
+      at_most: [] int32, an upper bound on the steps stored per environment; bootstraps are computed only for this
+        many. It should come from a counter that lanes share, because it determines the number of chunks: with a
+        batched counter, every lane computes as long as the longest.
+      chunk_size: steps whose bootstraps are computed at once (at least one per environment), which limits memory.
 
     Raises:
-      ValueError: where `values_fn` gives another shape.
+      ValueError: `values_fn` returns another shape.
     """
     num_envs, capacity = layout.num_envs, layout.capacity
     chunk = min(max(chunk_size // num_envs, 1), capacity)
@@ -65,8 +65,11 @@ def targets_of_store(
     limit = capacity if at_most is None else jnp.minimum(at_most, capacity)
     empty = jnp.zeros((num_envs, capacity, num_targets), jnp.float32)
     bootstrap = jax.lax.fori_loop(0, -(-limit // chunk), fill, empty)
-    # Turned so that the oldest step comes first and the newest last: the write head is then the end of the arrays.
-    is_cut = contents.final_number >= 0
+    # Rolled so that the oldest step comes first and the newest last: the write head is then the end of the arrays.
+    number = contents.final_number
+    is_lost = (number >= 0) & (number < contents.num_cuts[:, None] - layout.num_finals)
+    # A return does not run into a step of which is not known what it led to; what was observed before it is.
+    is_cut = (number >= 0) | jnp.roll(is_lost, -1, axis=1)
     in_time = [
         jnp.roll(jnp.swapaxes(x, 0, 1), -head.next_slot, axis=0)
         for x in (reward, bootstrap, contents.terminated, is_cut)

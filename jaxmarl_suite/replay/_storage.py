@@ -1,4 +1,4 @@
-"""What the libraries that keep arrays do not say plainly: which paths they misread, and that the disk is full."""
+"""Workarounds for array storage libraries: paths that they misread, and errors such as a full disk that they obscure."""
 
 import contextlib
 import errno
@@ -14,21 +14,22 @@ MACHINE_ERRORS = tuple(
     for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "ENOMEM", "EMFILE", "ENFILE", "ESTALE", "ETIMEDOUT")
     if hasattr(errno, name)
 )
-"""What is wrong with the machine, and not with a path."""
+"""System errors that are caused by the machine and not by the path."""
 
 
 @contextlib.contextmanager
 def plain_path(folder: str | os.PathLike[str], marks: str) -> Iterator[Path]:
-    """A path to an existing folder that such a library reads as it is meant, good until the block ends.
+    """A path to an existing folder that such a library reads correctly, valid until the block ends.
 
-    Its own, as a whole; or, where something in that would be misread, a link to it from the folder for temporary files.
+    It is the absolute path or, if part of that would be misread, a symbolic link in the system's temporary folder.
 
     Args:
       folder: any path.
-      marks: characters that the library takes for a pattern or an address. It never takes what is not UTF-8.
+      marks: characters that the library interprets as a pattern or an address. Paths that are not UTF-8 are always
+        misread.
 
     Raises:
-      ValueError: there is no such path.
+      ValueError: no such path can be made.
     """
     whole = Path(os.path.abspath(folder))
     if _is_plain(whole, marks):
@@ -55,10 +56,10 @@ def _is_plain(path: Path, marks: str) -> bool:
 
 
 def machine_error(error: BaseException | None) -> OSError | None:
-    """The failure of the machine that `error` comes from, such as a full disk; None where it is something else.
+    """The failure of the machine that caused `error`, such as a full disk; None if it has another cause.
 
     Args:
-      error: of a library, which may have put what the system said into a text of its own.
+      error: raised by a library, which may quote the system's message in its own.
     """
     while error is not None:
         if isinstance(error, OSError) and error.errno in MACHINE_ERRORS:

@@ -1,4 +1,4 @@
-"""Stored replay: flashbax Vaults of stretches of play, with a description of where they come from."""
+"""Stored replay: flashbax Vaults of recorded experience, with a description of its origin."""
 
 import contextlib
 import dataclasses
@@ -18,12 +18,12 @@ from jaxmarl_suite.replay._storage import machine_error, plain_path
 SCHEMA = 2
 _NAME, _UID = "replay", "0"
 _URL_MARKS = "?#%\\"
-"""Vaults are named by an address, in which these have a meaning; TensorStore takes the backslash for a slash."""
+"""Characters with a meaning in the addresses that name Vaults; TensorStore also treats a backslash as a slash."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """What a Vault holds: M items, oldest first, and their description."""
+    """The contents of a Vault: M items, oldest first, and their description."""
 
     path: Path
     items: dict[str, np.ndarray]  # [M, ...] by name
@@ -31,7 +31,7 @@ class Dataset:
 
     @property
     def size(self) -> int:
-        """M."""
+        """M, the number of items."""
         return len(next(iter(self.items.values())))
 
 
@@ -39,15 +39,16 @@ def write_vault(path: str | Path, items: Mapping[str, np.ndarray], about: Mappin
     """Stores items as a new Vault.
 
     Args:
-      path: a folder that does not exist yet.
-      items: arrays [M, ...] by name. Arrays without entries are left out: they hold nothing.
-      about: JSON values that `read_vault` gives back.
+      path: a new folder.
+      items: arrays [M, ...] by name. Empty arrays are left out.
+      about: JSON values that `read_vault` returns.
 
     Raises:
-      ValueError: where `path` exists or there are no items.
-      OSError: the folder cannot be written, as on a full disk.
+      ValueError: `path` exists, or there are no items.
+      OSError: the folder cannot be written, e.g. on a full disk.
 
-    A folder of this name is whole: what is being written has a hidden name beside it, which a killed process leaves behind.
+    The folder is written under a hidden name and then renamed, so it is always complete; a killed process leaves the
+    hidden one behind.
     """
     path = Path(path).absolute()
     if path.exists():
@@ -72,24 +73,24 @@ def write_vault(path: str | Path, items: Mapping[str, np.ndarray], about: Mappin
 
 
 def _write(path: Path, kept: dict[str, np.ndarray], size: int, about: Mapping[str, Any]) -> None:
-    """Makes the Vault of `kept`, arrays [1, M, ...]."""
+    """Creates the Vault with `kept`, arrays [1, M, ...]."""
     from flashbax.buffers.trajectory_buffer import TrajectoryBufferState
     from flashbax.vault import Vault
 
     state: Any = TrajectoryBufferState(experience=kept, current_index=np.int32(size), is_full=np.bool_(False))
     metadata = {"about": json.dumps(dict(about))}
     path.mkdir(parents=True)
-    # It reports on stdout, which may be a JSON stream.
+    # flashbax reports on stdout, which may be a JSON stream.
     with plain_path(path, _URL_MARKS) as plain, contextlib.redirect_stdout(io.StringIO()):
         vault = Vault(_NAME, kept, rel_dir=str(plain), vault_uid=_UID, metadata=metadata)
         vault.write(state, source_interval=(0, size))
 
 
 def read_vault(path: str | Path) -> Dataset:
-    """A Vault that `write_vault` made, as NumPy arrays.
+    """Reads a Vault written by `write_vault`, as NumPy arrays.
 
     Raises:
-      ValueError: where there is none, or it is of another kind or version.
+      ValueError: there is none, or it has another format or version.
     """
     path = Path(path)
     folder = path / _NAME / _UID

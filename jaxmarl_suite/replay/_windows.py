@@ -1,4 +1,4 @@
-"""What is read from a store of experience: single steps, n-step returns, windows. Nothing here writes."""
+"""Reading from an experience store: single steps, n-step returns, windows. Nothing here writes."""
 
 from typing import Any
 
@@ -13,25 +13,25 @@ from jaxmarl_suite.replay._experience import Contents, Head, StoreLayout
 
 @pytree_dataclass
 class Transitions:
-    """Steps with what they led to."""
+    """Steps with their next observations."""
 
     steps: Any  # [*, ...]
     observed: Any  # [*, ...] before the step
-    next_observed: Any  # [*, ...] after it, before any restart; does not count where `terminated` is true
+    next_observed: Any  # [*, ...] after it, before any restart; to be ignored where `terminated` is true
     terminated: jax.Array  # [*] bool
     truncated: jax.Array  # [*] bool
-    is_known: jax.Array  # [*] bool, False where the environment truncates so often that `next_observed` was overwritten
+    is_known: jax.Array  # [*] bool, False if `next_observed` was overwritten by too frequent truncations
 
 
 @pytree_dataclass
 class NStep:
-    """Drawn steps with what came of them over n steps."""
+    """Sampled steps with their n-step returns."""
 
     steps: Any  # [B, ...]
     observed: Any  # [B, ...]
     next_observed: Any  # [B, ...] after the last of the steps that were summed
     reward: jax.Array  # [B, ...] discounted sum
-    discount: jax.Array  # [B] of the value of `next_observed`; 0 after the end of an episode
+    discount: jax.Array  # [B] of the value of `next_observed`; 0 after termination
     is_known: jax.Array  # [B] bool, see `Transitions`
 
 
@@ -39,29 +39,29 @@ class NStep:
 class Windows:
     """W consecutive steps from each of B starts. Fields of steps that are not stored repeat the newest step.
 
-    `observed` has W + 1 entries, so that a network runs over them once. Entry j + 1 is what step j led to, unless an
-    episode was cut there: then it is the next episode's first, and `final` has what the step led to. `next_observed`
-    puts both together.
+    `observed` has W + 1 entries, so that a network can run over them once. Entry j + 1 is the next observation of step
+    j, unless an episode was cut there: then it is the first one of the next episode, and the next observation is in
+    `final`. `next_observed` combines both.
     """
 
     env: jax.Array  # [B, W] int32
     slot: jax.Array  # [B, W] int32, for `write_steps`
     steps: Any  # [B, W, ...]
     observed: Any  # [B, W + 1, ...]
-    final: Any  # [B, K, ...] at the cuts of the window, in their order; K = layout.finals_in(W)
-    final_index: jax.Array  # [B, W] int32, which of them belongs to a step; -1 for none
+    final: Any  # [B, K, ...] at the cuts of the window, in order; K = layout.finals_in(W)
+    final_index: jax.Array  # [B, W] int32, index of a step's entry in `final`; -1 for none
     terminated: jax.Array  # [B, W] bool
     truncated: jax.Array  # [B, W] bool
-    is_stored: jax.Array  # [B, W] bool, False behind the newest step
+    is_stored: jax.Array  # [B, W] bool, False after the newest step
     same_episode: jax.Array  # [B, W] bool, no episode ended before this step of the window
     is_known: jax.Array  # [B, W] bool, see `Transitions`
-    start: Any  # [B, ...] what was carried into the first step of the block in which the window begins
+    start: Any  # [B, ...] carried into the first step of the block in which the window begins
 
 
 def read_transitions(
     layout: StoreLayout, head: Head, contents: Contents, env: jax.Array, slot: jax.Array
 ) -> Transitions:
-    """The steps at `env` [*] and `slot` [*], with what they led to."""
+    """The steps at `env` [*] and `slot` [*], with their next observations."""
     terminated, truncated = contents.terminated[env, slot], contents.truncated[env, slot]
     row, is_known = _next_row(layout, head, contents, env, slot)
     return Transitions(
@@ -84,13 +84,13 @@ def read_n_step(
     n_step: int,
     gamma: jax.Array | float,
 ) -> NStep:
-    """The drawn steps and their n-step returns, which stop at the ends of episodes and at the newest stored step.
+    """The sampled steps and their n-step returns, which stop at the ends of episodes and at the newest stored step.
 
     Args:
       layout: static sizes.
       head: of the store.
       contents: of the store.
-      places: [B] of steps.
+      places: [B] places of steps.
       reward: [E, C], such as `contents.steps.reward`.
       n_step: n.
       gamma: discount of one step.
@@ -99,7 +99,7 @@ def read_n_step(
     position = positions_in_time(layout, head, places.slot)[None] + steps  # [n, B]
     slots = slots_in_time(layout, head, position)
     is_cut, is_lost = _cuts(layout, contents, env[None], slots)
-    # A return does not run into a step of which is not known what it led to: what was observed before it is.
+    # A return stops before a step whose next observation is unknown, since the observation before that step is known.
     before_lost = jnp.concatenate([is_lost[1:], jnp.zeros_like(is_lost[:1])])
     is_last = is_cut | before_lost | (position >= head.num_stored - 1)
     along = n_step_return(reward[env[None], slots], contents.terminated[env[None], slots], is_last, gamma=gamma)
@@ -116,12 +116,12 @@ def read_n_step(
 
 
 def read_windows(layout: StoreLayout, head: Head, contents: Contents, places: Places, length: int) -> Windows:
-    """Windows of `length` W steps from each of the drawn places [B]: whole blocks (W = L), or from any step.
+    """Windows of W = `length` steps from each of the places [B]: whole blocks (W = L), or starting at any step.
 
-    A window never runs over the newest step into the oldest ones: `is_stored` is False from there on.
+    A window never continues from the newest step to the oldest ones: `is_stored` is False from there on.
 
     Raises:
-      ValueError: where W is not between 1 and the capacity.
+      ValueError: W is not between 1 and the capacity.
     """
     if not 1 <= length <= layout.capacity:
         raise ValueError(f"windows of this store have 1 to {layout.capacity} steps, got {length}")
@@ -137,7 +137,7 @@ def read_windows(layout: StoreLayout, head: Head, contents: Contents, places: Pl
     rank = jnp.cumsum(is_cut, axis=1, dtype=jnp.int32) - 1
     num_finals = layout.finals_in(length)
     is_lost = is_lost | (is_cut & (rank >= num_finals))
-    # The cuts of an environment are numbered in the order of time, and so are those of a window.
+    # The cuts of an environment are numbered in time order, and so are those of a window.
     lowest = jnp.min(jnp.where(is_cut, number, contents.num_cuts[env]), axis=1)
     numbers = lowest[:, None] + jnp.arange(num_finals, dtype=jnp.int32)[None]
     terminated = contents.terminated[env, slot]
@@ -159,7 +159,7 @@ def read_windows(layout: StoreLayout, head: Head, contents: Contents, places: Pl
 
 
 def next_observed(windows: Windows) -> Any:
-    """[B, W, ...] what each step of the windows led to, before any restart."""
+    """[B, W, ...] the next observations of the steps in the windows, before any restart."""
     batch = jnp.arange(windows.slot.shape[0], dtype=jnp.int32)[:, None]
     follows = jnp.arange(windows.slot.shape[1], dtype=jnp.int32)[None] + windows.is_known.astype(jnp.int32)
 
@@ -172,7 +172,7 @@ def next_observed(windows: Windows) -> Any:
 
 
 def expand(windows: Windows) -> Transitions:
-    """The windows as [B, W] steps with what each led to written out, as replay stored on disk has it."""
+    """The windows as [B, W] steps with explicit next observations, the format of replay stored on disk."""
     return Transitions(
         steps=windows.steps,
         observed=jax.tree.map(lambda x: x[:, :-1], windows.observed),
@@ -188,7 +188,7 @@ def _take(tree: Any, env: jax.Array, row: jax.Array) -> Any:
 
 
 def _cuts(layout: StoreLayout, contents: Contents, env: jax.Array, slot: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """`(is cut, is cut and the row with its final observation was overwritten)`, [*] bool."""
+    """`(is cut, is cut and its final observation was overwritten)`, [*] bool."""
     number = contents.final_number[env, slot]
     is_cut = number >= 0
     return is_cut, is_cut & (number < contents.num_cuts[env] - layout.num_finals)
@@ -197,7 +197,7 @@ def _cuts(layout: StoreLayout, contents: Contents, env: jax.Array, slot: jax.Arr
 def _next_row(
     layout: StoreLayout, head: Head, contents: Contents, env: jax.Array, slot: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """`(row of what the steps led to, is it known)`, [*]. Where it is not known, the row of the step itself."""
+    """`(row of the next observation, whether it is known)`, [*]; if it is not known, the row of the step itself."""
     capacity = layout.capacity
     is_cut, is_lost = _cuts(layout, contents, env, slot)
     is_newest = positions_in_time(layout, head, slot) == head.num_stored - 1

@@ -1,4 +1,4 @@
-"""Artifacts: what phases leave, kept in the run folder, and what runs start from that begin with a later phase."""
+"""Artifacts of finished phases, kept in the run folder, and the starts of runs that begin with a later phase."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -20,23 +20,23 @@ _Shapes = dict[str, tuple[tuple[int, ...], str]]
 
 
 class Artifacts:
-    """The artifacts of a wave's lanes, numbered by the phase that left them. The folder is made with the first."""
+    """The artifacts of a wave's lanes, numbered by the phase that produced them. The folder is made with the first."""
 
     def __init__(self, directory: Path) -> None:
-        """`directory` is the wave's."""
+        """`directory` belongs to the wave."""
         self._directory = directory
 
     def save(self, phase_number: int, artifact: Any, arrays: list[np.ndarray], **about: Any) -> None:
-        """Keeps an artifact; one that is there already is the same.
+        """Saves an artifact; an existing one of this phase is the same and is kept.
 
         Args:
-          phase_number: of the phase in its method.
-          artifact: as a pytree, whose paths name its arrays.
+          phase_number: number of the phase in its method.
+          artifact: a pytree; its paths name the arrays.
           arrays: its leaves on the host, lanes in front.
-          about: the phase's name, the lanes, what they had done.
+          about: the phase's name, the lanes, their progress.
 
         Raises:
-          StorageError: it is not there.
+          StorageError: the artifact could not be written.
         """
         kept = Checkpoints(self._directory, keep=phase_number + 1)
         try:
@@ -51,28 +51,28 @@ def _names(tree: Any) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """What the lanes of a group start from."""
+    """What the lanes of a group start from, read from another run (the source)."""
 
-    arrays: list[np.ndarray]  # [K, ...] of K lanes of the source
-    place: Mapping[int, int]  # row of these arrays, by the lane that starts from it
+    arrays: list[np.ndarray]  # [K, ...] for K lanes of the source
+    place: Mapping[int, int]  # lane of this run -> row of `arrays` that it starts from
     source_lanes: Sequence[int]  # [K]
     run_dir: str
-    phase: str  # that left the artifact
-    env_steps: int  # of a lane of the source, when it did
-    evaluations: int  # of the source until then
+    phase: str  # the phase that produced the artifact
+    env_steps: int  # of a source lane, when its artifact was written
+    evaluations: int  # of a source lane, until then
 
     def of_lanes(self, lanes: Sequence[int]) -> list[np.ndarray]:
-        """Arrays [L, ...] for L lanes by their index."""
+        """Arrays [L, ...] for L lanes, given by index."""
         rows = np.array([self.place[lane] for lane in lanes])
         return [array[rows] for array in self.arrays]
 
     def sources(self) -> dict[int, dict[str, Any]]:
-        """By lane, where its artifact is from."""
+        """For each lane, where its artifact came from."""
         about = {"run_dir": self.run_dir, "phase": self.phase, "env_steps": self.env_steps}
         return {lane: about | {"lane": self.source_lanes[row]} for lane, row in self.place.items()}
 
     def write(self, directory: Path) -> None:
-        """Keeps a copy, so that the run does not need the other one again."""
+        """Writes a copy, so that the run does not need the source again."""
         about = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "arrays"}
         kept = Checkpoints(directory)
         try:
@@ -85,7 +85,7 @@ def read_start(folder: RunFolder, group: int) -> Start:
     """What a group of a run started from.
 
     Raises:
-      ValueError: where the copy cannot be read.
+      ValueError: the copy cannot be read.
     """
     directory = folder.start / f"{group:03d}"
     arrays, about, problems = _restore(directory, 0)
@@ -97,10 +97,10 @@ def read_start(folder: RunFolder, group: int) -> Start:
 
 @in_32_bits
 def find_starts(experiment: Experiment, groups: Sequence[Group]) -> list[Start]:
-    """What each group starts from, read from another run; empty where the experiment begins with its first phase.
+    """What each group starts from, read from another run; empty if the experiment begins with its first phase.
 
     Raises:
-      ValueError: where the other run has no such artifact, or one that does not fit.
+      ValueError: the other run has no such artifact, or it does not fit.
     """
     if experiment.options.start_from is None:
         return []
@@ -128,7 +128,7 @@ def _find_start(
     if not phase.fits_any_task:
         for lane in group.lanes:
             _check_task(experiment, group, lane, source, config, wanted[lane.index])
-    rows: dict[int, list[np.ndarray]] = {}  # by lane of the source
+    rows: dict[int, list[np.ndarray]] = {}  # by source lane
     about: Mapping[str, Any] = {}
     others: set[str] = set()
     for directory in sorted(source.artifacts.iterdir()) if source.artifacts.is_dir() else ():
@@ -140,11 +140,13 @@ def _find_start(
         if found.get("phase") != phase.name:
             others.add(str(found.get("phase")))
             continue
+        taken = [(row, lane) for row, lane in enumerate(found["lanes"]) if lane in wanted.values()]
+        if not taken:  # of lanes with other settings, whose artifacts may have other shapes
+            continue
         _check_shapes(group, source, found["names"], arrays)
         about = found
-        for row, lane in enumerate(found["lanes"]):
-            if lane in wanted.values():
-                rows[lane] = [array[row] for array in arrays]
+        for row, lane in taken:
+            rows[lane] = [array[row] for array in arrays]
     if lacking := sorted(set(wanted.values()) - set(rows)):
         there = f"; it has one of phase {', '.join(map(repr, sorted(others)))}" if others else ""
         raise ValueError(
@@ -154,7 +156,7 @@ def _find_start(
     source_lanes = sorted(rows)
     return Start(
         arrays=[np.stack(parts) for parts in zip(*(rows[lane] for lane in source_lanes))],
-        place={lane: source_lanes.index(taken) for lane, taken in wanted.items()},
+        place={lane: source_lanes.index(one) for lane, one in wanted.items()},
         source_lanes=source_lanes,
         run_dir=str(source.path),
         phase=phase.name,
@@ -166,7 +168,7 @@ def _find_start(
 def _check_task(
     experiment: Experiment, group: Group, lane: Lane, source: RunFolder, config: Mapping[str, Any], taken: int
 ) -> None:
-    """Refuses an artifact of another environment, or of other numbers of the same."""
+    """Rejects an artifact of another environment, or of the same one with other parameters."""
     overrides = config["lanes"][taken].get("overrides", {})
     options = {name.removeprefix(ENV_PREFIX): v for name, v in overrides.items() if name.startswith(ENV_PREFIX)}
     stored = None
@@ -184,7 +186,7 @@ def _check_task(
 
 
 def _check_shapes(group: Group, source: RunFolder, names: list[str], arrays: list[np.ndarray]) -> None:
-    """Refuses an artifact that the next phase could not begin with."""
+    """Rejects an artifact that the next phase could not begin with."""
     expected = handed_shape(group.earlier, group.lanes[0])
     ours: _Shapes = {name: _on_host(leaf) for name, leaf in zip(_names(expected), jax.tree.leaves(expected))}
     theirs: _Shapes = {name: (array.shape[1:], array.dtype.name) for name, array in zip(names, arrays)}
@@ -200,14 +202,14 @@ def _check_shapes(group: Group, source: RunFolder, names: list[str], arrays: lis
 
 
 def _on_host(leaf: Any) -> tuple[tuple[int, ...], str]:
-    """Shape and dtype of a leaf as it is stored; typed keys as their data."""
+    """Shape and dtype of a leaf as it is stored; for typed keys, those of their data."""
     if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.eval_shape(jax.random.key_data, leaf)
     return leaf.shape, jnp.dtype(leaf.dtype).name
 
 
 def _restore(directory: Path, number: int) -> tuple[list[np.ndarray] | None, dict[str, Any], list[str]]:
-    """`Checkpoints.restore` of one number, where it is there."""
+    """`Checkpoints.restore` of one checkpoint, if it exists."""
     if not directory.is_dir():
         return None, {}, []
     kept = Checkpoints(directory, read_only=True)

@@ -1,4 +1,4 @@
-"""Exceptions from somebody's own algorithm or environment, with their place in it."""
+"""Exceptions from algorithms and environments outside the suite, reported with their location."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,17 +9,17 @@ from jaxmarl_suite.runner._files import reason
 
 
 class TracingError(RuntimeError):
-    """An algorithm or an environment from outside the suite raised an exception while its programs were made."""
+    """An algorithm or environment outside the suite raised an exception while its programs were built."""
 
 
 @contextlib.contextmanager
 def naming_authors(algorithm: str, env_id: str, *, refusals: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Says of an exception from outside the suite which algorithm and environment, file and line it is about.
+    """Converts exceptions from outside the suite into one line with algorithm, environment, file and line.
 
     Args:
       algorithm: its name.
       env_id: of the environment.
-      refusals: exceptions that say by themselves what is wrong: they pass.
+      refusals: exceptions whose message is sufficient; they are not converted.
 
     Raises:
       TracingError: in one line.

@@ -1,4 +1,4 @@
-"""Compiled programs on disk: an optional help, so that nothing which is wrong with it stops a run."""
+"""Compiled programs on disk. The cache is optional: problems with it never stop a run."""
 
 import contextlib
 import importlib
@@ -17,10 +17,10 @@ _ZSTANDARD = b"\x28\xb5\x2f\xfd"
 
 
 def use_cache() -> None:
-    """Has JAX keep compiled programs in the folder that `JAXMARL_SUITE_CACHE` names, or below the home folder.
+    """Makes JAX keep compiled programs in the folder named by `JAXMARL_SUITE_CACHE`, or in the home folder.
 
-    Does nothing where JAX has a folder already or the variable is `off`. Where there is no such folder and none can be made,
-    a warning says so, and programs are compiled in every process.
+    Does nothing if JAX has a cache folder already or the variable is `off`. If the folder does not exist and cannot be
+    made, a warning says so, and every process compiles its programs.
     """
     if os.environ.get(VARIABLE) == "off" or jax.config.values["jax_compilation_cache_dir"]:
         return
@@ -31,7 +31,7 @@ def use_cache() -> None:
             raise PermissionError(f"{str(folder)!r} cannot be written")
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home folder
         warnings.warn(
-            f"compiled programs are not kept on disk: {error}; {VARIABLE} may name another folder, or be 'off'",
+            f"compiled programs are not kept on disk: {error}; set {VARIABLE} to another folder, or to 'off'",
             stacklevel=2,
         )
         return
@@ -42,21 +42,22 @@ def use_cache() -> None:
 
 
 def drop_torn_entries(folder: Path) -> None:
-    """Removes programs that a killed process or a full disk left half-written: JAX reads them in vain, and keeps them.
+    """Removes programs that a killed process or a full disk left half-written: JAX cannot read them, and does not
+    replace them.
 
-    Looked at are those that were written since this was done last, of which a file in the folder keeps the time.
+    Only files written since the last call are checked; a file in the folder records the time of that call.
     """
     with contextlib.suppress(OSError):
         stamp = folder / _STAMP
         since = stamp.stat().st_mtime if stamp.exists() else 0.0
-        stamp.touch()  # before looking: what is written meanwhile is for the next time
+        stamp.touch()  # before the check: files written during it are checked next time
         for entry in os.scandir(folder):
             if entry.name.endswith(_ENDING) and entry.stat().st_mtime >= since and not _is_whole(Path(entry.path)):
                 Path(entry.path).unlink(missing_ok=True)
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether an entry can be unpacked; where what JAX packed it with is missing here, yes."""
+    """Whether an entry can be unpacked; also True if the library that JAX packed it with is missing here."""
     data = path.read_bytes()
     if not data.startswith(_ZSTANDARD):
         return _unpacks(zlib.decompress, data)
@@ -69,6 +70,6 @@ def _is_whole(path: Path) -> bool:
 def _unpacks(decompress: Callable[[bytes], bytes], data: bytes) -> bool:
     try:
         decompress(data)
-    except Exception:  # of each library's own kind
+    except Exception:  # each library raises its own kind
         return False
     return True

@@ -1,4 +1,4 @@
-"""Checkpoints through orbax, with a digest over the arrays so that any corruption is found on restore."""
+"""Checkpoints through orbax, with a digest of the arrays so that any corruption is found on restore."""
 
 import contextlib
 import hashlib
@@ -19,12 +19,12 @@ from jaxmarl_suite.replay import machine_error, plain_path
 from jaxmarl_suite.runner._files import StorageError, move_aside, own_name, reason
 
 _PATTERNS = "*?[\\:"
-"""Characters that orbax looks for files with, whoever put them into a path; TensorStore takes the backslash for a slash, and
-names with a colon may be addresses."""
+"""Characters with a meaning in orbax's file patterns, wherever they occur in a path. TensorStore also treats a
+backslash as a slash, and names with a colon may be addresses."""
 
 
 def to_host(tree: Any) -> list[np.ndarray]:
-    """The leaves of a pytree as host arrays; typed keys as their data."""
+    """The leaves of a pytree as host arrays; for typed keys, their data."""
     leaves = [
         jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x
         for x in jax.tree.leaves(tree)
@@ -36,7 +36,7 @@ def from_host(arrays: list[np.ndarray], like: Any) -> Any:
     """The pytree `like` (arrays or shapes) with its leaves replaced by host arrays.
 
     Raises:
-      ValueError: where number, shape or dtype do not fit.
+      ValueError: number, shape or dtype do not fit.
     """
     leaves, structure = jax.tree.flatten(like)
     if len(leaves) != len(arrays):
@@ -55,7 +55,7 @@ def from_host(arrays: list[np.ndarray], like: Any) -> Any:
 
 
 def _keys(data: np.ndarray, dtype: Any) -> jax.Array:
-    """Typed keys of a dtype from their data, whatever implementation JAX is set to use by default."""
+    """Typed keys of a dtype from their data, independent of JAX's default implementation."""
     like = jnp.empty((), dtype)
     words = jax.random.key_data(like).shape[-1]
     if data.shape[-1:] != (words,):
@@ -82,10 +82,10 @@ class Checkpoints:
         """Opens `directory`.
 
         Args:
-          directory: made where it does not exist. What a killed process left half-written is removed.
-          keep: the newest so many stay,
-          lasting: and those of these steps.
-          read_only: the folder is another process's; nothing is made or removed.
+          directory: made if it does not exist. Half-written checkpoints of a killed process are removed.
+          keep: number of newest checkpoints to keep.
+          lasting: steps whose checkpoints are kept as well.
+          read_only: another process owns the folder; nothing is made or removed.
 
         Raises:
           ValueError: for a path that orbax would misread.
@@ -106,17 +106,17 @@ class Checkpoints:
             ),
             read_only=read_only,
             cleanup_tmp_directories=not read_only,
-            lightweight_initialize=True,  # what is damaged is found when it is read
+            lightweight_initialize=True,  # damage is found when a checkpoint is read
             enable_async_checkpointing=False,
         )
         self._manager = ocp.CheckpointManager(path, options=options)
         self._closing.callback(self._manager.close)
 
     def save(self, step: int, arrays: list[np.ndarray], meta: dict[str, Any]) -> None:
-        """Writes a checkpoint; complete or not there at all. A step that is there already is kept.
+        """Writes a checkpoint, completely or not at all. An existing one of this step is kept.
 
         Raises:
-          StorageError: it is not there; those before are.
+          StorageError: the checkpoint could not be written; earlier ones are intact.
         """
         if step in self._manager.all_steps():
             return
@@ -126,26 +126,26 @@ class Checkpoints:
         meta["digest"] = _digest(arrays, meta)
         composite = args.Composite(state=args.StandardSave(tree), meta=args.JsonSave(meta))
         try:
-            if not self._manager.save(step, args=composite, force=True):  # or only where it is the newest
-                raise RuntimeError("orbax did not take it")
-        except Exception as error:  # of as many kinds as there are parts in the library
+            if not self._manager.save(step, args=composite, force=True):  # else it saves only a newest step
+                raise RuntimeError("orbax did not save it")
+        except Exception as error:  # different parts of the library raise different kinds
             _remove([*self._directory.glob(f"{step}.orbax-checkpoint-tmp*")])
             raise StorageError(
                 f"checkpoint {self._directory / str(step)} cannot be written: {reason(error)}"
             ) from error
 
     def steps(self) -> list[int]:
-        """The checkpoints that there are, oldest first; they may be damaged."""
+        """The steps of the existing checkpoints, oldest first; some may be damaged."""
         return sorted(self._manager.all_steps())
 
     def restore(
         self, *, step: int | None = None, move_aside: bool = False
     ) -> tuple[list[np.ndarray] | None, dict[str, Any], list[str]]:
-        """The newest checkpoint that is whole (None if there is none), its meta data, what was wrong with newer ones.
+        """The newest intact checkpoint (None if there is none), its metadata, and the problems with newer ones.
 
         Args:
-          step: this one of `steps()` only.
-          move_aside: give folders that cannot be read the ending `.corrupt`, so that their steps can be written again.
+          step: only this one of `steps()`.
+          move_aside: rename unreadable folders to end in `.corrupt`, so that their steps can be written again.
         """
         problems: list[str] = []
         args = self._ocp.args
@@ -160,9 +160,9 @@ class Checkpoints:
                     for i, (dtype, shape) in enumerate(meta["arrays"])
                 ]
                 if meta.pop("digest") != _digest(arrays, meta):
-                    raise ValueError("its contents do not match their digest")
+                    raise ValueError("its contents do not match its digest")
                 if meta.pop("step", number) != number:
-                    raise ValueError("it is that of another step")
+                    raise ValueError("it belongs to another step")
                 return arrays, meta, problems
             except Exception as error:  # orbax raises many kinds for a damaged folder
                 problems.append(f"checkpoint {self._directory / str(number)} cannot be read ({reason(error)})")
@@ -175,12 +175,12 @@ class Checkpoints:
         self._manager.reload()  # it still lists the step, and would never write it again
 
     def close(self) -> None:
-        """Ends the manager."""
+        """Closes the manager."""
         self._closing.close()
 
 
 def _remove(folders: Sequence[Path]) -> None:
-    """Takes away what is half written: room, where that is what is missing. Other threads may still write for a moment."""
+    """Removes half-written folders, which also frees space on a full disk. Other threads may still write for a moment."""
     for _ in range(20):
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
@@ -190,11 +190,11 @@ def _remove(folders: Sequence[Path]) -> None:
 
 
 def check_storage(folder: Path) -> None:
-    """Writes a tiny checkpoint below `folder`, reads it back and removes it, so that no training is lost to a bad place.
+    """Writes, reads back and removes a tiny checkpoint in `folder`, so that no training is lost to unusable storage.
 
     Raises:
-      ValueError: what is read is not what was written, or nothing.
-      StorageError: the machine fails, as by a full disk.
+      ValueError: the checkpoint cannot be read back as it was written.
+      StorageError: the machine fails, e.g. the disk is full.
     """
     directory = folder / own_name("probe")
     try:
@@ -217,11 +217,11 @@ def check_storage(folder: Path) -> None:
 
 
 _hooks: list[Any] = []
-"""What `sys.unraisablehook` was before it was ours; empty while it is not."""
+"""The previous `sys.unraisablehook` while ours is installed; empty otherwise."""
 
 
 def _silence() -> None:
-    """Keeps the libraries from printing tracebacks of failures that are reported here, or passed over."""
+    """Keeps libraries from printing tracebacks of failures that are reported here or ignored."""
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     if not _hooks:
         _hooks.append(sys.unraisablehook)
@@ -229,6 +229,6 @@ def _silence() -> None:
 
 
 def _unraisable(found: Any) -> None:
-    """Passes over what comes from TensorStore's own threads when one array fails while others are under way."""
+    """Ignores errors of TensorStore's own threads when one array fails while others are being read."""
     if found.exc_type is not RuntimeError or str(found.exc_value) != "Event loop is closed":
         _hooks[0](found)

@@ -1,4 +1,4 @@
-"""The programs of a group, for as many of its lanes at once as the memory holds."""
+"""The programs of a group, for as many lanes as fit into memory at once."""
 
 import collections
 from typing import Any
@@ -20,7 +20,7 @@ _compiled: collections.OrderedDict[Any, list[Programs]] = collections.OrderedDic
 
 
 def compile_group(group: Group, lanes: list[Lane], placement: Placement, options: TrainOptions) -> list[Programs]:
-    """All programs of a group for so many lanes; those that this process used last are at hand."""
+    """All programs of a group for these lanes; those of recent groups are cached in the process."""
     contexts = [jax.eval_shape(lambda data=data: lane_context(lanes, 1, data)) for data in group.data]
     acting = jax.eval_shape(lambda: acting_context(lanes))
     shapes = tuple((x.shape, x.dtype) for x in jax.tree.leaves((contexts, acting)))
@@ -57,16 +57,16 @@ def _compile(
 
 @in_32_bits
 def choose_wave(group: Group, options: TrainOptions, size: int | None = None) -> tuple[int, list[Programs], Placement]:
-    """How many lanes run at once, with the programs for them: all, or as many as the memory holds.
+    """The number of lanes to run at once, with the programs for them: all, or as many as fit into memory.
 
     Args:
       group: the lanes.
-      options: of the run.
-      size: how many a run that is resumed has had at once.
+      options: options of the run.
+      size: the number chosen earlier, if a run is resumed.
 
     Raises:
-      ValueError: where not even one lane per device fits, or not `size`.
-      TracingError: where an algorithm or environment outside the suite raised an exception.
+      ValueError: not even one lane per device fits, or `size` lanes do not.
+      TracingError: an algorithm or environment outside the suite raised an exception.
     """
     with naming_authors(group.spec.name, group.env.spec.id):
         return _choose_wave(group, options, size)
@@ -79,7 +79,7 @@ def _choose_wave(group: Group, options: TrainOptions, size: int | None) -> tuple
     programs: list[Programs] = []
     while True:
         lanes, placement = pad_lanes(list(group.lanes[:count]), options)
-        needed = least * len(lanes)  # known before anything is compiled
+        needed = least * len(lanes)  # known without compiling anything
         if needed <= budget:
             programs = compile_group(group, lanes, placement, options)
             # Arguments of sharded programs are counted per device.
@@ -88,7 +88,7 @@ def _choose_wave(group: Group, options: TrainOptions, size: int | None) -> tuple
             if needed <= budget:
                 return count, programs, placement
         if count == 1 or size:
-            lanes_need = "one lane needs" if count == 1 else f"the {count} lanes that the run has at once need"
+            lanes_need = "one lane needs" if count == 1 else f"the {count} lanes that the run trains at once need"
             lower = "" if size else what_to_lower(group, options, needed / len(lanes))
             remedy = f"lower {lower}, or raise memory_gib" if lower else "raise memory_gib"
             if programs and largest.memory["total"] * placement.mesh.size <= budget:

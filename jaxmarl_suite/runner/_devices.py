@@ -1,4 +1,4 @@
-"""Devices: one host device per core on CPU, the mesh that lanes are spread over, the compilation cache."""
+"""Devices: one host device per core on CPU, the mesh over which lanes are divided, the compilation cache."""
 
 import functools
 import os
@@ -14,7 +14,7 @@ from jaxmarl_suite.runner._machine import available_memory, usable_cores
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-# Its name before JAX 0.8 is in `experimental`.
+# In JAX before 0.8 it is in `experimental`.
 _enable_x64: Any = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64  # type: ignore[attr-defined]
 # Loops without matrix products whose carried arrays stay below this become one function of machine code. Above it, every
 # operation of every iteration passes through XLA's scheduler, which costs more than a small environment's whole step.
@@ -22,11 +22,11 @@ _SMALL_LOOP_BYTES = 2**18
 
 
 def configure(cpu_devices: int | None = None) -> None:
-    """Prepares JAX for training; call it before the first computation of the process, later calls do nothing harmful.
+    """Prepares JAX for training. Call it before the first computation of the process; later calls are harmless.
 
-    On CPU: one host device per core, each running its operations on one thread, and small loops compiled as one function. A
-    single device spends most of several cores on handing small operations around (benchmarks/README.md has the
-    measurements), and several devices that share one pool of threads inside operations can wait for each other for ever.
+    On CPU: one host device per core, each running its operations on one thread, and small loops compiled as one
+    function. A single device wastes most of several cores on dispatching small operations (benchmarks/README.md has
+    the measurements), and several devices that share one thread pool inside operations can deadlock.
     Everywhere: compiled programs are kept on disk.
 
     Args:
@@ -44,7 +44,7 @@ def configure(cpu_devices: int | None = None) -> None:
 
 
 def in_32_bits(fn: Callable[_P, _R]) -> Callable[_P, _R]:
-    """`fn` with JAX's 64-bit types switched off while it runs: programs and checkpoints are of 32 bits everywhere."""
+    """`fn` with JAX's 64-bit types disabled while it runs: programs and checkpoints use 32 bits everywhere."""
 
     @functools.wraps(fn)
     def run(*args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -55,20 +55,22 @@ def in_32_bits(fn: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 def lane_mesh(num_lanes: int, max_devices: int | None = None) -> Mesh:
-    """A mesh with the axes `seed` and `env`: as many devices along `seed` as there are lanes for, the rest unused."""
+    """A mesh with the axes `seed` and `env`: as many devices along `seed` as there are lanes for; the rest are unused."""
     devices = jax.devices()[: max_devices or None]
     count = min(num_lanes, len(devices))
     return Mesh(np.array(devices[:count]).reshape(count, 1), ("seed", "env"), axis_types=(AxisType.Auto,) * 2)
 
 
 def env_mesh(max_devices: int | None = None) -> Mesh:
-    """A mesh with all devices along `env`, for few lanes of many environments."""
+    """A mesh with all devices along `env`, for few lanes with many environments."""
     devices = jax.devices()[: max_devices or None]
     return Mesh(np.array(devices).reshape(1, len(devices)), ("seed", "env"), axis_types=(AxisType.Auto,) * 2)
 
 
 def memory_budget() -> int:
-    """Bytes that a run may use: 80 % of what the accelerators have, or of what the host or the container has left on CPU."""
+    """Bytes that a run may use: 80 % of the accelerators' memory, or on CPU of the memory available to the host or
+    container.
+    """
     devices = jax.local_devices()
     if devices[0].platform != "cpu":
         limits = [stats["bytes_limit"] for d in devices if (stats := d.memory_stats()) and "bytes_limit" in stats]

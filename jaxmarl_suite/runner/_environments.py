@@ -1,4 +1,4 @@
-"""Environments by their options, traced and static ones."""
+"""Environments made from their options, traced and static."""
 
 import contextlib
 import dataclasses
@@ -17,30 +17,30 @@ from jaxmarl_suite.runner._devices import in_32_bits
 
 
 class Instance(NamedTuple):
-    """An environment with its numbers."""
+    """An environment with its parameters."""
 
     env: Environment
-    """With episode statistics."""
+    """Wrapped in episode statistics."""
     params: Any
     """Its traced parameters."""
     optimum: float | None
-    """That of its spec; None where a parameter is not the one that the environment was made with."""
+    """The optimum of its spec; None if a parameter differs from the value that the environment was made with."""
 
 
 class Environments:
-    """The environments of an experiment; those of equal static options are one object."""
+    """The environments of an experiment; equal static options share one object."""
 
     def __init__(self, env_id: str, options: Mapping[str, Any]) -> None:
-        """`options`: of the family or, where the family has none of the name, scalar fields of the parameters."""
+        """`options` are options of the family or, if it has none of that name, scalar fields of the parameters."""
         self._id, self._options = env_id, dict(options)
         self._made: dict[str, Environment] = {}
 
     def get(self, overrides: Mapping[str, Any]) -> Instance:
-        """The environment after `overrides`: scalar fields of the parameters where there are any of the name, else
-        options of the family.
+        """The environment with `overrides`: scalar fields of the parameters if they exist, otherwise options of the
+        family.
 
         Raises:
-          ValueError: for an unknown environment or option, or a value that does not fit.
+          ValueError: an unknown environment or option, or an invalid value.
         """
         env, traced = self._base
         fields = _scalar_fields(env.default_params)
@@ -80,10 +80,10 @@ class Environments:
 
 @in_32_bits
 def env_parameters(env_id: str) -> dict[str, Any]:
-    """The traced scalars of an environment that `env.NAME` sets, by name, with their defaults.
+    """The traced scalars of an environment, which `env.NAME` sets, by name, with their defaults.
 
     Raises:
-      ValueError: for an unknown environment.
+      ValueError: an unknown environment.
     """
     fields = _scalar_fields(Environments(env_id, {}).get({}).params)
     return {name: value.item() for name, value in sorted(fields.items())}
@@ -91,10 +91,11 @@ def env_parameters(env_id: str) -> dict[str, Any]:
 
 @in_32_bits
 def check_instance(env_id: str, instance: Instance) -> None:
-    """Refuses an environment that no learner could use, before one is compiled for it: traces its `reset` and `step`.
+    """Rejects an environment that no learner could use, by tracing `reset` and `step` before anything is compiled for
+    it.
 
     Raises:
-      ValueError: in one line, with what is wrong and how to see all of it.
+      ValueError: one line with the first problem and the command that lists all of them.
     """
     env: Any = instance.env
     with _one_line(env_id):
@@ -114,10 +115,10 @@ def _one_line(env_id: str) -> Iterator[None]:
 
 
 def same_program(a: Instance, b: Instance) -> bool:
-    """Whether lanes in two environments may run in one program: they differ in numbers that are a lane's own.
+    """Whether lanes in two environments can share a program: only per-lane parameters differ.
 
-    What lanes share has to be the same. Nothing is moved between host and devices to find out: arrays on a device are the
-    same only if they are one object.
+    Shared parameters must be the same. To avoid transfers, arrays on a device count as the same only if they are one
+    object.
     """
 
     def kinds(params: Any) -> Any:
@@ -139,7 +140,7 @@ def _is_same(x: Any, y: Any) -> bool:
 
 
 def same_instance(a: Instance, b: Instance) -> bool:
-    """Whether two environments are the same, their numbers included."""
+    """Whether two environments are equal, including their parameters."""
     ours, theirs = (jax.tree_util.tree_leaves_with_path(one.params) for one in (a, b))
     return (
         a.env == b.env
@@ -149,7 +150,7 @@ def same_instance(a: Instance, b: Instance) -> bool:
 
 
 def _scalar_fields(params: Any) -> dict[str, np.ndarray]:
-    """The scalar fields of a parameters' dataclass, in the dtypes that they have when traced."""
+    """The scalar fields of a parameter dataclass, in the dtypes that they have when traced."""
     if not dataclasses.is_dataclass(params):
         return {}
     values = {field.name: getattr(params, field.name) for field in dataclasses.fields(params)}
@@ -163,7 +164,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _parameter(name: str, value: Any, default: np.ndarray) -> jax.Array:
-    """`value` for a parameter, as a scalar [] of the dtype of its default."""
+    """`value` for a parameter, as a scalar [] with the dtype of its default."""
     kind, number = default.dtype.kind, value.item() if hasattr(value, "dtype") and np.ndim(value) == 0 else value
     if kind == "b":
         fits = isinstance(number, bool)

@@ -1,4 +1,4 @@
-"""Evaluating in another environment than that of training: held-out windows, other costs, larger teams."""
+"""Evaluation in a different environment than training: held-out windows, other costs, larger teams."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,18 +17,20 @@ _TEAM = ("n_agents", "state_size", "agent_obs_sizes", "agent_num_actions", "agen
 
 
 class EvalEnvironments:
-    """The environments that policies are evaluated in, beside those that they are trained in."""
+    """The evaluation environments of an experiment."""
 
     def __init__(self, env_id: str, env_options: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
-        """`env_options` of training, and the `changes` to them; without any, policies are evaluated where they learn."""
+        """`env_options` are those of training, `changes` the differences; without any, policies are evaluated where
+        they train.
+        """
         self._id, self._changes = env_id, dict(changes)
         self._environments = Environments(env_id, {**env_options, **changes})
 
     def get(self, overrides: Mapping[str, Any], trained: Instance) -> Instance:
-        """The environment for policies that are trained in `trained`, at a point of the grid; the changes go before it.
+        """The evaluation environment for policies trained in `trained`, at a grid point. `changes` take precedence.
 
         Raises:
-          ValueError: for options that do not work, or where sizes of observations or actions are others.
+          ValueError: invalid options, or different sizes of observations or actions.
         """
         if not self._changes:
             return trained
@@ -46,27 +48,27 @@ class EvalEnvironments:
         return found._replace(env=trained.env) if found.env == trained.env else found
 
     def __str__(self) -> str:
-        """As on the command line."""
+        """As written on the command line."""
         return eval_flags(self._changes)
 
 
 def eval_flags(options: Mapping[str, Any]) -> str:
-    """Options of the environment of evaluations as they are on the command line."""
+    """Options of the evaluation environment, as written on the command line."""
     return " ".join(f"--eval-env.{name.replace('_', '-')} {value}" for name, value in options.items())
 
 
 _Made = tuple[tuple[Phase, ...], Environment, Any]
-"""A method for an environment, with its parameters."""
+"""A method built for an environment, with its parameters."""
 
 
 def check_policies(algorithm: str, config: Any, trained: _Made, evaluated: _Made) -> None:
-    """Refuses an environment for evaluations whose policies have other shapes than those that are trained.
+    """Rejects an evaluation environment for which policies have different shapes than in training.
 
     Args:
       algorithm: its name.
-      config: the algorithm's.
-      trained: the method for the environment of training.
-      evaluated: the method for that of evaluations, with the same sizes of observations and actions.
+      config: the algorithm's config.
+      trained: the method built for the training environment.
+      evaluated: the method built for the evaluation environment, with the same sizes of observations and actions.
 
     Raises:
       ValueError: naming the array that differs.

@@ -1,4 +1,4 @@
-"""Evaluating what a run has learned: the final and the best policies of its newest checkpoints, or of older ones."""
+"""Evaluation of what a run has learned: the final and best policies of its newest or an older checkpoint."""
 
 import dataclasses
 import functools
@@ -25,12 +25,12 @@ from jaxmarl_suite.runner._programs import Best
 from jaxmarl_suite.runner._schedule import env_steps_at, plan_phases
 
 FIRST_EVALUATION = 2_000_000
-"""Numbers the evaluations here, far from those of training."""
+"""First number of these evaluations, far from those of training."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """The policies of some lanes, as a checkpoint of their wave holds them."""
+    """The policies of some lanes, from a checkpoint of their wave."""
 
     group: Group
     options: TrainOptions
@@ -38,23 +38,23 @@ class Trained:
     lanes: tuple[Lane, ...]
     final: Any  # policies, [L] in front
     best: Any  # policies, [L] in front
-    best_score: np.ndarray  # [L] return in the evaluation that chose it; -inf before the first
-    env_steps: int  # of a lane, of the final policies
+    best_score: np.ndarray  # [L] return in the evaluation that selected it; -inf before the first
+    env_steps: int  # of a lane, when the final policies were saved
     best_env_steps: np.ndarray  # [L]
-    step: int  # of the run, of the final policies: environment steps, and updates of phases that took none
+    step: int  # of the run, for the final policies: environment steps plus updates of phases that take none
     best_step: np.ndarray  # [L]
     is_done: bool
     state: Any  # the learners' whole states, [L] in front
 
     def context(self, lanes: list[Lane], step: np.ndarray | int) -> ActContext:
-        """What acting reads in evaluations of some lanes [L], whose policies are of a step of the run."""
+        """What acting reads in evaluations of lanes [L], for policies from this step of the run."""
         plans = plan_phases(self.group, self.options)[: self.phase + 1]
         return made_by(acting_context(lanes), plans, step)
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What one policy of one lane achieves, averaged over whole episodes."""
+    """The results of one policy of one lane, averaged over whole episodes."""
 
     lane: int
     point: int
@@ -63,13 +63,13 @@ class Evaluation:
     policy: str
     """"final" or "best"."""
     env_steps: int
-    """Environment steps of training behind the policy."""
+    """Environment steps that the policy was trained for."""
     episodes: int
     optimum: float | None
     metrics: dict[str, float]
-    """`return` and the others; those of extra policies are prefixed by their name, as `teacher/return`."""
+    """`return` and other metrics; those of extra policies have their name as a prefix, as in `teacher/return`."""
     cut: dict[str, float]
-    """Where episodes had not ended after `eval_max_steps` steps, their share by the return that they count in."""
+    """If some episodes had not ended after `eval_max_steps` steps: their share, by the name of the return."""
 
 
 @in_32_bits
@@ -84,13 +84,13 @@ def restore_policies(
 
     Args:
       run_dir: the run folder; the run may be unfinished.
-      step: the checkpoint after so many environment steps of a lane (and updates of phases that take none); None for the
-        newest one. Runs keep those that `lasting_checkpoints` asks for.
-      eval_env_options: options of the environment that they are evaluated in, beside those of the run's own evaluations.
-      warn: is told of checkpoints that could not be read, and of settings of JAX that are others than the run's.
+      step: which checkpoint, by environment steps of a lane (plus updates of phases that take none); None for the
+        newest. Runs keep those selected by `lasting_checkpoints`.
+      eval_env_options: changes to the options of the run's evaluation environment.
+      warn: called with warnings: unreadable checkpoints, and JAX settings that differ from the run's.
 
     Raises:
-      ValueError: where `run_dir` holds no run, or no (such) checkpoint.
+      ValueError: `run_dir` is not a run, or has no (such) checkpoint.
     """
     configure()
     folder = RunFolder.open(run_dir)
@@ -112,7 +112,7 @@ def restore_policies(
             end = plans[-1].step(plans[-1].updates)
             checkpoints = Checkpoints(directory, read_only=True)
             try:
-                # That of a finished run has the number after its last step.
+                # A finished run's checkpoint has the number after its last step.
                 numbers = {min(number, end): number for number in checkpoints.steps()}
                 steps |= set(numbers)
                 if step is None or step in numbers:
@@ -136,7 +136,7 @@ def restore_policies(
 def _trained(
     group: Group, options: TrainOptions, first: int, restored: Any, warn: Callable[[str], None]
 ) -> Trained | None:
-    """The lanes from `first` on, of what `Checkpoints.restore` found."""
+    """The lanes from `first` on, from what `Checkpoints.restore` found."""
     arrays, meta, problems = restored
     for problem in problems:
         warn(problem)
@@ -145,7 +145,7 @@ def _trained(
     progress, stored = meta["progress"], arrays[0].shape[0]  # lanes of the wave
     phase = progress["phase"]
     shapes = _shapes(group, phase, stored)
-    # Behind them are totals of metrics. Their names are known to the update alone, which may need data to be traced.
+    # After them come the totals of metrics, whose names only the update knows, and tracing it may need data.
     state, best = from_host(arrays[: len(jax.tree.leaves(shapes))], shapes)
     lanes = group.lanes[first : first + stored]
     final = jax.jit(group.phases[phase].algorithm.policy)(state)
@@ -169,7 +169,7 @@ def _trained(
 
 
 def _shapes(group: Group, phase: int, lanes: int) -> Any:
-    """Shapes of what a wave saves first: state and best."""
+    """Shapes of the first part of what a wave saves: state and best policy."""
     state = state_shapes((*group.earlier, *group.phases[: phase + 1]), group.lanes[0])[-1]
     algorithm = group.phases[phase].algorithm
     best = Best(
@@ -189,18 +189,19 @@ def evaluate(
     eval_env_options: Mapping[str, Any] | None = None,
     warn: Callable[[str], None] = lambda _: None,
 ) -> list[Evaluation]:
-    """What the final and the best policy of every lane achieve on fresh episodes, from checkpoints.
+    """The results of the final and best policy of every lane on new episodes, from checkpoints.
 
     Args:
       run_dir: the run folder; the run may be unfinished.
-      episodes: at least so many a policy, in batches of the run's `eval_episodes`; None for its `absolute_episodes`.
-      lane: this lane only; None for all.
+      episodes: at least this many per policy, in batches of the run's `eval_episodes`; None for its
+        `absolute_episodes`.
+      lane: only this lane; None for all.
       step: see `restore_policies`.
       eval_env_options: see `restore_policies`.
-      warn: is told of checkpoints that could not be read.
+      warn: called with warnings about unreadable checkpoints.
 
     Raises:
-      ValueError: for a folder without (such) checkpoints, or a lane that the run does not have.
+      ValueError: the folder has no (such) checkpoints, or the run no such lane.
     """
     check_episodes(episodes)
     waves = restore_policies(run_dir, step=step, eval_env_options=eval_env_options, warn=warn)
@@ -220,13 +221,13 @@ def evaluate_trained(
 
 
 def check_episodes(episodes: int | None) -> None:
-    """Refuses a number of episodes that is none, or a slip of the keyboard."""
+    """Rejects a number of episodes that is not positive, or so large that it must be a typing error."""
     if episodes is not None and not 1 <= episodes <= MAX_EPISODES:
         raise ValueError(f"episodes must be in 1..{MAX_EPISODES:,}, got {episodes:,}")
 
 
 def check_lane(lane: int | None, known: list[int]) -> None:
-    """Refuses a lane that is not among `known`."""
+    """Rejects a lane that is not among `known`."""
     if lane is not None and lane not in known:
         raise ValueError(f"no lane {lane} with a checkpoint; there are {min(known)}..{max(known)}")
 
@@ -273,12 +274,12 @@ def _evaluate(trained: Trained, chosen: list[int], episodes: int | None) -> list
 
 @in_32_bits
 def make_act(trained: Trained, lane: int, policy: str = "best") -> Callable[[jax.Array, TimeStep], jax.Array]:
-    """`(key, timestep) -> action` for one instance of the environment of evaluations, for `jaxmarl_envs.record_episode`.
+    """`(key, timestep) -> action` for one instance of the evaluation environment, for `jaxmarl_envs.record_episode`.
 
-    It keeps the memory of one episode: make a new one for the next.
+    The function keeps the recurrent state of one episode: make a new one for each.
 
     Args:
-      trained: holds the lane.
+      trained: includes the lane.
       lane: its index in the run.
       policy: "best" or "final".
 

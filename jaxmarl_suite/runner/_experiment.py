@@ -1,4 +1,4 @@
-"""What is to be run: one algorithm on one environment, for a grid of settings times seeds, as lanes."""
+"""An experiment: one algorithm on one environment, for a grid of settings times seeds, as lanes."""
 
 import dataclasses
 import functools
@@ -38,7 +38,7 @@ ENV_PREFIX = "env."
 
 @dataclasses.dataclass(frozen=True)
 class Lane:
-    """One training: a grid point and a seed."""
+    """One training run: a grid point and a seed."""
 
     index: int
     point: int
@@ -49,51 +49,53 @@ class Lane:
     eval_params: Any
     """Parameters of the environment that policies are evaluated in."""
     optimum: float | None
-    """Of that environment."""
+    """Optimum of that environment."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Lanes that one compiled program serves: they differ in traced numbers only."""
+    """Lanes that share compiled programs: they differ only in traced numbers."""
 
     spec: AlgorithmSpec
     config: Any
     env: Environment
     lanes: tuple[Lane, ...]
     phases: tuple[Phase, ...]
-    """Those that are run."""
+    """The phases to run."""
     eval_env: Environment
-    """Policies are evaluated in it: `env`, or one with the same sizes of observations and actions."""
+    """The environment for evaluations: `env`, or one with the same sizes of observations and actions."""
     eval_phases: tuple[Phase, ...]
-    """Act in `eval_env`."""
+    """The algorithms of the phases, built for `eval_env`."""
     data: tuple[Any, ...] = ()
-    """`ctx.data` in each of them."""
+    """`ctx.data` of each phase."""
     earlier: tuple[Phase, ...] = ()
-    """The method's phases before, of which another run left the last one's artifact."""
+    """Earlier phases of the method, if the run starts from another run's artifact of the last of them."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """One algorithm on one environment, times a grid, times seeds. Validated by `groups`."""
+    """One algorithm on one environment, times a grid, times seeds. `groups` validates it."""
 
     algorithm: str
     env: str
     config: Any = None
-    """The algorithm's config, or a mapping from names of its fields to values other than its defaults; None for these."""
+    """The algorithm's config, or a mapping from field names to values that differ from the defaults; None for the
+    defaults."""
     env_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """Passed to `jaxmarl_envs.make`; or scalar fields of the environment's parameters, where it has no such option."""
+    """Passed to `jaxmarl_envs.make`, or scalar fields of the environment's parameters if it has no such option."""
     grid: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
-    """Values by field of the config, or by `env.OPTION`; every combination is a point."""
+    """Values by config field or `env.OPTION`; every combination is a grid point."""
     options: TrainOptions = dataclasses.field(default_factory=TrainOptions)
     eval_env_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Options of the environment in which evaluations differ from training, beside those of its family
     (`Family.evaluation_options`); they go before the grid."""
 
     def __post_init__(self) -> None:
-        """Makes Python's own values of settings, options and grid, whatever they come as: `np.int64(2)`, `jnp.pi`, a `Path`.
+        """Converts settings, options and grid to plain Python values, whatever they are: `np.int64(2)`, `jnp.pi`, a
+        `Path`.
 
         Raises:
-          ValueError: for a value that a file could not hold.
+          ValueError: a value that cannot be stored in a file.
         """
         config: Any = self.config
         if isinstance(config, Mapping):
@@ -123,7 +125,7 @@ class Experiment:
         return self.config
 
     def points(self) -> list[dict[str, Any]]:
-        """Every combination of the grid's values, as overrides; one empty combination without a grid."""
+        """Every combination of the grid's values, as overrides; a single empty one without a grid."""
         fields = {f.name for f in dataclasses.fields(self.base_config)}
         for name, values in self.grid.items():
             if not name.startswith(ENV_PREFIX) and name not in fields:
@@ -142,10 +144,10 @@ class Experiment:
         return [dict(zip(self.grid, values)) for values in itertools.product(*self.grid.values())]
 
     def groups(self) -> list[Group]:
-        """Lanes sorted by the program that serves them, in order of first appearance. Made once.
+        """Lanes grouped by the programs that they share, in order of first appearance. Computed once.
 
         Raises:
-          ValueError: for anything about the experiment that cannot work; nothing has been compiled or written yet.
+          ValueError: anything in the experiment that cannot work; nothing has been compiled or written yet.
         """
         return list(self._groups)
 
@@ -168,7 +170,7 @@ class Experiment:
         for point, overrides in enumerate(self.points()):
             settings = {k: v for k, v in overrides.items() if not k.startswith(ENV_PREFIX)}
             config = dataclasses.replace(base, **coerce(base, settings))
-            check_floats(config, finite=floats)  # configs of other packages need not check them
+            check_floats(config, finite=floats)  # configs from other packages may not check them
             check_integers(config, least=-LARGEST_INTEGER)
             with naming_authors(self.algorithm, self.env, refusals=(ValueError, ImportError)):
                 instance = environments.get(_env_overrides(overrides))
@@ -176,7 +178,7 @@ class Experiment:
             instances.append((instance, overrides))
             lanes = next((k.lanes for k in kept if k.serves(config, instance, evaluated)), None)
             if lanes is None:
-                if read_data:  # to train
+                if read_data:  # for training
                     for one in {id(one): one for one in (instance, evaluated)}.values():
                         check_instance(self.env, one)
                 lanes = []
@@ -198,7 +200,7 @@ class Experiment:
         if self.options.data is not None and read_data:
             dataset = read_vault(self.options.data)
             self._check_environments(dataset, instances)
-            # On the device once: the groups' phases share these arrays.
+            # Moved to the device once: the groups' phases share these arrays.
             items: Any = {name: jnp.asarray(array) for name, array in dataset.items.items()}
             dataset = dataclasses.replace(dataset, items=items)
         groups = []
@@ -237,7 +239,7 @@ class Experiment:
         return able[-1 if chosen is None else names.index(chosen)]
 
     def _check_budgets(self, phases: tuple[Phase, ...]) -> None:
-        """Refuses too few steps, phases that lack data, and data that no phase takes."""
+        """Rejects too few steps, phases that lack data, and data that no phase takes."""
         steps = [phase.algorithm.env_steps_per_update for phase in phases if phase.updates is None]
         if self.options.total_steps < sum(steps):
             raise ValueError(
@@ -254,7 +256,7 @@ class Experiment:
             raise ValueError(f"no phase of this run of {self.algorithm} takes data (there is {left}); leave data out")
 
     def _check_environments(self, dataset: Dataset, instances: Sequence[tuple[Instance, Mapping[str, Any]]]) -> None:
-        """Refuses stored replay of the same id with other options, unless they make the same environment."""
+        """Rejects stored replay recorded with other environment options, unless they make the same environment."""
         if dataset.about.get("env") != self.env:
             return  # the algorithm says so
         options = dataset.about["env_options"]
@@ -270,16 +272,16 @@ class Experiment:
                 )
 
     def env_settings(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
-        """The environment's options at a point of the grid, as JSON values."""
+        """The environment's options at a grid point, as JSON values."""
         return json_values({**self.env_options, **_env_overrides(overrides)})
 
     @property
     def evaluation_options(self) -> dict[str, Any]:
-        """Options of the environment in which evaluations differ from training, those of its family among them."""
+        """Options in which the evaluation environment differs from training, including those of its family."""
         return {**evaluation_options(self.env), **self.eval_env_options}
 
     def to_json(self) -> dict[str, Any]:
-        """Everything needed to make the experiment again, from any folder, as plain values."""
+        """Everything needed to build the experiment again, from any folder, as plain values."""
         folders = {name: getattr(self.options, name) for name in ("data", "start_from")}
         folders = {name: None if path is None else str(Path(path).absolute()) for name, path in folders.items()}
         return json_values(
@@ -296,12 +298,12 @@ class Experiment:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Experiment":
-        """The experiment that `to_json` described."""
+        """The experiment described by `to_json`."""
         config_type = algorithms.get(data["algorithm"]).config
         config = config_type(**coerce(config_type, data["config"]))
         options = TrainOptions(**coerce(TrainOptions, data["train"]))
         env, env_options, evaluated = data["env"], data["env_options"], data.get("eval_env_options")
-        if evaluated is None:  # of a version that evaluated where it trained
+        if evaluated is None:  # written by a version that always evaluated in the training environment
             evaluated = {
                 name: env_options.get(name, jaxmarl_envs.options(env)[name]) for name in evaluation_options(env)
             }
@@ -309,10 +311,10 @@ class Experiment:
 
     @classmethod
     def read(cls, folder: RunFolder) -> "Experiment":
-        """The experiment of a run folder.
+        """Reads the experiment of a run folder.
 
         Raises:
-          ValueError: naming the file, where it describes none.
+          ValueError: the file does not describe an experiment; its name is given.
         """
         data = folder.read_config()
         try:
@@ -322,7 +324,7 @@ class Experiment:
 
 
 class _Kind(NamedTuple):
-    """Lanes of one group while it is found out which there are."""
+    """Lanes of one group, while the groups are being formed."""
 
     config: Any
     trained: Instance
@@ -330,7 +332,7 @@ class _Kind(NamedTuple):
     lanes: list[Lane]
 
     def serves(self, config: Any, trained: Instance, evaluated: Instance) -> bool:
-        """Whether the group's programs are those of another lane, too."""
+        """Whether another lane can use the group's programs too."""
         structures: list[Any] = [jax.tree.structure(one) for one in (self.config, config)]
         return (
             structures[0] == structures[1]  # floats are leaves, all else is structure

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and names that no other process has."""
+"""Atomic file writes, and temporary names unique to a process."""
 
 import json
 import os
@@ -10,28 +10,28 @@ from typing import Any
 from jaxmarl_suite.replay import machine_error
 
 _LEFTOVER = re.compile(r"([a-z]+(\.json)?\.[0-9]+-[0-9a-f]{8}|config|versions|summary|waves)\.tmp")
-"""Names of `own_name`, and those of versions before it."""
+"""Matches names from `own_name`, and those of earlier versions."""
 
 
 class StorageError(RuntimeError):
-    """A file could not be written. What was there before is whole."""
+    """A file could not be written. The previous contents are intact."""
 
 
 def own_name(name: str) -> str:
-    """A temporary name beside `name` that belongs to this process alone."""
+    """A temporary name for `name` that only this process uses."""
     return f"{name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
 
 
 def is_leftover(name: str) -> bool:
-    """Whether `name` is one of those names: of a process that was killed, where nobody else writes now."""
+    """Whether `name` is such a temporary name, left by a killed process. Only valid where nobody else writes."""
     return _LEFTOVER.fullmatch(name) is not None
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Replaces a file, whole or not at all, also where the machine loses power.
+    """Replaces a file atomically, even if the machine loses power.
 
     Raises:
-      OSError: with the file's name; nothing else is left behind.
+      OSError: with the file's name; no temporary file is left.
     """
     temporary = path.with_name(own_name(path.name))
     try:
@@ -46,10 +46,10 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object that a file holds.
+    """The JSON object in a file.
 
     Raises:
-      ValueError: naming the file, where it holds something else.
+      ValueError: the file contains something else; its name is given.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -61,21 +61,21 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def move_aside(path: Path, ending: str) -> Path:
-    """Renames a folder to itself with `ending` and, where that is taken, a number; returns its new path."""
+    """Renames a folder by adding `ending` and, if that name exists, a number; returns the new path."""
     number = 1
     while True:
         target = path.with_name(f"{path.name}.{ending}{number if number > 1 else ''}")
         try:
             if not target.exists():
                 return path.rename(target)
-        except OSError:  # taken by another process since
+        except OSError:  # another process has taken the name since
             if not target.exists():
                 raise
         number += 1
 
 
 def reason(error: BaseException) -> str:
-    """What was wrong, in one line: the system's own words where it was the system."""
+    """What went wrong, in one line; for system errors, the system's own words."""
     if found := machine_error(error):
         return found.strerror or str(found)
     if isinstance(error, OSError) and error.strerror:

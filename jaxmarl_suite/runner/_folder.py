@@ -22,7 +22,7 @@ from jaxmarl_suite.runner._files import StorageError, is_leftover, read_object, 
 
 SCHEMA = 1
 TIMINGS = ("compile_seconds", "first_row_seconds")
-"""Seconds of a summary that a resumed run keeps."""
+"""Timings in a summary that a resumed run keeps."""
 _WAVES = "checkpoints/waves.json"
 _CONFIG = {
     "algorithm": str,
@@ -34,7 +34,7 @@ _CONFIG = {
     "train": dict,
 }
 _ABSENT: dict[str, Any] = {"eval_env_options": {}}
-"""What versions before did not write."""
+"""Values for fields that earlier versions did not write."""
 _ROW = {
     "kind": str,
     "lane": int,
@@ -55,16 +55,16 @@ _JAX_FLAGS = (
     "default_prng_impl",
     "random_seed_offset",
 )
-"""Settings of JAX that change numbers."""
+"""JAX settings that affect numbers."""
 
 
 def jax_flags() -> dict[str, Any]:
-    """The settings of JAX that change numbers, as they are in this thread now; None where this JAX has none of the name."""
+    """The current values, in this thread, of JAX settings that affect numbers; None if this JAX has no such setting."""
     return {name: getattr(jax.config, f"jax_{name}", None) for name in _JAX_FLAGS}
 
 
 def versions() -> dict[str, Any]:
-    """What the numbers of a run depend on: packages, platform, devices, settings of JAX."""
+    """What the numbers of a run depend on: packages, platform, devices, JAX settings."""
     found: dict[str, Any] = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -85,38 +85,38 @@ def versions() -> dict[str, Any]:
 
 
 class RunFolder:
-    """One run on disk. Rows are appended and flushed as they come; the other files are replaced whole."""
+    """One run on disk. Rows are appended and flushed at once; other files are replaced atomically."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """A handle on `path`, wherever the process goes from here on; nothing is written yet."""
+        """A handle on `path`, which stays valid if the process changes its folder. Nothing is written yet."""
         self.path = Path(path).absolute()
-        self.name = str(path)  # as the user knows it
+        self.name = str(path)  # as the user typed it
 
     @property
     def checkpoints(self) -> Path:
-        """Where checkpoints lie, one folder per wave of lanes."""
+        """Folder of the checkpoints, with one folder per wave of lanes."""
         return self.path / "checkpoints"
 
     @property
     def artifacts(self) -> Path:
-        """Where the artifacts of phases lie that are over, in folders of the same names."""
+        """Folder of the artifacts of finished phases, in folders of the same names."""
         return self.path / "artifacts"
 
     @property
     def start(self) -> Path:
-        """Where the artifacts of another run lie that this one started from, one folder per group."""
+        """Folder of the artifacts that this run started from, one folder per group."""
         return self.path / "start"
 
     @classmethod
     @contextlib.contextmanager
     def claim(cls, path: str | os.PathLike[str]) -> Iterator["RunFolder"]:
-        """A folder for a new run, made where there is none, that is this process's until the block ends.
+        """A folder for a new run, created if needed and locked by this process until the block ends.
 
-        Nothing is in it but what a run leaves that was killed before it had begun: `begin` replaces that.
+        It is empty, or contains only the remains of a run that was killed before it had begun, which `begin` replaces.
 
         Raises:
-          ValueError: where the path holds anything else, is another process's, or cannot be made.
-          StorageError: the machine fails, as by a full disk.
+          ValueError: the path contains anything else, is locked by another process, or cannot be made.
+          StorageError: the machine fails, e.g. the disk is full.
         """
         folder = cls(path)
         try:
@@ -140,15 +140,15 @@ class RunFolder:
             raise ValueError(f"run folder {self.name!r} is not an empty folder; choose another --run-dir")
 
     def begin(self, config: Mapping[str, Any], starts: Sequence[Callable[[Path], None]] = ()) -> None:
-        """Makes the run; with config.json, the last of its files, it is there and can be resumed.
+        """Creates the run. config.json is written last: once it exists, the run can be resumed.
 
         Args:
-          config: its contents.
-          starts: for each group, writes into a folder what the group starts from.
+          config: contents of config.json.
+          starts: for each group, a function that writes what the group starts from into a folder.
 
         Raises:
-          ValueError: where checkpoints cannot be read back from here.
-          StorageError: the machine fails, as by a full disk.
+          ValueError: checkpoints cannot be read back from this folder.
+          StorageError: the machine fails, e.g. the disk is full.
         """
         try:
             self.sweep()
@@ -164,10 +164,10 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "RunFolder":
-        """A folder that holds a run.
+        """Opens a folder that contains a run.
 
         Raises:
-          ValueError: where it does not.
+          ValueError: it does not contain a run.
         """
         folder = cls(path)
         if not (folder.path / "config.json").is_file():
@@ -176,31 +176,31 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """The run is this process's until the block ends; what a killed one left half-written is gone.
+        """Locks the run for this process until the block ends, and removes half-written files of a killed process.
 
         Raises:
-          ValueError: another process trains in it.
+          ValueError: another process is training in it.
         """
         with _lock.hold(self.path):
             self.sweep()
             yield
 
     def sweep(self) -> None:
-        """Removes temporary files of processes that were killed."""
+        """Removes temporary files of killed processes."""
         for folder in (self.path, self.checkpoints):
             for path in folder.iterdir() if folder.is_dir() else ():
                 if is_leftover(path.name):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def read(self, name: str) -> dict[str, Any]:
-        """A JSON file of the folder, which holds an object."""
+        """Reads a JSON file of the folder, which must contain an object."""
         return read_object(self.path / name)
 
     def read_config(self) -> dict[str, Any]:
-        """config.json, of this version and with all its parts.
+        """Reads config.json, and checks its version and its parts.
 
         Raises:
-          ValueError: naming the file and what is wrong with it.
+          ValueError: the file is invalid; its name and the problem are given.
         """
         config = self.read("config.json")
         if config.get("schema") != SCHEMA:
@@ -216,7 +216,7 @@ class RunFolder:
         return config
 
     def summary(self) -> dict[str, Any]:
-        """summary.json; empty where there is none that can be read: a run writes it anew when it ends."""
+        """Reads summary.json; empty if it is missing or damaged, since a run rewrites it when it ends."""
         try:
             found = self.read("summary.json")
         except (OSError, ValueError):
@@ -227,11 +227,11 @@ class RunFolder:
         return found
 
     def write(self, name: str, data: Mapping[str, Any]) -> None:
-        """Replaces a JSON file of the folder, whole or not at all."""
+        """Replaces a JSON file of the folder atomically."""
         write_whole(self.path / name, json.dumps(data, indent=1) + "\n")
 
     def changed_flags(self) -> str:
-        """A warning of JAX's settings that are others than when the run began; empty where none is known to be."""
+        """A warning about JAX settings that have changed since the run began; empty if none are known to have changed."""
         try:
             stored = self.read("versions.json").get("jax_flags")
         except (OSError, ValueError):
@@ -249,7 +249,7 @@ class RunFolder:
         return f"run {self.name!r} began with other settings of JAX, so numbers may differ: {'; '.join(changes)}"
 
     def renew_versions(self) -> bool:
-        """Writes versions.json where there is none that can be read; whether it had to."""
+        """Writes versions.json if it is missing or damaged; returns whether it did."""
         try:
             self.read("versions.json")
         except (OSError, ValueError):
@@ -258,10 +258,10 @@ class RunFolder:
         return False
 
     def rows(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl, repeated ones included.
+        """The rows of metrics.jsonl, including repeated ones.
 
         Raises:
-          ValueError: naming the line that is none.
+          ValueError: a line is not a row; its number is given.
         """
         path = self.path / "metrics.jsonl"
         found = []
@@ -279,14 +279,14 @@ class RunFolder:
         return found
 
     def wave_size(self, group: int, lanes: int) -> int | None:
-        """How many of a group's lanes run at once: a resumed run does not choose again. None where it has not chosen yet.
+        """How many of a group's lanes run at once, which a resumed run keeps. None if not chosen yet.
 
         Args:
-          group: its number.
-          lanes: how many it has.
+          group: number of the group.
+          lanes: how many lanes it has.
 
         Raises:
-          ValueError: where the file says something else.
+          ValueError: the file contains an invalid value.
         """
         sizes = self._wave_sizes()
         size = sizes.get(str(group))
@@ -300,18 +300,18 @@ class RunFolder:
         return self.read(_WAVES) if (self.path / _WAVES).exists() else {}
 
     def set_wave_size(self, group: int, size: int) -> None:
-        """Writes down how many lanes of a group run at once."""
+        """Records how many lanes of a group run at once."""
         if (sizes := self._wave_sizes()).get(str(group)) != size:
             self.checkpoints.mkdir(exist_ok=True)
             self.write(_WAVES, {**sizes, str(group): size})
 
     @staticmethod
     def wave_name(group: int, first: int) -> str:
-        """The name of the folders of a wave: its group and the first of its lanes there."""
+        """The name of a wave's folders: its group and its first lane."""
         return f"{group:03d}-{first:05d}"
 
     def waves(self, group: int, lanes: int) -> list[tuple[int, Path]]:
-        """The folders of a group's checkpoints, each with the first of its lanes; whatever else lies there is left out."""
+        """The folders of a group's checkpoints, each with its first lane; other folders are ignored."""
         paths = sorted(self.checkpoints.iterdir()) if self.checkpoints.is_dir() else []
         names = [(re.fullmatch(rf"{group:03d}-([0-9]{{5,}})", path.name), path) for path in paths if path.is_dir()]
         return [(int(name[1]), path) for name, path in names if name is not None and int(name[1]) < lanes]
@@ -323,7 +323,7 @@ class RunFolder:
         return not self.checkpoints.exists() and not (rows.exists() and rows.stat().st_size)
 
     def discard(self) -> None:
-        """Removes a run that was refused before its first row; anything else stays."""
+        """Removes a run that was rejected before its first row; any other run is kept."""
         if self.is_untrained:
             shutil.rmtree(self.start, ignore_errors=True)
             for name in ("config.json", "versions.json", "metrics.jsonl", _lock.NAME):
@@ -332,7 +332,7 @@ class RunFolder:
                 self.path.rmdir()
 
     def cut_torn_line(self) -> None:
-        """Drops a last line of metrics.jsonl that a killed process left unfinished."""
+        """Drops an unfinished last line of metrics.jsonl, left by a killed process."""
         path = self.path / "metrics.jsonl"
         data = path.read_bytes()
         if data and not data.endswith(b"\n"):
@@ -341,10 +341,10 @@ class RunFolder:
 
 
 def _is_unborn(path: Path) -> bool:
-    """Whether a file is one that a run leaves which is killed before it has begun."""
+    """Whether a file may be the remains of a run that was killed before it had begun."""
     if path.name == "metrics.jsonl":
         return path.is_file() and not path.stat().st_size
-    if path.name == "start":  # a user's folder of this name holds something else than checkpoints numbered 0
+    if path.name == "start":  # a user's folder of this name contains something other than checkpoints numbered 0
         inside = [*path.glob("*"), *path.glob("*/*")]
         return all(re.fullmatch(r"[0-9]{3,}|0(\..*)?", one.name) and one.is_dir() for one in inside) and path.is_dir()
     return path.name in ("versions.json", _lock.NAME) or is_leftover(path.name)
@@ -356,10 +356,10 @@ def _unwritable(name: str, error: OSError) -> Exception:
 
 
 def default_run_dir(algorithm: str, env: str) -> Path:
-    """`runs/ENV-ALGORITHM-NNN` with the first number that is free, made now: no other process gets the same.
+    """`runs/ENV-ALGORITHM-NNN` with the first free number. It is created now, so that no other process gets the same.
 
     Raises:
-      ValueError: where it cannot be made.
+      ValueError: it cannot be made.
     """
     stem = f"{env.replace('/', '-')}-{algorithm}"
     try:

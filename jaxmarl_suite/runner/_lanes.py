@@ -1,4 +1,4 @@
-"""Lanes side by side: where they run, their numbers as arrays, the shapes of their states."""
+"""Lanes as batches: where they run, their contexts as stacked arrays, the shapes of their states."""
 
 import dataclasses
 import math
@@ -20,7 +20,7 @@ from jaxmarl_suite.runner._schedule import PhasePlan
 
 
 def place(num_lanes: int, options: TrainOptions) -> Placement:
-    """Where `num_lanes` lanes run: on CPU one after another on each core, on accelerators batched."""
+    """Where `num_lanes` lanes run: on CPU one after another on each core, on accelerators as a batch."""
     mode: LaneMode
     if options.lane_mode == "auto":
         mode = "map" if jax.default_backend() == "cpu" else "vmap"
@@ -31,7 +31,7 @@ def place(num_lanes: int, options: TrainOptions) -> Placement:
 
 
 def lane_context(lanes: list[Lane], horizon: int, data: Any = None) -> Context:
-    """The context of some lanes, their numbers stacked to [L]; `data` and shared parameters are theirs together."""
+    """The context of some lanes, with per-lane numbers stacked to [L]; `data` and shared parameters have no lane axis."""
     return Context(
         hp=jax.tree.map(_stack, *[lane.config for lane in lanes]),
         env_params=_stack_params([lane.env_params for lane in lanes]),
@@ -52,7 +52,7 @@ def lane_shapes(lane: Lane, data: Any = None) -> Context:
 
 
 def acting_context(lanes: list[Lane]) -> ActContext:
-    """What acting reads in evaluations of some lanes [L], of policies that are not trained yet; see `made_by`."""
+    """What acting reads in evaluations of lanes [L] with untrained policies; see `made_by`."""
     zeros = np.zeros(len(lanes), np.int32)
     return ActContext(
         hp=jax.tree.map(_stack, *[lane.config for lane in lanes]),
@@ -64,7 +64,7 @@ def acting_context(lanes: list[Lane]) -> ActContext:
 
 
 def made_by(ctx: ActContext, plans: Sequence[PhasePlan], step: np.ndarray | int) -> ActContext:
-    """`ctx` for policies [L] that training up to a step of the run led to: with the clocks of their updates."""
+    """`ctx` for policies [L] trained up to a step of the run: with the clocks of their updates."""
     steps = np.broadcast_to(step, ctx.clock.shape)
     phases = np.maximum(np.searchsorted([plan.first_step for plan in plans], steps) - 1, 0)
     numbers = [(plans[i].clock(at), plans[i].updates, plans[i].played_before) for i, at in zip(phases, steps)]
@@ -73,7 +73,7 @@ def made_by(ctx: ActContext, plans: Sequence[PhasePlan], step: np.ndarray | int)
 
 
 def _stack_params(values: list[Any]) -> Any:
-    """Parameters of an environment, [L] in front of those that lanes do not share."""
+    """Parameters of an environment, with [L] in front of the leaves that lanes do not share."""
 
     def place(is_shared: bool, *leaves: Any) -> jax.Array:
         if not is_shared:
@@ -86,10 +86,10 @@ def _stack_params(values: list[Any]) -> Any:
 
 
 def _stack(*values: Any) -> jax.Array:
-    """[L, ...] from a value of each lane, in one transfer: as operands of XLA, values take time by the square of L."""
+    """[L, ...] from one value per lane, in one transfer: stacking in XLA takes time quadratic in L."""
     first = values[0]
     if isinstance(first, jax.Array) and jax.dtypes.issubdtype(first.dtype, jax.dtypes.prng_key):
-        with jax.ensure_compile_time_eval():  # shapes of contexts are asked for under a trace
+        with jax.ensure_compile_time_eval():  # shapes of contexts are also computed under a trace
             data = {id(key): jax.random.key_data(key) for key in values}
         return jax.random.wrap_key_data(_stack(*[data[id(key)] for key in values]), impl=jax.random.key_impl(first))
     made: dict[int, np.ndarray] = {}  # many lanes share their values
@@ -104,7 +104,9 @@ def _on_device(array: np.ndarray) -> jax.Array:
 
 
 def pad_lanes(lanes: list[Lane], options: TrainOptions, size: int | None = None) -> tuple[list[Lane], Placement]:
-    """The lanes, the last one repeated until all devices have equally many (and there are `size`), and their placement."""
+    """The lanes, padded with copies of the last one so that all devices have equally many (at least `size`), and their
+    placement.
+    """
     wanted = max(len(lanes), size or 0)
     placement = place(wanted, options)
     multiple = placement.mesh.shape["seed"]
@@ -113,18 +115,18 @@ def pad_lanes(lanes: list[Lane], options: TrainOptions, size: int | None = None)
 
 
 def phase_context(lanes: list[Lane], plan: PhasePlan, data: Any = None) -> Context:
-    """`lane_context` of a run's phase."""
+    """The `lane_context` of a phase of the run."""
     ctx = lane_context(lanes, plan.updates, data)
     return dataclasses.replace(ctx, played_before=jnp.asarray(plan.played_before, jnp.int32))
 
 
 def state_shapes(phases: Sequence[Phase], lane: Lane) -> list[Any]:
-    """Shapes of a lane's state in each of a method's phases."""
+    """Shapes of a lane's state in each phase of a method."""
     return [state for state, _ in _shapes(phases, lane)]
 
 
 def handed_shape(phases: Sequence[Phase], lane: Lane) -> Any:
-    """Shapes of what a lane's next phase begins with after `phases`; None after none."""
+    """Shapes of what a lane's next phase begins with after `phases`; None if there are none."""
     return _shapes(phases, lane)[-1][1] if phases else None
 
 

@@ -1,4 +1,4 @@
-"""One process at a time trains in a run folder."""
+"""A lock: only one process at a time trains in a run folder."""
 
 import contextlib
 import datetime
@@ -11,7 +11,7 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # where there are no such locks, nobody is kept out
+except ImportError:  # systems without such locks: nobody is kept out
     fcntl = None  # type: ignore[assignment]
 
 NAME = "lock"
@@ -20,26 +20,27 @@ _UNSUPPORTED = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF, errno
 
 @contextlib.contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Keeps everybody else out of `folder` until the block ends: other processes, and other threads of this one.
+    """Locks `folder` until the block ends, against other processes and other threads of this one.
 
-    The lock is the system's, on the file `lock`, and ends with its process however that ends: a file that a killed process
-    left behind holds nobody up. What the file says is for people. File systems without such locks keep nobody out.
+    The operating system locks the file `lock`, and releases it when the process ends, however it ends: a file left by
+    a killed process blocks nobody. The contents of the file are for people. File systems without such locks keep
+    nobody out.
 
     Raises:
-      ValueError: somebody else is in; their process, machine and time are named.
+      ValueError: the folder is locked; the message names the process, its machine and the time.
       OSError: the folder cannot be written.
     """
     path = folder / NAME
     descriptor = _acquire(path)
     try:
-        with contextlib.suppress(OSError):  # a full disk: the lock holds all the same
+        with contextlib.suppress(OSError):  # a full disk: the lock still works
             about = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}
             os.ftruncate(descriptor, 0)
             os.write(descriptor, json.dumps(about).encode() + b"\n")
         yield
     finally:
         with contextlib.suppress(OSError):
-            path.unlink()  # while it is held: whoever opened it before finds that it is no longer this file
+            path.unlink()  # while locked: whoever opened it earlier finds that it is no longer this file
         os.close(descriptor)
 
 
@@ -48,7 +49,7 @@ def _now() -> str:
 
 
 def _acquire(path: Path) -> int:
-    """A descriptor of the file, with the lock on it."""
+    """A descriptor of the file, with the lock held."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -60,7 +61,7 @@ def _acquire(path: Path) -> int:
         except BaseException:
             os.close(descriptor)
             raise
-        os.close(descriptor)  # its last holder has removed it since
+        os.close(descriptor)  # the previous holder has removed it in the meantime
 
 
 def _is_mine(descriptor: int) -> bool:

@@ -1,4 +1,4 @@
-"""What the process may use of the machine: cores and memory, as a container's control groups limit them."""
+"""The cores and memory that the process may use, including the limits of a container's control groups."""
 
 import math
 import os
@@ -7,14 +7,15 @@ from pathlib import Path
 
 ROOT = Path("/")
 _UNLIMITED = 2**60
-"""Version 1 says "no limit" by a number of about 2**63."""
+"""Version 1 expresses "no limit" as a number of about 2**63."""
 
 
 def usable_cores(root: Path = ROOT) -> int:
-    """Cores that the process may run on, at least 1: the affinity mask's, or fewer by the quotas of its control groups.
+    """Cores that the process may run on, at least 1: those of the affinity mask, or fewer by the quotas of its control
+    groups.
 
     Args:
-      root: where `proc` and `sys` lie.
+      root: the folder that contains `proc` and `sys`.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     for folder in _groups(root, "cpu"):
@@ -30,13 +31,13 @@ def usable_cores(root: Path = ROOT) -> int:
 
 
 def available_memory(root: Path = ROOT) -> int | None:
-    """Bytes that the process may still take: the machine's available memory, or less by the limits of its control groups.
+    """Bytes that the process may still allocate: the machine's available memory, or less by its control groups' limits.
 
     Args:
-      root: where `proc` and `sys` lie.
+      root: the folder that contains `proc` and `sys`.
 
     Returns:
-      None where the system does not say.
+      None if the system does not say.
     """
     found = []
     for line in _read(root / "proc/meminfo").splitlines():
@@ -53,14 +54,14 @@ def available_memory(root: Path = ROOT) -> int | None:
             if limit.isdecimal() and usage.isdecimal() and int(limit) < _UNLIMITED:
                 rows = (line.split() for line in _read(folder / "memory.stat").splitlines())
                 cached = sum(int(row[1]) for row in rows if len(row) == 2 and row[0] == cache_name)
-                found.append(max(int(limit) - int(usage) + cached, 0))  # cached files make room when it is needed
+                found.append(max(int(limit) - int(usage) + cached, 0))  # cached files are dropped when memory is needed
     return min(found) if found else None
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:
-    """Folders of the process's control group and those above it, of both versions, that exist.
+    """Existing folders of the process's control group and its ancestors, of both versions.
 
-    Within a container the group's path may be one of the host; the mount's root is then the container's own.
+    Inside a container the group's path may be that of the host; then the root of the mount is the container's group.
     """
     mount = root / "sys/fs/cgroup"
     for line in _read(root / "proc/self/cgroup").splitlines():

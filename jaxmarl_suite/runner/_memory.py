@@ -1,4 +1,4 @@
-"""How large the state of a lane is, and which setting makes it so."""
+"""How large the state of a lane is, and which setting determines its size."""
 
 import dataclasses
 import math
@@ -12,16 +12,16 @@ from jaxmarl_suite.runner._experiment import Group
 from jaxmarl_suite.runner._lanes import state_shapes
 from jaxmarl_suite.runner._options import TrainOptions
 
-_USUAL = ("num_envs", "rollout_length")  # what steps and their temporaries grow with
+_USUAL = ("num_envs", "rollout_length")  # steps and their temporaries grow with these
 
 
 def state_bytes(group: Group, phases: Sequence[Phase] | None = None, config: Any = None) -> int:
-    """Bytes of one lane's state at the start: less than any program needs.
+    """Bytes of one lane's initial state: a lower bound for any program.
 
     Args:
-      group: the lane's.
-      phases: all of the method, where they are others than the group's.
-      config: that of `phases`.
+      group: the group of the lane.
+      phases: all phases of the method, if not those of the group.
+      config: config of `phases`.
     """
     lane = group.lanes[0] if config is None else dataclasses.replace(group.lanes[0], config=config)
     first = len(group.earlier)
@@ -30,9 +30,9 @@ def state_bytes(group: Group, phases: Sequence[Phase] | None = None, config: Any
 
 
 def what_to_lower(group: Group, options: TrainOptions, needed: float) -> str:
-    """The settings to lower where one lane needs `needed` bytes, e.g. "capacity (65536 now)".
+    """The settings to lower if one lane needs `needed` bytes, e.g. "capacity (65536 now)".
 
-    The setting that most of the state grows with, where the state is most of it; else those that steps grow with.
+    If most of the memory is state: the setting that most of it grows with. Otherwise the settings that steps grow with.
     """
     settings = {field.name: getattr(group.config, field.name) for field in dataclasses.fields(group.config)}
     now = state_bytes(group)
@@ -46,12 +46,14 @@ def what_to_lower(group: Group, options: TrainOptions, needed: float) -> str:
 
 
 def _share(group: Group, options: TrainOptions, name: str, value: int, now: int) -> float:
-    """About how many of the state's bytes come and go with a setting: seen at half and, if that is refused, at twice it."""
+    """The approximate share of the state's bytes that depends on a setting, measured by halving it or, if that is
+    rejected, doubling it.
+    """
     for other in (value // 2, 2 * value):
         try:
             config = dataclasses.replace(group.config, **{name: other})
             phases = group.spec.build(config, group.env, has_data=options.data is not None)
-        except ValueError:  # settings that do not go together
+        except ValueError:  # settings that do not work together
             continue
         return (state_bytes(group, phases, config) - now) / (other / value - 1)
     return 0.0

@@ -1,4 +1,4 @@
-"""How long, how often, how many: the options of a run."""
+"""The options of a run: how long, how often, how many."""
 
 import dataclasses
 import math
@@ -9,63 +9,65 @@ from jaxmarl_suite.algorithms import check_integers
 from jaxmarl_suite.runner._values import plain_value
 
 MAX_LANES = 100_000
-"""Most lanes of an experiment: more is taken for a slip of the keyboard."""
+"""Maximum number of lanes in an experiment; larger numbers are taken for typing errors."""
 MAX_EPISODES = 10**7
-"""Most episodes of an evaluation."""
+"""Maximum number of episodes in an evaluation."""
 MAX_ROWS = 100_000
-"""Most rows of a kind that a lane may log."""
+"""Maximum number of rows of one kind that a lane may log."""
 MACHINE_OPTIONS = ("checkpoint_seconds", "keep_checkpoints", "devices", "memory_gib")
-"""Fields of `TrainOptions` that may differ when a run is resumed: they change no result."""
+"""Fields of `TrainOptions` that may differ when a run is resumed: they do not affect results."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainOptions:
-    """How long, how often, how many: everything about a run that is not the algorithm's."""
+    """How long, how often, how many: all settings of a run that do not belong to the algorithm."""
 
     total_steps: int = 100_000
-    """Environment steps of every lane, all phases together."""
-    seeds: int = dataclasses.field(default=1, metadata={"most": None})  # bounded together with `first_seed`
+    """Environment steps per lane, over all phases."""
+    seeds: int = dataclasses.field(default=1, metadata={"most": None})  # limited together with `first_seed`
     """Independent repetitions of every grid point."""
     first_seed: int = dataclasses.field(default=0, metadata={"least": 0})
     """Seeds are `first_seed, first_seed + 1, ...`."""
     evaluations: int = dataclasses.field(default=20, metadata={"most": MAX_ROWS})
-    """Evaluations, at equal intervals of environment steps."""
+    """Number of evaluations, at equal intervals of environment steps."""
     eval_episodes: int = dataclasses.field(default=32, metadata={"most": MAX_EPISODES})
-    """Greedy episodes an evaluation."""
+    """Greedy episodes per evaluation."""
     absolute_episodes: int = dataclasses.field(default=320, metadata={"least": 0, "most": MAX_EPISODES})
     """Greedy episodes of the best policy at the end (the absolute metric); 0 for none."""
     eval_max_steps: int = dataclasses.field(default=1000, metadata={"most": 10**7})
-    """Steps after which an evaluation episode is cut where the environment has no limit of its own."""
+    """Steps after which an evaluation episode is cut if the environment has no limit of its own."""
     log_rows: int = dataclasses.field(default=100, metadata={"most": MAX_ROWS})
-    """Rows of training metrics a lane."""
+    """Rows of training metrics per lane."""
     checkpoint_seconds: float = 60.0
-    """Least time between two checkpoints; besides, one is written at the end and on an interrupt, and lasting ones."""
+    """Minimum time between two checkpoints. One is also written at the end, on an interrupt, and for
+    lasting_checkpoints."""
     keep_checkpoints: int = 3
-    """How many of the newest checkpoints stay."""
+    """Number of newest checkpoints to keep."""
     lasting_checkpoints: int = dataclasses.field(default=0, metadata={"least": 0})
-    """So many evaluations, at equal distances and always the last, leave a checkpoint that stays: `eval --step`."""
+    """Number of evaluations, equally spaced and including the last, whose checkpoint is kept for `eval --step`."""
     lanes_at_once: int | None = None
     """Lanes that run together; None for as many as fit in memory. The others follow in waves of the same program."""
     lane_mode: typing.Literal["auto", "map", "vmap", "envs"] = "auto"
-    """Lanes of one device one after another ("map"), batched ("vmap"), or one batch with its environments spread over the
-    devices ("envs"). "auto": "map" on CPU, "vmap" elsewhere."""
+    """How lanes run: one after another on each device ("map"), as a batch ("vmap"), or as one batch with the
+    environments divided among the devices ("envs"). "auto": "map" on CPU, "vmap" elsewhere."""
     devices: int | None = None
-    """Most devices to use; None for all."""
+    """Maximum number of devices to use; None for all."""
     data: str | None = None
-    """Folder of stored replay to learn from; "jaxmarl-suite record RUN FOLDER" makes one. Q-learning then never plays, and
-    environment steps are counted as if its updates had."""
+    """Folder of stored replay to learn from, as made by "jaxmarl-suite record RUN FOLDER". Q-learning then never plays;
+    environment steps are counted as if its updates had played them."""
     start_from: str | None = None
-    """Run whose artifact (a teacher, a library) this one starts from: it begins with the phase after it, and total_steps are
-    those of the phases that are left. Lane i takes the artifact of lane i."""
+    """Run whose artifact (a teacher, a library) this one starts from: it begins with the phase after it, and
+    total_steps counts only the remaining phases. Lane i takes the artifact of lane i."""
     start_lane: int | None = dataclasses.field(default=None, metadata={"least": 0})
     """With start_from: the lane whose artifact all lanes take."""
     start_phase: str | None = None
-    """With start_from: the phase to begin with; None for the last one that can begin so."""
+    """With start_from: the phase to begin with; None for the last one that can begin from an artifact."""
     memory_gib: float | None = None
-    """Memory that training may use, in GiB; None for 80 % of what is there. Copies for checkpoints come on top."""
+    """Memory that training may use, in GiB; None for 80 % of what is available. Copies for checkpoints need extra
+    memory."""
 
     def __post_init__(self) -> None:
-        """Makes Python's own values of the fields, and refuses sizes that cannot work."""
+        """Converts the fields to plain Python values, and rejects invalid sizes."""
         for field in dataclasses.fields(self):
             object.__setattr__(self, field.name, plain_value(field.name, getattr(self, field.name)))
         for name in ("checkpoint_seconds", "memory_gib"):

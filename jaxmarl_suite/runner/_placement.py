@@ -1,4 +1,4 @@
-"""Where lanes run, and which parts of what they read each has for itself."""
+"""Where lanes run, and which parts of their inputs are per lane."""
 
 import dataclasses
 from collections.abc import Callable
@@ -22,22 +22,22 @@ class Placement:
     mode: LaneMode
 
     def over_lanes(self, fn: Callable[..., Any], batched: tuple[Any, ...], *, updated: int = 0) -> Callable[..., Any]:
-        """`fn` of one lane as a function of all lanes.
+        """Turns `fn` of one lane into a function of all lanes.
 
         Args:
-          fn: of positional pytrees.
+          fn: a function of positional pytrees.
           batched: for each argument True (leading lane axis), False (shared), or a pytree prefix of these.
-          updated: `fn` returns new values of its first so many arguments, as a tuple; mapped lanes then write them over
-            the old ones, so that replay is in memory once, where a second one would be stacked beside it.
+          updated: if positive, `fn` returns a tuple with new values of its first `updated` arguments. Mapped lanes
+            write these over the old values, so that replay is in memory only once.
         """
         axes = jax.tree.map(lambda b: 0 if b else None, batched)
         if self.mode == "envs":
             return jax.vmap(fn, in_axes=axes)
 
-        def lanes(*args: Any) -> Any:  # carries the name of `fn` into profiles and logs
+        def lanes(*args: Any) -> Any:  # has the name of `fn` in profiles and logs
             if self.mode == "vmap":
                 return jax.vmap(fn, in_axes=axes)(*args)
-            # lax.map maps every leaf: lanes' leaves go through it, shared ones around it.
+            # lax.map maps every leaf: per-lane leaves go through it, shared ones bypass it.
             flat, structure = jax.tree.flatten(args)
             flags = _broadcast(batched, args)
 
@@ -61,7 +61,7 @@ class Placement:
         return jax.shard_map(lanes, mesh=self.mesh, in_specs=specs, out_specs=PartitionSpec("seed"), check_vma=False)
 
     def sharding(self, tree: Any, batched: bool = True) -> Any:
-        """Where the leaves of a pytree with lanes in front live: lanes over `seed`, environments over `env`."""
+        """Shardings for a pytree with a leading lane axis: lanes over `seed`, environments over `env`."""
         if not batched:
             return jax.tree.map(lambda _: NamedSharding(self.mesh, PartitionSpec()), tree)
 
@@ -83,7 +83,7 @@ class Placement:
         return jax.tree.map(place, tree, is_leaf=lambda x: isinstance(x, VectorState))
 
     def argument_shardings(self, axes: Any, tree: Any) -> Any:
-        """Where the leaves of an argument live: those of lanes over `seed`, shared ones whole on every device."""
+        """Shardings for an argument: per-lane leaves over `seed`, shared ones replicated on every device."""
 
         def place(own: bool, sub: Any) -> Any:
             sharding = NamedSharding(self.mesh, PartitionSpec("seed") if own else PartitionSpec())
@@ -92,31 +92,33 @@ class Placement:
         return jax.tree.map(place, axes, tree)
 
     def put(self, axes: Any, tree: Any) -> Any:
-        """An argument on the devices where programs want it, so that no call copies it."""
+        """Puts an argument on the devices where programs expect it, so that no call copies it."""
         return jax.device_put(tree, self.argument_shardings(axes, tree))
 
 
 def _broadcast(prefix: Any, tree: Any) -> list[bool]:
-    """A prefix of flags as one flag a leaf."""
+    """Expands a prefix of flags to one flag per leaf."""
     flags: list[bool] = []
     jax.tree.map(lambda flag, sub: flags.extend([flag] * len(jax.tree.leaves(sub))), prefix, tree)
     return flags
 
 
 def context_axes(env_params: Any) -> Context:
-    """Which parts of a context differ between lanes: True, or False for what they share, as a prefix of its structure."""
+    """Which parts of a context differ between lanes, as a prefix of its structure: True, or False for shared parts."""
     own = jax.tree.map(lambda is_shared: not is_shared, shared_leaves(env_params))
     shared: Any = False
     return Context(hp=True, env_params=own, data=shared, clock=shared, horizon=shared, played_before=shared)
 
 
 def acting_axes(env_params: Any) -> ActContext:
-    """The same where policies are evaluated: the best ones of lanes are of different updates and phases."""
+    """The same for evaluations, where clocks differ too: the best policies of lanes come from different updates and
+    phases.
+    """
     each: Any = True
     params = context_axes(env_params).env_params
     return ActContext(hp=each, env_params=params, clock=each, horizon=each, played_before=each)
 
 
 def take_lane(tree: Any, axes: Any, lane: int) -> Any:
-    """One lane of a pytree, whose shared parts stay what they are."""
+    """One lane of a pytree; shared parts are returned as they are."""
     return jax.tree.map(lambda own, sub: jax.tree.map(lambda x: x[lane] if own else x, sub), axes, tree)

@@ -1,4 +1,4 @@
-"""What policies achieve: whole episodes, in compiled programs."""
+"""Evaluation of policies on whole episodes, in compiled programs."""
 
 import dataclasses
 import functools
@@ -20,14 +20,15 @@ _EVAL_STREAM = 1_000_000  # folded into a lane's key before evaluations, far fro
 
 @pytree_dataclass
 class Played:
-    """What policies achieve over E episodes, by names in rows. [L] in front where lanes are evaluated together.
+    """Results of policies over E episodes, by names in rows. [L] in front if lanes are evaluated together.
 
-    Those of a stack of K policies have one name, and [K] before the episodes.
+    A stack of K policies has one name, and [K] before the episodes.
     """
 
     metrics: dict[str, jax.Array]  # [] or [K] float32 each: means over episodes
     cut: dict[str, jax.Array]  # [] or [K] float32, by the policy's return: share of episodes that did not end in time
-    episodes: dict[str, jax.Array]  # [E] or [K, E] float32: of each episode, where quantiles are reported of a metric
+    stuck: dict[str, jax.Array]  # the same: share of episodes in which some agent had no legal action
+    episodes: dict[str, jax.Array]  # [E] or [K, E] float32: per-episode values of metrics whose quantiles are reported
 
 
 def play(
@@ -40,34 +41,38 @@ def play(
     episodes: int,
     max_steps: int,
     sees_state: bool = False,
-) -> tuple[dict[str, jax.Array], jax.Array, jax.Array]:
-    """`(metrics [E] by name, whether an episode ended [E], steps [] int32 until all had)`: plays E whole episodes.
+) -> tuple[dict[str, jax.Array], jax.Array, jax.Array, jax.Array]:
+    """Plays E whole episodes: `(metrics [E] by name, done [E], steps [] int32, stuck [E])`.
+
+    `done` says which episodes ended, `steps` when all had; an episode is stuck where some agent had no legal action.
 
     Consumes `key`.
 
     Args:
-      env: of one instance.
+      env: one instance.
       act: `(carry, timestep [E, ...], key) -> (action [E, N], carry)`.
-      carry: memory for E episodes, at their start.
-      params: of the environment.
-      key: episodes and actions are drawn from it.
+      carry: initial carry for E episodes.
+      params: parameters of the environment.
+      key: for episodes and actions.
       episodes: E.
-      max_steps: episodes are cut after so many steps where the environment has no limit of its own, and count as they are.
-      sees_state: `act` is given `(state [E, ...], timestep)` in place of the timestep.
+      max_steps: if the environment has no limit of its own, episodes are cut after this many steps, and count as they
+        are.
+      sees_state: `act` is given `(state [E, ...], timestep)` instead of the timestep.
     """
     limit = env.spec.episode_limit or max_steps
     reset_key, run_key = jax.random.split(key)
     state, timestep = jax.vmap(env.reset, (0, None))(jax.random.split(reset_key, episodes), params)
     keys = jax.random.split(run_key, limit)
 
-    def is_on(carried: tuple[jax.Array, Any, TimeStep, Any, jax.Array]) -> jax.Array:
-        t, *_, done = carried
+    def is_on(carried: tuple[jax.Array, Any, TimeStep, Any, jax.Array, jax.Array]) -> jax.Array:
+        t, *_, done, _ = carried
         return (t < limit) & ~done.all()
 
     def step(
-        carried: tuple[jax.Array, Any, TimeStep, Any, jax.Array],
-    ) -> tuple[jax.Array, Any, TimeStep, Any, jax.Array]:
-        t, state, timestep, carry, done = carried
+        carried: tuple[jax.Array, Any, TimeStep, Any, jax.Array, jax.Array],
+    ) -> tuple[jax.Array, Any, TimeStep, Any, jax.Array, jax.Array]:
+        t, state, timestep, carry, done, stuck = carried
+        stuck = stuck | (~done & ~timestep.action_mask.any(-1).all(-1))
         act_key, step_key = jax.random.split(keys[t])
         action, carry = act(carry, (state, timestep) if sees_state else timestep, act_key)
         step_keys = jax.random.split(step_key, episodes)
@@ -76,13 +81,14 @@ def play(
         def freeze(old: jax.Array, new: jax.Array) -> jax.Array:
             return jnp.where(done.reshape(done.shape + (1,) * (old.ndim - 1)), old, new)
 
-        # A finished episode stands still, so that its last metrics are those of the whole episode.
+        # A finished episode is frozen, so that its last metrics are those of the whole episode.
         state, timestep = jax.tree.map(freeze, (state, timestep), (new_state, new))
-        return t + 1, state, timestep, carry, done | timestep.done
+        return t + 1, state, timestep, carry, done | timestep.done, stuck
 
-    start = (jnp.zeros((), jnp.int32), state, timestep, carry, jnp.zeros((episodes,), bool))
-    steps, _, timestep, _, done = jax.lax.while_loop(is_on, step, start)
-    return episode_names(timestep.metrics), done, steps
+    never = jnp.zeros((episodes,), bool)
+    start = (jnp.zeros((), jnp.int32), state, timestep, carry, never, never)
+    steps, _, timestep, _, done, stuck = jax.lax.while_loop(is_on, step, start)
+    return episode_names(timestep.metrics), done, steps, stuck
 
 
 def play_policy(
@@ -96,11 +102,13 @@ def play_policy(
     max_steps: int,
     sees_state: bool = False,
 ) -> Played:
-    """What one policy achieves; arguments as for `play`."""
-    found, done, _ = play(env, act, carry, params, key, episodes=episodes, max_steps=max_steps, sees_state=sees_state)
+    """Results of one policy; arguments as for `play`."""
+    sizes = {"episodes": episodes, "max_steps": max_steps}
+    found, done, _, stuck = play(env, act, carry, params, key, **sizes, sees_state=sees_state)
     return Played(
         {name: value.mean() for name, value in found.items()},
         {"return": 1.0 - done.mean(dtype=jnp.float32)},
+        {"return": stuck.mean(dtype=jnp.float32)},
         {name: found[name] for name, _ in env.spec.quantiles},
     )
 
@@ -116,19 +124,21 @@ def evaluate_policy(
     max_steps: int,
     is_batched: bool = False,
 ) -> Played:
-    """What `act` and, prefixed by their names, the extra policies achieve, all on the same episodes. Consumes `key`.
+    """Results of `act` and, with their names as prefix, of the extra policies, all on the same episodes. Consumes
+    `key`.
 
     `return` is undiscounted and averaged over agents.
 
     Args:
-      algorithm: acts.
-      env: of one instance; its parameters are in `ctx`.
-      policy: of one lane.
-      ctx: what acting may read.
-      key: episodes are drawn from it.
+      algorithm: its `act` and `extra_acts` are evaluated.
+      env: one instance; its parameters are in `ctx`.
+      policy: policy of one lane.
+      ctx: context for acting.
+      key: for episodes and actions.
       episodes: E.
       max_steps: see `play`.
-      is_batched: the members of a stack play at once; otherwise one after another, each until its own episodes end.
+      is_batched: the members of a stack play as one batch; otherwise one after another, each until its own episodes
+        end.
     """
 
     def achieve(act: ActFn, init_carry: Callable[[int], Any], policy: Any) -> Played:
@@ -140,7 +150,7 @@ def evaluate_policy(
         sizes = {"episodes": episodes, "max_steps": max_steps}
         return play_policy(env, acting, carry, ctx.env_params, key, **sizes, sees_state=algorithm.sees_state)
 
-    found = Played({}, {}, {})
+    found = Played({}, {}, {}, {})
     for name, act in {"": algorithm.act, **algorithm.extra_acts}.items():
         if isinstance(act, Stacked):
             one = functools.partial(achieve, act.act, act.init_carry or algorithm.init_carry)
@@ -158,7 +168,7 @@ def evaluate_policy(
 def evaluation(
     placement: Placement, algorithm: Algorithm, env: Environment, axes: Any, *, episodes: int, max_steps: int
 ) -> Callable[[Any, ActContext, jax.Array], Played]:
-    """`(policies [L], ctx, keys [L]) -> Played [L]`: `evaluate_policy` over lanes, whose context has these `axes`."""
+    """`(policies [L], ctx, keys [L]) -> Played [L]`: `evaluate_policy` over lanes; `axes` are those of their context."""
     fn = functools.partial(
         evaluate_policy,
         algorithm,
@@ -171,18 +181,29 @@ def evaluation(
 
 
 def mean_played(batches: list[Played]) -> Played:
-    """Several evaluations as one, as NumPy arrays: means of those of equally many episodes, and all episodes' values."""
+    """Merges several evaluations, as NumPy arrays: averages means over equally many episodes, and concatenates
+    per-episode values.
+    """
 
     def mean(*values: Any) -> Any:
         return np.mean([np.asarray(value) for value in values], axis=0)
 
-    metrics, cut = jax.tree.map(mean, *[(played.metrics, played.cut) for played in batches])
+    metrics, cut, stuck = jax.tree.map(mean, *[(played.metrics, played.cut, played.stuck) for played in batches])
     kept = [played.episodes for played in batches]
-    return Played(metrics, cut, jax.tree.map(lambda *values: np.concatenate(values, axis=-1), *kept))
+    return Played(metrics, cut, stuck, jax.tree.map(lambda *values: np.concatenate(values, axis=-1), *kept))
 
 
 def played_fields(played: Played, lane: int, episodes: int, env: Environment) -> dict[str, Any]:
-    """What a lane's row says of its evaluation in `env`; of episodes that were cut only where there are some."""
+    """The fields of a lane's row that describe its evaluation in `env`; `cut` only if some episodes were cut.
+
+    Raises:
+      RuntimeError: if some agent had no legal action, so that what it did was not the policy's choice.
+    """
+    if worst := max((float(share) for _, share in _members(played.stuck, lane, 0)), default=0.0):
+        raise RuntimeError(
+            f"agents of {env.spec.id!r} had no legal action in {worst:.0%} of the evaluation episodes: action_mask must "
+            "allow each agent at least one; `jaxmarl-suite envs --check` checks environments of your own"
+        )
     metrics = {name: float(value) for name, value in _members(played.metrics, lane, 0)}
     levels: Mapping[str, tuple[float, ...]] = dict(env.spec.quantiles)
     for name, values in _members(played.episodes, lane, 1):
@@ -193,7 +214,7 @@ def played_fields(played: Played, lane: int, episodes: int, env: Environment) ->
 
 
 def _members(named: Mapping[str, Any], lane: int, ndim: int) -> Iterator[tuple[str, np.ndarray]]:
-    """A lane's arrays of `ndim` axes by name: of a stack, each member's, as `library-3/return`."""
+    """A lane's arrays with `ndim` axes by name; for a stack, one per member, as in `library-3/return`."""
     for name, values in named.items():
         value = np.asarray(values[lane])
         if value.ndim == ndim:
@@ -204,7 +225,7 @@ def _members(named: Mapping[str, Any], lane: int, ndim: int) -> Iterator[tuple[s
 
 
 def eval_keys(seeds: jax.Array, index: jax.Array) -> jax.Array:
-    """[L] keys of evaluation number `index`."""
+    """[L] keys for evaluation number `index`."""
 
     def one(seed: jax.Array) -> jax.Array:
         return jax.random.fold_in(jax.random.fold_in(seed_key(seed), _EVAL_STREAM), index)

@@ -1,4 +1,4 @@
-"""The compiled programs of one phase: start, chunk of updates, evaluation; each over all lanes of a wave."""
+"""The compiled programs of one phase: start, chunk of updates, evaluation; each for all lanes of a wave."""
 
 import dataclasses
 import functools
@@ -24,13 +24,13 @@ class Best:
 
     policy: Any
     score: jax.Array  # [] float32
-    step: jax.Array  # [] int32, when that evaluation was: see `PhasePlan.step`
+    step: jax.Array  # [] int32, time of that evaluation: see `PhasePlan.step`
 
 
 def run_updates(
     algorithm: Algorithm, state: Any, totals: Totals, ctx: Context, start: jax.Array, stop: jax.Array
 ) -> tuple[Any, Totals]:
-    """Updates `start..stop-1` of one lane. The bounds are traced: any number of updates is one program."""
+    """Runs updates `start..stop-1` of one lane. The bounds are traced, so one program serves any number of updates."""
 
     def body(update: jax.Array, carry: tuple[Any, Totals]) -> tuple[Any, Totals]:
         state, totals = carry
@@ -42,27 +42,27 @@ def run_updates(
 
 @dataclasses.dataclass
 class Programs:
-    """One phase's programs for a wave of lanes, compiled ahead of time: they cannot be traced twice."""
+    """One phase's programs for a wave of lanes, compiled ahead of time: they cannot be traced again."""
 
     phase: Phase
     acting: Algorithm
-    """Acts in evaluations, whose environment may be another one."""
+    """The algorithm for evaluations, whose environment may be a different one."""
     begin: Callable[..., Any]
-    """`(handed or None, keys [L], ctx) -> state`, where `handed` is what the phase before hands on"""
+    """`(handed or None, keys [L], ctx) -> state`, where `handed` comes from the previous phase."""
     hand_on: Callable[[Any], Any]
-    """`last state -> what the next phase begins with`, its artifact or all of it"""
+    """`last state -> what the next phase begins with`: the artifact, or the whole state."""
     chunk: Any
     """`(state, totals, ctx, start, stop) -> (state, totals)`; state and totals are donated."""
     evaluate: Any
     """`(policy, ctx, keys [L]) -> Played [L]`; the context is an `ActContext` [L]."""
     policy: Callable[[Any], Any]
-    """`state -> policy`, lanes in front of both."""
+    """`state -> policy`, both with a leading lane axis."""
     fresh_totals: Callable[[], Totals]
     lanes: int
-    """L, lanes that the programs are for."""
+    """L, the number of lanes that the programs are for."""
     state_shape: Any
     handed_shape: Any
-    """Of what `hand_on` gives."""
+    """Shape of the result of `hand_on`."""
     totals_shape: Any
     policy_shape: Any
     compile_seconds: float
@@ -74,22 +74,22 @@ class Programs:
 
     @property
     def memory(self) -> dict[str, int]:
-        """Bytes that the chunk needs on each device: arguments, outputs that are not arguments, temporaries."""
+        """Bytes that the chunk needs per device: arguments, outputs that are not aliased, temporaries."""
         return _memory(self.chunk)
 
     @property
     def evaluation_memory(self) -> dict[str, int]:
-        """Bytes that an evaluation needs on each device, without the learner's state, which is held meanwhile."""
+        """Bytes that an evaluation needs per device, not counting the learner's state, which stays in memory."""
         return _memory(self.evaluate)
 
     @property
     def peak_bytes(self) -> int:
-        """Bytes that training needs on each device: best policies, and a chunk or an evaluation beside the state.
+        """Bytes that training needs per device: state and best policies, plus a chunk or an evaluation.
 
         Not counted: the programs themselves, and the host's copy of everything while a checkpoint is written.
         """
         chunk, evaluation = self.memory, self.evaluation_memory
-        best = min(evaluation["arguments"], _bytes(self.policy_shape))  # of the arguments the rest is context
+        best = min(evaluation["arguments"], _bytes(self.policy_shape))  # the remaining arguments are context
         return best + max(chunk["total"], chunk["arguments"] + evaluation["total"])
 
 
@@ -109,14 +109,14 @@ def _memory(compiled: Any) -> dict[str, int]:
 
 
 def phase_keys(seeds: jax.Array, phase: int) -> jax.Array:
-    """[L] keys for the start of a phase; a lane's randomness depends on its seed alone."""
+    """[L] keys for the start of a phase; a lane's randomness depends only on its seed."""
     return jax.vmap(lambda seed: jax.random.fold_in(seed_key(seed), phase))(seeds)
 
 
 @functools.partial(jax.jit, donate_argnums=2)
 def keep_best(policy: Any, score: jax.Array, best: Best, step: jax.Array) -> Best:
-    """`best`, or the new policy in every lane [L] where its score is at least as high."""
-    # Of equals the latest, so that the luck of an untrained policy does not count.
+    """`best`, with the new policy in every lane [L] where its score is at least as high."""
+    # Among equals the latest, so that lucky untrained policies do not win.
     better = score >= best.score
 
     def select(new: jax.Array, old: jax.Array) -> jax.Array:
@@ -139,10 +139,10 @@ def compile_phase(
     lanes: int,
     evaluate: "Evaluated",
 ) -> Programs:
-    """The programs of `phase` for the L `lanes` of `ctx` (leaves [L], or shapes), compiled.
+    """Compiles the programs of `phase` for the L `lanes` of `ctx` (leaves [L], or their shapes).
 
-    A phase whose policies are those of the phase before takes over its evaluation. `handed` are the shapes [L] of what it
-    begins with, None for nothing.
+    If its policies are those of the previous phase, it reuses the evaluation of that phase. `handed` has the shapes
+    [L] of what the phase begins with; None for nothing.
     """
     started = time.perf_counter()
     algorithm, axes = phase.algorithm, context_axes(ctx.env_params)
@@ -187,13 +187,13 @@ def compile_phase(
 
 @dataclasses.dataclass(frozen=True)
 class Evaluated:
-    """How policies of a phase are evaluated."""
+    """How the policies of a phase are evaluated."""
 
     acting: Algorithm
-    """Acts in `env`."""
+    """The algorithm, built for `env`."""
     env: Environment
     ctx: ActContext
-    """Of lanes [L], or shapes."""
+    """The context of lanes [L], or its shapes."""
     episodes: int
     max_steps: int
 
@@ -201,17 +201,17 @@ class Evaluated:
 def _make_begin(
     phase: Phase, placement: Placement, ctx: Context, handed: Any, lanes: int
 ) -> tuple[Callable[..., Any], Any]:
-    """The start of a phase, and the shapes of all lanes' states."""
+    """The program that starts a phase, and the shapes of all lanes' states."""
     axes = context_axes(ctx.env_params)
     keys = _key_shapes(lanes)
     if phase.begin is None:
         start_fn, flags = (lambda _, key, ctx: phase.algorithm.init(key, ctx)), (False, True, axes)
     else:
         start_fn, flags = phase.begin, (True, True, axes)
-    # Lanes start one after another in every mode, so that LAPACK calls are not batched (see networks.per_agent).
+    # Lanes are initialized one after another in every mode, so that LAPACK calls are not batched (see networks.per_agent).
     fn = dataclasses.replace(placement, mode="map").over_lanes(start_fn, flags)
     state_shape = jax.eval_shape(jax.jit(fn), handed if phase.begin else None, keys, ctx)
-    # Begin's result lies where the chunk wants it: this matters where environments are spread over devices.
+    # The result is placed where the chunk expects it: this matters if environments are divided among devices.
     return jax.jit(fn, out_shardings=placement.sharding(state_shape)), state_shape
 
 

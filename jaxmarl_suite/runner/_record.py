@@ -1,4 +1,4 @@
-"""A run's replay into a folder of its own, for learning without playing."""
+"""Recording a run's replay in a separate folder, for learning without playing."""
 
 import dataclasses
 import shutil
@@ -18,17 +18,17 @@ from jaxmarl_suite.runner._folder import RunFolder
 def record(
     run_dir: str | Path, path: str | Path, *, lane: int = 0, warn: Callable[[str], None] = lambda _: None
 ) -> int:
-    """Stores the replay of one lane, as its newest checkpoint holds it; returns the number of sequences.
+    """Stores the replay of one lane, from its newest checkpoint; returns the number of sequences.
 
     Args:
-      run_dir: a run of a method with replay, on its own play.
-      path: a folder that does not exist yet.
-      lane: whose replay.
-      warn: is told of checkpoints that could not be read.
+      run_dir: a run of a method with replay, which collected its own experience.
+      path: a new folder.
+      lane: the lane whose replay is stored.
+      warn: called with warnings about unreadable checkpoints.
 
     Raises:
-      ValueError: where the run has no such lane or no replay, or `path` exists.
-      StorageError: the machine fails, as by a full disk; nothing is left of what was written.
+      ValueError: the run has no such lane or no replay, or `path` exists.
+      StorageError: the machine fails, e.g. the disk is full; nothing that was written is left.
     """
     if Path(path).exists():
         raise ValueError(f"{str(path)!r} exists; name a folder that does not")

@@ -1,4 +1,4 @@
-"""Fixed rules that an environment offers as `rules`, evaluated as trained policies are."""
+"""Evaluation of the fixed rules that an environment offers as `rules`, in the same way as trained policies."""
 
 import difflib
 import math
@@ -21,7 +21,9 @@ Rule = Callable[[TimeStep], jax.Array]
 
 
 def rules_of(env: Environment) -> Mapping[str, Rule]:
-    """`timestep -> action [N]` of one instance, by name: the innermost environment's attribute `rules`, if it has one."""
+    """`timestep -> action [N]` of one instance, by name: the attribute `rules` of the innermost environment, if it has
+    one.
+    """
     return getattr(getattr(env, "unwrapped", env), "rules", {})
 
 
@@ -34,17 +36,17 @@ def evaluate_rules(
     episodes: int = 320,
     seed: int = 0,
 ) -> dict[str, dict[str, float]]:
-    """Mean metrics of whole episodes under each rule, by its name; the same episodes for all.
+    """Mean metrics of whole episodes for each rule, by name; all rules play the same episodes.
 
     Args:
       env_id: `family/variant`.
-      names: of rules; all that the environment offers if empty.
+      names: names of rules; empty for all.
       env_options: passed to `jaxmarl_envs.make`.
-      episodes: at least so many, in batches of 32.
-      seed: of the episodes.
+      episodes: at least this many, in batches of 32.
+      seed: seed of the episodes.
 
     Raises:
-      ValueError: for an environment without rules, an unknown rule, or a number of episodes that is not accepted.
+      ValueError: the environment has no rules, a rule is unknown, or the number of episodes is invalid.
     """
     check_episodes(episodes)
     configure()

@@ -1,4 +1,6 @@
-"""When things happen in a run: how phases share the environment steps, after which updates rows and evaluations come."""
+"""The schedule of a run: environment steps per phase, and the updates after which rows are logged and policies
+evaluated.
+"""
 
 import bisect
 import dataclasses
@@ -14,16 +16,16 @@ from jaxmarl_suite.runner._options import TrainOptions
 
 @dataclasses.dataclass(frozen=True)
 class PhasePlan:
-    """Updates of one phase, and where in them rows are logged and policies evaluated."""
+    """The updates of one phase, and where in them rows are logged and policies evaluated."""
 
     name: str
     updates: int
     env_steps_per_update: int
-    """0 where the phase never acts."""
+    """0 if the phase never acts."""
     first_env_step: int
     """Environment steps before the phase."""
     first_step: int
-    """The same, and the updates of the phases before that never acted."""
+    """Environment steps plus updates of phases that take none, before the phase."""
     log_at: tuple[int, ...]
     eval_at: tuple[int, ...]
     played_before: int = 0
@@ -34,19 +36,19 @@ class PhasePlan:
         return self.first_env_step + update * self.env_steps_per_update
 
     def step(self, update: int) -> int:
-        """Environment steps, and one for each update of a phase that takes none: numbers checkpoints, measures progress."""
+        """Environment steps plus one per update of a phase that takes none; used for checkpoint numbers and progress."""
         return self.first_step + update * (self.env_steps_per_update or 1)
 
     def updates_at(self, step: np.ndarray | int) -> np.ndarray:
-        """Updates of the phase that were over at a step; 0 before it."""
+        """Number of updates of the phase that were finished at a step; 0 before the phase."""
         return np.maximum((np.asarray(step) - self.first_step) // (self.env_steps_per_update or 1), 0)
 
     def clock(self, step: np.ndarray | int) -> np.ndarray:
-        """Indices of the updates after which it was that step; 0 where that was before the phase."""
+        """Index of the last update before a step; 0 before the phase."""
         return np.maximum(self.updates_at(step) - 1, 0)
 
     def next_stop(self, update: int) -> int:
-        """The next update after which something is to be done."""
+        """The next update after which there is something to do."""
         return self._marks[bisect.bisect_right(self._marks, update)]
 
     @functools.cached_property
@@ -57,8 +59,9 @@ class PhasePlan:
 def plan_phases(group: Group, options: TrainOptions) -> list[PhasePlan]:
     """The schedule of a group.
 
-    Phases that act share the environment steps by their fractions, and marks lie at equal distances of these. A phase that
-    never acts has its own number of updates, and as many rows and evaluations as the option says, at equal distances.
+    Phases that act share the environment steps by their fractions, and their marks are equally spaced in environment
+    steps. A phase that never acts has its own number of updates, with all the rows and evaluations of the options,
+    equally spaced.
     """
     plans: list[PhasePlan] = []
     sizes = [phase.algorithm.env_steps_per_update for phase in group.phases]
@@ -93,14 +96,14 @@ def plan_phases(group: Group, options: TrainOptions) -> list[PhasePlan]:
 
 
 def _marks(number: int, total: int, first: int, size: int, updates: int) -> tuple[int, ...]:
-    """Updates of a phase nearest after `number` points that divide `total` equally.
+    """The updates of a phase after which to log or evaluate: the nearest to `number` equally spaced points of `total`.
 
     Args:
-      number: of points.
+      number: number of points.
       total: length of the run, in any unit.
-      first: of it before the phase.
-      size: of it in an update.
-      updates: of the phase.
+      first: the part of it before the phase.
+      size: the part of it that one update takes.
+      updates: number of updates in the phase.
     """
     interval = total / number
     found = {
@@ -118,10 +121,10 @@ def env_steps_at(plans: Sequence[PhasePlan], step: np.ndarray | int) -> np.ndarr
 
 
 def check_milestones(groups: Sequence[Group], options: TrainOptions) -> list[str]:
-    """A warning for every setting in absolute units, of any lane, whose effect would come after the end of its phase.
+    """Warnings for settings in absolute units, in any lane, whose effect would come after the end of their phase.
 
     Raises:
-      ValueError: where nothing would be learned before the end.
+      ValueError: nothing would be learned before the end.
     """
     return list(dict.fromkeys(warning for group in groups for warning in _too_late(group, options)))
 
@@ -130,7 +133,7 @@ def _too_late(group: Group, options: TrainOptions) -> Iterator[str]:
     for phase, plan in zip(group.phases, plan_phases(group, options)):
         length = (
             plan.played_before + plan.updates * plan.env_steps_per_update
-        )  # with the experience that it goes on with
+        )  # including the experience that the phase continues with
         for config in {id(lane.config): lane.config for lane in group.lanes}.values():
             for milestone in phase.algorithm.milestones(config):
                 if milestone.env_steps <= length:
@@ -149,6 +152,6 @@ def _too_late(group: Group, options: TrainOptions) -> Iterator[str]:
 
 
 def lasting_steps(plans: list[PhasePlan], number: int) -> frozenset[int]:
-    """Steps of `number` evaluations at equal distances, the last one among them, whose checkpoints stay."""
+    """Steps of `number` equally spaced evaluations, including the last, whose checkpoints are kept."""
     steps = [plan.step(update) for plan in plans for update in plan.eval_at]
     return frozenset(steps[math.ceil(k * len(steps) / number) - 1] for k in range(1, number + 1))

@@ -1,4 +1,4 @@
-"""Where rows go: JSONL always, TensorBoard and Weights & Biases on request, behind one interface."""
+"""Sinks for rows behind one interface: JSONL always, TensorBoard and Weights & Biases on request."""
 
 import json
 import math
@@ -11,30 +11,30 @@ from jaxmarl_suite.runner._folder import RunFolder
 
 Row = Mapping[str, Any]
 _FLUSH_SECONDS = 1
-"""After which TensorBoard's events are on disk; by default two minutes of them are lost when a process is killed."""
+"""Interval after which TensorBoard's events are written; with the default, a killed process loses two minutes of them."""
 
 
 class Sink(Protocol):
-    """Takes the rows of a run as they come (see `analysis.load_run` for their fields)."""
+    """Receives the rows of a run as they are produced (see `analysis.load_run` for their fields)."""
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Takes some rows."""
+        """Receives some rows."""
         ...
 
     def close(self) -> None:
-        """Nothing more will come."""
+        """Closes the sink; no more rows will come."""
         ...
 
 
 class JsonlSink:
-    """One JSON object a line, flushed after every call."""
+    """Writes one JSON object per line, flushed after every call."""
 
     def __init__(self, path: Path) -> None:
         """Appends to `path`."""
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Appends the rows; numbers that JSON does not have become null."""
+        """Appends the rows; numbers that JSON cannot represent become null."""
         for row in rows:
             metrics = {k: v if v is not None and math.isfinite(v) else None for k, v in row["metrics"].items()}
             self._file.write(json.dumps({**row, "metrics": metrics}, allow_nan=False) + "\n")
@@ -46,14 +46,14 @@ class JsonlSink:
 
 
 class TensorBoardSink:
-    """One TensorBoard run per lane, below `DIRECTORY/tensorboard`. Needs the extra `tensorboard`.
+    """One TensorBoard run per lane, in `DIRECTORY/tensorboard`. Needs the extra `tensorboard`.
 
-    The steps of a lane begin where its first row is: what an earlier process wrote from there on is hidden, as a resumed run
-    writes it again. Absolute rows are at the step of their policy, somewhere before, and so in a folder of their own.
+    From a lane's first row on, everything that an earlier process wrote is hidden, since a resumed run writes it
+    again. Absolute rows have the step of their policy, which is earlier, so they have their own folder.
     """
 
     def __init__(self, directory: Path) -> None:
-        """Imports tensorboardX; raises ValueError naming the extra where it is missing."""
+        """Imports tensorboardX; raises ValueError with the extra's name if it is missing."""
         try:
             from tensorboardX import SummaryWriter
         except ImportError as error:
@@ -70,7 +70,7 @@ class TensorBoardSink:
         if row["kind"] == "absolute":
             folder, purge_step = folder / "absolute", 0
         if folder not in self._writers:
-            # Names of files hold whole seconds, and a second file of the same name would replace the first.
+            # File names contain whole seconds, and a second file of the same name would replace the first.
             number = len(list(folder.glob("events.*"))) if folder.is_dir() else 0
             self._writers[folder] = self._summary_writer(
                 str(folder), purge_step=purge_step, filename_suffix=f".{number:04d}", flush_secs=_FLUSH_SECONDS
@@ -78,7 +78,7 @@ class TensorBoardSink:
         return self._writers[folder]
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Adds every metric as a scalar over environment steps, and updates of phases that take none."""
+        """Adds every metric as a scalar over environment steps plus updates of phases that take none."""
         for row in rows:
             writer = self._writer(row)
             for name, value in row["metrics"].items():
@@ -94,12 +94,12 @@ class TensorBoardSink:
 class WandbSink:
     """One Weights & Biases run over environment steps; metrics are prefixed with their lane. Needs the extra `wandb`.
 
-    Its id is kept in `wandb.json`, so that a resumed run goes on where it was. What came after the checkpoint comes again,
-    at the same environment steps.
+    Its id is kept in `wandb.json`, so that a resumed run continues it. Rows after the checkpoint are logged again, at
+    the same environment steps.
     """
 
     def __init__(self, directory: Path, config: Mapping[str, Any]) -> None:
-        """Imports wandb; raises ValueError naming the extra where it is missing. Obeys WANDB_MODE=offline."""
+        """Imports wandb; raises ValueError with the extra's name if it is missing. Obeys WANDB_MODE=offline."""
         try:
             import wandb
         except ImportError as error:
@@ -109,7 +109,7 @@ class WandbSink:
         self._run: Any = None
 
     def _start(self) -> Any:
-        """The W&B run. Begun with the first rows: where a run is refused, there is none."""
+        """Starts the W&B run. Called for the first rows, so that a rejected run does not create one."""
         folder = RunFolder(self._directory)
         try:
             run_id = str(folder.read("wandb.json")["id"])
@@ -121,11 +121,11 @@ class WandbSink:
             id=run_id, resume="allow",
         )  # fmt: skip
         run.define_metric("env_steps")
-        run.define_metric("*", step_metric="env_steps")  # or the axis is the number of calls
+        run.define_metric("*", step_metric="env_steps")  # otherwise the x-axis is the number of calls
         return run
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Logs rows of the same environment step together."""
+        """Logs rows of the same environment step in one call."""
         if rows and self._run is None:
             self._run = self._start()
         by_step: dict[int, dict[str, Any]] = {}
@@ -137,21 +137,21 @@ class WandbSink:
             self._run.log({**metrics, "env_steps": step})
 
     def close(self) -> None:
-        """Ends the run."""
+        """Closes the W&B run."""
         if self._run is not None:
             self._run.finish()
 
 
 def _step(row: Row) -> int:
-    """What a row is drawn over: environment steps, and updates of phases that take none."""
+    """The x-coordinate of a row: environment steps plus updates of phases that take none."""
     return int(row.get("step", row["env_steps"]))
 
 
 def make_sinks(names: tuple[str, ...], directory: Path, config: Mapping[str, Any]) -> list[Sink]:
-    """The sinks called `names`, after the JSONL one.
+    """The JSONL sink and the sinks called `names`.
 
     Raises:
-      ValueError: for an unknown name, or where a sink's package is missing.
+      ValueError: an unknown name, or a sink's package is missing.
     """
     known: dict[str, Callable[[], Sink]] = {
         "tensorboard": lambda: TensorBoardSink(directory),

@@ -16,17 +16,17 @@ class Totals:
 
     total: dict[str, jax.Array]  # [] float32 each
     weight: dict[str, jax.Array]  # [] float32 each
-    first_bad: dict[str, jax.Array]  # [] int32 each: update at which the metric was first not finite, -1 for never
+    first_bad: dict[str, jax.Array]  # [] int32 each: first update at which the metric was not finite, -1 for never
 
 
 def row_metrics(metrics: Any) -> dict[str, Any]:
-    """What an update reports by its names in rows: the environment's are bare, the learner's are `learner/NAME`."""
+    """The metrics of an update by their names in rows: the environment's are bare, the learner's are `learner/NAME`."""
     episodes, learner = metrics if isinstance(metrics, Metrics) else ({}, metrics)
     return {**episode_names(episodes), **{f"learner/{name}": value for name, value in learner.items()}}
 
 
 def zero_totals(names: list[str]) -> Totals:
-    """Nothing summed yet, for metrics of one lane."""
+    """Empty totals for the metrics of one lane."""
     return Totals(
         {n: jnp.zeros((), jnp.float32) for n in names},
         {n: jnp.zeros((), jnp.float32) for n in names},
@@ -35,7 +35,7 @@ def zero_totals(names: list[str]) -> Totals:
 
 
 def add_metrics(totals: Totals, metrics: Any, update: jax.Array) -> Totals:
-    """`totals` with one more update's metrics."""
+    """`totals` after one more update's metrics."""
     total, weight, first_bad = {}, {}, {}
     for name, metric in metrics.items():
         value, amount = metric if isinstance(metric, Average) else (metric, jnp.ones((), jnp.float32))

@@ -1,4 +1,4 @@
-"""Training: an experiment into a run folder."""
+"""Training: runs an experiment in a run folder."""
 
 import signal
 import threading
@@ -15,31 +15,32 @@ from jaxmarl_suite.runner._devices import configure, in_32_bits
 from jaxmarl_suite.runner._eval_env import eval_flags
 from jaxmarl_suite.runner._experiment import Experiment, Group
 from jaxmarl_suite.runner._files import StorageError, reason
-from jaxmarl_suite.runner._folder import SCHEMA, TIMINGS, RunFolder, default_run_dir
+from jaxmarl_suite.runner._folder import SCHEMA, RunFolder, default_run_dir
 from jaxmarl_suite.runner._options import MACHINE_OPTIONS, TrainOptions
 from jaxmarl_suite.runner._schedule import check_milestones, plan_phases
 from jaxmarl_suite.runner._sinks import make_sinks
+from jaxmarl_suite.runner._summary import Summary
 from jaxmarl_suite.runner._values import json_values
 from jaxmarl_suite.runner._wave import Diverged, Interrupted, Wave
 
 
 class Listener(Protocol):
-    """Is told what happens; the console is one."""
+    """Receives progress; the console is one implementation."""
 
     def announce(self, text: str) -> None:
-        """A line for the reader: groups, waves, warnings."""
+        """Receives a line for the user: groups, waves, warnings."""
         ...
 
     def rows(self, rows: list[dict[str, Any]], env_steps: int) -> None:
-        """New rows (maybe none), and the steps of all lanes since the last call.
+        """Receives new rows (possibly none), and the number of steps of all lanes since the last call.
 
-        They are environment steps, and one for each update of a phase that takes none.
+        Steps are environment steps plus one per update of a phase that takes none.
         """
         ...
 
 
 class Silent:
-    """Says nothing."""
+    """A listener that prints nothing."""
 
     def announce(self, text: str) -> None:
         """Ignores the line."""
@@ -61,26 +62,27 @@ def train(
     sinks: Sequence[str] = (),
     listener: Listener | None = None,
 ) -> Path:
-    """Trains every grid point times every seed, in as few programs as possible; returns the run folder.
+    """Trains every combination of grid point and seed, in as few programs as possible; returns the run folder.
 
     Args:
       algorithm: a registered name, e.g. "tad-ppo".
       env: an id, e.g. "matrix/climbing".
-      config: the algorithm's config, or a mapping from names of its fields to values other than its defaults, as
+      config: the algorithm's config, or a mapping from field names to values that differ from the defaults, e.g.
         `{"recurrent": True}`; None for the defaults.
       env_options: passed to `jaxmarl_envs.make`.
-      eval_env_options: in which evaluations differ from training, beside those of the environment's family.
-      grid: values by field of the config or by `env.OPTION`; every combination is trained.
+      eval_env_options: options in which evaluations differ from training, in addition to those of the environment's
+        family.
+      grid: values by config field or `env.OPTION`; every combination is trained.
       options: length, seeds, evaluations, ...
-      run_dir: a folder that does not exist yet or is empty; None for the next free one below `runs/`.
+      run_dir: a new or empty folder; None for the next free one in `runs/`.
       sinks: "tensorboard", "wandb".
-      listener: is told what happens.
+      listener: receives progress.
 
     Raises:
-      ValueError: for anything that cannot work, before anything is written.
+      ValueError: anything that cannot work, before anything is written.
       Diverged: a metric became NaN or infinite; the last good checkpoint is kept.
       Interrupted: on SIGINT or SIGTERM, after saving; `resume` continues.
-      StorageError: something could not be written, as on a full disk; what was written before is whole.
+      StorageError: something could not be written, e.g. on a full disk; everything written before is intact.
     """
     experiment = Experiment(
         algorithm,
@@ -102,7 +104,7 @@ def run(
     sinks: Sequence[str] = (),
     listener: Listener | None = None,
 ) -> Path:
-    """`train` for an `Experiment`."""
+    """Like `train`, for an `Experiment`."""
     configure()
     groups, listener = experiment.groups(), listener or Silent()
     for warning in check_milestones(groups, experiment.options):
@@ -116,7 +118,7 @@ def run(
             folder.begin(config, [start.write for start in starts])
             with _storage_failures(folder):
                 return _run(experiment, groups, folder, tuple(sinks), listener)
-        except Exception:  # refused while its programs were made
+        except Exception:  # rejected while its programs were built
             folder.discard()
             raise
 
@@ -129,18 +131,18 @@ def resume(
     sinks: Sequence[str] | None = None,
     listener: Listener | None = None,
 ) -> Path:
-    """Continues a run from its newest whole checkpoint (or from the start where there is none); returns its folder.
+    """Continues a run from its newest intact checkpoint (or from the start if there is none); returns its folder.
 
     Args:
       run_dir: the run folder.
-      experiment: what the caller believes the run to be; None for whatever it is. Options that belong to the machine
-        (`checkpoint_seconds`, `keep_checkpoints`, `devices`, `memory_gib`) may be others than the run began with.
-      sinks: what the caller believes its sinks to be; None for whatever they are.
-      listener: is told what happens.
+      experiment: the expected experiment, compared with that of the run; None to skip this check. Options of the
+        machine (`checkpoint_seconds`, `keep_checkpoints`, `devices`, `memory_gib`) may differ.
+      sinks: the expected sinks; None to skip this check.
+      listener: receives progress.
 
     Raises:
-      ValueError: where `experiment` or `sinks` differ from the run's, with every differing field; where the stored replay
-        that it learns from is gone; where another process trains in the folder.
+      ValueError: `experiment` or `sinks` differ from the run's (every differing field is given), its stored replay is
+        gone, or another process is training in the folder.
     """
     configure()
     folder = RunFolder.open(run_dir)
@@ -158,14 +160,14 @@ def resume(
         check_storage(folder.path)  # before a checkpoint is taken for a damaged one: the run may lie somewhere else now
         folder.cut_torn_line()
         if folder.renew_versions():
-            listener.announce(f"{folder.path / 'versions.json'} was missing or damaged: it is of this process now")
+            listener.announce(f"{folder.path / 'versions.json'} was missing or damaged; it now describes this process")
         if changed := folder.changed_flags():
             listener.announce(changed)
         return _run(experiment, groups, folder, tuple(stored["sinks"]), listener, is_resumed=True)
 
 
 def check_data(run_dir: str | Path, experiment: Experiment) -> None:
-    """Refuses to resume a run whose stored replay is gone."""
+    """Rejects resuming a run whose stored replay is gone."""
     data = experiment.options.data
     if data is not None and not Path(data).is_dir():
         raise ValueError(
@@ -212,18 +214,20 @@ def diff(stored: Mapping[str, Any], given: Mapping[str, Any], prefix: str = "") 
 
 @contextmanager
 def _storage_failures(folder: RunFolder) -> Iterator[None]:
-    """Says of a file that cannot be written, as on a full disk, what is safe all the same."""
+    """Adds to errors about files that cannot be written (e.g. a full disk) what is still safe."""
     try:
         yield
     except (StorageError, OSError) as error:
         text = f"{error.filename or folder.path}: {reason(error)}" if isinstance(error, OSError) else str(error)
-        safe = f'what was written before is whole; "jaxmarl-suite resume {folder.name}" continues from there'
+        safe = f'what was written before is intact; "jaxmarl-suite resume {folder.name}" continues from there'
         raise StorageError(f"{text}; {'nothing was trained yet' if folder.is_untrained else safe}") from error
 
 
 @contextmanager
 def _stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """A function that says whether SIGINT or SIGTERM came; a second signal is raised as usual, without saving."""
+    """Yields a function that says whether SIGINT or SIGTERM was received; a second signal is raised as usual, without
+    saving.
+    """
     stopped = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stopped.is_set
@@ -252,45 +256,8 @@ def _run(
     listener: Listener,
     is_resumed: bool = False,
 ) -> Path:
-    options, before = experiment.options, folder.summary()
-    steps = sorted({_env_steps(group, options) for group in groups})
-    lanes = sum(len(group.lanes) for group in groups)
-    listener.announce(
-        f"{experiment.algorithm} on {experiment.env}: {_count(lanes, 'lane')} "
-        f"({_count(len(experiment.points()), 'point')} x {_count(options.seeds, 'seed')}) in "
-        f"{_count(len(groups), 'compiled program')}, {f'{steps[0]:,} to ' if len(steps) > 1 else ''}"
-        f"{steps[-1]:,} environment steps each{_without_steps(groups)}"
-    )
-    if evaluated := experiment.evaluation_options:
-        listener.announce(f"policies are evaluated with {eval_flags(evaluated)}")
-    started = time.perf_counter()
-    # Seconds are those of all processes; what a killed one took is not known.
-    timings: dict[str, float] = {"compile_seconds": 0.0} | {k: before[k] for k in TIMINGS if k in before}
-    has_trained = False
-    finished: dict[int, dict[str, Any]] = {}
-
-    def note(rows: list[dict[str, Any]]) -> None:
-        for row in rows:
-            if row["kind"] in ("eval", "absolute"):
-                entry = finished.setdefault(
-                    row["lane"], {"lane": row["lane"], "seed": row["seed"], "point": row["point"]}
-                )
-                entry[row["kind"]] = {name: row[name] for name in ("env_steps", "metrics", "cut") if name in row}
-
-    note(folder.rows())  # of a run that is resumed
-
-    def summary(status: str, **more: Any) -> None:
-        folder.write(
-            "summary.json",
-            {
-                "status": status,
-                "seconds": round(before.get("seconds", 0.0) + time.perf_counter() - started, 3),
-                **{k: round(v, 3) for k, v in timings.items()},
-                **more,
-                "lanes": [finished[index] for index in sorted(finished)],
-            },
-        )
-
+    _announce(experiment, groups, listener)
+    summary, has_trained = Summary(folder), False
     try:
         with ExitStack() as closing, _stop_on_signals() as should_stop:
             sinks = make_sinks(sink_names, folder.path, experiment.to_json())
@@ -302,54 +269,95 @@ def _run(
                     listener.announce(
                         f"program {number + 1} of {len(groups)}: {len(group.lanes)} lanes like {settings}"
                     )
-                began = time.perf_counter()
-                size, programs, placement = choose_wave(group, options, folder.wave_size(number, len(group.lanes)))
-                timings["compile_seconds"] += time.perf_counter() - began  # nearly none where the process has them
-                folder.set_wave_size(number, size)
-                if size < len(group.lanes):
-                    listener.announce(f"{size} lanes run at once, {len(group.lanes)} in all")
-                start = read_start(folder, number) if group.earlier else None
-                for first in range(0, len(group.lanes), size):
-                    wave_lanes = list(group.lanes[first : first + size])
-                    name = folder.wave_name(number, first)
-                    artifacts = Artifacts(folder.artifacts / name)
-                    wave = Wave(
-                        *(group, wave_lanes, programs, placement, options, folder.checkpoints / name),
-                        artifacts=artifacts, start=start, should_stop=should_stop,
-                    )  # fmt: skip
-                    is_restored = wave.restore()
-                    for warning in wave.warnings:
-                        listener.announce(f"{warning}; trying the one before")
-                    if is_restored:
-                        listener.announce(f"continuing at {_where(wave)}")
-                    elif wave.warnings:
-                        listener.announce("no whole checkpoint is left; starting over")
-                    elif is_resumed and number == first == 0:
-                        listener.announce("no checkpoint; starting from the beginning")
-                    seen = _steps_so_far(wave)
-                    try:
-                        for rows in wave.run():
-                            for sink in sinks:
-                                sink.write(rows)
-                            has_trained = True
-                            timings.setdefault("first_row_seconds", time.perf_counter() - started)
-                            now = _steps_so_far(wave)
-                            listener.rows(rows, (now - seen) * len(wave_lanes))
-                            seen = now
-                            note(rows)
-                    except ValueError as error:  # a library's: the user's mistakes were found before
-                        raise RuntimeError(f"{type(error).__name__} in training: {reason(error)}") from error
-                    finally:
-                        wave.checkpoints.close()
-        if has_trained or before.get("status") != "finished":
-            summary("finished")
+                for wave in _waves(group, number, folder, experiment.options, summary, listener, should_stop):
+                    is_first = number == 0 and wave.lanes[0] is group.lanes[0]
+                    _restore(wave, listener, is_expected=is_resumed and is_first)
+                    has_trained |= _run_wave(wave, sinks, summary, listener)
+        if has_trained or not summary.was_finished:
+            summary.write("finished")
     except Diverged as error:
-        summary("failed", error=str(error))
+        summary.write("failed", error=str(error))
         raise Diverged(f"{error}; checkpoints of {folder.path} are from before") from None
     except Interrupted:
-        summary("interrupted")
+        summary.write("interrupted")
         raise Interrupted(f'stopped and saved; continue with "jaxmarl-suite resume {folder.name}"') from None
     return folder.path
+
+
+def _announce(experiment: Experiment, groups: list[Group], listener: Listener) -> None:
+    """Says what is about to be trained."""
+    options = experiment.options
+    steps = sorted({_env_steps(group, options) for group in groups})
+    lanes = sum(len(group.lanes) for group in groups)
+    listener.announce(
+        f"{experiment.algorithm} on {experiment.env}: {_count(lanes, 'lane')} "
+        f"({_count(len(experiment.points()), 'point')} x {_count(options.seeds, 'seed')}) in "
+        f"{_count(len(groups), 'compiled program')}, {f'{steps[0]:,} to ' if len(steps) > 1 else ''}"
+        f"{steps[-1]:,} environment steps each{_without_steps(groups)}"
+    )
+    if evaluated := experiment.evaluation_options:
+        listener.announce(f"policies are evaluated with {eval_flags(evaluated)}")
+
+
+def _waves(
+    group: Group,
+    number: int,
+    folder: RunFolder,
+    options: TrainOptions,
+    summary: Summary,
+    listener: Listener,
+    should_stop: Callable[[], bool],
+) -> Iterator[Wave]:
+    """The waves of a group, one after another; compiles its programs first."""
+    began = time.perf_counter()
+    size, programs, placement = choose_wave(group, options, folder.wave_size(number, len(group.lanes)))
+    summary.timings["compile_seconds"] += time.perf_counter() - began  # nearly none where the process has them
+    folder.set_wave_size(number, size)
+    if size < len(group.lanes):
+        listener.announce(f"{size} lanes run at once, {len(group.lanes)} in all")
+    start = read_start(folder, number) if group.earlier else None
+    for first in range(0, len(group.lanes), size):
+        name = folder.wave_name(number, first)
+        lanes = list(group.lanes[first : first + size])
+        yield Wave(
+            *(group, lanes, programs, placement, options, folder.checkpoints / name),
+            artifacts=Artifacts(folder.artifacts / name),
+            start=start,
+            should_stop=should_stop,
+        )
+
+
+def _restore(wave: Wave, listener: Listener, *, is_expected: bool) -> None:
+    """Goes on where the newest whole checkpoint stands, and says so."""
+    is_restored = wave.restore()
+    for warning in wave.warnings:
+        listener.announce(f"{warning}; trying the previous one")
+    if is_restored:
+        listener.announce(f"continuing at {_where(wave)}")
+    elif wave.warnings:
+        listener.announce("no intact checkpoint is left; starting over")
+    elif is_expected:
+        listener.announce("no checkpoint; starting from the beginning")
+
+
+def _run_wave(wave: Wave, sinks: list[Any], summary: Summary, listener: Listener) -> bool:
+    """Trains a wave to its end, and hands its rows on. True where there were any."""
+    has_trained, seen = False, _steps_so_far(wave)
+    try:
+        for rows in wave.run():
+            for sink in sinks:
+                sink.write(rows)
+            has_trained = True
+            summary.timings.setdefault("first_row_seconds", summary.seconds)
+            now = _steps_so_far(wave)
+            listener.rows(rows, (now - seen) * len(wave.lanes))
+            seen = now
+            summary.note(rows)
+    except ValueError as error:  # raised by a library: user errors were found before
+        raise RuntimeError(f"{type(error).__name__} in training: {reason(error)}") from error
+    finally:
+        wave.checkpoints.close()
+    return has_trained
 
 
 def _count(number: int, name: str) -> str:
@@ -367,7 +375,7 @@ def _where(wave: Wave) -> str:
 
 
 def _without_steps(groups: Sequence[Group]) -> str:
-    """What phases that never act add to a run's length."""
+    """The updates of phases that never act, for the message about a run's length."""
     updates = sorted({sum(phase.updates or 0 for phase in group.phases) for group in groups})
     if not updates[-1]:
         return ""
@@ -375,17 +383,17 @@ def _without_steps(groups: Sequence[Group]) -> str:
 
 
 def _env_steps(group: Group, options: TrainOptions) -> int:
-    """Environment steps that a lane of the group will take: whole updates, and so fewer than asked for."""
+    """Environment steps that a lane of the group will take: whole updates only, so there may be fewer than requested."""
     last = plan_phases(group, options)[-1]
     return last.env_steps(last.updates)
 
 
 def total_env_steps(experiment: Experiment) -> int:
-    """Environment steps that the experiment will take, all lanes together."""
+    """Environment steps that the experiment will take, over all lanes."""
     return sum(_env_steps(group, experiment.options) * len(group.lanes) for group in experiment.groups())
 
 
 def total_steps(experiment: Experiment) -> int:
-    """The same, and one for each update of a phase that takes none: what progress is measured in."""
+    """The same, plus one per update of a phase that takes none: the unit of progress."""
     plans = [(plan_phases(group, experiment.options)[-1], len(group.lanes)) for group in experiment.groups()]
     return sum(last.step(last.updates) * lanes for last, lanes in plans)

@@ -1,4 +1,4 @@
-"""Values: Python's own of whatever was given, and as JSON has them."""
+"""Conversion of values to plain Python and to JSON."""
 
 import dataclasses
 import os
@@ -10,10 +10,11 @@ import numpy as np
 
 
 def plain_value(name: str, value: Any) -> Any:
-    """`value` as Python's own: numbers of NumPy and JAX, arrays as lists, paths as text; containers are copied.
+    """`value` as a plain Python value: NumPy and JAX numbers become numbers, arrays lists, paths text; containers are
+    copied.
 
     Raises:
-      ValueError: naming it, where JSON has nothing like it.
+      ValueError: JSON cannot represent the value; `name` is given.
     """
     if value is None or type(value) in (bool, int, float, str):
         return value
@@ -27,7 +28,7 @@ def plain_value(name: str, value: Any) -> Any:
     dtype = getattr(value, "dtype", None)
     if dtype is not None and any(jnp.issubdtype(dtype, kind) for kind in (np.floating, np.integer, np.bool_, np.str_)):
         return value.tolist()
-    for kind in (int, float, str):  # an enumeration's, say
+    for kind in (int, float, str):  # e.g. an enumeration
         if isinstance(value, kind):
             return kind(value)
     raise ValueError(f"{name} must be a number, text, or a list of them, got {value!r}")
@@ -47,12 +48,12 @@ def plain(config: Any) -> dict[str, Any]:
 
 
 def fields_of(config: Any) -> dict[str, Any]:
-    """The values of a dataclass by name, as Python's own."""
+    """The fields of a dataclass by name, as plain Python values."""
     return {f.name: plain_value(f.name, getattr(config, f.name)) for f in dataclasses.fields(config)}
 
 
 def json_values(value: Any) -> Any:
-    """`value` as JSON gives it back: tuples and arrays as lists, NumPy's numbers as Python's."""
+    """`value` as it would be after a round trip through JSON: tuples and arrays as lists, NumPy numbers as Python's."""
     if isinstance(value, Mapping):
         return {name: json_values(v) for name, v in value.items()}
     if hasattr(value, "tolist"):

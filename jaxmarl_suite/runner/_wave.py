@@ -1,4 +1,4 @@
-"""A wave: lanes of one group that train together, from a fresh start or a checkpoint to the end."""
+"""A wave: lanes of one group that train together, from the start or a checkpoint to the end."""
 
 import dataclasses
 import math
@@ -24,17 +24,17 @@ from jaxmarl_suite.runner._programs import Best, Programs, keep_best, phase_keys
 from jaxmarl_suite.runner._schedule import PhasePlan, env_steps_at, lasting_steps, plan_phases
 
 _CHUNK_SECONDS = 1.0
-"""Compiled work between two looks at the clock, the console and the signals."""
+"""Time to run compiled code before checking the clock, the console and signals."""
 _CHUNK_SECONDS_A_BYTE = 4e-9
-"""More of it where states are large: mapped lanes are copied once a chunk, and that should stay a small part of it."""
+"""A longer time for large states: mapped lanes are copied once per chunk, which should stay a small part of it."""
 
 
 class Diverged(RuntimeError):
-    """A metric that is not finite: the run stops, its last good checkpoint stays."""
+    """A metric is not finite: the run stops, and its last good checkpoint is kept."""
 
 
 class Interrupted(RuntimeError):
-    """The run was asked to stop, and has saved."""
+    """The run was asked to stop, and was saved."""
 
 
 def _place_contexts(
@@ -65,7 +65,7 @@ def _setting(lane: Lane) -> str:
 
 @dataclasses.dataclass
 class Progress:
-    """Where a wave stands. Saved in checkpoints."""
+    """The progress of a wave. Saved in checkpoints."""
 
     phase: int = 0
     update: int = 0  # within the phase
@@ -89,18 +89,18 @@ class Wave:
         start: Start | None,
         should_stop: Callable[[], bool],
     ) -> None:
-        """Nothing runs yet.
+        """Runs nothing yet.
 
         Args:
           group: the lanes' group.
-          lanes: those that train; they are padded to the programs' number.
-          programs: for each phase.
+          lanes: the lanes to train; they are padded to the number that the programs are for.
+          programs: one per phase.
           placement: where lanes run.
-          options: of the run.
-          directory: for checkpoints.
-          artifacts: where artifacts of the lanes' phases go.
-          start: what the first phase begins with; None where it is the method's first.
-          should_stop: whether to save and stop.
+          options: options of the run.
+          directory: folder for checkpoints.
+          artifacts: folder for the artifacts of the phases.
+          start: what the first phase begins with; None if it is the first of the method.
+          should_stop: returns whether to save and stop.
         """
         self.group, self.options, self.programs, self.placement = group, options, programs, placement
         self.plans = plan_phases(group, options)
@@ -116,7 +116,7 @@ class Wave:
         self.warnings: list[str] = []
         self._updates_a_second = 0.0
 
-    # What is saved: the learner, the best policy, the half-finished log row.
+    # What is saved: the learner, the best policy, the unfinished log row.
     def _saved(self) -> Any:
         return self.state, self.best, self.totals
 
@@ -129,18 +129,18 @@ class Wave:
         return programs.state_shape, best, programs.totals_shape
 
     def restore(self) -> bool:
-        """Takes up the newest checkpoint that can be read; False if there is none."""
+        """Restores the newest readable checkpoint; False if there is none."""
         arrays, meta, self.warnings = self.checkpoints.restore(move_aside=True)
         if arrays is None:
             return False
         self.progress = Progress(**meta["progress"])
         shapes = self._shapes(self.progress.phase)
-        # Saved without the padding, so that another number of devices can continue.
+        # Saved without padding, so that a different number of devices can continue.
         padding = self.seeds.shape[0] - len(self.lanes)
         arrays = [np.concatenate([a, np.repeat(a[-1:], padding, axis=0)]) for a in arrays]
         place = self.placement.sharding
         if meta.get("metrics") != sorted(shapes[2].total):
-            # Another version's names: sums of other metrics would be taken for ours, so that the row is begun anew.
+            # Metric names of another version: their sums must not be taken for ours, so the row starts again.
             zeros = jax.device_get(self.programs[self.progress.phase].fresh_totals())
             arrays = [*arrays[: len(jax.tree.leaves(shapes[:2]))], *jax.tree.leaves(zeros)]
         state, best, totals = from_host(arrays, shapes)
@@ -150,10 +150,10 @@ class Wave:
         return True
 
     def save(self) -> None:
-        """Writes a checkpoint of now.
+        """Writes a checkpoint of the current state.
 
         Raises:
-          Diverged: it would hold a NaN.
+          Diverged: the state contains a NaN.
         """
         plan, saved = self.plans[self.progress.phase], self._saved()
         arrays = [array[: len(self.lanes)] for array in to_host(saved)]
@@ -165,7 +165,7 @@ class Wave:
         )
 
     def _check_arrays(self, plan: PhasePlan, saved: Any, arrays: list[np.ndarray]) -> None:
-        """The last update may have spoilt what no metric shows before the next one."""
+        """The last update may have corrupted the state without any metric showing it yet."""
         for (path, _), array in zip(jax.tree_util.tree_leaves_with_path(saved), arrays):
             if jnp.issubdtype(array.dtype, jnp.floating) and (bad := np.isnan(array)).any():
                 lane = self.lanes[int(np.argmax(bad.reshape(len(self.lanes), -1).any(axis=1)))]
@@ -176,10 +176,10 @@ class Wave:
                 )
 
     def _begin(self) -> None:
-        """The first phase, from nothing or from what another run left."""
+        """Starts the first phase, from scratch or from another run's artifact."""
         handed = None
         if self.start is not None:
-            self.progress.evaluations = self.start.evaluations  # numbers their episodes, as where that run went on
+            self.progress.evaluations = self.start.evaluations  # continues the numbering of that run
             padding = self.seeds.shape[0] - len(self.lanes)
             lanes = [lane.index for lane in self.lanes]
             shapes = jax.tree.map(
@@ -204,7 +204,7 @@ class Wave:
         self.totals = programs.fresh_totals()
 
     def _hand_on(self) -> Any:
-        """What the phase that is over leaves to the next one, and in the run folder where it is an artifact."""
+        """What a finished phase passes to the next one; an artifact is also saved in the run folder."""
         number, plan = self.progress.phase, self.plans[self.progress.phase]
         handed = self.programs[number].hand_on(self.state)
         if self.group.phases[number].artifact is not None:
@@ -222,11 +222,11 @@ class Wave:
         return handed
 
     def run(self) -> Iterator[list[dict[str, Any]]]:
-        """Trains to the end, yielding rows as they come (an empty list: just a sign of life).
+        """Trains to the end, yielding rows as they are produced (an empty list is only a sign of progress).
 
         Raises:
           Diverged: a metric is not finite.
-          Interrupted: `should_stop` said so; everything is saved.
+          Interrupted: `should_stop` returned True; everything is saved.
         """
         started = time.perf_counter() - self.progress.wall
         last_save = time.perf_counter()
@@ -262,7 +262,7 @@ class Wave:
         self.save()
 
     def _advance(self, plan: PhasePlan) -> None:
-        """Runs a chunk of updates, never past the next mark. The chunks' lengths change no result."""
+        """Runs a chunk of updates, never past the next mark. Chunk lengths do not affect results."""
         start = self.progress.update
         seconds = _CHUNK_SECONDS + _CHUNK_SECONDS_A_BYTE * self.programs[self.progress.phase].state_bytes
         wanted = max(1, int(self._updates_a_second * seconds)) if self._updates_a_second else 4
@@ -318,7 +318,7 @@ class Wave:
         return rows
 
     def _evaluate(self, policy: Any, index: int, step: np.ndarray | int) -> Played:
-        """Evaluation `index` of policies [L], which training up to a step of the run led to."""
+        """Evaluation `index` of policies [L] that were trained up to `step`."""
         ctx = made_by(self.acting, self.plans, step)
         keys = eval_keys(self.seeds, jnp.asarray(index, jnp.int32))
         return self.programs[self.progress.phase].evaluate(policy, ctx, keys)
@@ -339,7 +339,7 @@ class Wave:
         ]
 
     def _absolute_rows(self, started: float) -> list[dict[str, Any]]:
-        """The best policy of every lane once more, on fresh episodes."""
+        """Evaluates the best policy of every lane once more, on new episodes."""
         batches = math.ceil(self.options.absolute_episodes / self.options.eval_episodes)
         if not batches:
             return []
@@ -347,7 +347,7 @@ class Wave:
         results = []
         for k in range(batches):
             results.append(jax.device_get(self._evaluate(self.best.policy, 10**6 + k, step)))
-            if k + 1 < batches and self.should_stop():  # a resumed run begins these evaluations anew
+            if k + 1 < batches and self.should_stop():  # a resumed run starts these evaluations again
                 self.save()
                 raise Interrupted
         found, env_steps = mean_played(results), env_steps_at(self.plans, step)

@@ -1,4 +1,5 @@
-"""Values of a tree's nodes: means of the returns below them, or OS(λ), means of the best ones at each depth.
+"""Values of a tree's nodes: means of the returns below them, or OS(λ), weighted means of the best returns at each
+depth.
 
 MAZero (Liu et al. 2024, arXiv 2405.11778), equations 5 to 8. Axes: B searches, M nodes, K slots.
 """
@@ -18,17 +19,17 @@ class Returns:
     """Every return that a node of a tree has seen, for OS(λ)."""
 
     seen: jax.Array  # [B, M, M] float32: [node, w], the return from the node to its descendant w; -inf elsewhere
-    kept: jax.Array  # [B, M, M] bool: it is among the best of its node and depth
-    depth: jax.Array  # [B, M] int32, of nodes; -1 where there is none yet
-    total: jax.Array  # [B, M] float32, weighted sum of what is kept
+    kept: jax.Array  # [B, M, M] bool: whether it is among the best of its node and depth
+    depth: jax.Array  # [B, M] int32, of nodes; -1 for nodes that do not exist yet
+    total: jax.Array  # [B, M] float32, weighted sum of the kept returns
     weight: jax.Array  # [B, M] float32, sum of its weights
 
 
 def root_returns(value: jax.Array, num_simulations: int) -> Returns:
-    """The root's own value, the only return of a tree without children.
+    """The root's own value, which is the only return of a tree without children.
 
     Args:
-      value: [B], the model's.
+      value: [B], the model's value of the root.
       num_simulations: M - 1.
     """
     batch, nodes = value.shape[0], num_simulations + 1
@@ -46,47 +47,50 @@ def root_returns(value: jax.Array, num_simulations: int) -> Returns:
 
 
 def num_kept(count: jax.Array, drop_lowest: jax.Array | float) -> jax.Array:
-    """max(1, ⌈count (1 - drop_lowest)⌉) as int32; what rounding puts just above an integer counts as that integer."""
+    """max(1, ⌈count (1 - drop_lowest)⌉) as int32; values that rounding puts just above an integer count as that
+    integer.
+    """
     share = count.astype(jnp.float32) * (1.0 - drop_lowest)
     return jnp.maximum(1, jnp.ceil(share - _ROUNDING).astype(jnp.int32))
 
 
 class _Climb(NamedTuple):
-    """On the way from a new leaf to the root."""
+    """State of the loop from a new leaf up to the root."""
 
-    node: jax.Array  # [B] int32, where a return is to be added; -1 past the root
-    distance: jax.Array  # [] int32, from there down to the leaf
-    value: jax.Array  # [B], the return from there to the leaf
+    node: jax.Array  # [B] int32, where the next return is added; -1 above the root
+    distance: jax.Array  # [] int32, from `node` down to the leaf
+    value: jax.Array  # [B], the return from `node` to the leaf
     returns: Returns
     node_values: jax.Array  # [B, M]
     children_values: jax.Array  # [B, M, K]
 
 
 class _Entry(NamedTuple):
-    """What a return does to those that a node has kept at its distance."""
+    """How a new return changes those that a node keeps at its distance."""
 
-    grows: jax.Array  # [B] bool: one more is kept
-    is_kept: jax.Array  # [B] bool: the new one is
-    rival: jax.Array  # [B] int32: the descendant whose return it is measured by
-    rival_kept: jax.Array  # [B] bool: that one is, from now on
-    gain: jax.Array  # [B], change of the sum of what is kept
+    grows: jax.Array  # [B] bool: whether one more is kept
+    is_kept: jax.Array  # [B] bool: whether the new one is kept
+    rival: jax.Array  # [B] int32: the descendant whose return is compared with the new one
+    rival_kept: jax.Array  # [B] bool: whether that one is kept from now on
+    gain: jax.Array  # [B], change of the sum of kept returns
 
 
 def _enter(
     value: jax.Array, seen: jax.Array, kept: jax.Array, level: jax.Array, drop_lowest: jax.Array | float
 ) -> _Entry:
-    """The new return takes the place of the least one kept, or a new place, or lets the best of the others have it.
+    """Adds a return: it replaces the smallest kept one, or fills a new place, or leaves the new place to the best of
+    the others.
 
     Args:
       value: [B], the new return.
-      seen: [B, M], the others of the node.
+      seen: [B, M], the other returns of the node.
       kept: [B, M] bool, which of them are kept.
       level: [B, M] bool, which of them are at the same distance.
       drop_lowest: ρ.
     """
     best = level & kept
     grows = best.sum(-1, dtype=jnp.int32) < num_kept(level.sum(-1, dtype=jnp.int32) + 1, drop_lowest)
-    # For a new place its rival is the best of the others, for an old one the least of those kept.
+    # For a new place the rival is the best of the others, for an existing one the smallest of the kept ones.
     height = jnp.where(jnp.where(grows[:, None], level & ~kept, best), jnp.where(grows[:, None], -seen, seen), jnp.inf)
     rival = height.argmin(-1).astype(jnp.int32)
     height = jnp.take_along_axis(height, rival[:, None], axis=-1)[:, 0]
@@ -105,19 +109,20 @@ def add_leaf(
     drop_lowest: jax.Array | float,
     depth_decay: jax.Array | float,
 ) -> tuple[mctx.Tree, Returns]:
-    """The tree with OS(λ) values at the new leaf and at every node above it, and its returns with those to the leaf.
+    """Adds the leaf of a simulation: the tree with OS(λ) values at the leaf and all nodes above it, and the new
+    returns.
 
     With U_d(u) the returns Σ_{k<d} γ^k r_k + γ^d v(w) from u to its descendants w at distance d, and the best
     m_d = `num_kept(|U_d|)` of them kept,
 
         V(u) = Σ_d λ^d Σ_kept x / Σ_d λ^d m_d.
 
-    A simulation adds one leaf, hence one return to each node above it, and m_d grows by 0 or 1; each takes a pass over the M
-    returns of the node. mctx's own backup is overwritten: it only wrote at these nodes.
+    A simulation adds one leaf, hence one return to each node above it, and m_d grows by 0 or 1; each takes a pass over
+    the M returns of the node. The result of mctx's own backup, which writes only to these nodes, is overwritten.
 
     Args:
-      tree: after mctx's simulation.
-      returns: before it.
+      tree: the tree after mctx's simulation.
+      returns: the returns before it.
       leaf: [] int32, the index of the new node, the same in all searches (there is no depth limit).
       drop_lowest: ρ in [0, 1], the share of a depth's returns that is dropped.
       depth_decay: λ in [0, 1], the weight of a depth relative to the one above.
@@ -129,7 +134,7 @@ def add_leaf(
 
     def climb(at: _Climb) -> _Climb:
         old, is_on = at.returns, at.node >= 0
-        node = jnp.maximum(at.node, 0)  # searches that are past their root write there what stands there
+        node = jnp.maximum(at.node, 0)  # searches that are past their root rewrite its current values
         seen, kept = old.seen[rows, node], old.kept[rows, node]  # [B, M]
         entry = _enter(at.value, seen, kept, is_level & (seen > -jnp.inf), drop_lowest)
         decay = jnp.where(is_on, jnp.asarray(depth_decay, at.value.dtype) ** at.distance, 0.0)

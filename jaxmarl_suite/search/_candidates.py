@@ -1,4 +1,4 @@
-"""Joint actions to search among: sampled ones with duplicates merged, or all of them.
+"""Joint actions to search over: sampled ones with duplicates merged, or all of them.
 
 Axes: B searches, K joint actions, N agents, A actions per agent.
 """
@@ -13,15 +13,15 @@ from jaxmarl_envs.core import documented
 from jaxmarl_suite.search._model import Model, Root
 
 ENUMERATION_LIMIT = 4096
-"""Most joint actions that `enumerate_joint_actions` lists."""
+"""Maximum number of joint actions that `enumerate_joint_actions` lists."""
 DUPLICATE = -1e30
-"""Logarithm of the prior of a slot whose joint action stands in an earlier slot."""
+"""Log prior of a slot whose joint action is already in an earlier slot."""
 _LEGAL_FLOOR = 1e-4
 
 
 @documented
 class Candidates(NamedTuple):
-    """Joint actions of a node in K slots. A joint action that was drawn twice is only in the first of its slots."""
+    """Joint actions of a node in K slots. A joint action that was sampled repeatedly counts only in its first slot."""
 
     actions: jax.Array
     """[B, K, N] int32."""
@@ -30,7 +30,7 @@ class Candidates(NamedTuple):
 
 
 def is_first(log_prior: jax.Array) -> jax.Array:
-    """[...] bool: the slots that can be searched."""
+    """[...] bool: slots that can be searched."""
     return log_prior > DUPLICATE / 10
 
 
@@ -40,14 +40,14 @@ def noisy_policy(key: jax.Array, root: Root, noise_share: jax.Array | float, con
     Args:
       key: random key.
       root: logits and legal actions.
-      noise_share: of the noise in the mixture; 0 for none.
-      concentration: of the symmetric Dirichlet distribution over the legal actions.
+      noise_share: weight of the noise in the mixture; 0 for none.
+      concentration: concentration of the symmetric Dirichlet distribution over the legal actions.
     """
     policy = (jax.nn.softmax(root.logits) + _LEGAL_FLOOR) * root.legal.astype(root.logits.dtype)
     policy = policy / policy.sum(-1, keepdims=True)
     if isinstance(noise_share, int | float) and noise_share == 0:
         return policy
-    # In logarithms, as gammas of small concentrations are often 0 in float32.
+    # In log space, since gamma variates of small concentrations are often 0 in float32.
     log_gamma = jax.random.loggamma(key, concentration, root.logits.shape, root.logits.dtype)
     noise = jax.nn.softmax(jnp.where(root.legal, log_gamma, -jnp.inf))
     return (1.0 - noise_share) * policy + noise_share * noise
@@ -56,9 +56,10 @@ def noisy_policy(key: jax.Array, root: Root, noise_share: jax.Array | float, con
 def sample_candidates(
     key: jax.Array, policy: jax.Array, num_samples: int, temperature: jax.Array | float = 1.0
 ) -> Candidates:
-    """K joint actions, each agent's drawn independently. Consumes the key.
+    """K joint actions, sampled independently for each agent. Consumes the key.
 
-    They are drawn from β_i ∝ p_i^(1/temperature); an action a that came `count` times has the prior
+    Agent i's actions are sampled from β_i ∝ p_i^(1/temperature). A joint action a that was sampled `count` times has
+    the prior
 
         count/K · Π_i p_i(a_i) / Π_i β_i(a_i),
 
@@ -67,17 +68,17 @@ def sample_candidates(
 
     Args:
       key: random key.
-      policy: [B, N, A] probabilities. Actions of probability 0 are never drawn.
+      policy: [B, N, A] probabilities. Actions with probability 0 are never sampled.
       num_samples: K.
-      temperature: of the proposal.
+      temperature: temperature of the proposal.
     """
     batch, n_agents, _ = policy.shape
     is_plain = isinstance(temperature, int | float) and temperature == 1
     proposal = policy
     if not is_plain:
         proposal = jax.nn.softmax(jnp.log(policy) / temperature)
-    # By inversion: one uniform number per action, where Gumbel noise would need A. Scaled by the sum as rounded, no
-    # number reaches the end of the last action with a probability.
+    # By inversion: one uniform number per action, while Gumbel noise would need A. It is scaled by the rounded sum, so no
+    # number lies beyond the last action with positive probability.
     ends = jnp.cumsum(proposal, axis=-1)
     uniform = jax.random.uniform(key, (batch, num_samples, n_agents), policy.dtype) * ends[:, None, :, -1]
     actions = (ends[:, None] <= uniform[..., None]).sum(-1, dtype=jnp.int32)
@@ -91,7 +92,8 @@ def sample_candidates(
 
 
 def merge_duplicates(actions: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """[B, K] int32, how often each slot's joint action is among the K; [B, K] bool, the first slot of each.
+    """[B, K] int32, how often each slot's joint action occurs among the K; [B, K] bool, whether it is the first such
+    slot.
 
     Args:
       actions: [B, K, N] int32.
@@ -102,10 +104,10 @@ def merge_duplicates(actions: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def enumerate_joint_actions(model: Model) -> np.ndarray:
-    """[A**N, N] int32: all joint actions, agent 0's action the most significant digit.
+    """[A**N, N] int32: all joint actions, with agent 0's action as the most significant digit.
 
     Raises:
-      ValueError: if there are more than `ENUMERATION_LIMIT`.
+      ValueError: there are more than `ENUMERATION_LIMIT`.
     """
     count = model.num_actions**model.n_agents
     if count > ENUMERATION_LIMIT:
@@ -121,8 +123,8 @@ def joint_logits(logits: jax.Array, joint: np.ndarray) -> jax.Array:
     """[B, K] log-probabilities of joint actions under independent agents.
 
     Args:
-      logits: [B, N, A], of each agent.
-      joint: [K, N], of `enumerate_joint_actions`.
+      logits: [B, N, A], logits of each agent.
+      joint: [K, N], from `enumerate_joint_actions`.
     """
     log_policy = jax.nn.log_softmax(logits)
     agents = np.arange(joint.shape[1])

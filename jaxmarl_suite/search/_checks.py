@@ -1,4 +1,4 @@
-"""Numbers that searches refuse."""
+"""Checks of numbers for searches."""
 
 import math
 import numbers
@@ -8,7 +8,7 @@ import jax
 
 
 def check_count(name: str, value: int) -> None:
-    """Refuses what is no integer of at least 1.
+    """Rejects anything but an integer of at least 1.
 
     Raises:
       ValueError: naming the setting and its value.
@@ -18,7 +18,7 @@ def check_count(name: str, value: int) -> None:
 
 
 def check_number(name: str, value: jax.Array | float, accepted: str, fits: Callable[[float], bool]) -> None:
-    """Refuses numbers out of range; traced ones pass.
+    """Rejects numbers out of range; traced ones are not checked.
 
     Raises:
       ValueError: naming the setting, its value and what is accepted.

@@ -1,4 +1,4 @@
-"""The searches of mctx itself over all joint actions of a small game, as baselines of the sampled one."""
+"""mctx's own searches over all joint actions of a small game, as baselines for the sampled search."""
 
 import functools
 from collections.abc import Callable
@@ -21,16 +21,16 @@ def gumbel_search(
 ) -> Search:
     """Gumbel MuZero (Danihelka et al. 2022) over all A**N joint actions: `mctx.gumbel_muzero_policy`.
 
-    `weights` is the improved policy, `best` what sequential halving ends with.
+    `weights` is the improved policy, `best` the result of sequential halving.
 
     Args:
-      model: of the task.
-      num_simulations: nodes added to a tree.
+      model: model of the task.
+      num_simulations: number of nodes added to a tree.
       max_considered: joint actions that are tried at the root, without replacement.
-      gumbel_scale: of the noise by which they are drawn; 0 takes the most likely ones. May be traced.
+      gumbel_scale: scale of the noise with which they are sampled; 0 takes the most likely ones. May be traced.
 
     Raises:
-      ValueError: for more joint actions than `ENUMERATION_LIMIT`, or a number out of range.
+      ValueError: more joint actions than `ENUMERATION_LIMIT`, or a number out of range.
     """
     check_count("max_considered", max_considered)
     check_number("gumbel_scale", gumbel_scale, "be finite and not negative", lambda x: x >= 0)
@@ -53,13 +53,13 @@ def muzero_search(
     `weights` are shares of visits, `best` is the most visited joint action.
 
     Args:
-      model: of the task.
-      num_simulations: nodes added to a tree.
-      noise_share: of Dirichlet noise in the root's prior. May be traced.
-      noise_concentration: of that noise. May be traced.
+      model: model of the task.
+      num_simulations: number of nodes added to a tree.
+      noise_share: weight of Dirichlet noise in the root's prior. May be traced.
+      noise_concentration: concentration of that noise. May be traced.
 
     Raises:
-      ValueError: for more joint actions than `ENUMERATION_LIMIT`, or a number out of range.
+      ValueError: more joint actions than `ENUMERATION_LIMIT`, or a number out of range.
     """
     check_number("noise_share", noise_share, "lie between 0 and 1", lambda x: 0 <= x <= 1)
     check_number("noise_concentration", noise_concentration, "be finite and positive", lambda x: x > 0)
@@ -74,7 +74,7 @@ def _over_all(
     policy: Callable[..., mctx.PolicyOutput],
     best_of: Callable[[mctx.PolicyOutput], jax.Array],
 ) -> Search:
-    """The search by one of mctx's policies, whose actions are the joint ones."""
+    """A search with one of mctx's policies, over joint actions."""
     check_model(model)
     check_count("num_simulations", num_simulations)
     joint = enumerate_joint_actions(model)
@@ -98,7 +98,7 @@ def _over_all(
         check_root(model, root)
         legal = root.legal[:, np.arange(model.n_agents), joint].all(-1)  # [B, K]
         logits = joint_logits(root.logits, joint)
-        # mctx mixes integers and floats, which whoever made JAX strict would be told of.
+        # mctx mixes integers and floats, which strict dtype promotion would reject.
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
             output = policy(
                 params=params,

@@ -1,4 +1,4 @@
-"""Environments of the suite as perfect models: the search plays the task itself."""
+"""Environments of the suite as perfect models: the search simulates the task itself."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,8 +11,8 @@ from jaxmarl_suite.search._checks import check_count, check_number
 from jaxmarl_suite.search._model import Model, Prediction, Root, check_discrete
 
 Evaluator = Callable[[Any, jax.Array, Any, TimeStep], tuple[jax.Array, jax.Array]]
-"""`(params, key, state, timestep) -> (logits [N, A], value [])` of one instance: a policy, and what it is worth to be
-there. Consumes the key. Illegal actions are masked by the model."""
+"""`(params, key, state, timestep) -> (logits [N, A], value [])` for one instance: a policy and a state value. Consumes
+the key. The model masks illegal actions."""
 
 
 @documented
@@ -20,19 +20,19 @@ class WorldParams(NamedTuple):
     """Parameters of an `environment_model`."""
 
     env: Any
-    """Of the environment: its `default_params`, or others."""
+    """Parameters of the environment: its `default_params`, or others."""
     evaluator: Any = ()
-    """Of the evaluator: a network's, or whatever it reads."""
+    """Parameters of the evaluator, e.g. of a network."""
 
 
 @documented
 class World(NamedTuple):
-    """Inputs, and embeddings, of an `environment_model`: where B episodes stand."""
+    """Inputs and embeddings of an `environment_model`: the states of B episodes."""
 
     state: Any
-    """Leaves [B, ...], the environment's state."""
+    """Leaves [B, ...], states of the environment."""
     timestep: TimeStep
-    """Leaves [B, ...], what it shows."""
+    """Leaves [B, ...], current timesteps."""
 
 
 class _Visited(NamedTuple):
@@ -43,23 +43,23 @@ class _Visited(NamedTuple):
 
 
 def environment_model(env: Environment, evaluator: Evaluator | None = None, discount: jax.Array | float = 1.0) -> Model:
-    """The environment as a model: what follows a joint action is what its `step` returns.
+    """The environment as a model: the result of a joint action is that of the environment's `step`.
 
-    Rewards are means over agents. Nothing is paid after an episode's end, be it the task's or the time limit's. Joint
-    actions that the mask forbids are not searched. The search sees the whole state: also what agents do not see, and
-    keys in the state from which later randomness comes. Where outcomes are drawn with the key that `step` is given, a
-    child of the tree stands for one draw.
+    Rewards are means over agents. After an episode's end, by termination or truncation, rewards are zero. Joint
+    actions that the mask forbids are not searched. The search sees the whole state, including what agents do not
+    observe and random keys in the state that determine later randomness. If outcomes are random in the key passed to
+    `step`, a child of the tree represents one sample.
 
     Args:
       env: a task with discrete actions.
       evaluator: policies and values at the leaves; uniform policies and zeros by default.
-      discount: γ of a step. May be traced.
+      discount: γ of one step. May be traced.
 
     Returns:
       A model whose `params` are `WorldParams`, and whose `inputs` are a `World`.
 
     Raises:
-      ValueError: for continuous actions, or a discount outside [0, 1].
+      ValueError: continuous actions, or a discount outside [0, 1].
     """
     spec = env.spec
     check_discrete(spec)
@@ -96,22 +96,22 @@ def environment_model(env: Environment, evaluator: Evaluator | None = None, disc
 
 
 def uniform_evaluator(params: Any, key: jax.Array, state: Any, timestep: TimeStep) -> tuple[jax.Array, jax.Array]:
-    """Uniform policies and a value of 0: the search has nothing but rewards to go by."""
+    """Uniform policies and a value of 0: the search is guided only by rewards."""
     return jnp.zeros(timestep.action_mask.shape, jnp.float32), jnp.zeros((), jnp.float32)
 
 
 def rollout_evaluator(env: Environment, num_steps: int, discount: float = 1.0) -> Evaluator:
-    """Uniform policies, and as value the return of one episode of uniform legal play from there on.
+    """Uniform policies, and as value the return of one episode of uniformly random legal actions from the state.
 
     The evaluator's parameters are the environment's: `WorldParams(env.default_params, env.default_params)`.
 
     Args:
       env: the task.
-      num_steps: after which a rollout is cut, where it has not ended.
-      discount: γ of a step.
+      num_steps: number of steps after which a rollout is cut, if it has not ended.
+      discount: γ of one step.
 
     Raises:
-      ValueError: for continuous actions, or numbers out of range.
+      ValueError: continuous actions, or numbers out of range.
     """
     check_discrete(env.spec)
     check_count("num_steps", num_steps)

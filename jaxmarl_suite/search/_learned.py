@@ -1,4 +1,4 @@
-"""A learned `TeamModel` as a model to search in."""
+"""A learned `TeamModel` as a model for search."""
 
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from jaxmarl_suite.search._model import Model, Prediction, Root
 
 @documented
 class Observed(NamedTuple):
-    """Inputs of a `learned_model`: what B teams see, as in a `TimeStep`."""
+    """Inputs of a `learned_model`: the observations of B teams, as in a `TimeStep`."""
 
     obs: jax.Array
     """[B, N, O] float32."""
@@ -25,20 +25,20 @@ class Observed(NamedTuple):
 def learned_model(
     networks: TeamModel, n_agents: int, num_actions: int, bins: ScalarBins, discount: jax.Array | float
 ) -> Model:
-    """Networks as a model: `params` are theirs, `inputs` an `Observed`.
+    """Networks as a model: `params` are those of the networks, `inputs` an `Observed`.
 
-    Legal actions are known at the root alone, and no end of an episode is predicted: what follows it is to be learned as
-    zeros.
+    Legal actions are known only at the root. Ends of episodes are not predicted: the model should learn zeros for what
+    follows them.
 
     Args:
-      networks: of `make_team_model`.
+      networks: networks from `make_team_model`.
       n_agents: N.
       num_actions: A.
-      bins: of reward and value.
-      discount: γ of a step. May be traced.
+      bins: bins for reward and value.
+      discount: γ of one step. May be traced.
 
     Raises:
-      ValueError: for a discount outside [0, 1].
+      ValueError: a discount outside [0, 1].
     """
     check_number("discount", discount, "lie between 0 and 1", lambda x: 0 <= x <= 1)
 

@@ -1,6 +1,6 @@
-"""What a search asks of a model of the task: two pure functions, learned or exact.
+"""The interface between a search and a model of the task: two pure functions, learned or exact.
 
-Axes: B searches side by side, N agents, A actions per agent.
+Axes: B searches in a batch, N agents, A actions per agent.
 """
 
 from collections.abc import Callable
@@ -15,52 +15,52 @@ Embedding = Any
 
 @documented
 class Root(NamedTuple):
-    """What a model says of the states that searches start from."""
+    """A model's output for the states that searches start from."""
 
     logits: jax.Array
-    """[B, N, A] float32, of each agent's policy."""
+    """[B, N, A] float32, logits of each agent's policy."""
     value: jax.Array
     """[B] float32, the team's expected discounted return."""
     embedding: Embedding
     """Leaves [B, ...]: what `recurrent` continues from."""
     legal: jax.Array
-    """[B, N, A] bool, at least one action per agent. What is illegal is never searched at the root."""
+    """[B, N, A] bool, with at least one action per agent. Illegal actions are never searched at the root."""
 
 
 @documented
 class Prediction(NamedTuple):
-    """What a model says of a joint action in a state, and of the state that it leads to."""
+    """A model's output for a joint action in a state, and for the next state."""
 
     reward: jax.Array
     """[B] float32, the team's reward."""
     discount: jax.Array
-    """[B] float32, by which what follows counts less; 0 where the episode ended."""
+    """[B] float32, discount of the next state's value; 0 if the episode ended."""
     logits: jax.Array
-    """[B, N, A] float32, of each agent's policy in the new state."""
+    """[B, N, A] float32, logits of each agent's policy in the next state."""
     value: jax.Array
-    """[B] float32, of the new state."""
+    """[B] float32, value of the next state."""
 
 
 @documented
 class Model(NamedTuple):
-    """A model of a team's task. Learned ones, environments (`environment_model`) and anybody's own are of this type."""
+    """A model of a team's task: a learned one, an environment (`environment_model`), or your own."""
 
     n_agents: int
-    """N."""
+    """N, number of agents."""
     num_actions: int
-    """A."""
+    """A, number of actions per agent."""
     root: Callable[[Params, jax.Array, Any], Root]
-    """`(params, key, inputs) -> Root`. What `inputs` are is the model's own business: observations, states. Consumes
-    the key."""
+    """`(params, key, inputs) -> Root`. The model decides what `inputs` are, e.g. observations or states. Consumes the
+    key."""
     recurrent: Callable[[Params, jax.Array, jax.Array, Embedding], tuple[Prediction, Embedding]]
     """`(params, key, actions [B, N] int32, embedding) -> (Prediction, embedding)`. Consumes the key."""
 
 
 def check_discrete(spec: EnvSpec) -> None:
-    """Refuses an environment whose actions cannot be enumerated or counted.
+    """Rejects an environment with continuous actions.
 
     Raises:
-      ValueError: for continuous actions.
+      ValueError: continuous actions.
     """
     if not spec.is_discrete:
         raise ValueError(
@@ -69,7 +69,7 @@ def check_discrete(spec: EnvSpec) -> None:
 
 
 def check_model(model: Model) -> None:
-    """Refuses sizes that no team has.
+    """Rejects invalid sizes.
 
     Raises:
       ValueError: naming the size.
@@ -81,7 +81,7 @@ def check_model(model: Model) -> None:
 
 
 def check_root(model: Model, root: Root) -> None:
-    """Refuses, while a search is traced, what does not fit the model's sizes.
+    """Rejects arrays that do not match the model's sizes, while a search is traced.
 
     Raises:
       ValueError: naming the array, its shape and the one that is needed.
@@ -95,7 +95,7 @@ def check_root(model: Model, root: Root) -> None:
 
 
 def check_prediction(model: Model, prediction: Prediction, batch: int) -> None:
-    """Refuses, while a search is traced, what does not fit the model's sizes.
+    """Rejects arrays that do not match the model's sizes, while a search is traced.
 
     Raises:
       ValueError: naming the array, its shape and the one that is needed.

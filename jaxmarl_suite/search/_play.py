@@ -1,4 +1,4 @@
-"""Episodes in which every joint action is planned: no training."""
+"""Episodes in which every joint action is planned, without training."""
 
 import functools
 from typing import Any
@@ -15,12 +15,12 @@ from jaxmarl_suite.search._result import Search, best_action
 
 @pytree_dataclass
 class Played:
-    """What came of E episodes."""
+    """Results of E episodes."""
 
     returns: jax.Array  # [E] float32, undiscounted
     lengths: jax.Array  # [E] int32, steps
-    is_over: jax.Array  # [E] bool: the episode ended within the steps
-    root_values: jax.Array  # [E] float32, what the first search expected
+    is_over: jax.Array  # [E] bool: the episode ended within `max_steps`
+    root_values: jax.Array  # [E] float32, the root value of the first search
 
 
 def evaluate(
@@ -34,18 +34,18 @@ def evaluate(
 ) -> Played:
     """Plays episodes in which each joint action is the best of a search that starts from the true state.
 
-    All episodes are searched side by side, in one compiled program. Consumes the key.
+    All episodes are searched as a batch, in one compiled program. Consumes the key.
 
     Args:
       search: over an `environment_model`, or over any model whose inputs are a `World`.
-      env: the environment that is played.
+      env: the environment to play.
       key: random key.
       num_episodes: E.
-      params: of the model, and of the environment that is played; the environment's defaults if None.
-      max_steps: after which what is not over is cut; the environment's limit if None.
+      params: parameters of the model and of the environment; the environment's defaults if None.
+      max_steps: number of steps after which episodes are cut; the environment's limit if None.
 
     Raises:
-      ValueError: for continuous actions, numbers below 1, or an environment without a limit and no `max_steps`.
+      ValueError: continuous actions, numbers below 1, or an environment without a limit and no `max_steps`.
     """
     check_discrete(env.spec)
     check_count("num_episodes", num_episodes)

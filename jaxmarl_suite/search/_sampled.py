@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import mctx
+from jaxmarl_envs.core import documented
 
 from jaxmarl_suite.search._backup import Returns, add_leaf, root_returns
 from jaxmarl_suite.search._candidates import is_first, noisy_policy, sample_candidates
@@ -22,19 +23,20 @@ from jaxmarl_suite.search._select import child_values, choose_children
 Number = jax.Array | float
 
 
+@documented
 class Node(NamedTuple):
     """The embedding of a node of the tree."""
 
     state: Embedding  # leaves [B, ...], the model's
-    actions: jax.Array  # [B, K, N] int32, of its children
-    order: jax.Array  # [B, K] float32, by which equal scores are told apart
+    actions: jax.Array  # [B, K, N] int32, joint actions of its children
+    order: jax.Array  # [B, K] float32, random order that breaks ties of scores
 
 
 class Extra(NamedTuple):
-    """What goes from simulation to simulation beside mctx's own arrays."""
+    """Data that passes from simulation to simulation in addition to mctx's own arrays."""
 
-    chosen: jax.Array  # [B, M] int32, the slot that is followed from each node
-    returns: Returns | tuple[()]  # () where values are means
+    chosen: jax.Array  # [B, M] int32, the selected slot of each node
+    returns: Returns | tuple[()]  # () if values are means
 
 
 class _Settings(NamedTuple):
@@ -60,25 +62,26 @@ def sampled_search(
     noise_concentration: float = 0.3,
     temperature: Number = 1.0,
 ) -> Search:
-    """A search that draws K joint actions per node from the model's policies: MAZero's. Pure, to be compiled by the caller.
+    """A search over K joint actions per node, sampled from the model's policies: MAZero's. Pure; the caller compiles
+    it.
 
-    Several simulations per child are needed for visits to mean something: about 5 K in all. `best` is the most visited
-    child, the first of equals. The optimistic backup takes luck for skill where the model's outcomes are random.
+    Visits are only meaningful with several simulations per child: about 5 K in total. `best` is the most visited
+    child, the first among equals. With random outcomes, the optimistic backup mistakes luck for skill.
 
     Args:
-      model: of the task.
+      model: model of the task.
       num_simulations: S, nodes added to a tree.
-      num_samples: K, joint actions drawn at each node, with replacement; duplicates are merged.
+      num_samples: K, joint actions sampled at each node, with replacement; duplicates are merged.
       backup: "optimistic" for OS(λ), "mean" for the mean of all returns, as in MuZero (OS(λ) with drop_lowest=0 and
         depth_decay=1 has the same values).
       drop_lowest: ρ, the share of a depth's returns that the optimistic backup drops. May be traced.
       depth_decay: λ, the weight of a depth relative to the one above in the optimistic backup. May be traced.
-      noise_share: of Dirichlet noise in the root's policies; 0.25 to explore, 0 to evaluate. May be traced.
-      noise_concentration: of that noise.
-      temperature: of the distribution that joint actions are drawn from, relative to the policies. May be traced.
+      noise_share: weight of Dirichlet noise in the root's policies; 0.25 to explore, 0 to evaluate. May be traced.
+      noise_concentration: concentration of that noise.
+      temperature: temperature of the proposal distribution, relative to the policies. May be traced.
 
     Raises:
-      ValueError: for fewer simulations than samples, or a number out of range.
+      ValueError: fewer simulations than samples, or a number out of range.
     """
     grow = sampled_tree(
         model,
@@ -110,7 +113,7 @@ def sampled_tree(
     noise_concentration: float = 0.3,
     temperature: Number = 1.0,
 ) -> Callable[[Params, jax.Array, Any], mctx.Tree]:
-    """`sampled_search` that returns the whole tree; its embeddings are `Node`s. For those who want to look inside."""
+    """Like `sampled_search`, but returns the whole tree, for inspection; its embeddings are `Node`s."""
     settings = _Settings(
         num_simulations,
         num_samples,
@@ -136,7 +139,7 @@ def _grow(model: Model, settings: _Settings, params: Params, key: jax.Array, inp
     returns = root_returns(root.value, settings.num_simulations) if is_optimistic else ()
     chosen = jnp.zeros((root.value.shape[0], settings.num_simulations + 1), jnp.int32)  # the root's first child
     order = jax.random.uniform(order_key, candidates.log_prior.shape)
-    # mctx mixes integers and floats, which whoever made JAX strict would be told of.
+    # mctx mixes integers and floats, which strict dtype promotion would reject.
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         return mctx.search(
             params,
@@ -159,7 +162,7 @@ def _grow(model: Model, settings: _Settings, params: Params, key: jax.Array, inp
 def _expand(
     model: Model, settings: _Settings, params: Params, key: jax.Array, slot: jax.Array, node: Node
 ) -> tuple[mctx.RecurrentFnOutput, Node]:
-    """For mctx's `recurrent_fn`: the joint action in the slot, the model's step, and new candidates there."""
+    """Mctx's `recurrent_fn`: the joint action in the slot, the model's step, and new candidates in the new node."""
     model_key, sample_key, order_key = jax.random.split(key, 3)
     joint = jnp.take_along_axis(node.actions, slot[:, None, None], axis=1)[:, 0]
     prediction, state = model.recurrent(params, model_key, joint, node.state)
@@ -176,12 +179,14 @@ def _expand(
 
 
 def _select(key: jax.Array, tree: mctx.Tree, node: jax.Array) -> jax.Array:
-    """For mctx's action selection, of one tree."""
+    """Mctx's action selection, for one tree."""
     return tree.extra_data.chosen[node]
 
 
 def _simulate(settings: _Settings, lower: int, upper: int, body: Callable[[Any, Any], Any], init: Any) -> Any:
-    """For mctx's `loop_fn`: after each of its simulations, values above the new leaf, and what to follow from each node."""
+    """Mctx's `loop_fn`: after each simulation, updates the values above the new leaf and the selected child of each
+    node.
+    """
 
     def simulation(index: jax.Array, carry: tuple[jax.Array, mctx.Tree]) -> tuple[jax.Array, mctx.Tree]:
         key, tree = body(index, carry)

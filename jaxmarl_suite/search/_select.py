@@ -1,7 +1,7 @@
-"""Which child a simulation follows: UCB with advantages scaled by their range in the whole tree.
+"""Selection of children: UCB with advantages normalized by their range in the whole tree.
 
-What is followed from a node depends on the tree alone, so it is computed for all nodes at once between simulations; on its
-way down, a simulation reads one number per node. Axes: B searches, M nodes, K slots.
+The selected child of a node depends only on the tree, so it is computed for all nodes at once between simulations; on
+its way down, a simulation reads one number per node. Axes: B searches, M nodes, K slots.
 """
 
 import jax
@@ -16,18 +16,20 @@ _LEAST_RANGE = 0.01
 
 
 def child_values(tree: mctx.Tree) -> jax.Array:
-    """[B, M, K] q of each node's children: reward and discounted value of what follows; 0 without a visit."""
+    """[B, M, K] q of each node's children: reward plus discounted value; 0 without a visit."""
     return tree.children_rewards + tree.children_discounts * tree.children_values
 
 
 def child_scores(tree: mctx.Tree) -> jax.Array:
-    """[B, M, K] the scores of all nodes' children, -inf in slots without one.
+    """[B, M, K] scores of all nodes' children, -inf in slots without one.
 
-    With n = Σ N(c), and x = q(c) less the model's value of the node, 0 for a child without a visit:
+    With n = Σ N(c), and x = q(c) minus the model's value of the node, or 0 for a child without a visit:
 
-        (x - low) / max(0.01, high - low), clipped to [0, 1],  +  prior(c) √n / (1 + N(c)) (1.25 + log((n + 19653) / 19652))
+        (x - low) / max(0.01, high - low), clipped to [0, 1],  +  prior(c) √n / (1 + N(c)) (1.25 + log((n + 19653) /
+        19652))
 
-    `low` and `high` are those of x over all visited nodes of the tree; while there are none, nothing is scaled.
+    `low` and `high` are the minimum and maximum of x over all visited nodes of the tree; while there are none, x is
+    not normalized.
     """
     visits = tree.children_visits
     is_visited = visits > 0
@@ -36,7 +38,7 @@ def child_scores(tree: mctx.Tree) -> jax.Array:
     high = jnp.where(is_visited, advantage, -jnp.inf).max((-2, -1), keepdims=True)
     n = visits.sum(-1, keepdims=True).astype(advantage.dtype)
     exploration = jnp.sqrt(n) * (_PB_C_INIT + jnp.log((n + _PB_C_BASE + 1.0) / _PB_C_BASE))
-    # Else XLA's CPU backend computes these sums once for each of the elements that they are spread over.
+    # Otherwise XLA's CPU backend recomputes these sums for every element that they are broadcast to.
     low, high, exploration = jax.lax.optimization_barrier((low, high, exploration))
     scaled = jnp.clip((advantage - low) / jnp.maximum(_LEAST_RANGE, high - low), 0.0, 1.0)
     scaled = jnp.where(low <= high, scaled, advantage)
@@ -46,13 +48,13 @@ def child_scores(tree: mctx.Tree) -> jax.Array:
 
 
 def choose_children(tree: mctx.Tree, order: jax.Array) -> jax.Array:
-    """[B, M] int32, the slot that a simulation follows from each node.
+    """[B, M] int32, the slot that a simulation selects at each node.
 
-    The root's children get one visit each, in the order of their slots; then, and in all other nodes, the best score
-    wins, and of equal ones the first in the node's own random order.
+    The root's children get one visit each, in the order of their slots; then, and at all other nodes, the best score
+    is selected, and among equals the first in the node's random order.
 
     Args:
-      tree: between two simulations.
+      tree: the tree between two simulations.
       order: [B, M, K] float32, uniform in [0, 1), drawn once for each node.
     """
     chosen = _argmax(child_scores(tree), order)
@@ -63,7 +65,7 @@ def choose_children(tree: mctx.Tree, order: jax.Array) -> jax.Array:
 
 
 def _argmax(score: jax.Array, order: jax.Array) -> jax.Array:
-    """[...] int32, where on the last axis the largest score is, and of equal ones the one with the largest order."""
+    """[...] int32, index of the largest score on the last axis, and among equals of the one with the largest order."""
     slots = jax.lax.broadcasted_iota(jnp.int32, score.shape, score.ndim - 1)
     least = (jnp.array(-jnp.inf, score.dtype), jnp.array(-1.0, order.dtype), jnp.int32(0))
 

@@ -84,7 +84,7 @@ class Ascent:
     """Steps after which `J` is recorded: strictly increasing, within 0..steps."""
 
     def __post_init__(self) -> None:
-        """Refuses unknown names and empty runs."""
+        """Rejects unknown names and empty runs."""
         _check_choice("policy", self.policy, PolicyKind)
         _check_choice("gradient", self.gradient, GradientKind)
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):

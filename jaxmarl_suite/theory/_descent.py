@@ -66,7 +66,7 @@ class FactorizedDescent:
     steps: int = 20_000
 
     def __post_init__(self) -> None:
-        """Refuses unknown mixers and sizes out of range."""
+        """Rejects unknown mixers and sizes out of range."""
         if self.mixer not in get_args(MixerKind):
             raise ValueError(f"unknown mixer {self.mixer!r}; accepted: {', '.join(get_args(MixerKind))}")
         for name in ("steps", "embed"):

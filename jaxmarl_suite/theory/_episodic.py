@@ -215,7 +215,7 @@ class TabularMemory:
     floor: bool = True
 
     def __post_init__(self) -> None:
-        """Refuses sizes that cannot be."""
+        """Rejects sizes that cannot be."""
         if min(self.num_episodes, self.horizon) < 1 or self.estimators not in (1, 2):
             raise ValueError(
                 "num_episodes and horizon must be at least 1 and estimators 1 or 2, got "

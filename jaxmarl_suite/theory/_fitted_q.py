@@ -30,7 +30,7 @@ class EpsilonGreedy:
     epsilon: float
 
     def __post_init__(self) -> None:
-        """Refuses what is no probability."""
+        """Rejects what is no probability."""
         if not 0.0 <= self.epsilon <= 1.0:
             raise ValueError(f"epsilon must lie in 0..1, got {self.epsilon}")
 

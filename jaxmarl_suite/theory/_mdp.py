@@ -23,7 +23,7 @@ class FiniteMDP:
     action_mask: NDArray[np.bool_]  # [X, A] bool, legal actions, at least one a state
 
     def __post_init__(self) -> None:
-        """Refuses tables that are no MDP."""
+        """Rejects tables that are no MDP."""
         num_states = len(self.discount)
         num_actions = self.action_mask.shape[-1]
         shapes = {

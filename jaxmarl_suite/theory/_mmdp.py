@@ -23,7 +23,7 @@ class FiniteMMDP:
     terminal: NDArray[np.bool_]  # [S] bool, value 0, nothing follows
 
     def __post_init__(self) -> None:
-        """Refuses tables that are no MMDP."""
+        """Rejects tables that are no MMDP."""
         shape = self.reward.shape
         if len(shape) < 2 or min(shape) < 1:
             raise ValueError(

@@ -66,7 +66,10 @@ def random_params(team, method, seed):
 
 
 def random_batch(team, *, length=5, size=4, seed=0):
-    """Sequences [L, B, ...] in which everything happens: starts and ends inside, padding, masks, other next steps."""
+    """Sequences [L, B, ...] in which everything happens: starts and ends inside, padding, masks.
+
+    A step leads to what the next one shows, but where its episode ended.
+    """
     spec, rng = team.agents.spec, np.random.default_rng(seed)
     n, a = spec.n_agents, spec.num_actions
 
@@ -83,17 +86,24 @@ def random_batch(team, *, length=5, size=4, seed=0):
     terminated = ended & (rng.random((length, size)) < 0.5)
     lasts = np.array([length, length - 2, length, 2, *([length] * size)])[:size]
     normal = lambda *shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
+    obs, state = normal(length, size, n, *spec.obs_shape), normal(length, size, spec.state_size)
+
+    def led_to(shown, otherwise):
+        own = np.append(ended[:-1], np.ones((1, size), bool), axis=0)
+        own = own.reshape(own.shape + (1,) * (shown.ndim - 2))
+        return np.where(own, otherwise, np.append(shown[1:], otherwise[-1:], axis=0))
+
     steps = Steps(
-        obs=normal(length, size, n, *spec.obs_shape),
-        state=normal(length, size, spec.state_size),
+        obs=obs,
+        state=state,
         mask=mask,
         start=start,
         action=legal(mask),
         reward=normal(length, size, n),
         terminated=terminated,
-        next_obs=normal(length, size, n, *spec.obs_shape),
-        next_state=normal(length, size, spec.state_size),
-        next_mask=masks(),
+        next_obs=led_to(obs, normal(length, size, n, *spec.obs_shape)),
+        next_state=led_to(state, normal(length, size, spec.state_size)),
+        next_mask=led_to(mask, masks()),
         weight=(np.arange(length)[:, None] < lasts).astype(np.float32),
     )
     memory = Memory(normal(size, n, team.agents.hidden_size), rng.integers(-1, a, (size, n)).astype(np.int32))

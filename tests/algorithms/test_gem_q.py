@@ -14,7 +14,7 @@ from toy_envs import Continuous, Noisy, context
 from jaxmarl_suite import algorithms
 from jaxmarl_suite.algorithms.core import epsilon
 from jaxmarl_suite.algorithms.off_policy import gem_q
-from jaxmarl_suite.algorithms.off_policy._parts import Batch, Done, Shown
+from jaxmarl_suite.algorithms.off_policy._parts import Batch, Done, NoActor, Shown
 from jaxmarl_suite.replay import Block, StoreLayout, add_block, new_store
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "ops"))
@@ -281,7 +281,7 @@ def test_target_networks_are_copies_renewed_every_period(course):
 
 def test_nothing_is_kept_for_an_actor_and_no_illegal_action_is_played(course):
     _, _, states, metrics = course
-    assert states[0].learners.params["actor"] == ()
+    assert states[0].learners.params["actor"] == NoActor()
     assert all(found.episodes["illegal"].total == 0 for found in metrics)
     assert any(found.episodes["illegal"].weight > 0 for found in metrics)
     stored = states[-1].replay.contents

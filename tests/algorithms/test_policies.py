@@ -1,5 +1,7 @@
 """Joint policies: what is recorded while acting is what the loss computes again, greedy play, masks, causality."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,7 @@ from toy_envs import Noisy
 
 from jaxmarl_suite.algorithms.core._views import local_view, sequential_view
 from jaxmarl_suite.algorithms.ppo._policies import autoregressive_policy, independent_policy
-from jaxmarl_suite.networks import make_network
+from jaxmarl_suite.networks import attention_over_agents, attention_over_time, make_network
 from jaxmarl_suite.ops import categorical
 
 ENV = Noisy(n_agents=3)
@@ -23,7 +25,15 @@ def build(kind, memory_size):
         view = local_view(SPEC, agent_id=kind == "shared")
         network = make_network(view.size, A, hidden=(4,), memory_size=memory_size)
         return independent_policy(network, view, HEAD, shared=kind == "shared")
-    view = sequential_view(SPEC, HEAD, local_context=kind == "autoregressive, local")
+    if kind == "attention over time":
+        view = local_view(SPEC, agent_id=True)
+        return independent_policy(
+            attention_over_time(view.size, A, window=3, width=4, heads=2), view, HEAD, shared=True
+        )
+    view = sequential_view(SPEC, HEAD, local_context=kind.endswith("local"))
+    if kind.startswith("attention over agents"):
+        sizes = {"action_size": HEAD.embed_size, "width": 4, "heads": 2, "memory_size": memory_size}
+        return autoregressive_policy(attention_over_agents(view.size, A, N, **sizes), view, HEAD)
     network = make_network(view.size, A, extra_size=view.extra_size, hidden=(4,), memory_size=memory_size)
     return autoregressive_policy(network, view, HEAD)
 
@@ -51,12 +61,22 @@ def random_timesteps(seed=1):
     )
 
 
-@pytest.mark.parametrize("memory_size", [0, 3])
-@pytest.mark.parametrize("kind", ["shared", "separate", "autoregressive, state", "autoregressive, local"])
+KINDS = ["shared", "separate", "autoregressive, state", "autoregressive, local"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "memory_size"),
+    [
+        *((kind, size) for kind in KINDS for size in (0, 3)),
+        ("attention over agents, state", 0),
+        ("attention over agents, local", 3),
+        ("attention over time", 3),
+    ],
+)
 def test_log_probs_while_acting_are_those_of_the_unrolled_network(kind, memory_size):
     policy, steps = build(kind, memory_size), random_timesteps()
     params = random_params(policy)
-    carry = policy.initial_carry(E) + 0.5
+    carry = jax.tree.map(lambda c: c + 0.5 if c.dtype == jnp.float32 else ~c, policy.initial_carry(E))
 
     @jax.jit
     def rollout(params, carry, steps, key):
@@ -92,11 +112,12 @@ def test_log_probs_while_acting_are_those_of_the_unrolled_network(kind, memory_s
     unroll = jax.jit(unroll_agent)
     output, memory = unroll(action)
     np.testing.assert_allclose(HEAD.log_prob(output, steps.action_mask, action), log_prob, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(memory, carries, rtol=1e-5, atol=1e-5)
+    close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
+    jax.tree.map(close, memory, carries)
     # Greedy: every agent's mode, given its predecessors' greedy actions; the memory is that of any play.
     output, _ = unroll(greedy)
     np.testing.assert_array_equal(HEAD.mode(output, steps.action_mask), greedy)
-    np.testing.assert_allclose(greedy_carries, carries, rtol=1e-5, atol=1e-5)
+    jax.tree.map(close, greedy_carries, carries)
 
 
 def copycats(seed):

@@ -76,9 +76,10 @@ def test_policies_are_evaluated_elsewhere(cli: Cli, in_tmp: Path, finished_run: 
         assert {one["metrics"]["length"] for one in found} == {length}
     assert cli("eval mine --eval-env.horizon").error.startswith("--eval-env.horizon needs a value")
     error = cli(f"train {command} --eval-env.horizons 3").error
-    assert "unknown option 'horizons'; did you mean 'horizon'" in error and "--eval-env.horizons 3" in error
+    assert "unknown option 'horizons'; accepted: horizon" in error and "--eval-env.horizons 3" in error
     outcome = cli("train mappo --env rag/cache-L0 --help")
-    assert "In evaluations:" in outcome.out and "--eval-env.split validation" in outcome.out
+    assert "\nIn evaluations:\n  --eval-env.split validation\n" in outcome.out
+    assert "\nTraced options (a grid over them is one program):\n" in outcome.out
 
 
 def test_sweep_over_the_number_of_environments(cli: Cli, in_tmp: Path) -> None:
@@ -169,7 +170,7 @@ def test_catalogues(cli: Cli) -> None:
 
 def test_bench_without_a_checkout(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jaxmarl_suite.cli._bench._scripts", lambda: {})
-    assert "a checkout of the sources" in cli("bench env-stepping").error
+    assert "a source checkout" in cli("bench env-stepping").error
 
 
 @pytest.mark.parametrize(
@@ -196,10 +197,14 @@ def test_help_and_the_package_import_no_jax() -> None:
     [
         ("train mappo --env smax/3m", ["Options of smax/3m", "--env.walls-cause-death True"], "Traced"),
         ("train masac --env=mabrax/halfcheetah-6x1", ["--env.time-limit 1000", "--env.backend spring"], "Traced"),
-        ("sweep mappo --grid clip=1,2 --env toy/chain", ["--env.length 50", "Traced ones", "--env.slip 0"], "payoff"),
+        (
+            "sweep mappo --grid clip=1,2 --env toy/chain",
+            ["--env.length 50", "Traced options", "--env.slip 0"],
+            "payoff",
+        ),
         ("plan mappo --env hallway/4-4", ["--env.clock False", "--env.observe-state False"], "Traced"),
         ("train --env matrix/climbing", ["--env.horizon 1"], "payoff"),
-        ("train mappo", ["Options of the environment are written --env.NAME"], "Options of mappo"),
+        ("train mappo", ["Set options of the environment with --env.NAME VALUE"], "Options of mappo"),
     ],
 )
 def test_help_lists_the_options_of_the_environment(cli: Cli, line: str, parts: list[str], absent: str) -> None:

@@ -54,7 +54,7 @@ def test_generate(cli: Cli, in_tmp):
     [
         ("trace stat", ["unknown command 'trace stat'", "did you mean 'stats'?", "replay"]),
         ("trace stats", ["missing DIR"]),
-        ("trace stats nowhere", ["'nowhere' is none"]),
+        ("trace stats nowhere", ["'nowhere' is not one"]),
         ("trace stats . --view x", ["'x'", "'unwrapped', 'overlay'"]),
         ("trace plot FOLDER --out x.gif", ["ends in .png, .pdf, .svg", "'x.gif'"]),
         ("trace cache FOLDER --policies lru", ["unknown eviction rule 'lru'"]),

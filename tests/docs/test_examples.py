@@ -53,6 +53,14 @@ def test_own_algorithm_learns_and_is_swept(final_returns):
     assert returns.shape == (16,) and np.all(returns >= 5) and np.all(returns < 11)
 
 
+@pytest.mark.slow
+def test_own_network_learns(final_returns):
+    text, returns = final_returns("own_network")
+    assert "mappo-attention" in text
+    # As above: a safer joint action than the optimum. Uniform play pays -3.4.
+    assert returns.shape == (4,) and np.all(returns >= 5) and np.all(returns < 11)
+
+
 def test_own_actor_critic_learns_from_public_parts(final_returns):
     text, returns = final_returns("own_actor_critic")
     assert "central-a2c" in text

@@ -229,6 +229,7 @@ def test_a_flawless_win_returns_twenty(marines):
     np.testing.assert_allclose(total, 20, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_enemy_by_level(marines):
     """From harmless to strong; a sane enemy beats random play."""
     env = marines
@@ -323,7 +324,7 @@ def test_drawn_teams():
     assert len(np.unique(fight.x[:, 0])) > 200 and shown.action_mask[..., 1].all()
 
 
-@pytest.mark.parametrize("variant", ["3m", "MMM", "terran_5_vs_6", "3s_vs_5z"])
+@pytest.mark.parametrize("variant", ["3m", pytest.param("terran_5_vs_6", marks=pytest.mark.slow)])
 def test_rules_do_what_is_allowed(variant):
     env = jaxmarl_envs.make(f"micro/{variant}")
 
@@ -372,7 +373,7 @@ def test_bad_input(variant, options, words):
     assert all(word in str(error.value) for word in words) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("variant", ["2c_vs_64zg", "terran_3_vs_3"])
+@pytest.mark.parametrize("variant", [pytest.param("2c_vs_64zg", marks=pytest.mark.slow), "terran_3_vs_3"])
 def test_every_step_is_drawn(variant):
     env = jaxmarl_envs.make(f"micro/{variant}")
     rule = jax.jit(env.unwrapped.rules["nearest"])

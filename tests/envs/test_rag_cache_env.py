@@ -207,7 +207,7 @@ def test_sampled_candidates_are_distinct_slots():
     [
         ({"split": "tset"}, "split must be 'train' or 'validation' or 'test' or 'all', got 'tset'"),
         ({"rounds": 99_000}, "a window needs 99001 passage references per agent, and the trace's split 'train' has"),
-        ({"trace": "nowhere"}, "'nowhere' is none"),
+        ({"trace": "nowhere"}, "'nowhere' is not one"),
         ({"trace": 3}, "trace must be the folder"),
         ({"capacty": 3}, "did you mean 'capacity'"),
         ({"peer_cost": -1}, "peer_cost must be a number from 0"),

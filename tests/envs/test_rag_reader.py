@@ -194,7 +194,7 @@ def test_a_bad_line_of_a_table_is_located(tmp_path, digit, text, line, field, ki
 
 def test_files_that_are_not_there_or_of_another_kind(tmp_path):
     folder = write_files(tmp_path / "t", [request(4, [])])
-    with pytest.raises(ValueError, match="is none"):
+    with pytest.raises(ValueError, match="is not one"):
         read_trace(folder / "0_trace.jsonl")
     (folder / "5_web_search.jsonl").unlink()
     for strict in (True, False):

@@ -90,7 +90,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
     recorder = Recorder()
     resume(run_dir, listener=recorder)
     (warning,) = (line for line in recorder.said if "cannot be read" in line)
-    assert f"{WAVE}/{newest} cannot be read (" in warning and warning.endswith("; trying the one before")
+    assert f"{WAVE}/{newest} cannot be read (" in warning and warning.endswith("; trying the previous one")
     assert any(line.startswith(f"continuing at update {before // 4} of {UPDATES}") for line in recorder.said)
     assert (run_dir / WAVE / f"{newest}.corrupt").is_dir()
     assert_same_arrays(final_arrays(run_dir), final_arrays(whole))

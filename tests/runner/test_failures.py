@@ -73,7 +73,7 @@ def test_a_checkpoint_that_does_not_fit_ends_in_one_line(tmp_path: Path) -> None
     assert done.returncode == 1 and len(errors) == 1, done.stderr
     checkpoint = re.escape(f"{run_dir}/checkpoints/000-00000/") + r"\d+"  # which one depends on the machine's speed
     assert re.search(f"error: checkpoint {checkpoint} cannot be written: File too large; ", errors[0]), errors
-    assert f'what was written before is whole; "jaxmarl-suite resume {run_dir}" continues from there' in errors[0]
+    assert f'what was written before is intact; "jaxmarl-suite resume {run_dir}" continues from there' in errors[0]
     after = {path: path.read_bytes() for path in (run_dir / "checkpoints").rglob("*") if path.is_file()}
     assert after == before, "nor is anything half-written left"
     assert_goes_on_as_if_nothing_had_been(run_dir, tmp_path)
@@ -110,7 +110,7 @@ def test_a_full_disk_in_training_loses_nothing(
     with monkeypatch.context() as patched:
         patched.setattr(kind, method, fails_once(getattr(kind, method), error, when))
         with pytest.raises(
-            StorageError, match=f"No space left on device; what was written before is whole; .*{run_dir}"
+            StorageError, match=f"No space left on device; what was written before is intact; .*{run_dir}"
         ):
             resume(run_dir)
         capsys.readouterr()

@@ -83,12 +83,13 @@ def test_a_phase_counts_the_experience_that_it_goes_on_with():
 
     def halves(config, env):
         (phase,) = spec.make(config, env)
-        return phase._replace(fraction=0.5), phase._replace(fraction=0.5, begin=lambda state, key, ctx: state)
+        second = phase._replace(name="second", fraction=0.5, begin=lambda state, key, ctx: state)
+        return phase._replace(name="first", fraction=0.5), second
 
     config = dataclasses.replace(spec.default_config, warmup_steps=3000)
     env, options = "toy/pendulum", TrainOptions(total_steps=6000)
     with mock.patch.object(Experiment, "spec", dataclasses.replace(spec, make=halves)):
         assert check_milestones(Experiment("td3", env, config, options=options).groups(), options) == []
         config = dataclasses.replace(config, warmup_steps=3050)  # not in the first
-        with pytest.raises(ValueError, match="phase 'actor-critic' has 3,000"):
+        with pytest.raises(ValueError, match="phase 'first' has 3,000"):
             check_milestones(Experiment("td3", env, config, options=options).groups(), options)

@@ -54,10 +54,11 @@ class Reporting(Wrapper):
 def shapes(phases: tuple[Any, ...], env: Any, config: Any) -> list[Metrics]:
     """What the updates of all phases report, as shapes."""
     ctx = jax.tree.map(jnp.asarray, algorithms.Context(config, env.default_params, jnp.int32(0), jnp.int32(1)))
-    key, state, found = jax.random.key(0), None, []
+    key, handed, found = jax.random.key(0), None, []
     for phase in phases:
         begin = phase.algorithm.init if phase.begin is None else phase.begin
-        state = jax.eval_shape(begin, *(() if phase.begin is None else (state,)), key, ctx)
+        state = jax.eval_shape(begin, *(() if phase.begin is None else (handed,)), key, ctx)
+        handed = state if phase.artifact is None else jax.eval_shape(phase.artifact, state)
         found.append(jax.eval_shape(phase.algorithm.update, state, ctx)[1])
     return found
 

@@ -251,7 +251,15 @@ def a_plan(*sizes: int, **options: Any) -> list[Any]:
         Phase(str(i), Algorithm(*[None] * 5, env_steps_per_update=size), updates=None if size else 7)  # type: ignore[arg-type]
         for i, size in enumerate(sizes)
     )
-    return plan_phases(Group(toy().spec, None, None, (), phases), TrainOptions(**options))  # type: ignore[arg-type]
+    return plan_phases(Group(toy().spec, None, None, (), phases, None, phases), TrainOptions(**options))  # type: ignore[arg-type]
+
+
+def test_artifacts_of_other_lanes_may_have_other_shapes(data: Path, tmp_path: Path) -> None:
+    """A grid over a size gives artifacts of several; each lane takes its own."""
+    grid = {"entries": [2, 3]}
+    source = run(library(data, grid=grid), run_dir=tmp_path / "source")
+    again = run(library(None, grid=grid, start_from=str(source)), run_dir=tmp_path / "again")
+    assert of_phase(again, "play") == of_phase(source, "play")
 
 
 def test_phases_without_steps_take_none_from_the_others() -> None:

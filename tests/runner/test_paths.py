@@ -122,7 +122,7 @@ def test_without_a_home_folder_programs_are_not_kept(monkeypatch: pytest.MonkeyP
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr(Path, "home", nowhere)
-    with pytest.warns(UserWarning, match=r"not kept on disk: Could not determine home .*; JAXMARL_SUITE_CACHE may"):
+    with pytest.warns(UserWarning, match=r"not kept on disk: Could not determine home .*; set JAXMARL_SUITE_CACHE"):
         configure()
     assert jax.config.values["jax_compilation_cache_dir"] is None
     monkeypatch.setattr(Path, "home", lambda: Path("/proc/no-such-place"))

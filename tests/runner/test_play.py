@@ -79,14 +79,14 @@ def test_an_evaluation_ends_with_its_episodes(mapped: Any, limited: bool) -> Non
     start = jnp.zeros(8, jnp.int32)
     sizes = {"episodes": 8, "max_steps": 1000}
     keys = jax.random.split(jax.random.key(3), 5)
-    found, done, steps = jax.jit(lambda keys: mapped(lambda key: play(env, act, start, params, key, **sizes), keys))(
-        keys
-    )
+    found, done, steps, stuck = jax.jit(
+        lambda keys: mapped(lambda key: play(env, act, start, params, key, **sizes), keys)
+    )(keys)
     limit = 6 if limited else 1000
     expected, ended = jax.jit(jax.vmap(lambda key: scanned(env, act, start, params, key, episodes=8, steps=limit)))(
         keys
     )
-    assert done.all() and ended.all()
+    assert done.all() and ended.all() and not stuck.any()
     lengths = np.asarray(found["length"])
     assert len(np.unique(lengths)) == 4
     np.testing.assert_array_equal(steps, lengths.max(axis=1))  # of 6, or of 1,000

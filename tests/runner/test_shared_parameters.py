@@ -16,8 +16,9 @@ from runner_tools import assert_same_arrays, final_arrays, rows
 
 from jaxmarl_suite.runner import Experiment, TrainOptions, choose_wave, run
 from jaxmarl_suite.runner._environments import Instance, same_program
-from jaxmarl_suite.runner._lanes import lane_context
-from jaxmarl_suite.runner._wave import Wave
+from jaxmarl_suite.runner._lanes import lane_context, pad_lanes
+from jaxmarl_suite.runner._schedule import plan_phases
+from jaxmarl_suite.runner._wave import _place_contexts
 
 pytestmark = pytest.mark.usefixtures("toys", "copied")
 SIZES: dict[str, Any] = {"sessions": 900, "windows": 64, "n_agents": 2, "capacity": 8, "rounds": 12}
@@ -120,13 +121,16 @@ def test_a_sweep_over_traces_is_a_group_for_each_with_the_same_programs() -> Non
     assert programs[0] is programs[1]
 
 
-def test_phases_and_evaluations_have_one_trace_on_the_device(tmp_path: Path) -> None:
-    options = {"eval_env_options": {"split": "train"}}
-    two_phases = dataclasses.replace(experiment(algorithm="toy", seeds=2), config={"two_phases": True}, **options)
+def test_phases_and_evaluations_have_one_trace_on_the_device() -> None:
+    two_phases = experiment(algorithm="toy", seeds=2)
+    two_phases = dataclasses.replace(
+        two_phases, config={"two_phases": True}, eval_env_options={"split": "train", "peer_cost": 0.9}
+    )
     (group,) = two_phases.groups()
-    _, programs, placement = choose_wave(group, two_phases.options)
-    wave = Wave(group, list(group.lanes), programs, placement, two_phases.options, tmp_path, lambda: False)
-    windows = [ctx.env_params.windows for ctx in (*wave.contexts, wave.acting)]
+    lanes, placement = pad_lanes(list(group.lanes), two_phases.options)
+    contexts, acting = _place_contexts(group, lanes, plan_phases(group, two_phases.options), placement)
+    assert len(contexts) == 2 and acting.env_params.peer_cost.tolist() == np.float32([0.9, 0.9]).tolist()
+    windows = [ctx.env_params.windows for ctx in (*contexts, acting)]
     assert {x.unsafe_buffer_pointer() for x in windows} == {windows[0].unsafe_buffer_pointer()}
     assert windows[0].shape == group.lanes[0].env_params.windows.shape
 

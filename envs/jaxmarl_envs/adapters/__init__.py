@@ -1,4 +1,4 @@
-"""From and to the environments of other projects, each of which is imported when it is used.
+"""Adapters from and to the environments of other projects, each of which is imported on first use.
 
 The other direction of `jaxmarl_envs.make("smax/3m")`: `to_jaxmarl(jaxmarl_envs.make("hallway/4-4"))`.
 """
@@ -33,15 +33,15 @@ _PARTS = ("spec", "default_params", "reset", "step")
 
 
 def to_jaxmarl(env: Environment, params: Any = None, *, final_obs: bool = False) -> Any:
-    """`env` as a `jaxmarl.environments.MultiAgentEnv`; see `_to_jaxmarl.ToJaxMARL` for what becomes of what.
+    """`env` as a `jaxmarl.environments.MultiAgentEnv`; `_to_jaxmarl.ToJaxMARL` documents the mapping.
 
     Args:
       env: one instance, not batched.
-      params: traced parameters, fixed from now on; `env.default_params` if None.
-      final_obs: whether infos carry what an episode ended in past JaxMARL's restart.
+      params: traced parameters, fixed; `env.default_params` if None.
+      final_obs: whether infos contain the last observation and state, which JaxMARL's restart would replace.
 
     Raises:
-      ValueError: if JaxMARL is not installed, or for anything but an environment of this package.
+      ValueError: JaxMARL is not installed, or `env` is not an environment of this package.
     """
     load("jaxmarl", "to_jaxmarl")
     check_parts("to_jaxmarl", _OURS, env, _PARTS)
@@ -51,14 +51,14 @@ def to_jaxmarl(env: Environment, params: Any = None, *, final_obs: bool = False)
 
 
 def to_jumanji(env: Environment, params: Any = None) -> Any:
-    """`env` as a `jumanji.env.Environment`; see `_to_jumanji.ToJumanji` for what becomes of what.
+    """`env` as a `jumanji.env.Environment`; `_to_jumanji.ToJumanji` documents the mapping.
 
     Args:
       env: one instance, not batched.
-      params: traced parameters, fixed from now on; `env.default_params` if None.
+      params: traced parameters, fixed; `env.default_params` if None.
 
     Raises:
-      ValueError: if jumanji is not installed, or for anything but an environment of this package.
+      ValueError: jumanji is not installed, or `env` is not an environment of this package.
     """
     load("jumanji", "to_jumanji")
     check_parts("to_jumanji", _OURS, env, _PARTS)
@@ -68,17 +68,17 @@ def to_jumanji(env: Environment, params: Any = None) -> Any:
 
 
 def to_pettingzoo(env: Environment, params: Any = None, *, masks: bool = False, seed: int = 0) -> Any:
-    """`env` as a `pettingzoo.ParallelEnv`; see `_to_pettingzoo.ToPettingZoo` for what becomes of what.
+    """`env` as a `pettingzoo.ParallelEnv`; `_to_pettingzoo.ToPettingZoo` documents the mapping.
 
     Args:
       env: one instance, not batched.
       params: traced parameters; `env.default_params` if None.
       masks: whether observations are dicts with `action_mask`.
-      seed: of the first `reset`, and of all later ones that name none.
+      seed: seed of the first `reset`, and of all later ones without a seed.
 
     Raises:
-      ValueError: if PettingZoo is not installed, for anything but an environment of this package, or for masks of
-        continuous actions.
+      ValueError: PettingZoo is not installed, `env` is not an environment of this package, or masks of continuous
+        actions are requested.
     """
     load("pettingzoo", "to_pettingzoo")
     check_parts("to_pettingzoo", _OURS, env, _PARTS)

@@ -17,13 +17,15 @@ from jaxmarl_envs.core import Environment, EnvSpec, TimeLimit, TimeStep, pytree_
 Array = jax.Array
 
 NEVER = 2**31 - 1
-"""What gymnax's own time limit is set to; no episode gets there."""
+"""Value for gymnax's own time limit that no episode reaches."""
 _PARTS = ("reset_env", "step_env", "action_space", "default_params")
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """As `foreign`, and without JAX's remarks on gymnax's code: writes of numbers into bool, requests for 64 bits."""
+    """Like `foreign`, and without JAX's warnings about gymnax's code: writes of numbers into bool, requests for 64
+    bits.
+    """
     with foreign(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "scatter inputs have incompatible types", FutureWarning)
         warnings.filterwarnings("ignore", "Explicitly requested dtype", UserWarning)
@@ -32,9 +34,9 @@ def quiet() -> Iterator[None]:
 
 @pytree_dataclass
 class FromGymnaxParams:
-    """gymnax's parameters, the numbers in them traced: they may differ between lanes of one program.
+    """gymnax's parameters with traced numbers, which may differ between lanes of one program.
 
-    They are kept together so that nobody replaces one alone that others follow from.
+    They are kept together, because some of them depend on others and must not be replaced alone.
     """
 
     inner: Any
@@ -42,7 +44,7 @@ class FromGymnaxParams:
 
 @pytree_dataclass
 class FromGymnaxState:
-    """State of a gymnax environment, and whether its episode is over: not all of them keep that themselves."""
+    """State of a gymnax environment, and whether its episode is over, which not all of them store."""
 
     inner: Any
     is_over: Array  # [] bool, terminated in an earlier step
@@ -52,22 +54,22 @@ class FromGymnaxState:
 class FromGymnax:
     """One instance of a gymnax environment with discrete actions, as a task for one agent.
 
-    - It is stepped by gymnax's `step_env` and started by `reset_env`, never by `step`, which restarts by itself. The
-      keys of `reset` and `step` go there as they are.
+    - It uses gymnax's `step_env` and `reset_env`, never `step`, which restarts automatically. The keys of `reset` and
+    `step` are passed on unchanged.
     - The observation keeps gymnax's shape, as float32; the global state is the same, flat.
-    - gymnax counts its time limit, `max_steps_in_episode`, among the ends of a task. Here it is out of reach whatever
-      `params` say, so that what ends is a termination; `from_gymnax` puts a `TimeLimit` around. What an environment
-      derives from the limit otherwise (in gymnax 0.0.9 only DiscountingChain, which shows the fraction that has passed)
-      is derived from a limit of 2^31 - 1 steps.
-    - Stepping on after a termination pays nothing, and stays a termination; gymnax's own state moves on.
-    - All actions are legal at all times. `info` is not carried: it holds gymnax's discount.
+    - gymnax treats its time limit, `max_steps_in_episode`, as a termination. Here it is never reached, whatever
+    `params` say, so every end is a termination of the task; `from_gymnax` adds a `TimeLimit`. Other uses of the limit
+    in an environment (in gymnax 0.0.9 only DiscountingChain, which observes the fraction that has passed) see a limit
+    of 2^31 - 1 steps.
+    - A step after a termination gives zero reward and remains a termination; gymnax's own state continues.
+    - All actions are always legal. `info`, which contains gymnax's discount, is dropped.
     """
 
     env: Any
     """A `gymnax` environment; equality is identity."""
     id: str = dataclasses.field(default="gymnax/unnamed", compare=False)
     obs_bounds: tuple[float, float] = (-float("inf"), float("inf"))
-    """See `EnvSpec`. gymnax's spaces are not asked: not all are right."""
+    """See `EnvSpec`. gymnax's spaces are not used, since not all are correct."""
     optimum: float | None = dataclasses.field(default=None, compare=False)
     """See `EnvSpec`."""
     default_params: FromGymnaxParams = dataclasses.field(
@@ -96,7 +98,7 @@ class FromGymnax:
         )
 
     def reset(self, key: Array, params: FromGymnaxParams) -> tuple[FromGymnaxState, TimeStep]:
-        """A fresh episode. Consumes `key`."""
+        """A new episode. Consumes `key`."""
         with quiet():
             obs, inner = self._reset(key, params)
         obs = jnp.asarray(obs, jnp.float32)
@@ -125,7 +127,7 @@ class FromGymnax:
 
 
 def _strong(x: Any) -> Array:
-    """`x` with its dtype fixed: gymnax starts with Python's numbers, whose type would depend on what they meet."""
+    """`x` with a fixed dtype: gymnax starts with Python numbers, whose type would depend on the other operand."""
     return jnp.asarray(x, jnp.asarray(x).dtype)
 
 
@@ -134,7 +136,7 @@ def _unlimited(params: Any) -> Any:
 
 
 def traced(params: Any) -> FromGymnaxParams:
-    """Gymnax's parameters with 32-bit NumPy scalars in the place of Python's numbers."""
+    """Gymnax's parameters with 32-bit NumPy scalars instead of Python numbers."""
     kinds = {bool: np.bool_, int: np.int32, float: np.float32}
     return FromGymnaxParams(jax.tree.map(lambda x: kinds[type(x)](x) if type(x) in kinds else x, params))
 
@@ -150,15 +152,15 @@ def from_gymnax(
     """A gymnax environment with discrete actions as one of this package, truncated at gymnax's time limit.
 
     Args:
-      env: the first of the two that `gymnax.make` returns; see `FromGymnax` for what becomes of what.
-      params: gymnax's `EnvParams`, the second; None for `env.default_params`. Its `max_steps_in_episode` becomes the time
-        limit.
+      env: the first result of `gymnax.make`; `FromGymnax` documents the mapping.
+      params: gymnax's `EnvParams`, the second result; None for `env.default_params`. Its `max_steps_in_episode` becomes
+        the time limit.
       id: `family/variant` of the spec; made from the class's name if empty.
       obs_bounds: lowest and highest entry of an observation.
       optimum: see `EnvSpec`.
 
     Raises:
-      ValueError: for anything but such an environment, continuous actions, or parameters that are not gymnax's.
+      ValueError: `env` is not such an environment, has continuous actions, or the parameters are not gymnax's.
     """
     hint = "; gymnax.make returns a pair (env, params)" if isinstance(env, tuple) else ""
     check_parts("from_gymnax", "an environment of gymnax", env, _PARTS, hint)
@@ -170,7 +172,7 @@ def from_gymnax(
 
 
 def with_time_limit(env: FromGymnax) -> Environment:
-    """`env` truncated at the `max_steps_in_episode` of its parameters, where they have one."""
+    """`env` truncated at the `max_steps_in_episode` of its parameters, if they have one."""
     env.spec  # noqa: B018 - refuses continuous actions, before anything else could go wrong
     limit = getattr(env.default_params.inner, "max_steps_in_episode", None)
     return env if limit is None else TimeLimit(env, int(limit))

@@ -18,27 +18,28 @@ _PARTS = ("agents", "reset", "step_env", "action_space")
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """What JaxMARL's interface does not say of an environment, and where to find it.
+    """Where to find the properties of an environment that JaxMARL's interface does not declare.
 
-    All functions are pure and get the JaxMARL environment first; module-level functions keep readings comparable.
+    All functions are pure and take the JaxMARL environment as first argument; use module-level functions, so that
+    readings can be compared.
     """
 
     episode_limit: int | None = None
-    """Most steps of an episode; None if there is no limit or it is not known."""
+    """Maximum number of steps in an episode; None if there is no limit or it is not known."""
     is_terminal: Callable[[Any, Any], Array] | None = None
-    """`(env, state) -> []` bool: the task itself ended. An episode that is done without it was truncated. None: there
-    is no telling, and every end counts as a termination."""
+    """`(env, state) -> []` bool: whether the task itself ended. An episode that is done without it was truncated. None:
+    they cannot be distinguished, and every end counts as a termination."""
     observe: Callable[[Any, Array], Array] | None = None
-    """`(env, one agent's observation) ->` what is shown of it, of the same shape; None for all as it is. For entries
-    that are counts or positions, which networks learn badly from."""
+    """`(env, one agent's observation) ->` a scaled observation of the same shape; None to leave it unchanged. For
+    entries such as counts or positions, from which networks learn badly."""
     global_state: Callable[[Any, Mapping[str, Array], Any], Array] | None = None
     """`(env, obs, state) -> [G]`; None for no global state."""
     metrics: tuple[str, ...] = ()
-    """Names of what `measure` returns."""
+    """Names of the metrics that `measure` returns."""
     measure: (
         Callable[[Any, Any, Mapping[str, Array], Mapping[str, Array], Mapping[str, Any]], dict[str, Array]] | None
     ) = None
-    """`(env, state, rewards, dones, infos) -> {name: []}` after a step. What is of this step alone needs `EpisodeMetrics`
+    """`(env, state, rewards, dones, infos) -> {name: []}` after a step. Metrics of single steps need `EpisodeMetrics`
     around the environment, since an episode's metrics are those of its last step."""
     legal: Callable[[Any, Any], Mapping[str, Array]] | None = None
     """`(env, state) -> {agent: [A]}`; None for the environment's `get_avail_actions`, if it has one."""
@@ -46,7 +47,7 @@ class Reading:
     """`infos -> {agent: []}`, added to the rewards after multiplication with `bonus_scale`."""
     bonus_scale: float = 0.0
     obs_bounds: tuple[float, float] = (-float("inf"), float("inf"))
-    """See `EnvSpec`. JaxMARL's spaces are not asked: they say nothing of the global state, and not all are right."""
+    """See `EnvSpec`. JaxMARL's spaces are not used: they do not describe the global state, and not all are correct."""
     reset_is_costly: bool = False
     """See `EnvSpec`."""
     optimum: float | None = None
@@ -55,14 +56,14 @@ class Reading:
 
 @dataclasses.dataclass(frozen=True)
 class FromJaxMARL:
-    """One instance of a JaxMARL environment, stepped by its `step_env`: never by `step`, which resets in every step.
+    """One instance of a JaxMARL environment. It uses `step_env`, never `step`, which resets in every step.
 
-    - Observations, rewards and masks are those of `env.agents`, in that order. Where agents differ in size, rows and
-      masks are tuples; `from_jaxmarl` puts `PadAgents` around.
-    - Masks come from `get_avail_actions`; they are all true where the environment has none.
-    - `dones["__all__"]` ends the episode; `Reading` says how to tell truncation from termination, and what the global
-      state is. An end of single agents (`dones[agent]`) and the rest of `infos` are not carried: a `TimeStep` has no
-      place for them.
+    - Observations, rewards and masks are those of `env.agents`, in that order. If agents have different sizes, rows
+    and masks are tuples; `from_jaxmarl` adds `PadAgents`.
+    - Masks come from `get_avail_actions`; they are all true if the environment has none.
+    - `dones["__all__"]` ends the episode; `Reading` distinguishes truncation from termination, and gives the global
+    state. The ends of single agents (`dones[agent]`) and the rest of `infos` are dropped, since a `TimeStep` has no
+    place for them.
     - Actions are int32, whatever dtype the environment's spaces declare.
     """
 
@@ -74,7 +75,7 @@ class FromJaxMARL:
 
     @cached_property
     def spec(self) -> EnvSpec:
-        """Static description. Traces `reset` once, for the sizes that the spaces do not say."""
+        """Static description. Traces `reset` once, for sizes that the spaces do not declare."""
         agents = self._agents
         spaces = [self._action_space(agent) for agent in agents]
         with foreign():
@@ -120,7 +121,7 @@ class FromJaxMARL:
         )
 
     def reset(self, key: Array, params: tuple[()]) -> tuple[Any, TimeStep]:
-        """A fresh episode. Consumes `key`, which goes to JaxMARL's `reset` as it is."""
+        """A new episode. Consumes `key`, which is passed to JaxMARL's `reset` unchanged."""
         del params
         with foreign():
             obs, inner, state = self._reset(key)
@@ -180,7 +181,7 @@ class FromJaxMARL:
         read = self.reading.legal or (_avail_actions if hasattr(self.env, "get_avail_actions") else None)
         try:
             return None if read is None else read(self.env, inner)
-        except NotImplementedError:  # what JaxMARL's base class has for a mask
+        except NotImplementedError:  # JaxMARL's base class has no mask
             return None
 
     def _reset(self, key: Array) -> tuple[Mapping[str, Array], Any, Array]:
@@ -232,17 +233,17 @@ def _avail_actions(env: Any, inner: Any) -> Mapping[str, Array]:
 
 
 def from_jaxmarl(env: Any, reading: Reading | None = None, *, id: str = "") -> Environment:
-    """A JaxMARL environment as one of this package, padded where its agents differ.
+    """A JaxMARL environment as one of this package, padded if its agents differ.
 
     Args:
       env: a `jaxmarl.environments.MultiAgentEnv`.
-      reading: where its global state, its time limit and its metrics are to be found; None for `env.reading` (of
-        environments that came from `to_jaxmarl`), or for nothing of it.
+      reading: where to find its global state, time limit and metrics; None for `env.reading` (of environments made by
+        `to_jaxmarl`) if it exists.
       id: `family/variant` of the spec; made from the class's name if empty.
 
     Raises:
-      ValueError: for anything else, agents that are no names or lack an observation or an action space, and actions or
-        observations of unequal kinds.
+      ValueError: `env` is anything else, agents are not names or lack an observation or action space, or agents have
+        different kinds of actions or observations.
     """
     check_parts("from_jaxmarl", "an environment of JaxMARL", env, _PARTS)
     reading = reading or getattr(env, "reading", None) or Reading()

@@ -26,35 +26,36 @@ def _no_state(env: Any, observation: Any) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class JumanjiReading:
-    """What the shared interface of jumanji's environments does not say, and where to find it. All functions are pure."""
+    """Where to find the properties that jumanji's common interface does not declare. All functions are pure."""
 
     episode_limit: int | None = None
-    """Most steps of an episode; None if there is no limit or it is not known."""
+    """Maximum number of steps in an episode; None if there is no limit or it is not known."""
     obs_bounds: tuple[float, float] = (-float("inf"), float("inf"))
     """See `EnvSpec`."""
     reset_is_costly: bool = True
-    """See `EnvSpec`; most of jumanji's generators cost more than a step."""
+    """See `EnvSpec`; most of jumanji's generators are more expensive than a step."""
     observe: Callable[[Any, Any], Array] = _agents_view
     """`(env, observation) -> [N, ...]`, one row per agent."""
     global_state: Callable[[Any, Any], Array] = _no_state
     """`(env, observation) -> [G]`."""
     is_terminal: Callable[[Any, Any, Array, Any], Array] | None = None
-    """`(env, state, action, next_state) -> []` bool: the task itself ended. None: the discount says so, zero for every
-    agent in the last step. Some environments of jumanji give a discount of zero at their time limit as well."""
+    """`(env, state, action, next_state) -> []` bool: whether the task itself ended. None: it did if the discount of the
+    last step is zero for every agent. Some environments of jumanji also have a discount of zero at their time limit."""
 
 
 @dataclasses.dataclass(frozen=True)
 class FromJumanji:
-    """One instance of a jumanji environment with a `MultiDiscreteArray` as its actions.
+    """One instance of a jumanji environment whose actions are a `MultiDiscreteArray`.
 
     - The mask is `observation.action_mask` [N, A]; `JumanjiReading` says what agents observe.
     - The last step of an episode is a termination or a truncation, see `JumanjiReading.is_terminal`; `final_obs` is its
       observation.
-    - Scalar `extras` become metrics, as they are in each step: those of jumanji's own environments tell how far an episode
-      has come. Others may need `EpisodeMetrics` around. A scalar reward is the team's; a reward [N] is kept as it is.
-    - jumanji keeps the random key in its state: the key of `reset` decides the whole episode, that of `step` is not used.
-      The key goes in as its raw data.
-    - A discount for each agent is not carried: a `TimeStep` ends for all agents at once.
+    - Scalar `extras` become metrics, with their values at each step: those of jumanji's own environments describe the
+    episode so far. Others may need `EpisodeMetrics`. A scalar reward is the team's; a reward [N] is left unchanged.
+    - jumanji keeps the random key in its state: the key of `reset` decides the whole episode, that of `step` is not
+    used.
+      The key is passed as raw data.
+    - Per-agent discounts are dropped: a `TimeStep` ends for all agents at once.
     """
 
     env: Any
@@ -95,7 +96,7 @@ class FromJumanji:
         )
 
     def reset(self, key: Array, params: tuple[()]) -> tuple[Any, TimeStep]:
-        """A fresh episode. Consumes `key`."""
+        """A new episode. Consumes `key`."""
         del params
         with foreign():
             state, timestep = self._reset(key)
@@ -118,7 +119,7 @@ class FromJumanji:
     def _reset(self, key: Array) -> tuple[Any, Any]:
         if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
             return self.env.reset(key)
-        # jumanji takes untyped keys, which are read as those of the default implementation.
+        # jumanji takes untyped keys, which are interpreted with the default implementation.
         data = jax.random.key_data(key)
         is_usual = str(jax.random.key_impl(key)) == KEY_IMPL
         return self.env.reset(data if is_usual else jax.random.bits(key, (2,), jnp.uint32))

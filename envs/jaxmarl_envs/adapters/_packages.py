@@ -1,4 +1,4 @@
-"""Packages that not everyone has: imported when an environment is made, and missed with a remedy."""
+"""Optional packages: imported when an environment is made, with an error that says how to install them."""
 
 import contextlib
 import importlib
@@ -17,26 +17,26 @@ from jaxmarl_envs.core import UnknownOption
 from jaxmarl_envs.core._keys import KEY_IMPL
 
 EXTRAS = {"gymnax": "gymnax", "jaxmarl": "jaxmarl", "pettingzoo": "pettingzoo"}
-"""Packages that come with an extra of this project, and its name."""
+"""Packages that are installed by an extra of this project, with its name."""
 _enable_x64: Any = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64  # type: ignore[attr-defined]  # before 0.8
 _STREAMS = ("stdout", "__stdout__", "stderr", "__stderr__")
 
 
 def is_installed(package: str) -> bool:
-    """Whether `package` could be imported; does not import it."""
+    """Whether `package` can be imported; does not import it."""
     if package in sys.modules:
         return sys.modules[package] is not None  # None: someone forbade it
     return importlib.util.find_spec(package) is not None
 
 
 def installation(package: str) -> str:
-    """The command that installs `package`: an extra of this project where there is one."""
+    """The command that installs `package`: with an extra of this project if there is one."""
     extra = EXTRAS.get(package)
     return f'pip install "jaxmarl-suite[{extra}]"' if extra else f"pip install {package}"
 
 
 def load(module: str, needed_by: str) -> ModuleType:
-    """The module of another project, imported on first use and without a word.
+    """Imports a module of another project on first use, silently.
 
     Args:
       module: full name, e.g. "jaxmarl.environments.smax".
@@ -64,7 +64,7 @@ def load(module: str, needed_by: str) -> ModuleType:
 
 @contextlib.contextmanager
 def foreign() -> Iterator[None]:
-    """Traces what is inside with JAX's default promotion, keys and 32 bits: others are not written for anything else."""
+    """Traces its body with JAX's default promotion, keys and 32 bits, which other projects rely on."""
     with (
         jax.numpy_dtype_promotion("standard"),
         jax.numpy_rank_promotion("allow"),
@@ -75,7 +75,7 @@ def foreign() -> Iterator[None]:
 
 
 def check_parts(adapter: str, kind: str, env: Any, parts: tuple[str, ...], hint: str = "") -> None:
-    """Refuses what is no environment of the kind that `adapter` takes.
+    """Rejects anything that is not an environment of the kind that `adapter` takes.
 
     Raises:
       ValueError: naming the first of the attributes `parts` that `env` lacks; it ends with `hint`.
@@ -96,11 +96,11 @@ def scalar_options(*makers: Callable[..., Any], without: tuple[str, ...] = ()) -
 
 
 def check_options(env_id: str, options: Mapping[str, Any], accepted: Mapping[str, Any]) -> dict[str, Any]:
-    """`options` in the types of their defaults in `accepted`, so that 1 and 1.0 give one environment.
+    """`options` converted to the types of their defaults in `accepted`, so that 1 and 1.0 give the same environment.
 
     Raises:
-      ValueError: for an option that does not exist or is of another type, naming the environment, what came and what
-        is accepted.
+      ValueError: an unknown option or a value of another type; the environment, the value and what is accepted are
+        given.
     """
     chosen = {}
     for name, value in options.items():

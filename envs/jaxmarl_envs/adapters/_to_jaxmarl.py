@@ -1,4 +1,4 @@
-"""Environments of this package as JaxMARL's. Imports JaxMARL: reached through `adapters.to_jaxmarl`."""
+"""Environments of this package as JaxMARL's. Imports JaxMARL; use it through `adapters.to_jaxmarl`."""
 
 import dataclasses
 from functools import partial
@@ -17,7 +17,7 @@ Array = jax.Array
 
 @pytree_dataclass
 class ToJaxMARLState:
-    """State of an environment with what was last shown, since JaxMARL reads observations and masks off the state."""
+    """State of an environment with its latest timestep, since JaxMARL reads observations and masks from the state."""
 
     inner: Any
     timestep: TimeStep
@@ -30,14 +30,15 @@ class ToJaxMARLState:
 
 
 class ToJaxMARL(MultiAgentEnv):
-    """An environment of this package with JaxMARL's interface; `step` restarts, as JaxMARL's does, `step_env` does not.
+    """An environment of this package with JaxMARL's interface: `step` restarts, `step_env` does not.
 
-    - Agents have the spec's names. Observations, masks and spaces have each agent's real size: padding is taken off.
-    - `obs["world_state"]` is the global state, where there is one.
-    - `dones` is true for all agents at once. Terminated and truncated are apart in `infos`, [N] each, beside the metrics
+    - Agents have the spec's names. Observations, masks and spaces have each agent's real size, without padding.
+    - `obs["world_state"]` is the global state, if there is one.
+    - `dones` is true for all agents at once. Terminated and truncated are separate in `infos`, [N] each, together with
+    the metrics
       ([N] each, repeated, as JaxMARL's training loops expect of infos).
-    - With `final_obs`, `infos` also has `final_obs` (by agent) and `final_state`: what the episode ended in, which
-      JaxMARL's restart would replace.
+    - With `final_obs`, `infos` also has `final_obs` (by agent) and `final_state`: the last observation and state,
+    which JaxMARL's restart would replace.
     """
 
     def __init__(self, env: Environment, params: Any = None, *, final_obs: bool = False) -> None:
@@ -75,12 +76,12 @@ class ToJaxMARL(MultiAgentEnv):
 
     @property
     def agent_classes(self) -> dict[str, list[str]]:
-        """One class of all agents."""
+        """The same class for all agents."""
         return {"agents": list(self.agents)}
 
     @property
     def reading(self) -> Reading:
-        """How `from_jaxmarl` finds again what was carried in here."""
+        """The `Reading` with which `from_jaxmarl` recovers everything that is stored here."""
         spec = self.spec
         return Reading(
             episode_limit=spec.episode_limit,
@@ -95,7 +96,7 @@ class ToJaxMARL(MultiAgentEnv):
 
     @partial(jax.jit, static_argnums=(0,))
     def reset(self, key: Array) -> tuple[dict[str, Array], ToJaxMARLState]:
-        """Observations and state of a fresh episode. Consumes `key`, which goes in as it is."""
+        """Observations and state of a new episode. Consumes `key`, which is passed on unchanged."""
         inner, timestep = self.env.reset(key, self.params)
         state = ToJaxMARLState(inner, timestep, timestep.done, jnp.zeros((), jnp.int32))
         return self.get_obs(state), state
@@ -133,12 +134,12 @@ class ToJaxMARL(MultiAgentEnv):
 
     @partial(jax.jit, static_argnums=(0,))
     def get_avail_actions(self, state: ToJaxMARLState) -> dict[str, Array]:
-        """[A_i] bool for each agent; all true where actions are continuous."""
+        """[A_i] bool for each agent; all true for continuous actions."""
         mask = state.timestep.action_mask
         return {agent: mask[i, :count] for i, (agent, count) in enumerate(self._num_actions.items())}
 
     def get_legal_moves(self, state: ToJaxMARLState) -> dict[str, Array]:
-        """The same by the name that JaxMARL's wrappers use where an environment is called Hanabi."""
+        """The same under the name that JaxMARL's wrappers use for Hanabi."""
         return self.get_avail_actions(state)
 
 

@@ -1,4 +1,4 @@
-"""Environments of this package as jumanji's. Imports jumanji: reached through `adapters.to_jumanji`."""
+"""Environments of this package as jumanji's. Imports jumanji; use it through `adapters.to_jumanji`."""
 
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ Array = jax.Array
 
 
 class Observation(NamedTuple):
-    """What jumanji's agents see."""
+    """Observation in jumanji's format."""
 
     agents_view: Array  # [N, *obs_shape] float32
     action_mask: Array  # [N, A] bool
@@ -36,13 +36,13 @@ class ToJumanjiState:
 
 
 class ToJumanji(JumanjiEnvironment):
-    """An environment of this package with jumanji's interface; like jumanji's own it does not restart by itself.
+    """An environment of this package with jumanji's interface; like jumanji's own, it does not restart automatically.
 
     - Observation: `agents_view`, `action_mask`, `global_state`, `step_count`.
     - Rewards and discounts are [N]. A termination has discount 0, a truncation discount 1 in its last step.
     - `extras` are the metrics.
-    - Padding stays: jumanji has one array for all agents; the mask shows which actions an agent has, and nothing shows
-      the real length of its observation.
+    - Padding is kept, since jumanji has one array for all agents; the mask shows which actions an agent has, but the
+    real length of its observation is not available.
     - `reset` splits its key: the first half starts the episode, the second is kept, and split again in every step.
     """
 
@@ -64,7 +64,7 @@ class ToJumanji(JumanjiEnvironment):
 
     @property
     def reading(self) -> JumanjiReading:
-        """How `from_jumanji` finds again what was carried in here."""
+        """The `JumanjiReading` with which `from_jumanji` recovers everything that is stored here."""
         return JumanjiReading(
             episode_limit=self.env_spec.episode_limit,
             obs_bounds=self.env_spec.obs_bounds,
@@ -74,7 +74,7 @@ class ToJumanji(JumanjiEnvironment):
         )
 
     def reset(self, key: Array) -> tuple[ToJumanjiState, Any]:
-        """A fresh episode. Consumes `key`."""
+        """A new episode. Consumes `key`."""
         reset_key, key = jax.random.split(key)
         inner, timestep = self.env.reset(reset_key, self.params)
         state = ToJumanjiState(inner, key, jnp.zeros((), jnp.int32), jnp.zeros((), bool))
@@ -82,7 +82,7 @@ class ToJumanji(JumanjiEnvironment):
         return state, jumanji_types.restart(self._observe(state, timestep), self._extras(timestep), shape, jnp.float32)
 
     def step(self, state: ToJumanjiState, action: Array) -> tuple[ToJumanjiState, Any]:
-        """One step on. `action`: [N] int32, or [N, D] float32 where actions are continuous."""
+        """The next step. `action`: [N] int32, or [N, D] float32 for continuous actions."""
         step_key, key = jax.random.split(state.key)
         inner, timestep = self.env.step(step_key, state.inner, action, self.params)
         following = ToJumanjiState(inner, key, state.step_count + 1, timestep.terminated)
@@ -97,7 +97,7 @@ class ToJumanji(JumanjiEnvironment):
 
     @cached_property
     def observation_spec(self) -> Any:
-        """Of `Observation`."""
+        """The spec of `Observation`."""
         spec = self.env_spec
         low, high = spec.obs_bounds
         width = spec.num_actions or spec.action_dim
@@ -113,7 +113,7 @@ class ToJumanji(JumanjiEnvironment):
 
     @cached_property
     def action_spec(self) -> Any:
-        """One integer an agent, below its real number of actions; or [N, D] numbers."""
+        """One integer per agent, below its real number of actions; or [N, D] numbers."""
         spec = self.env_spec
         if spec.is_discrete:
             return specs.MultiDiscreteArray(jnp.array(spec.actions_per_agent, jnp.int32), jnp.int32, "action")

@@ -1,4 +1,4 @@
-"""Environments of this package as PettingZoo's. Imports PettingZoo: reached through `adapters.to_pettingzoo`."""
+"""Environments of this package as PettingZoo's. Imports PettingZoo; use it through `adapters.to_pettingzoo`."""
 
 from typing import Any
 
@@ -14,11 +14,11 @@ class ToPettingZoo(ParallelEnv):
     """An environment of this package with PettingZoo's parallel interface, stepped from Python.
 
     - Agents have the spec's names; sizes are each agent's real ones, without padding. All agents end together.
-    - Terminations and truncations are apart; the observation of the last step is the final one.
+    - Terminations and truncations are separate; the observation of the last step is the final one.
     - With `masks`, an observation is `{"observation": ..., "action_mask": int8 [A_i]}`, PettingZoo's convention, which
       its tests and wrappers know; without, the mask is in `infos[agent]["action_mask"]` only.
     - `state()` is the global state. `infos` also have the metrics.
-    - A step compiles once and then costs a call from Python: for training, use the environment itself.
+    - A step is compiled once and then costs a call from Python: for training, use the environment itself.
     """
 
     def __init__(self, env: Environment, params: Any = None, *, masks: bool = False, seed: int = 0) -> None:
@@ -28,7 +28,7 @@ class ToPettingZoo(ParallelEnv):
           env: one instance, not batched.
           params: traced parameters; `env.default_params` if None.
           masks: whether observations contain the action mask.
-          seed: of the first `reset`, and of all later ones that name none.
+          seed: seed of the first `reset`, and of all later ones without a seed.
         """
         spec = env.spec
         if masks and not spec.is_discrete:
@@ -70,7 +70,7 @@ class ToPettingZoo(ParallelEnv):
         return self.action_spaces[agent]
 
     def reset(self, seed: int | None = None, options: dict | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Observations and infos of a fresh episode; `options` are not used."""
+        """Observations and infos of a new episode; `options` are ignored."""
         if seed is not None:
             self._key = seed_key(seed)
         self._key, reset_key = jax.random.split(self._key)
@@ -83,7 +83,7 @@ class ToPettingZoo(ParallelEnv):
         """`(observations, rewards, terminations, truncations, infos)`; `agents` is empty once the episode is over.
 
         Raises:
-          ValueError: before `reset`, after the end, or for actions that are missing or outside their space.
+          ValueError: called before `reset` or after the end, or actions are missing or outside their space.
         """
         if not self.agents:
             raise ValueError(f"{self.spec.id!r}: no episode is going on; call reset first")
@@ -112,7 +112,7 @@ class ToPettingZoo(ParallelEnv):
         """[G] float32, the global state.
 
         Raises:
-          ValueError: before `reset`, or where the environment has none.
+          ValueError: called before `reset`, or the environment has none.
         """
         if self._timestep is None or not self.spec.state_size:
             reason = "has no global state" if not self.spec.state_size else "was not reset yet"
@@ -120,7 +120,7 @@ class ToPettingZoo(ParallelEnv):
         return np.asarray(self._timestep.state)
 
     def render(self) -> None:
-        """Nothing: recorded episodes are drawn with `jaxmarl_envs.render`."""
+        """Does nothing: recorded episodes are drawn with `jaxmarl_envs.render`."""
 
     def _observations(self) -> dict[str, Any]:
         assert self._timestep is not None

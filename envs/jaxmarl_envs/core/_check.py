@@ -1,4 +1,4 @@
-"""Does an environment keep the protocol? Everything a learner relies on, tried in a few seconds."""
+"""The conformance check: tests everything that a learner relies on, in a few seconds."""
 
 import dataclasses
 
@@ -52,7 +52,7 @@ CHECKS = (
 
 
 class ProtocolError(ValueError):
-    """An environment breaks the protocol; the message lists every way that was found."""
+    """An environment breaks the protocol; the message lists every problem found."""
 
     def __init__(self, name: str, failures: list[str]) -> None:
         self.failures = tuple(failures)
@@ -62,7 +62,7 @@ class ProtocolError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What `check_environment` tried, all of it passed."""
+    """The checks of `check_environment`, all of which passed."""
 
     id: str
     num_envs: int
@@ -70,13 +70,13 @@ class Report:
     num_episodes: int
     """Episodes of random play that ended."""
     mean_return: float
-    """Their mean undiscounted return; NaN if none ended."""
+    """Mean undiscounted return of these episodes; NaN if none ended."""
     warnings: tuple[str, ...] = ()
-    """What breaks no promise and makes learning harder all the same."""
+    """Problems that do not break the protocol but make learning harder."""
     checks: tuple[str, ...] = CHECKS
 
     def __str__(self) -> str:
-        """A line for each check and each warning."""
+        """One line per check and per warning."""
         head = (
             f"{self.id}: ok after {self.num_steps} steps of random play in {self.num_envs} environments "
             f"({self.num_episodes} episodes, mean return {self.mean_return:.4g})"
@@ -86,15 +86,15 @@ class Report:
 
 
 def check_shapes(env: Environment, *, params: Params = None) -> None:
-    """The cheap part of `check_environment`: traces `reset` and `step`, and runs and compiles nothing.
+    """The cheap part of `check_environment`: traces `reset` and `step` without compiling or running anything.
 
     Args:
       env: one instance, not batched.
       params: traced parameters; `env.default_params` if None.
 
     Raises:
-      ProtocolError: where a call fails, or what it returns has not the shapes, dtypes, metrics and tree structures that the
-        spec and the protocol promise.
+      ProtocolError: a call fails, or its result does not have the shapes, dtypes, metrics and tree structures that the
+        spec and the protocol require.
     """
     spec = read_spec(env)
     params = env.default_params if params is None else params
@@ -103,10 +103,10 @@ def check_shapes(env: Environment, *, params: Params = None) -> None:
 
 
 def read_spec(env: Environment) -> EnvSpec:
-    """The spec of what should be an environment.
+    """The spec of a supposed environment.
 
     Raises:
-      ProtocolError: where it has none, or lacks another part of the protocol.
+      ProtocolError: it has no spec, or lacks another part of the protocol.
     """
     name = type(env).__name__
     lacks = [lack for part in ("spec", "default_params", "reset", "step") if (lack := missing_part(env, part))]
@@ -129,26 +129,26 @@ def check_environment(
     key: jax.Array | None = None,
     num_steps: int | None = None,
 ) -> Report:
-    """A report that `env` keeps the protocol, from random play in a few environments.
+    """Checks that `env` follows the protocol, with random play in a few environments; returns a report.
 
-    The first steps are taken once more in a Python loop over single instances: `reset` and the first step from the same
-    keys, every later step from the state that the scan over the batch was in, so that physics which amplifies rounding
-    from step to step is compared as closely as a game on a grid. Compared are the `TimeStep` and all of the state:
-    integers, booleans and keys must be equal, floats up to rounding. What rounding is follows from the largest number of an
-    array, so that an array of the state should hold numbers of one kind: beside a clock of 10,000 an error of 1 in another
-    entry goes unseen. That auto-reset changes nothing before an end is seen from two plays of `num_steps`, whose rounding
-    does grow: where contacts amplify it, give fewer.
+    The first steps are repeated in a Python loop over single instances: `reset` and the first step from the same keys,
+    every later step from the state in the batch's scan, so that physics that amplifies rounding from step to step is
+    compared as closely as a game on a grid. The `TimeStep` and the whole state are compared: integers, booleans and
+    keys must be equal, floats equal up to rounding. The tolerance depends on the largest number in an array, so each
+    array of the state should contain numbers of one kind: next to a clock of 10,000, an error of 1 in another entry is
+    not noticed. To check that auto-reset changes nothing before an end, two plays of `num_steps` are compared, in
+    which rounding does accumulate: choose fewer steps if contacts amplify it.
 
     Args:
       env: one instance, not batched.
       params: traced parameters; `env.default_params` if None (the optimum is checked only then).
       key: random key; a fixed one if None.
-      num_steps: steps of random play; by default enough to pass `episode_limit`, at most 256. Where the default is less
-        than the limit, and no `TimeLimit` keeps it, two more environments are played to their end, for 5,000 steps at
-        most.
+      num_steps: steps of random play; by default enough to pass `episode_limit`, at most 256. If the default is less
+        than the limit and there is no `TimeLimit` to enforce it, two more environments are played to their end, for at
+        most 5,000 steps.
 
     Raises:
-      ProtocolError: listing everything that is wrong, what came and what was expected.
+      ProtocolError: lists every problem, with the value found and the value expected.
     """
     spec = read_spec(env)
     name = repr(spec.id)
@@ -162,7 +162,7 @@ def check_environment(
         raise ValueError(f"num_steps must be at least 1, got {num_steps}")
 
     failures = check_hashable(env, spec) + check_structure(env, spec, key, params) + _taken(env, spec)
-    if failures:  # nothing can run, or nothing that runs means what it should
+    if failures:  # nothing can run, or the results would mean nothing
         raise ProtocolError(name, failures)
     try:
         traces = trace_twice(env, spec, key, params)

@@ -1,4 +1,4 @@
-"""What the conformance check finds in random play."""
+"""The part of the conformance check that uses random play."""
 
 from functools import partial
 from typing import Any
@@ -16,17 +16,18 @@ from jaxmarl_envs.core._wrappers import TimeLimit
 
 NUM_ENVS = 8
 _LOOP_STEPS = 4
-_LOOP_ENVS = (0, NUM_ENVS - 1)  # two, since a slip in batching may show the first instance's values in all
-_LONGEST = 5_000  # steps of an episode that is played to its limit
-_LEAST_ENDS = 4  # of episodes, before their metrics are judged
+_LOOP_ENVS = (0, NUM_ENVS - 1)  # two, since a batching error may show the first instance's values in all
+_LONGEST = 5_000  # maximum length of an episode that is played to its limit
+_LEAST_ENDS = 4  # minimum number of ended episodes before their metrics are judged
 LARGE = 10.0
-"""Magnitude from which an entry of what is shown is worth a warning."""
+"""Entries of observations and states beyond this magnitude cause a warning."""
 
 
 def random_play(env: Environment, spec: EnvSpec, key: jax.Array, params: Params, num_steps: int) -> dict[str, Any]:
-    """Random play [T, E, ...] twice with the same keys: `plain` steps on past the ends, `vector` restarts.
+    """Random play [T, E, ...] twice with the same keys: `plain` continues past the ends, `vector` restarts.
 
-    `start` and `start_state` are what `reset` gave [E, ...], `states` those of `plain` after each step, of `_LOOP_ENVS`.
+    `start` and `start_state` are the results of `reset` [E, ...], `states` the states of `_LOOP_ENVS` after each step
+    of `plain`.
     """
     vector = VectorEnv(env, NUM_ENVS)
     reset_key, scan_key = jax.random.split(key)
@@ -56,9 +57,9 @@ def random_play(env: Environment, spec: EnvSpec, key: jax.Array, params: Params,
 
 
 def play_in_loop(env: Environment, key: jax.Array, played: dict[str, Any], params: Params) -> list[list[Any]]:
-    """For each of `_LOOP_ENVS` pairs (state, TimeStep) of `reset` and of the first steps, one call each.
+    """For each of `_LOOP_ENVS`, pairs (state, TimeStep) of `reset` and of the first steps, with one call each.
 
-    The first step starts from the state that `reset` gave here, later ones from the states that were played.
+    The first step starts from the state returned by `reset` here, later ones from the recorded states.
     """
     reset, step = jax.jit(lambda k, p: env.reset(k, p)), jax.jit(lambda k, s, a, p: env.step(k, s, a, p))
     reset_key, scan_key = jax.random.split(key)
@@ -75,7 +76,7 @@ def play_in_loop(env: Environment, key: jax.Array, played: dict[str, Any], param
 
 
 def check_batching(played: dict[str, Any], loop: list[list[Any]]) -> list[str]:
-    """Where `random_play` and `play_in_loop` differ; no more than the first few."""
+    """The first few differences between `random_play` and `play_in_loop`."""
     failures = []
     for place, (i, pairs) in enumerate(zip(_LOOP_ENVS, loop)):
         for t, (state, timestep) in enumerate(pairs):
@@ -87,7 +88,7 @@ def check_batching(played: dict[str, Any], loop: list[list[Any]]) -> list[str]:
                 shown = jax.tree.map(lambda x, at=(t - 1, i): x[at], played["plain"])
                 reached = jax.tree.map(lambda x, at=(t - 1, place): x[at], played["states"])
             where = differences(shown, timestep, close=close)
-            # Arrays of a state are of one kind each: forces of hundreds of newtons may cancel.
+            # Each array of a state has numbers of one kind: forces of hundreds of newtons may cancel.
             inside = differences(reached, state, close=partial(close, most=np.inf))
             where += [f"state{path}" for path in inside]
             failures += [
@@ -166,7 +167,7 @@ def _too_long(steps: int, limit: int) -> str:
 
 
 def is_cut_at(env: Environment, limit: int | None) -> bool:
-    """Whether a `TimeLimit` around the task makes sure of its episode limit."""
+    """Whether a `TimeLimit` around the task enforces its episode limit."""
     while isinstance(env, Wrapper):
         if isinstance(env, TimeLimit) and env.limit == limit:
             return True
@@ -175,7 +176,7 @@ def is_cut_at(env: Environment, limit: int | None) -> bool:
 
 
 def check_long_episodes(env: Environment, spec: EnvSpec, key: jax.Array, params: Params) -> list[str]:
-    """The same as `check_ends` says of the limit, of two episodes played up to it, without a record of their steps."""
+    """Checks the limit like `check_ends`, with two episodes played up to it, without recording their steps."""
     limit, num_envs = spec.episode_limit or 0, len(_LOOP_ENVS)
     most = min(limit, _LONGEST)
 
@@ -200,7 +201,7 @@ def check_long_episodes(env: Environment, spec: EnvSpec, key: jax.Array, params:
 
 
 def check_auto_reset(played: dict[str, Any]) -> list[str]:
-    """Up to the first end both kinds of play must agree, and at it the end must be kept."""
+    """Up to the first end both kinds of play must agree, and at the end its values must be kept."""
     plain, vector = played["plain"], played["vector"]
     done = plain.terminated | plain.truncated
     first = np.cumsum(done, axis=0) - done == 0  # [T, E] up to and including the first end
@@ -223,7 +224,7 @@ def episode_returns(vector: TimeStep) -> np.ndarray:
 
 
 def large_entries(played: dict[str, Any]) -> list[str]:
-    """A line for obs and for state where entries go beyond `LARGE`: which, and how far."""
+    """One line each for obs and state if entries are beyond `LARGE`: which, and their range."""
     start, vector = played["start"], played["vector"]
     warnings = []
     for field in ("obs", "state"):
@@ -243,7 +244,9 @@ def large_entries(played: dict[str, Any]) -> list[str]:
 
 
 def last_step_metrics(vector: TimeStep) -> list[str]:
-    """A line for each metric that seems to be of single steps: 0 wherever an episode ended, after it had risen in some."""
+    """One line per metric that seems to describe single steps: it was positive in some step, but 0 at the end of every
+    episode.
+    """
     done = vector.terminated | vector.truncated
     is_first = np.concatenate([np.ones_like(done[:1]), done[:-1]])
     warnings = []

@@ -1,4 +1,4 @@
-"""What the conformance check reads off traces of an environment, without running it."""
+"""The part of the conformance check that reads traces of an environment, without running it."""
 
 import inspect
 import random
@@ -16,12 +16,12 @@ from jaxmarl_envs.core._origin import origin
 from jaxmarl_envs.core._types import EnvSpec, TimeStep
 
 LARGE_CONSTANT = 2**24
-"""Bytes from which an array that a program closes over is worth a warning: 16 MiB."""
-_DEPTH, _WIDTH = 5, 100  # how far names of arrays are looked for: attributes of attributes, entries of sequences
+"""Arrays that a program closes over cause a warning from this size on, in bytes: 16 MiB."""
+_DEPTH, _WIDTH = 5, 100  # search limits for names of arrays: attributes of attributes, entries of sequences
 
 
 def missing_part(env: Any, part: str) -> str:
-    """What is wrong with an attribute before anything is called; empty if it can be read."""
+    """The problem with an attribute before anything is called; empty if it can be read."""
     try:
         getattr(env, part)
     except Exception as error:
@@ -55,23 +55,29 @@ def check_structure(env: Environment, spec: EnvSpec, key: jax.Array, params: Par
         ("step", lambda: step_arguments(env, spec, key, params)),
     ):
         method = getattr(env, call)
+        before = _global_random_states()
         try:
             output = jax.eval_shape(lambda *a, method=method: method(*a), *arguments())
         except Exception as error:
             return [*failures, raised(call, error)]
+        if before != _global_random_states():
+            failures.append(
+                f"{call} draws from the random state of Python or NumPy: the number is fixed when the program is traced and "
+                "the same in every step; draw from the key with jax.random"
+            )
         if not (isinstance(output, tuple) and len(output) == 2 and isinstance(output[1], TimeStep)):
             return [*failures, f"{call} returned {describe(output)}, expected a pair (state, TimeStep)"]
         outputs[call] = output
         failures += [f"{call}: {failure}" for failure in _check_timestep(spec, output[1])]
-    before, after = (by_path(outputs[call][0]) for call in ("reset", "step"))
+    started, stepped = (by_path(outputs[call][0]) for call in ("reset", "step"))
     structures: list[Any] = [jax.tree.structure(outputs[call][0]) for call in ("reset", "step")]
     expected, structure = structures
     if structure != expected:
         failures.append(f"state: step returns the tree structure {structure}, expected {expected} as from reset")
     failures += [
-        f"state{path}: step returns {describe(after[path])}, expected {describe(leaf)} as from reset"
-        for path, leaf in before.items()
-        if path in after and describe(after[path]) != describe(leaf)
+        f"state{path}: step returns {describe(stepped[path])}, expected {describe(leaf)} as from reset"
+        for path, leaf in started.items()
+        if path in stepped and describe(stepped[path]) != describe(leaf)
     ]
     return failures
 
@@ -114,8 +120,6 @@ class Traces(NamedTuple):
 
     call: str
     pair: tuple[Any, Any]  # closed jaxprs
-    has_drawn: bool
-    """Whether the global generators of `random` or `numpy.random` moved meanwhile."""
 
     @property
     def constants(self) -> list[list[np.ndarray]]:
@@ -128,10 +132,9 @@ def trace_twice(env: Environment, spec: EnvSpec, key: jax.Array, params: Params)
     found = []
     for call, arguments in (("reset", (key, params)), ("step", step_arguments(env, spec, key, params))):
         method = getattr(env, call)
-        before = _global_random_states()
         # A new function each time: JAX would remember the trace of one it knows.
         first, second = (jax.make_jaxpr(lambda *a, method=method: method(*a))(*arguments) for _ in range(2))
-        found.append(Traces(call, (first, second), before != _global_random_states()))
+        found.append(Traces(call, (first, second)))
     return found
 
 
@@ -169,12 +172,7 @@ def check_purity(traces: list[Traces]) -> list[str]:
     for one in traces:
         call, effects = one.call, one.pair[0].effects
         texts = [re.sub(r"0x[0-9a-f]+", "", str(trace)) for trace in one.pair]
-        if one.has_drawn:
-            failures.append(
-                f"{call} draws from the random state of Python or NumPy: the number is fixed when the program is traced and "
-                "the same in every step; draw from the key with jax.random"
-            )
-        elif texts[0] != texts[1] or differences(*one.constants, close=equal):
+        if texts[0] != texts[1] or differences(*one.constants, close=equal):
             failures.append(
                 f"{call} is not pure: two traces differ, so it reads or changes something besides its arguments "
                 "(attributes, globals, NumPy's random state)"
@@ -186,7 +184,7 @@ def check_purity(traces: list[Traces]) -> list[str]:
 
 
 def large_constants(env: Environment, traces: list[Traces]) -> list[str]:
-    """A line for each large array that `reset` or `step` closes over: its name, where it can be found, and its size."""
+    """One line per large array that `reset` or `step` closes over: its name, if it can be found, and its size."""
     calls: dict[str, list[str]] = {}
     for one in traces:
         for constant in one.constants[0]:
@@ -202,11 +200,11 @@ def large_constants(env: Environment, traces: list[Traces]) -> list[str]:
 
 
 def _name_of(env: Environment, method: Any, constant: np.ndarray) -> str:
-    """The attribute of `env` or the global that `method` reads which holds `constant`; "an array" if none is found."""
+    """The attribute of `env`, or the global used by `method`, that is `constant`; "an array" if none is found."""
     try:
         seen = inspect.getclosurevars(method)
         outside = {**seen.globals, **seen.nonlocals}
-    except (TypeError, ValueError):  # no Python function
+    except (TypeError, ValueError):  # not a Python function
         outside = {}
     roots = [("env", env), *((name, value) for name, value in outside.items() if not inspect.ismodule(value))]
     for _ in range(_DEPTH):

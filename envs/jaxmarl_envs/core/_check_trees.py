@@ -1,4 +1,4 @@
-"""Trees of arrays as the conformance check compares and names them."""
+"""Comparing and naming trees of arrays for the conformance check."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 ROUNDING = 1e-4
-"""Relative difference that counts as rounding where one step is compiled alone and within a larger program."""
+"""Relative difference that counts as rounding between a step compiled alone and within a larger program."""
 
 
 def short(error: Exception) -> str:
@@ -32,7 +32,7 @@ def is_key(value: Any) -> bool:
 
 
 def on_host(tree: Any) -> Any:
-    """`tree` in NumPy, but for random keys, which have no place there."""
+    """`tree` in NumPy, except for random keys, which NumPy cannot represent."""
     return jax.tree.map(lambda x: x if is_key(x) else np.asarray(x), tree)
 
 
@@ -48,15 +48,15 @@ def plain(value: Any) -> np.ndarray:
     return np.asarray(jax.random.key_data(value) if is_key(value) else value)
 
 
-# NaN is reported on its own; in comparisons it equals itself.
+# NaN is reported separately; in comparisons it equals itself.
 equal = partial(np.array_equal, equal_nan=True)
 
 
 def close(left: np.ndarray, right: np.ndarray, *, most: float = 0.1) -> bool:
-    """Whether floats differ by rounding at most; all else must be equal.
+    """Whether floats differ by rounding at most; other values must be equal.
 
-    Entries near zero are judged by the largest one of their array, which counts as `most` at most: inside physics many
-    are differences of larger numbers, and an angle taken from its cosine is the less exact the smaller it is.
+    The tolerance of entries near zero depends on the largest entry of their array, capped at `most`: in physics many
+    are differences of larger numbers, and an angle computed from its cosine is less exact the smaller it is.
     """
     if left.shape != right.shape or not jnp.issubdtype(left.dtype, jnp.floating):
         return equal(left, right)

@@ -13,11 +13,11 @@ State = Any
 
 @runtime_checkable
 class Environment(Protocol):
-    """Two pure functions over the pytrees of one instance; batching is the caller's `vmap`.
+    """Two pure functions on the pytrees of one instance; for a batch, use `vmap`.
 
-    Environments are best written as frozen dataclasses whose compared fields are everything static: two equal
-    environments then share one compiled program, and differ only in the traced `default_params`
-    (declare that field with `field(compare=False)`).
+    Environments are best written as frozen dataclasses in which the compared fields are everything static: two equal
+    environments then share a compiled program, and differ only in the traced `default_params` (declare that field with
+    `field(compare=False)`).
     """
 
     @property
@@ -28,12 +28,12 @@ class Environment(Protocol):
     @property
     def default_params(self) -> Params:
         """Traced pytree of numbers that may differ between lanes of one program: payoffs, masses. Large ones that all
-        lanes of a program share, as a trace, are marked: see `shared_leaves`.
+        lanes of a program share, such as a trace, are marked: see `shared_leaves`.
         """
         ...
 
     def reset(self, key: jax.Array, params: Params) -> tuple[State, TimeStep]:
-        """A fresh episode. Consumes `key`."""
+        """A new episode. Consumes `key`."""
         ...
 
     def step(self, key: jax.Array, state: State, action: jax.Array, params: Params) -> tuple[State, TimeStep]:
@@ -66,11 +66,11 @@ class Wrapper:
         return self.env.unwrapped if isinstance(self.env, Wrapper) else self.env
 
     def inner_state(self, state: State) -> State:
-        """The wrapped environment's part of `state`; wrappers with a state of their own override this."""
+        """The wrapped environment's part of `state`; wrappers with their own state override this."""
         return state
 
     def reset(self, key: jax.Array, params: Params) -> tuple[State, TimeStep]:
-        """A fresh episode. Consumes `key`."""
+        """A new episode. Consumes `key`."""
         return self.env.reset(key, params)
 
     def step(self, key: jax.Array, state: State, action: jax.Array, params: Params) -> tuple[State, TimeStep]:

@@ -1,4 +1,4 @@
-"""One recorded episode: random play, recording, storing."""
+"""Recorded episodes: random play, recording, saving and loading."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxmarl_envs.core._cheap import random_legal
 from jaxmarl_envs.core._environment import Environment, Params, Wrapper
 from jaxmarl_envs.core._keys import seed_key
 from jaxmarl_envs.core._types import EnvSpec, TimeStep, pytree_dataclass
@@ -18,7 +19,7 @@ Act = Callable[[jax.Array, TimeStep], jax.Array]
 
 @pytree_dataclass
 class Episode:
-    """What happened in T steps, as NumPy arrays; enough to draw it."""
+    """A record of T steps as NumPy arrays, with everything needed to draw it."""
 
     states: Any  # [T + 1, ...] states of the innermost environment
     actions: jax.Array  # [T, N] int32 or [T, N, D] float32
@@ -48,7 +49,7 @@ def load_episode(env: Environment, path: str | Path) -> Episode:
     """The episode of `env` stored at `path`.
 
     Raises:
-      ValueError: if the stored states are not those of `env`.
+      ValueError: the stored states are not those of `env`.
     """
     innermost = getattr(env, "unwrapped", env)
     state, _ = jax.eval_shape(innermost.reset, seed_key(0), innermost.default_params)
@@ -65,16 +66,16 @@ def load_episode(env: Environment, path: str | Path) -> Episode:
 def random_action(spec: EnvSpec, key: jax.Array, action_mask: jax.Array) -> jax.Array:
     """Uniformly random legal actions: [*, N] int32, or [*, N, D] float32 within `action_bounds`. Consumes `key`.
 
-    Padded entries of continuous actions are in the middle of the bounds.
+    Padded entries of continuous actions are set to the middle of the bounds.
 
     Args:
-      spec: of the environment.
+      spec: spec of the environment.
       key: random key.
-      action_mask: [*, N, A] bool, or [*, N, D] where actions are continuous, as a `TimeStep` has it.
+      action_mask: [*, N, A] bool, or [*, N, D] for continuous actions, as in a `TimeStep`.
     """
-    noise = jax.random.uniform(key, action_mask.shape, jnp.float32)
     if spec.is_discrete:
-        return jnp.where(action_mask, noise, -1.0).argmax(-1).astype(jnp.int32)
+        return random_legal(key, action_mask)
+    noise = jax.random.uniform(key, action_mask.shape, jnp.float32)
     low, high = (bound if np.isfinite(bound) else float(np.sign(bound)) for bound in spec.action_bounds)
     return jnp.where(action_mask, low + noise * (high - low), 0.5 * (low + high))
 
@@ -82,12 +83,12 @@ def random_action(spec: EnvSpec, key: jax.Array, action_mask: jax.Array) -> jax.
 def record_episode(
     env: Environment, key: jax.Array, act: Act | None = None, *, params: Params = None, max_steps: int = 1000
 ) -> Episode:
-    """One episode of `env`, up to its end or `max_steps`. Consumes `key`.
+    """Records one episode of `env`, up to its end or `max_steps`. Consumes `key`.
 
     Args:
       env: one instance, not batched.
       key: random key.
-      act: `(key, timestep) -> action`, called from Python once a step, so that it may keep a memory; random if None.
+      act: `(key, timestep) -> action`, called from Python once per step, so it may keep state; random if None.
       params: traced parameters; `env.default_params` if None.
       max_steps: where to stop if the episode has no end.
     """

@@ -1,4 +1,4 @@
-"""What is written beside or below the fields of a class, for `help()`."""
+"""Makes the documentation of fields in the source available to `help()`."""
 
 import ast
 import inspect
@@ -10,7 +10,7 @@ _T = TypeVar("_T")
 
 
 def field_docs(cls: type) -> dict[str, str]:
-    """The text of every field of a class and its bases that has one: the string below it, or the comment behind it."""
+    """The documentation of the fields of a class and its bases: the string below a field, or the comment after it."""
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         try:
@@ -30,7 +30,7 @@ def field_docs(cls: type) -> dict[str, str]:
 
 
 def documented(cls: type[_T]) -> type[_T]:
-    """A NamedTuple whose fields have in `help()` what its source says of them."""
+    """Adds the documentation of fields in the source of a NamedTuple to its `help()`."""
     for name, text in field_docs(cls).items():
         getattr(cls, name).__doc__ = text
     return cls

@@ -1,4 +1,4 @@
-"""Metrics: what a number that an environment reports says at the end of an episode, and which names are free."""
+"""Metrics of episodes: wrappers that compute them, and the names that they may have."""
 
 import dataclasses
 from functools import cached_property
@@ -11,13 +11,13 @@ from jaxmarl_envs.core._environment import Params, Wrapper
 from jaxmarl_envs.core._types import EnvSpec, TimeStep, pytree_dataclass
 
 RESERVED = ("return", "length", "episode_return", "episode_length")
-"""Names that rows of training and evaluation have for what is counted here."""
+"""Names that rows of training and evaluation use for the metrics defined here."""
 
 
 def taken_metrics(spec: EnvSpec) -> str:
-    """What is wrong with the names of the metrics of `spec`; empty if nothing is.
+    """The problem with the names of the metrics of `spec`; empty if there is none.
 
-    `/` separates a metric from whose it is: `learner/entropy`, `teacher/return`.
+    `/` separates a source from a metric: `learner/entropy`, `teacher/return`.
     """
     taken = [name for name in spec.metrics if name in RESERVED or "/" in name]
     if not taken:
@@ -39,18 +39,18 @@ class EpisodeMetricsState:
 
 @dataclasses.dataclass(frozen=True)
 class EpisodeMetrics(Wrapper):
-    """Makes metrics of single steps those of the episode so far, so that at its end they are those of the whole episode.
+    """Turns metrics of single steps into metrics of the episode so far, which at its end describe the whole episode.
 
-    Rows of training and evaluation hold what a metric is in the last step of an episode.
+    Rows of training and evaluation contain the values at the last step of an episode.
     """
 
     sums: tuple[str, ...] = ()
-    """Metrics that are summed over the steps, like a part of the reward."""
+    """Metrics to sum over the steps, like a part of the reward."""
     means: tuple[str, ...] = ()
-    """Metrics that are averaged over the steps, like "is upright now"."""
+    """Metrics to average over the steps, like "is upright now"."""
 
     def __post_init__(self) -> None:
-        """Refuses names that the environment does not have, and one twice."""
+        """Rejects unknown names, and names given twice."""
         names = (*self.sums, *self.means)
         unknown = [name for name in names if name not in self.env.spec.metrics]
         if unknown or len(set(names)) < len(names):
@@ -60,11 +60,11 @@ class EpisodeMetrics(Wrapper):
             )
 
     def inner_state(self, state: EpisodeMetricsState) -> Any:
-        """Without what this wrapper counts."""
+        """The state of the wrapped environment."""
         return state.inner
 
     def reset(self, key: jax.Array, params: Params) -> tuple[EpisodeMetricsState, TimeStep]:
-        """A fresh episode with nothing counted."""
+        """A new episode with nothing counted."""
         inner, timestep = self.env.reset(key, params)
         zero = jnp.zeros((), jnp.float32)
         totals = dict.fromkeys((*self.sums, *self.means), zero)
@@ -73,7 +73,7 @@ class EpisodeMetrics(Wrapper):
     def step(
         self, key: jax.Array, state: EpisodeMetricsState, action: jax.Array, params: Params
     ) -> tuple[EpisodeMetricsState, TimeStep]:
-        """One step on."""
+        """The next step."""
         inner, timestep = self.env.step(key, state.inner, action, params)
         t = state.t + 1
         totals = {name: total + timestep.metrics[name] for name, total in state.totals.items()}
@@ -98,12 +98,12 @@ class EpisodeStatisticsState:
 class EpisodeStatistics(Wrapper):
     """Adds `episode_return` (undiscounted, mean over agents) and `episode_length` (steps) so far to the metrics.
 
-    They are those of the whole episode where `done` is true. What trains and evaluates puts it around every environment,
-    and reports these two as `return` and `length`.
+    Where `done` is true, they are those of the whole episode. The runner puts this wrapper around every environment,
+    and reports the two as `return` and `length`.
     """
 
     def __post_init__(self) -> None:
-        """Refuses an environment whose metrics have names that are taken."""
+        """Rejects an environment whose metrics have reserved names."""
         taken = taken_metrics(self.env.spec)
         if taken:
             raise ValueError(f"environment {self.env.spec.id!r}: {taken}")
@@ -114,11 +114,11 @@ class EpisodeStatistics(Wrapper):
         return self.env.spec.replace(metrics=(*self.env.spec.metrics, "episode_return", "episode_length"))
 
     def inner_state(self, state: EpisodeStatisticsState) -> Any:
-        """Without what this wrapper counts."""
+        """The state of the wrapped environment."""
         return state.inner
 
     def reset(self, key: jax.Array, params: Params) -> tuple[EpisodeStatisticsState, TimeStep]:
-        """A fresh episode with nothing counted."""
+        """A new episode with nothing counted."""
         inner, timestep = self.env.reset(key, params)
         zero = jnp.zeros((), jnp.float32)
         return EpisodeStatisticsState(inner, zero, zero), self._show(timestep, zero, zero)
@@ -126,7 +126,7 @@ class EpisodeStatistics(Wrapper):
     def step(
         self, key: jax.Array, state: EpisodeStatisticsState, action: jax.Array, params: Params
     ) -> tuple[EpisodeStatisticsState, TimeStep]:
-        """One step on."""
+        """The next step."""
         inner, timestep = self.env.step(key, state.inner, action, params)
         total, length = state.episode_return + timestep.reward.mean(), state.episode_length + 1
         return EpisodeStatisticsState(inner, total, length), self._show(timestep, total, length)

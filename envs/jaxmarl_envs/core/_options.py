@@ -1,4 +1,4 @@
-"""Options of environments: what they may be, and what is said of those that are not."""
+"""Options of environments: their ranges, and errors for invalid ones."""
 
 import difflib
 import math
@@ -10,11 +10,11 @@ import numpy as np
 from jaxmarl_envs.core._registry import UnknownOption
 
 LARGEST = 1e6
-"""Of real numbers: far enough from what overflows or vanishes in float32."""
+"""Bounds of real numbers: far from overflow and underflow in float32."""
 
 
 class Option(NamedTuple):
-    """One option: its default, whose type is the option's, and its range, ends included."""
+    """One option: its default, which determines its type, and its range, ends included."""
 
     default: Any
     lowest: float = -LARGEST
@@ -22,10 +22,10 @@ class Option(NamedTuple):
     choices: tuple[str, ...] = ()
 
     def read(self, where: str, value: Any) -> Any:
-        """`value` as a string, an int or a float.
+        """`value` as a string, an int or a float, after checking it.
 
         Raises:
-          ValueError: for a value of another type or out of range, saying what is accepted.
+          ValueError: a value of another type or out of range; the message says what is accepted.
         """
         if self.choices:
             if value not in self.choices:
@@ -41,30 +41,30 @@ class Option(NamedTuple):
 
 
 def positive(default: float) -> Option:
-    """A number that is divided by."""
+    """An option for a number that is used as a divisor."""
     return Option(default, 1 / LARGEST)
 
 
 def not_negative(default: float) -> Option:
-    """A number that may vanish."""
+    """An option for a number that may be zero."""
     return Option(default, 0.0)
 
 
 def count(default: int, highest: float = 1000, lowest: int = 1) -> Option:
-    """A size; the usual bound keeps arrays small enough to be made."""
+    """An option for a size; the default bound keeps arrays small enough to allocate."""
     return Option(default, lowest, highest)
 
 
 def steps(default: int) -> Option:
-    """A number of steps."""
+    """An option for a number of steps."""
     return Option(default, 1, 100_000)
 
 
 def read_options(env_id: str, given: Mapping[str, Any], accepted: Mapping[str, Option]) -> dict[str, Any]:
-    """The values of all `accepted` options, from `given` or by default.
+    """The values of all `accepted` options, given or default.
 
     Raises:
-      ValueError: for an option that does not exist, with the nearest name, or a value that is not accepted.
+      ValueError: an unknown option (the nearest name is suggested), or an invalid value.
     """
     for name in given:
         if name not in accepted:

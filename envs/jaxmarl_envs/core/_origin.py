@@ -1,4 +1,4 @@
-"""Where in somebody's own code an exception came from."""
+"""Finds where in user code an exception was raised."""
 
 import sysconfig
 import traceback

@@ -1,4 +1,4 @@
-"""Ids to environments: `family/variant`, built-in families and those of installed packages."""
+"""The registry: ids `family/variant` of environments, from built-in families and installed packages."""
 
 import dataclasses
 import difflib
@@ -29,23 +29,23 @@ _BUILT_IN = {
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """A set of environments sharing a first id part."""
+    """A set of environments with a common first part of their ids."""
 
     name: str
     make: Callable[..., Environment]
-    """`(variant, **options) -> Environment`; raises ValueError for a variant or option it does not know. Without `**`
-    in its signature the registry refuses what it does not name."""
+    """`(variant, **options) -> Environment`; raises ValueError for an unknown variant or option. Without `**` in its
+    signature, the registry rejects options that it does not name."""
     variants: tuple[str, ...]
-    """The variants worth listing; `make` may accept more."""
+    """The variants to list; `make` may accept more."""
     summary: str = ""
-    """One line for the listing."""
+    """One line for the list of environments."""
     pattern: str = ""
-    """How further variants are spelled, e.g. `L1-L2-...`."""
+    """The pattern of further variants, e.g. `L1-L2-...`."""
     package: str = ""
-    """The package of another project that its environments come from, imported when one is made; empty if there is
-    none. `make` raises ValueError where it is not installed."""
+    """The package of another project that provides the environments, imported when one is made; empty if none is
+    needed. `make` raises ValueError if it is not installed."""
     evaluation_options: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
-    """Options in which evaluations differ from training unless the user says otherwise, as windows that are held out."""
+    """Options in which evaluations differ from training by default, e.g. held-out windows."""
 
 
 _NO_OPTION = "no option is called so"
@@ -53,7 +53,9 @@ _registered: dict[str, Family] = {}
 
 
 def register(family: Family) -> Family:
-    """Adds a family for this process. Refuses to replace one. Installed packages use the entry-point group instead."""
+    """Registers a family in this process; an existing one is not replaced. Installed packages use the entry-point
+    group.
+    """
     if "/" in family.name or not family.name:
         raise ValueError(f"a family's name must be non-empty and without '/', got {family.name!r}")
     if family.name in _registered or family.name in _family_names():
@@ -84,20 +86,20 @@ def _load(name: str) -> Family:
 
 
 def families() -> list[Family]:
-    """Every known family, by name."""
+    """All known families, by name."""
     return [_load(name) for name in _family_names()]
 
 
 def available() -> list[str]:
-    """Every listed id, sorted by family."""
+    """All listed ids, sorted by family."""
     return [f"{family.name}/{variant}" for family in families() for variant in family.variants]
 
 
 def make(env_id: str, /, **options: Any) -> Environment:
-    """The environment called `env_id`, e.g. `"matrix/climbing"`; `options` go to its family.
+    """Makes the environment called `env_id`, e.g. `"matrix/climbing"`; `options` are passed to its family.
 
     Raises:
-      ValueError: for an unknown id or option, with the nearest spelling.
+      ValueError: an unknown id or option; the nearest spelling is suggested.
     """
     name, _, variant = env_id.partition("/")
     if name not in _family_names():
@@ -119,14 +121,14 @@ def options(env_id: str) -> dict[str, Any]:
     """The options of an environment by name, with their defaults.
 
     Raises:
-      ValueError: for an unknown id.
+      ValueError: an unknown id.
     """
     family = _load(env_id.partition("/")[0]) if env_id.partition("/")[0] in _family_names() else None
     others = [] if family is None else list(inspect.signature(family.make).parameters.values())[1:]
     found = {p.name: p.default for p in others if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     try:
         make(env_id, **{_NO_OPTION: None})
-    except UnknownOption as error:  # it knows those that the family's signature does not name
+    except UnknownOption as error:  # it lists those that the family's signature does not name
         found |= error.accepted
     return dict(sorted(found.items()))
 
@@ -138,7 +140,7 @@ def evaluation_options(env_id: str) -> dict[str, Any]:
 
 
 def _check_options(env_id: str, family: Family, options: Mapping[str, Any]) -> None:
-    """Refuses options that the signature of the family's `make` excludes; with `**` there, it checks itself."""
+    """Rejects options that the signature of the family's `make` excludes; with `**` in it, `make` checks itself."""
     first, *others = inspect.signature(family.make).parameters.values()
     accepted = [p.name for p in others if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     takes_all = any(p.kind is p.VAR_KEYWORD for p in others)
@@ -159,13 +161,13 @@ class UnknownVariant(ValueError):
 
 
 class UnknownOption(ValueError):
-    """Raised for an option that an environment does not have; scalar parameters of the name are then looked for.
+    """Raised for an unknown option; the caller then looks for a scalar parameter of that name.
 
-    A family whose `make` takes `**options` raises it itself, and a plain ValueError for a value that it refuses.
+    A family whose `make` takes `**options` raises it itself, and a plain ValueError for an invalid value.
     """
 
     def __init__(self, text: str = "", accepted: Mapping[str, Any] | None = None) -> None:
-        """`accepted`: the options that there are, with their defaults."""
+        """`accepted` has the valid options with their defaults."""
         super().__init__(text)
         self.accepted = dict(accepted or {})
 
@@ -173,7 +175,7 @@ class UnknownOption(ValueError):
 def _hint(env_id: str) -> str:
     ids = available()
     near = difflib.get_close_matches(env_id, ids, n=1, cutoff=0.5)
-    if not near:  # the right variant under the wrong family, or without one
+    if not near:  # the right variant with the wrong family, or without one
         last = env_id.rpartition("/")[2]
         by_variant = {i.partition("/")[2]: i for i in reversed(ids)}
         near = [by_variant[v] for v in difflib.get_close_matches(last, by_variant, n=1, cutoff=0.6)]

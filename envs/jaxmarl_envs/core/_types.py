@@ -1,4 +1,4 @@
-"""The two types that cross the environment boundary: `EnvSpec` (static) and `TimeStep` (arrays)."""
+"""The two types of the environment interface: `EnvSpec` (static) and `TimeStep` (arrays)."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -18,21 +18,22 @@ def pytree_dataclass(cls: type[_T]) -> type[_T]:
 
 
 def quantile_name(metric: str, level: float) -> str:
-    """How rows call a quantile of a metric: `ttft_p95`, `ttft_p99.9`."""
+    """The name of a metric's quantile in rows: `ttft_p95`, `ttft_p99.9`."""
     return f"{metric}_p{100 * level:g}"
 
 
 @dataclasses.dataclass(frozen=True)
 class EntityBlock:
-    """Columns of an observation that show some entities of one sort: the first feature of all of them, then the second, ...
+    """Columns of an observation for entities of one kind: the first feature of all of them, then the second, ...
 
-    Feature f of entity j is column `start + f * count + j`; an entity that is not seen shows zeros. `read` undoes this.
+    Feature f of entity j is column `start + f * count + j`; the columns of unseen entities are zero. `read` undoes
+    this layout.
     """
 
     name: str
-    """What they are, e.g. self, enemies, allies."""
+    """Name of their kind, e.g. self, enemies, allies."""
     start: int
-    """The first column."""
+    """Index of the first column."""
     count: int
     """Number of entities."""
     features: tuple[str, ...]
@@ -48,60 +49,59 @@ class EntityBlock:
 class EnvSpec:
     """Everything about an environment that is fixed before compilation. Hashable.
 
-    Sizes are those of the padded arrays; where agents differ, `agent_obs_sizes`, `agent_num_actions` and
-    `agent_action_sizes` hold the real ones. Exactly one of `num_actions` (discrete) and `action_dim` (continuous) is
+    Sizes are those of the padded arrays; if agents differ, `agent_obs_sizes`, `agent_num_actions` and
+    `agent_action_sizes` give the real ones. Exactly one of `num_actions` (discrete) and `action_dim` (continuous) is
     positive.
     """
 
     id: str = dataclasses.field(compare=False)
-    """`family/variant`. Not part of equality: environments that differ in traced parameters only, and so perhaps in
-    name, share one compiled program."""
+    """`family/variant`. Equality ignores it: environments that differ only in traced parameters, and perhaps in name,
+    share one compiled program."""
     n_agents: int
-    """N."""
+    """N, number of agents."""
     obs_shape: tuple[int, ...]
     """Shape of one agent's observation."""
     num_actions: int = 0
     """A, number of discrete actions; 0 if actions are continuous."""
     action_dim: int = 0
-    """D, entries of a continuous action; 0 if actions are discrete."""
+    """D, size of a continuous action; 0 if actions are discrete."""
     state_size: int = 0
-    """G, entries of the flat global state; 0 if the environment has none."""
+    """G, size of the flat global state; 0 if the environment has none."""
     episode_limit: int | None = None
-    """Most steps an episode can last, or None."""
+    """Maximum number of steps in an episode, or None."""
     obs_bounds: tuple[float, float] = (-float("inf"), float("inf"))
-    """Lowest and highest value of any observation or global-state entry."""
+    """Lowest and highest value of all observation and global-state entries."""
     action_bounds: tuple[float, float] = (-1.0, 1.0)
     """Lowest and highest value of a continuous action entry."""
     agent_names: tuple[str, ...] = ()
-    """One name an agent, used at the edges only (viewers, tables, adapters)."""
+    """One name per agent, used only for display and conversion (viewers, tables, adapters)."""
     agent_obs_sizes: tuple[int, ...] = ()
-    """Real (unpadded) observation sizes where agents differ."""
+    """Real (unpadded) observation sizes, if agents differ."""
     agent_num_actions: tuple[int, ...] = ()
-    """Real (unpadded) action counts where agents differ."""
+    """Real (unpadded) numbers of actions, if agents differ."""
     agent_action_sizes: tuple[int, ...] = ()
-    """Real (unpadded) entries of a continuous action where agents differ; what stands in the last ones, up to D, has no
-    effect."""
+    """Real (unpadded) sizes of continuous actions, if agents differ; the remaining entries, up to D, have no effect."""
     metrics: tuple[str, ...] = ()
-    """Keys of `TimeStep.metrics`. What is logged of an episode is their value in its last step, so that they describe the
-    episode so far (`EpisodeMetrics` sums and averages). `return`, `length` and names with "/" are taken."""
+    """Keys of `TimeStep.metrics`. Their values at an episode's last step are logged, so they must describe the episode
+    so far (`EpisodeMetrics` sums and averages). `return`, `length` and names with "/" are reserved."""
     quantiles: tuple[tuple[str, tuple[float, ...]], ...] = ()
-    """Metrics of which evaluations report quantiles over their episodes beside the mean, each with its levels:
-    `(("ttft", (0.5, 0.95)),)` adds `ttft_p50` and `ttft_p95`. `return` and `length` may be named, too."""
+    """Metrics for which evaluations report quantiles over episodes as well as the mean, each with its levels:
+    `(("ttft", (0.5, 0.95)),)` adds `ttft_p50` and `ttft_p95`. `return` and `length` are allowed too."""
     reset_is_costly: bool = False
-    """A reset costs a good part of a step or more: `VectorEnv` then resets only where an episode ended. What it computes
-    is the same either way."""
+    """Whether a reset costs a large part of a step or more: `VectorEnv` then resets only where an episode ended. The
+    results are the same either way."""
     entities: tuple[EntityBlock, ...] = ()
-    """Which columns of an observation show which entity, for networks that look at entities one by one; empty where that
-    is not said. Wrappers that append columns keep it; further columns belong to the agent itself."""
+    """The columns of an observation that describe each entity, for networks that process entities one by one; empty if
+    not declared. Wrappers that append columns keep it; the other columns belong to the agent itself."""
     dead_action: int | None = None
-    """The action that agents have to take once they are out of the game, and that no other agent may take; None where
-    nobody drops out. `alive` reads it from masks."""
+    """The action that agents must take once they are out of the game, and that no other agent may take; None if agents
+    never drop out. `alive` reads it from masks."""
     optimum: float | None = dataclasses.field(default=None, compare=False)
-    """Expected undiscounted return of an optimal joint policy with `default_params`, where known. Not part of
-    equality, like `id`."""
+    """Expected undiscounted return of an optimal joint policy with `default_params`, if known. Equality ignores it,
+    like `id`."""
 
     def __post_init__(self) -> None:
-        """Refuses sizes that no environment can have."""
+        """Rejects impossible sizes."""
         if self.n_agents < 1:
             raise ValueError(f"environment {self.id!r}: n_agents must be at least 1, got {self.n_agents}")
         if (self.num_actions > 0) == (self.action_dim > 0):
@@ -153,18 +153,18 @@ class EnvSpec:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """One name an agent."""
+        """One name per agent."""
         return self.agent_names or tuple(f"agent_{i}" for i in range(self.n_agents))
 
     @property
     def actions_per_agent(self) -> tuple[int, ...]:
-        """N real action counts, or numbers of entries of a continuous action."""
+        """N real numbers of actions, or sizes of continuous actions."""
         size = self.num_actions or self.action_dim
         return self.agent_num_actions or self.agent_action_sizes or (size,) * self.n_agents
 
     @property
     def real_actions(self) -> np.ndarray:
-        """[N, A] bool, or [N, D] where actions are continuous: what is no padding."""
+        """[N, A] bool, or [N, D] for continuous actions: entries that are not padding."""
         return np.arange(self.num_actions or self.action_dim) < np.array(self.actions_per_agent)[:, None]
 
     def replace(self, **changes: Any) -> "EnvSpec":
@@ -174,27 +174,27 @@ class EnvSpec:
 
 @pytree_dataclass
 class TimeStep:
-    """What an environment shows after `reset` or `step`, for one instance; `vmap` adds `[E]` in front.
+    """The result of `reset` or `step` for one instance; `vmap` adds a leading [E].
 
-    After an episode ended, an auto-resetting environment shows the next episode's first `obs`, `state` and
-    `action_mask`, while `reward`, `terminated`, `truncated`, `metrics` and what begins with `final_` still belong to
-    the step just taken. Without auto-reset `final_obs` equals `obs`.
+    After the end of an episode, an auto-resetting environment returns the next episode's first `obs`, `state` and
+    `action_mask`, while `reward`, `terminated`, `truncated`, `metrics` and the `final_` fields still belong to the
+    step just taken. Without auto-reset `final_obs` equals `obs`.
     """
 
     obs: jax.Array  # [N, *obs_shape] float32, one row per agent
-    state: jax.Array  # [G] float32, global state (G = 0 where there is none)
-    action_mask: jax.Array  # [N, A] bool, what is legal; [N, D] `spec.real_actions` where actions are continuous
+    state: jax.Array  # [G] float32, global state (G = 0 if there is none)
+    action_mask: jax.Array  # [N, A] bool, legal actions; [N, D] `spec.real_actions` for continuous actions
     reward: jax.Array  # [N] float32, the team reward repeated in cooperative tasks
-    terminated: jax.Array  # [] bool, the task ended: nothing follows
+    terminated: jax.Array  # [] bool, the task ended: values after it are zero
     truncated: jax.Array  # [] bool, the time limit cut the episode: bootstrap from `final_obs`
     final_obs: jax.Array  # [N, *obs_shape] float32
     final_state: jax.Array  # [G] float32
     final_mask: jax.Array  # [N, A] bool
-    metrics: dict[str, jax.Array]  # fixed keys, [] float32, of the episode so far: where it is over, of all of it
+    metrics: dict[str, jax.Array]  # fixed keys, [] float32, of the episode so far; at its end, of the whole episode
 
     @property
     def done(self) -> jax.Array:
-        """[] bool: the episode is over, for whatever reason."""
+        """[] bool: the episode is over, by termination or truncation."""
         return self.terminated | self.truncated
 
     def replace(self, **changes: Any) -> "TimeStep":
@@ -203,7 +203,7 @@ class TimeStep:
 
 
 def alive(spec: EnvSpec, action_mask: jax.Array) -> jax.Array:
-    """[*, N] bool: which agents are still in the game, by their masks [*, N, A]; all, where nobody drops out."""
+    """[*, N] bool: which agents are still in the game, from masks [*, N, A]; all if agents never drop out."""
     if spec.dead_action is None:
         return jnp.ones(action_mask.shape[:-1], bool)
     return ~action_mask[..., spec.dead_action]

@@ -1,4 +1,4 @@
-"""A batch of environments with auto-reset: the one place where episodes are restarted."""
+"""A batch of environments with auto-reset: the only place where episodes are restarted."""
 
 import dataclasses
 from typing import Any
@@ -14,29 +14,29 @@ _PARTS = 16  # of a batch, reset at a time where resets are costly: more than en
 
 @pytree_dataclass
 class VectorState:
-    """State of E environments. Every array has a leading [E]; the runner shards exactly these."""
+    """State of E environments. Every array has a leading [E], over which the runner shards it."""
 
     inner: Any  # [E, ...] environment states
-    timestep: TimeStep  # [E, ...] what was last shown
+    timestep: TimeStep  # [E, ...] the latest timesteps
 
 
 @dataclasses.dataclass(frozen=True)
 class VectorEnv:
-    """E copies of an environment stepped together, restarted as they end.
+    """E copies of an environment that step together and restart as they end.
 
-    Auto-reset sits after `vmap`: `step` shows the first observation of the next episode and keeps what the old one
-    ended in as `final_obs`, `final_state` and `final_mask`.
+    Auto-reset comes after `vmap`: `step` returns the first observation of the next episode and keeps the last one of
+    the old episode as `final_obs`, `final_state` and `final_mask`.
 
-    By default every instance is reset in every step, and the result kept where an episode ended: for cheap resets the
-    least work. Where `spec.reset_is_costly`, only instances whose episode ended are reset, in a `while_loop`, from the
-    same keys: the same episodes, but no gradient can be taken backwards through `step`.
+    By default every instance is reset in every step, and the result is used where an episode ended, which is fastest
+    for cheap resets. With `spec.reset_is_costly`, only instances whose episode ended are reset, in a `while_loop` with
+    the same keys: the episodes are the same, but `step` has no reverse-mode gradient.
     """
 
     env: Environment
     num_envs: int
 
     def __post_init__(self) -> None:
-        """Refuses an empty batch."""
+        """Rejects an empty batch."""
         if self.num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {self.num_envs}")
 
@@ -46,12 +46,12 @@ class VectorEnv:
         return self.env.spec
 
     def reset(self, key: jax.Array, params: Params) -> VectorState:
-        """E fresh episodes. Consumes `key`."""
+        """Starts E new episodes. Consumes `key`."""
         inner, timestep = jax.vmap(self.env.reset, (0, None))(environment_keys(key, self.num_envs), params)
         return VectorState(inner, timestep)
 
     def step(self, key: jax.Array, state: VectorState, action: jax.Array, params: Params) -> VectorState:
-        """All environments one step on, those that ended restarted. `action`: [E, N] or [E, N, D]. Consumes `key`."""
+        """Steps all environments, and restarts those that ended. `action`: [E, N] or [E, N, D]. Consumes `key`."""
         step_keys = environment_keys(key, self.num_envs)
         reset_keys = environment_keys(key, self.num_envs, start=self.num_envs)
         inner, timestep = jax.vmap(self.env.step, (0, 0, 0, None))(step_keys, state.inner, action, params)
@@ -59,7 +59,7 @@ class VectorEnv:
         return restart(reset_keys, VectorState(inner, timestep), params)
 
     def _restart(self, keys: jax.Array, state: VectorState, params: Params) -> VectorState:
-        """`state` with a fresh episode where one ended: every instance is reset, and what is not needed dropped."""
+        """`state` with a new episode where one ended: every instance is reset, and the results are selected."""
         fresh = VectorState(*jax.vmap(self.env.reset, (0, None))(keys, params))
         done = state.timestep.done
 
@@ -69,7 +69,7 @@ class VectorEnv:
         return _show(jax.tree.map(select, _shown(fresh), _shown(state)), state.timestep)
 
     def _restart_ended(self, keys: jax.Array, state: VectorState, params: Params) -> VectorState:
-        """The same, with resets only where an episode ended, a part of the batch at a time until none is left."""
+        """The same, but resets only instances whose episode ended, a part of the batch at a time until none is left."""
         if self.num_envs == 1:  # a branch costs less than a loop
             done = state.timestep.done[0]
             return jax.lax.cond(done, lambda: self._restart(keys, state, params), lambda: state)
@@ -88,7 +88,7 @@ class VectorEnv:
 
 
 def _shown(state: VectorState) -> Any:
-    """What the next episode replaces: all but the reward and the end of the step just taken."""
+    """The parts that the next episode replaces: all but the reward and the end of the step just taken."""
     return state.inner, state.timestep.obs, state.timestep.state, state.timestep.action_mask
 
 
@@ -100,10 +100,10 @@ def _show(shown: Any, timestep: TimeStep) -> VectorState:
 def environment_keys(key: jax.Array, num: int, *, start: int = 0) -> jax.Array:
     """[num] keys, different for different `start + i`, made from `key` without hashing. Consumes `key`.
 
-    Counter-based generators promise independent streams for any two different keys, and `key` is itself a hash; on CPU
-    splitting it would cost more than many an environment.
+    Counter-based generators give independent streams for any two different keys, and `key` is itself a hash; on CPU
+    splitting it would cost more than stepping many environments.
     """
-    index = jnp.arange(start + 1, start + num + 1, dtype=jnp.uint32)  # from 1: `key` itself is not handed on
+    index = jnp.arange(start + 1, start + num + 1, dtype=jnp.uint32)  # from 1, so that `key` itself is not reused
     data = jax.random.key_data(key)
     data = jnp.tile(data, (num, 1)).at[:, -1].set(data[-1] ^ index)
     return jax.random.wrap_key_data(data, impl=jax.random.key_impl(key))

@@ -1,8 +1,8 @@
-"""Pictures of recorded episodes, drawn without a display.
+"""Drawing of recorded episodes, without a display.
 
-An environment is drawn by its own method `draw(ax, frame)` (a matplotlib axes and a `Frame`), which may return a
-`Verdict`; heading and numbers are the same for all. matplotlib and pillow are imported when something is drawn. Where a
-picture says too little, as with robots in space, a method `to_html(episode)` gives an interactive page instead or besides.
+An environment draws itself with a method `draw(ax, frame)` (a matplotlib axes and a `Frame`), which may return a
+`Verdict`; heading and numbers are the same for all. matplotlib and pillow are imported on first use. If a picture is
+not enough, as for robots in space, a method `to_html(episode)` can return an interactive page, instead or in addition.
 """
 
 import dataclasses
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 INK, MUTED, RULE, PAPER, WHITE = "#1f2933", "#7b8794", "#dde1e6", "#faf9f6", "#ffffff"
 GOOD, BAD, GOLD = "#23845f", "#b8482f", "#e3a72f"
 AGENTS = ("#2f6db5", "#d9793a", "#7a4fa3", "#1f968b", "#c0417a", "#8a6d3b")
-"""Colors of the agents, used again from the start where there are more."""
+"""Colors of the agents, repeated if there are more agents."""
 MAX_SHEET = 12
-"""Most frames on a contact sheet."""
+"""Maximum number of frames on a contact sheet."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """What there is to draw after t steps: NumPy arrays of one instance."""
+    """The data for drawing after t steps: NumPy arrays of one instance."""
 
     step: int
-    """t, 0 at the start."""
+    """t; 0 at the start."""
     state: Any
     """State of the innermost environment after t steps."""
     previous: Any
-    """The state before, in which `action` was taken; None at the start."""
+    """The previous state, in which `action` was taken; None at the start."""
     action: Any
     """[N] or [N, D]; None at the start."""
     reward: float
@@ -50,7 +50,7 @@ class Frame:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """How an episode, or a step, turned out."""
+    """The outcome of an episode or a step."""
 
     text: str
     good: bool
@@ -60,7 +60,7 @@ def render_frames(env: Environment, episode: Episode, *, params: Params = None) 
     """The episode as T + 1 pictures [height, width, 3] uint8, from the start to the end.
 
     Raises:
-      ValueError: if the innermost environment has no method `draw(ax, frame)`.
+      ValueError: the innermost environment has no method `draw(ax, frame)`.
     """
     innermost = getattr(env, "unwrapped", env)
     if not callable(getattr(innermost, "draw", None)):
@@ -96,19 +96,19 @@ def render(
     frame: int | None = None,
     seconds_per_frame: float = 0.6,
 ) -> Path:
-    """Draws an episode into `path` and returns it.
+    """Draws an episode into the file `path` and returns its path.
 
     Args:
       env: the environment that the episode was recorded in, wrapped or not.
       episode: what to draw.
-      path: `.gif` for an animation; `.png` for a sheet of up to 12 frames, or of one; `.html` for a page, where the
-        environment has one.
+      path: `.gif` for an animation; `.png` for a sheet of up to 12 frames, or for one frame; `.html` for a page, if
+        the environment has one.
       params: traced parameters; `env.default_params` if None.
       frame: the only frame to draw into a `.png`, counted as a Python index: 0 the start, -1 the end.
-      seconds_per_frame: of the animation; the last frame stays three times as long.
+      seconds_per_frame: duration in the animation; the last frame is shown three times as long.
 
     Raises:
-      ValueError: for another suffix, or an environment that cannot be drawn.
+      ValueError: another suffix, or an environment that cannot be drawn.
     """
     path = Path(path)
     check_drawable(env, path)
@@ -130,10 +130,11 @@ def render(
 
 
 def check_drawable(env: Environment, path: str | Path) -> None:
-    """Refuses a file that `render` could not write for `env`, before there is an episode.
+    """Rejects a file that `render` could not write for `env`, before there is an episode.
 
     Raises:
-      ValueError: if the innermost environment has no method for the suffix of `path`, naming those it has.
+      ValueError: the innermost environment has no method for the suffix of `path`; the message lists the suffixes that
+        it has.
     """
     innermost = getattr(env, "unwrapped", env)
     kinds = {"draw": (".gif", ".png"), "to_html": (".html",)}
@@ -153,7 +154,7 @@ def number(value: float) -> str:
 
 
 def _outcome(frame: Frame, optimum: float | None) -> Verdict | None:
-    """How the episode turned out, by the numbers alone."""
+    """The outcome of the episode, from the numbers alone."""
     if not (frame.terminated or frame.truncated):
         return None
     if optimum is None:

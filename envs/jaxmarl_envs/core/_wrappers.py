@@ -1,7 +1,7 @@
 """Wrappers over one instance. The suite's order, innermost first:
 
-task -> PadAgents -> EpisodeMetrics -> TimeLimit -> DelayReward -> ShowOwed -> Clock -> ObserveState -> LastAction -> AgentId
--> EpisodeStatistics -> VectorEnv (auto-reset). What counts metrics is in `_metrics.py`.
+task -> PadAgents -> EpisodeMetrics -> TimeLimit -> DelayReward -> ShowOwed -> Clock -> ObserveState -> LastAction ->
+AgentId -> EpisodeStatistics -> VectorEnv (auto-reset). The wrappers for metrics are in `_metrics.py`.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ class TimeLimit(Wrapper):
     limit: int = 0
 
     def __post_init__(self) -> None:
-        """Refuses a limit below one step, and one around `DelayReward`, which would not see it."""
+        """Rejects a limit below one step, and one around `DelayReward`, which would not see the ends."""
         if self.limit < 1:
             raise ValueError(f"time limit of {self.env.spec.id!r} must be at least 1 step, got {self.limit}")
         inner: Any = self.env
@@ -51,18 +51,18 @@ class TimeLimit(Wrapper):
         return spec.replace(episode_limit=limit, optimum=solve(limit) if solve else spec.optimum)
 
     def inner_state(self, state: TimeLimitState) -> Any:
-        """Without what this wrapper counts."""
+        """The state of the wrapped environment."""
         return state.inner
 
     def reset(self, key: jax.Array, params: Params) -> tuple[TimeLimitState, TimeStep]:
-        """A fresh episode at t = 0."""
+        """A new episode at t = 0."""
         inner, timestep = self.env.reset(key, params)
         return TimeLimitState(inner, jnp.zeros((), jnp.int32)), timestep
 
     def step(
         self, key: jax.Array, state: TimeLimitState, action: jax.Array, params: Params
     ) -> tuple[TimeLimitState, TimeStep]:
-        """One step on; truncated at the limit unless the task itself ended there."""
+        """The next step; truncated at the limit unless the task itself ended there."""
         inner, timestep = self.env.step(key, state.inner, action, params)
         t = state.t + 1
         truncated = timestep.truncated | ((t >= self.limit) & ~timestep.terminated)
@@ -80,35 +80,35 @@ class DelayRewardState:
 
 @dataclasses.dataclass(frozen=True)
 class DelayReward(Wrapper):
-    """Pays rewards in sums: after every `every` steps, and at the episode's end all that is left; in between nothing.
+    """Pays rewards out in sums: after every `every` steps, and the rest at the end of the episode; zero in between.
 
-    Undiscounted returns, and so the optimum, stay what they are. Observations do not show how long it is until the next
-    payment, so rewards are no longer a function of what is observed; `ShowOwed` shows it. It belongs outside of
-    `TimeLimit`, whose ends it has to see.
+    Undiscounted returns, and so the optimum, do not change. Observations do not include the time until the next
+    payment, so rewards are no longer a function of what is observed; `ShowOwed` adds it. This wrapper goes around
+    `TimeLimit`, because it must see its ends.
     """
 
     every: int = 1
 
     def __post_init__(self) -> None:
-        """Refuses anything but a number of steps."""
+        """Rejects anything but a positive number of steps."""
         if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
             raise ValueError(
                 f"rewards of {self.env.spec.id!r} can be delayed by a number of steps of at least 1, got {self.every!r}"
             )
 
     def inner_state(self, state: DelayRewardState) -> Any:
-        """Without what this wrapper counts."""
+        """The state of the wrapped environment."""
         return state.inner
 
     def reset(self, key: jax.Array, params: Params) -> tuple[DelayRewardState, TimeStep]:
-        """A fresh episode with nothing owed."""
+        """Starts a new episode with nothing owed."""
         inner, timestep = self.env.reset(key, params)
         return DelayRewardState(inner, jnp.zeros((), jnp.int32), jnp.zeros_like(timestep.reward)), timestep
 
     def step(
         self, key: jax.Array, state: DelayRewardState, action: jax.Array, params: Params
     ) -> tuple[DelayRewardState, TimeStep]:
-        """One step on."""
+        """The next step."""
         inner, timestep = self.env.step(key, state.inner, action, params)
         t, owed = state.t + 1, state.owed + timestep.reward
         is_due = (t % self.every == 0) | timestep.done
@@ -117,7 +117,7 @@ class DelayReward(Wrapper):
 
 
 class _AppendToObs(Wrapper):
-    """Shared part of the wrappers that append columns to every agent's (flat) observation."""
+    """Base class of wrappers that append columns to every agent's (flat) observation."""
 
     @property
     def extra_size(self) -> int:
@@ -163,12 +163,12 @@ class AgentId(_AppendToObs):
         return self.env.spec.n_agents
 
     def reset(self, key: jax.Array, params: Params) -> tuple[Any, TimeStep]:
-        """A fresh episode."""
+        """A new episode."""
         state, timestep = self.env.reset(key, params)
         return state, _append(timestep, jnp.eye(self.extra_size, dtype=jnp.float32))
 
     def step(self, key: jax.Array, state: Any, action: jax.Array, params: Params) -> tuple[Any, TimeStep]:
-        """One step on."""
+        """The next step."""
         state, timestep = self.env.step(key, state, action, params)
         return state, _append(timestep, jnp.eye(self.extra_size, dtype=jnp.float32))
 
@@ -177,7 +177,7 @@ class AgentId(_AppendToObs):
 class LastAction(_AppendToObs):
     """Appends each agent's previous action to its observation: one-hot if discrete, zeros at the start.
 
-    Padded entries of continuous actions are shown as zeros.
+    Padded entries of continuous actions are zero.
     """
 
     @property
@@ -187,17 +187,17 @@ class LastAction(_AppendToObs):
 
     @property
     def extra_bounds(self) -> tuple[float, float]:
-        """Of a one-hot, or of continuous actions and the zeros at the start."""
+        """Bounds of a one-hot, or of continuous actions and the zeros at the start."""
         low, high = (0.0, 1.0) if self.env.spec.is_discrete else self.env.spec.action_bounds
         return min(low, 0.0), max(high, 0.0)
 
     def reset(self, key: jax.Array, params: Params) -> tuple[Any, TimeStep]:
-        """A fresh episode."""
+        """A new episode."""
         state, timestep = self.env.reset(key, params)
         return state, _append(timestep, jnp.zeros((self.env.spec.n_agents, self.extra_size), jnp.float32))
 
     def step(self, key: jax.Array, state: Any, action: jax.Array, params: Params) -> tuple[Any, TimeStep]:
-        """One step on."""
+        """The next step."""
         state, timestep = self.env.step(key, state, action, params)
         if self.env.spec.is_discrete:
             action = jax.nn.one_hot(action, self.env.spec.num_actions, dtype=jnp.float32)
@@ -217,7 +217,7 @@ class Clock(_AppendToObs):
 
     @cached_property
     def spec(self) -> EnvSpec:
-        """The spec with one more observation entry and, where there is a global state, one more state entry."""
+        """The spec with one more observation entry and, if there is a global state, one more state entry."""
         spec = super().spec
         if spec.episode_limit is None:
             raise ValueError(f"Clock needs a time limit, and {spec.id!r} has none: wrap it in TimeLimit first")
@@ -233,11 +233,11 @@ class Clock(_AppendToObs):
         return timestep.replace(state=state, final_state=state)
 
     def inner_state(self, state: TimeLimitState) -> Any:
-        """Without what this wrapper counts."""
+        """The state of the wrapped environment."""
         return state.inner
 
     def reset(self, key: jax.Array, params: Params) -> tuple[TimeLimitState, TimeStep]:
-        """A fresh episode at time 0."""
+        """A new episode at time 0."""
         inner, timestep = self.env.reset(key, params)
         t = jnp.zeros((), jnp.int32)
         return TimeLimitState(inner, t), self._show(timestep, t)
@@ -245,7 +245,7 @@ class Clock(_AppendToObs):
     def step(
         self, key: jax.Array, state: TimeLimitState, action: jax.Array, params: Params
     ) -> tuple[TimeLimitState, TimeStep]:
-        """One step on."""
+        """The next step."""
         inner, timestep = self.env.step(key, state.inner, action, params)
         t = state.t + 1
         return TimeLimitState(inner, t), self._show(timestep, t)
@@ -253,15 +253,16 @@ class Clock(_AppendToObs):
 
 @dataclasses.dataclass(frozen=True)
 class ShowOwed(_AppendToObs):
-    """Appends what `DelayReward`, directly inside, counts: rewards are then a function of what is observed again.
+    """Appends what `DelayReward`, directly inside, still owes, so that rewards are a function of what is observed
+    again.
 
-    Columns: the fraction of `every` steps since the last regular payment (also where the end has just paid the rest), and
-    the agent's unpaid rewards divided by `every`. The global state, where there is one, gains the fraction and the N
-    agents' unpaid rewards.
+    Columns: the fraction of `every` steps since the last regular payment (even if the end of the episode has just paid
+    the rest), and the agent's unpaid rewards divided by `every`. The global state, if there is one, gains the fraction
+    and the N agents' unpaid rewards.
     """
 
     def __post_init__(self) -> None:
-        """Refuses any other environment."""
+        """Rejects any other environment."""
         if not isinstance(self.env, DelayReward):
             raise ValueError(
                 f"ShowOwed shows what DelayReward counts and must be directly around it, got {type(self.env).__name__}"
@@ -279,7 +280,7 @@ class ShowOwed(_AppendToObs):
 
     @cached_property
     def spec(self) -> EnvSpec:
-        """The spec with two more observation entries and, where there is a global state, 1 + N more state entries."""
+        """The spec with two more observation entries and, if there is a global state, 1 + N more state entries."""
         spec = super().spec
         return spec.replace(state_size=spec.state_size + 1 + spec.n_agents if spec.state_size else 0)
 
@@ -294,21 +295,21 @@ class ShowOwed(_AppendToObs):
         return timestep.replace(state=whole, final_state=whole)
 
     def reset(self, key: jax.Array, params: Params) -> tuple[DelayRewardState, TimeStep]:
-        """A fresh episode with nothing owed."""
+        """A new episode with nothing owed."""
         state, timestep = self.env.reset(key, params)
         return state, self._show(state, timestep)
 
     def step(
         self, key: jax.Array, state: DelayRewardState, action: jax.Array, params: Params
     ) -> tuple[DelayRewardState, TimeStep]:
-        """One step on."""
+        """The next step."""
         state, timestep = self.env.step(key, state, action, params)
         return state, self._show(state, timestep)
 
 
 @dataclasses.dataclass(frozen=True)
 class ObserveState(Wrapper):
-    """Shows every agent the global state instead of its own observation: the task as a multi-agent MDP."""
+    """Gives every agent the global state instead of its own observation: the task as a multi-agent MDP."""
 
     @cached_property
     def spec(self) -> EnvSpec:
@@ -323,23 +324,23 @@ class ObserveState(Wrapper):
         return timestep.replace(obs=obs, final_obs=obs)
 
     def reset(self, key: jax.Array, params: Params) -> tuple[Any, TimeStep]:
-        """A fresh episode."""
+        """A new episode."""
         state, timestep = self.env.reset(key, params)
         return state, self._show(timestep)
 
     def step(self, key: jax.Array, state: Any, action: jax.Array, params: Params) -> tuple[Any, TimeStep]:
-        """One step on."""
+        """The next step."""
         state, timestep = self.env.step(key, state, action, params)
         return state, self._show(timestep)
 
 
 @dataclasses.dataclass(frozen=True)
 class PadAgents(Wrapper):
-    """Makes agents with unequal observations and action sets equal in shape.
+    """Pads agents with different observations and action sets to equal shapes.
 
-    The wrapped environment shows `obs` and `action_mask` as tuples of N flat arrays and declares their lengths in
-    `spec.agent_obs_sizes` and `spec.agent_num_actions` (continuous actions: `spec.agent_action_sizes`); observations are
-    padded with zeros, masks with False. The wrapped environment is given all rows of an action in the padded size.
+    The wrapped environment returns `obs` and `action_mask` as tuples of N flat arrays and declares their lengths in
+    `spec.agent_obs_sizes` and `spec.agent_num_actions` (continuous actions: `spec.agent_action_sizes`); observations
+    are padded with zeros, masks with False. The wrapped environment receives all rows of an action in the padded size.
     """
 
     @cached_property
@@ -366,11 +367,11 @@ class PadAgents(Wrapper):
         return timestep.replace(obs=obs, final_obs=obs, action_mask=mask, final_mask=mask)
 
     def reset(self, key: jax.Array, params: Params) -> tuple[Any, TimeStep]:
-        """A fresh episode, padded."""
+        """A new episode, padded."""
         state, timestep = self.env.reset(key, params)
         return state, self._pad(timestep)
 
     def step(self, key: jax.Array, state: Any, action: jax.Array, params: Params) -> tuple[Any, TimeStep]:
-        """One step on, padded."""
+        """The next step, padded."""
         state, timestep = self.env.step(key, state, action, params)
         return state, self._pad(timestep)

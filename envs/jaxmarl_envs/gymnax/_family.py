@@ -20,32 +20,32 @@ Options = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class _Game:
-    """Where a variant is found, and what is known of it."""
+    """Where a variant is found, and its known properties."""
 
     module: str
-    """Below `gymnax.environments`."""
+    """Module within `gymnax.environments`."""
     name: str
-    """Of the class."""
+    """Name of the class."""
     channels: tuple[str, ...] = ()
-    """What the last axis of the observation shows, or the grid as a whole; () for what is no grid."""
+    """Meaning of the last axis of the observation, or of the whole grid; () if it is not a grid."""
     obs_bounds: tuple[float, float] = (0.0, 1.0)
     ignored: tuple[str, ...] = ()
-    """Parameters that gymnax declares and does not read, or that follow from others."""
+    """Parameters that gymnax declares but does not use, or that depend on others."""
     extra: Options = dataclasses.field(default_factory=dict)
     """Options of this family with their defaults."""
     least: Options = dataclasses.field(default_factory=dict)
-    """Smallest values where 1 is not the smallest."""
+    """Smallest values, if not 1."""
     positive: tuple[str, ...] = ()
-    """Numbers that must be above 0."""
+    """Numbers that must be positive."""
     check: Callable[[Options], str] | None = None
-    """What is wrong with options together; empty if nothing is."""
+    """The problem with a combination of options; empty if there is none."""
     derived: Callable[[Options], Options] | None = None
-    """Parameters that follow from options."""
+    """Parameters that depend on options."""
     optimum: Callable[[Options], float | None] | None = None
 
 
 def _asterix_stops(options: Options) -> str:
-    """Gymnax's speed-up subtracts from the move interval in every second step, down to 0, where nothing moves any more."""
+    """Gymnax's speed-up reduces the move interval in every second step, down to 0, where nothing moves any more."""
     spawn, move = options["init_spawn_speed"], options["init_move_interval"]
     if not options["ramping"] or (spawn - 1) // 2 <= move - 1:
         return ""
@@ -130,13 +130,14 @@ def make(variant: str, /, **options: Any) -> Environment:
     - `catch`, `deep-sea`: of bsuite (Osband et al. 2020), observations (rows, columns) and (size, size) of 0 and 1.
     - `cartpole`: Gym's CartPole-v1, observation (4,).
 
-    Rules are gymnax's, with what they deviate from their originals in. Time limits are truncations, also in Freeway, which
-    has no other end. Repairs:
+    The rules are gymnax's, including its deviations from the originals. Time limits are truncations, also in Freeway,
+    which has no other end. Fixes:
 
-    - deep-sea: gymnax declares `randomize_actions` and does not read it. Here it draws from `seed`, for every cell, which
+    - deep-sea: gymnax declares `randomize_actions` but does not use it. Here it draws from `seed`, for every cell,
+    which
       action moves right; without it 1 always does.
-    - cartpole: the total mass and the product of mass and length follow from the other numbers.
-    - asterix: numbers with which gymnax's speed-ups end in a standstill are refused.
+    - cartpole: the total mass and the product of mass and length are computed from the other numbers.
+    - asterix: settings with which gymnax's speed-ups end in a standstill are rejected.
 
     Args:
       variant: as above.

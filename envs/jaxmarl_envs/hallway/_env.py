@@ -28,14 +28,14 @@ _MOST_JOINT_STARTS = 2**16
 
 @pytree_dataclass
 class HallwayState:
-    """Where the agents stand."""
+    """The positions of the agents."""
 
     x: jax.Array  # [N] int32, distance to the goal: 0..L_i
 
 
 @dataclasses.dataclass(frozen=True)
 class Hallway:
-    """N agents, each in a corridor of L_i cells before the goal cell 0, seeing nothing but their own cell.
+    """N agents, each in a corridor of L_i cells before the goal cell 0, observing only their own cell.
 
     Rules, after those of `join1.py` in the code of NDQ:
 
@@ -47,14 +47,15 @@ class Hallway:
     one-hot needs no scaling). Global state [N * (max(L) + 1)]: those of all agents, concatenated. The family adds the
     time limit of max(L) + 10 steps.
 
-    A team that knows the step count wins always, without a word: the agent at x waits until step max(L) - x, then goes.
+    A team that knows the step count always wins without communication: the agent at x waits until step max(L) - x,
+    then goes.
     """
 
     lengths: tuple[int, ...]
     default_params: tuple[()] = ()
 
     def __post_init__(self) -> None:
-        """Refuses empty teams and corridors."""
+        """Rejects empty teams and corridors."""
         if not self.lengths or any(length < 1 for length in self.lengths):
             raise ValueError(f"hallway: lengths must be one or more integers of at least 1, got {self.lengths}")
 
@@ -82,7 +83,7 @@ class Hallway:
     def step(
         self, key: jax.Array, state: HallwayState, action: jax.Array, params: tuple[()]
     ) -> tuple[HallwayState, TimeStep]:
-        """One joint move. `action`: [N] int32. Does not use `key`. A finished episode pays nothing more."""
+        """One joint action. `action`: [N] int32. Does not use `key`. A finished episode gives zero reward."""
         move = (action == AWAY).astype(jnp.int32) - (action == CLOSER).astype(jnp.int32)
         x = jnp.clip(state.x + move, 0, jnp.array(self.lengths, jnp.int32))
         home = x == 0
@@ -104,9 +105,9 @@ class Hallway:
     def _cells(self, key: jax.Array) -> jax.Array:
         """[N] int32 uniform start cells. Consumes `key`."""
         joint = math.prod(self.lengths)
-        if joint > _MOST_JOINT_STARTS:  # more joint starts than one draw can tell apart evenly
+        if joint > _MOST_JOINT_STARTS:  # more joint starts than a single draw can represent uniformly
             return 1 + uniform_index(key, jnp.array(self.lengths), (len(self.lengths),))
-        # One draw an environment, taken apart: hashing is most of what a small environment's reset costs.
+        # One draw per environment, split up: hashing is most of the cost of a small environment's reset.
         return 1 + digits(uniform_index(key, joint), self.lengths)
 
     def _observe(self, x: jax.Array) -> jax.Array:
@@ -114,10 +115,10 @@ class Hallway:
 
 
 def digits(number: jax.Array, bases: tuple[int, ...]) -> jax.Array:
-    """[N] int32: what `unravel_index` makes of `number`, [] int32 and below `_MOST_JOINT_STARTS`.
+    """[N] int32: `unravel_index` of `number`, [] int32 and below `_MOST_JOINT_STARTS`.
 
-    Products with float32 reciprocals vectorize, integer divisions do not. Half a unit keeps every quotient further from
-    an integer than rounding can move it.
+    Products with float32 reciprocals vectorize, integer divisions do not. Adding half a unit keeps every quotient
+    farther from an integer than rounding can move it.
     """
     half = number.astype(jnp.float32) + 0.5
 

@@ -1,4 +1,4 @@
-"""The hallways by their corridor lengths."""
+"""Hallways, named after their corridor lengths."""
 
 import re
 from typing import Any
@@ -7,7 +7,7 @@ from jaxmarl_envs.core import Clock, Environment, Family, ObserveState, TimeLimi
 from jaxmarl_envs.hallway._env import Hallway
 
 MAX_CELLS = 10_000_000
-"""Most entries of the global state, N * (max(L) + 1)."""
+"""Maximum size of the global state, N * (max(L) + 1)."""
 
 
 def make(variant: str, /, **options: Any) -> Environment:
@@ -15,12 +15,13 @@ def make(variant: str, /, **options: Any) -> Environment:
 
     Args:
       variant: lengths joined by `-`, one per agent.
-      options: `clock` (default False) also shows the fraction of the time limit that has passed; `observe_state` (default
-        False) shows every agent all cells (and the clock), which makes the task fully observable.
+      options: `clock` (default False) adds the fraction of the time limit that has passed to observations;
+        `observe_state` (default False) lets every agent observe all cells (and the clock), which makes the task fully
+        observable.
 
     Raises:
-      ValueError: for an unknown option or a length below 1.
-      UnknownVariant: if `variant` is not a list of lengths.
+      ValueError: an unknown option, or a length below 1.
+      UnknownVariant: `variant` is not a list of lengths.
     """
     if not re.fullmatch(r"\d+(-\d+)*", variant):
         raise UnknownVariant

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def draw(ax: "Axes", frame: Frame, lengths: tuple[int, ...]) -> Verdict | None:
-    """Draws corridors of these `lengths` after `frame.step` steps, each agent with the way it came."""
+    """Draws corridors of these `lengths` after `frame.step` steps, with the path of each agent."""
     from matplotlib.patches import FancyBboxPatch
 
     x = np.asarray(frame.state.x)

@@ -22,25 +22,25 @@ _GAMES: dict[str, dict[str, Any]] = {
 def make(variant: str, /, **options: Any) -> Environment:
     """JaxMARL's Hanabi: `full-2p` to `full-5p`, `small-2p` .. , `very-small-2p` .. (games of the learning environment).
 
-    Terminated: out of lives, all cards played, or after the last round; there is no time limit. The reward is the team's;
-    losing the last life takes back what was scored. Masks are `get_legal_moves`: whoever is not to move may only pass.
-    Metric `perfect`: 1 in the step that plays the last card of the last color. There is no global state (all observations
-    together show all hands).
+    Terminated: out of lives, all cards played, or after the last round; there is no time limit. The reward is the
+    team's; losing the last life takes back the whole score. Masks are `get_legal_moves`: players who are not to move
+    may only pass. Metric `perfect`: 1 in the step that plays the last card of the last color. There is no global state
+    (all observations together show all hands).
 
     Args:
       variant: GAME-Np with N players, 2 to 5.
       options: `num_colors`, `hand_size`, `max_info_tokens`, `max_life_tokens`, `shuffle_player_order`.
 
     Raises:
-      ValueError: for an option that does not exist or does not fit, or without JaxMARL.
-      UnknownVariant: for anything else.
+      ValueError: an unknown option, an invalid value, or JaxMARL is not installed.
+      UnknownVariant: any other variant.
     """
     match = re.fullmatch(rf"({'|'.join(_GAMES)})-([2-5])p", variant)
     if not match:
         raise UnknownVariant
     env_id, players = f"hanabi/{variant}", int(match[2])
     hanabi = load("jaxmarl.environments.hanabi", env_id).Hanabi
-    # Five ranks: another number would need a table of how many cards there are of each.
+    # Five ranks: another number would need a table of the number of cards of each.
     accepted = scalar_options(hanabi, without=("num_agents", "num_ranks")) | {"hand_size": 5 if players < 4 else 4}
     chosen = accepted | _GAMES[match[1]] | check_options(env_id, options, accepted)
     for name in ("num_colors", "hand_size", "max_info_tokens", "max_life_tokens"):
@@ -74,7 +74,7 @@ def _make(env_id: str, players: int, options: tuple[tuple[str, Any], ...]) -> En
 
 
 def _legal(env: Any, state: Any) -> dict[str, jax.Array]:
-    # After the end there may be no legal move left; stepping on has to stay possible.
+    # After the end there may be no legal move left, but stepping must remain possible.
     return {agent: (legal > 0) | ~(legal > 0).any() for agent, legal in env.get_legal_moves(state).items()}
 
 

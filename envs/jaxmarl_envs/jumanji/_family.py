@@ -31,14 +31,16 @@ def make(variant: str, /, **options: Any) -> Environment:
     """Jumanji's environment `variant`.
 
     - `rware-SIZE-Nag[-easy|-hard]`: RobotWarehouse. A collision terminates.
-    - `lbf-SxS-Np-Mf[-coop]`: LevelBasedForaging, N players, M food items; `coop`: all are needed for each item. Rewards
-      are one per agent. It terminates when all is eaten.
-    - `connector-SxS-Nag`: Connector. Rewards are one per agent. It terminates when everyone is connected or blocked.
-    - `cleaner-RxC-Nag`: Cleaner. It terminates when all is clean, or when someone does what its mask forbids.
+    - `lbf-SxS-Np-Mf[-coop]`: LevelBasedForaging, N players, M food items; `coop`: each item needs all players. There
+    is one reward per agent. It terminates when everything is eaten.
+    - `connector-SxS-Nag`: Connector. There is one reward per agent. It terminates when all agents are connected or
+    blocked.
+    - `cleaner-RxC-Nag`: Cleaner. It terminates when everything is clean, or when an agent takes an action that its
+    mask forbids.
 
     Everything else is a truncation at the time limit, also where jumanji gives it a discount of zero (RobotWarehouse,
-    Cleaner). Observations are flat; what they consist of, and the global state of the last two, stands in
-    `jumanji/_readings.py`. The first two have no global state.
+    Cleaner). Observations are flat; `jumanji/_readings.py` describes them, and the global state of the last two. The
+    first two have no global state.
 
     Args:
       variant: as above.
@@ -46,8 +48,8 @@ def make(variant: str, /, **options: Any) -> Environment:
         `normalize_reward`, Cleaner `penalty_per_timestep`.
 
     Raises:
-      ValueError: for an option that does not exist or does not fit.
-      UnknownVariant: for anything else.
+      ValueError: an unknown option, or an invalid value.
+      UnknownVariant: any other variant.
     """
     env_id = f"jumanji/{variant}"
     for pattern, (build, options_of) in _BUILDERS.items():

@@ -1,4 +1,4 @@
-"""What the agents of jumanji's environments see, and how their episodes end."""
+"""Observations of jumanji's environments, and how their episodes end."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def rware(limit: int) -> JumanjiReading:
 
 
 def lbf(limit: int) -> JumanjiReading:
-    """LevelBasedForaging: own view and the time; its discounts are right as they are."""
+    """LevelBasedForaging: own view and the time; its discounts are correct."""
     return JumanjiReading(limit, observe=_lbf_view)
 
 
@@ -33,7 +33,7 @@ def cleaner(limit: int) -> JumanjiReading:
 
 
 def _time(env: Any, observation: Any, rows: int) -> Array:
-    """[rows, 1]: the fraction of the time limit that has passed; jumanji shows the count."""
+    """[rows, 1]: the fraction of the time limit that has passed; jumanji gives the count."""
     return jnp.full((rows, 1), observation.step_count.astype(jnp.float32) / env.time_limit)
 
 
@@ -58,19 +58,19 @@ def _lbf_view(env: Any, observation: Any) -> Array:
 
 
 def _collision(env: Any, state: Any, action: Array, following: Any) -> Array:
-    """[] bool: two robots stand in one cell: some robot is not the one that the grid has where it stands."""
+    """[] bool: two robots are in the same cell, because some robot is not the one that the grid has at its position."""
     x, y = following.agents.position.x, following.agents.position.y
     return (following.grid[ROBOTS, x, y] != env.agent_ids + 1).any()
 
 
 def _connector_codes(env: Any, grid: Array) -> tuple[Array, Array]:
-    """[g * g] int32 each: what a cell holds (-1 nothing, 0 path, 1 head, 2 target), and the agent that it is of."""
+    """[g * g] int32 each: content of a cell (-1 nothing, 0 path, 1 head, 2 target), and the agent that it belongs to."""
     cells = grid.reshape(-1)
     return jnp.where(cells > 0, (cells - 1) % 3, -1), (cells - 1) // 3
 
 
 def _connector_view(env: Any, observation: Any) -> Array:
-    """[N, 6 * g * g + 1]. Which head belongs to which target is shown for oneself only."""
+    """[N, 6 * g * g + 1]. Only an agent's own head can be matched with its target."""
     kind, owner = _connector_codes(env, observation.grid)
     agents = jnp.arange(env.num_agents)
     own = owner[None] == agents[:, None]  # [N, g * g]
@@ -113,6 +113,6 @@ def _cleaner_state(env: Any, observation: Any) -> Array:
 
 
 def _cleaned_or_invalid(env: Any, state: Any, action: Array, following: Any) -> Array:
-    """[] bool: nothing is dirty any more, or someone did what it must not."""
+    """[] bool: everything is clean, or an agent took a forbidden action."""
     invalid = ~jnp.take_along_axis(state.action_mask, action[:, None], axis=1).all()
     return invalid | ~(following.grid == DIRTY).any()

@@ -1,4 +1,4 @@
-"""Two half cheetahs joined by an elastic tendon, composed of brax's model. Imports brax: only for those who make it."""
+"""Two half cheetahs joined by an elastic tendon, built from brax's model. Imports brax; only imported when one is made."""
 
 import copy
 import importlib.resources
@@ -14,18 +14,18 @@ from brax.io import mjcf
 from jaxmarl_envs.adapters._packages import load
 
 _COPIES = (("0", -1.0), ("1", 1.0))
-"""What ends the names of each cheetah's parts, and where it runs (m along y)."""
+"""Suffixes of the names of each cheetah's parts, and where it runs (m along y)."""
 _TENDON = {"name": "tendon", "limited": "true", "range": "1.5 3.5", "stiffness": "0.1"}
-"""m and N/m. At rest as long as at the start: 2 m."""
+"""Length in m and stiffness in N/m. The rest length is the initial one, 2 m."""
 _CONTROL_WEIGHT = 0.1
 _NOISE = 0.1
-_NUM_FRAMES = 5  # of 10 ms a step, as of one cheetah
+_NUM_FRAMES = 5  # of 10 ms per step, as for one cheetah
 
 
 def compose(xml: str) -> str:
-    """The model `xml` with two of its one robot side by side and a tendon from root to root, as MJCF.
+    """The model `xml` with two copies of its robot side by side and a tendon from root to root, as MJCF.
 
-    As in Multi-Agent MuJoCo the total mass stays what the model sets, so that each cheetah has half of it.
+    As in Multi-Agent MuJoCo the total mass stays the same, so each cheetah has half of it.
     """
     model = ElementTree.fromstring(xml)
     (world,), (actuators,), (robot,) = (model.findall(path) for path in ("worldbody", "actuator", "worldbody/body"))
@@ -56,27 +56,27 @@ def compose(xml: str) -> str:
 class CoupledHalfCheetahs(PipelineEnv):
     """Two half cheetahs that run side by side, one agent each, held together by a tendon from torso to torso.
 
-    After the coupled half cheetah of Multi-Agent MuJoCo (Peng et al., "FACMAC", 2021): the reward is the mean over
-    the cheetahs of forward velocity less 0.1 times the squared actions. Observation [35]: positions of the one and of
-    the other, without the first x, then velocities of both. The tendon pulls from 2 m on, weakly, and lets the torsos
-    be at most 3.5 m apart.
+    After the coupled half cheetah of Multi-Agent MuJoCo (Peng et al., "FACMAC", 2021): the reward is the mean over the
+    cheetahs of forward velocity minus 0.1 times the squared actions. Observation [35]: positions of the one and of
+    the other, without the first x, then velocities of both. The tendon pulls weakly beyond 2 m, and limits the
+    distance of the torsos to 3.5 m.
 
     Deviations: both cheetahs are brax's, which differs from MuJoCo's in fewer solver iterations and in the parts that
-    touch the floor, and so is the noise at the start; agents do not observe the tendon. MuJoCo weighs what a tendon moves at
-    the start, when this one lies across the tracks and moves nothing, and so takes its stop for infinitely hard, which
-    32-bit numbers do not bear (it has no effect then). Here it is weighed along the tracks.
+    touch the floor, and so is the noise at the start; agents do not observe the tendon. MuJoCo computes the inertia
+    that a tendon moves in the initial pose, in which this one lies across the tracks and moves nothing. Its stop would
+    be infinitely hard, and in 32-bit numbers it would have no effect. Here the inertia is computed along the tracks.
     """
 
     def __init__(self, backend: str = "mjx") -> None:
-        """Parses the model. Only the backend `mjx` knows tendons; brax's other physics would run without it."""
+        """Parses the model. Only the backend `mjx` supports tendons; brax's other physics would ignore it."""
         xml = (importlib.resources.files("brax") / "envs/assets/half_cheetah.xml").read_text(encoding="utf-8")
         model = load("mujoco", "mabrax/coupled-halfcheetah").MjModel.from_xml_string(compose(xml))
-        self._forward = np.array([0, model.nq // len(_COPIES)])  # where x of each cheetah is among positions
+        self._forward = np.array([0, model.nq // len(_COPIES)])  # index of each cheetah's x among the positions
         model.tendon_invweight0[:] = model.dof_invweight0[self._forward].sum()
         super().__init__(mjcf.load_model(model), backend=backend, n_frames=_NUM_FRAMES)
 
     def reset(self, rng: jax.Array) -> State:
-        """Both in the position of the model, and noise on it as brax has for one cheetah. Consumes `rng`."""
+        """Both in the model's pose, with brax's noise for one cheetah. Consumes `rng`."""
         position_key, velocity_key = jax.random.split(rng)
         noise = jax.random.uniform(position_key, (self.sys.q_size(),), minval=-_NOISE, maxval=_NOISE)
         velocity = _NOISE * jax.random.normal(velocity_key, (self.sys.qd_size(),))

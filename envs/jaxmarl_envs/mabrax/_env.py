@@ -1,4 +1,4 @@
-"""A brax robot moved by a team."""
+"""A brax robot controlled by a team."""
 
 import dataclasses
 from functools import cached_property
@@ -36,28 +36,29 @@ class MultiAgentBraxState:
 
 @dataclasses.dataclass(frozen=True)
 class MultiAgentBrax:
-    """N agents, each with some of the actuators of one robot in brax; all get brax's reward.
+    """N agents, each with some of the actuators of one brax robot; all receive brax's reward.
 
-    - Action [N, D] float32 in [-1, 1], one entry an actuator in the order of the agent's part; entries outside are
-      clipped. D is the largest part: the last entries of an agent with fewer actuators are not used
+    - Action [N, D] float32 in [-1, 1], one entry per actuator in the order of the agent's part; entries outside are
+    clipped. D is the largest part: the last entries of an agent with fewer actuators are not used
       (`agent_action_sizes`), and false in the mask.
     - Global state [G]: brax's own observation.
-    - Observation, by `obs`: `full`: the global state. `dima`: the global state and the agent's index one-hot, minus the mean
-      of these entries, over their (population) standard deviation: what DIMA's code feeds its agents. `local-K`: what
-      belongs to no joint (the root, the task), the agent's own joints, and those within K steps on the tree of bodies,
+    - Observation, by `obs`: `full`: the global state. `dima`: the global state and the agent's index one-hot, minus
+    the mean
+      of these entries, divided by their (population) standard deviation, as in DIMA's code. `local-K`: entries that
+      belong to no joint (the root, the task), the agent's own joints, and those within K steps on the tree of bodies,
       nearest first; `mabrax/_joints.py` derives the entries from brax's tree. Shorter rows are padded with zeros.
     - Reward and dynamics are those of brax, without its wrappers. Terminated: brax's `done` (a fall); many robots have
       none. The family adds the time limit, which truncates.
-    - Start: brax's `reset` with a fresh key in every episode: its distribution, not a stored state.
-    - Where position, velocity, observation or reward is not finite or exceeds `MAX_MAGNITUDE`, the physics has failed: the
-      episode terminates, shows zeros and pays nothing, and the metric `physics_failures` is 1.
+    - Start: brax's `reset` with a new key in every episode: a sample of its distribution, not a stored state.
+    - If a position, velocity, observation or reward is not finite or exceeds `MAX_MAGNITUDE`, the physics has failed:
+    the episode terminates with zero observations and reward, and the metric `physics_failures` is 1.
     - Metrics of the episode so far: `distance` (m along x) and `forward_velocity` (m/s, its mean), or
       `target_distance` (m, its mean) of reacher (fingertip to target) and pusher (object to goal), or `height` (m, its
       mean) of the torso of humanoidstandup.
 
     Names and divisions of the robots after Multi-Agent MuJoCo (Peng et al., "FACMAC", 2021). Deviation: two joints are
-    neighbors where they meet at a body, which puts a step between any two of ant's hips; Multi-Agent MuJoCo links them in
-    a ring. The coupled half cheetahs are not brax's: see `mabrax/_coupled.py`.
+    neighbors if they meet at a body, so any two of ant's hips are one step apart; Multi-Agent MuJoCo links them in a
+    ring. The coupled half cheetahs are not brax's: see `mabrax/_coupled.py`.
     """
 
     brax_env: Any
@@ -91,11 +92,11 @@ class MultiAgentBrax:
 
     @property
     def agent_action_sizes(self) -> tuple[int, ...]:
-        """Entries of its action that each agent's actuators use."""
+        """Entries of the action that each agent's actuators use."""
         return tuple(len(part) for part in self.partition)
 
     def reset(self, key: Array, params: tuple[()]) -> tuple[MultiAgentBraxState, TimeStep]:
-        """The robot at brax's random start. Consumes `key`."""
+        """The robot at a random start of brax. Consumes `key`."""
         del params
         with foreign():
             start = self.brax_env.reset(key)
@@ -108,7 +109,7 @@ class MultiAgentBrax:
     ) -> tuple[MultiAgentBraxState, TimeStep]:
         """One step of brax's environment. `action`: [N, D] float32. Does not use `key`.
 
-        A terminated episode pays nothing more, and stays terminated.
+        A terminated episode gives zero reward and stays terminated.
         """
         del key, params
         control = jnp.clip(action, -1.0, 1.0).ravel()[self._slots]
@@ -136,7 +137,7 @@ class MultiAgentBrax:
         )
 
     def to_html(self, episode: Episode) -> str:
-        """An interactive page of an episode, up to where the physics failed. It loads its viewer from the network."""
+        """An interactive page of an episode, up to a failure of the physics. It loads its viewer from the network."""
         pipeline = episode.states.pipeline
         is_finite = np.isfinite(pipeline.x.pos).all((1, 2)) & np.isfinite(pipeline.x.rot).all((1, 2))
         count = len(is_finite) if is_finite.all() else int(is_finite.argmin())
@@ -146,26 +147,26 @@ class MultiAgentBrax:
 
     @property
     def _seconds(self) -> Array:
-        """[] float32, of one step."""
+        """[] float32, the measure for one step."""
         return jnp.asarray(self.brax_env.dt, jnp.float32)
 
     @cached_property
     def _slots(self) -> np.ndarray:
-        """[A]: where in the flat joint action each actuator's entry is."""
+        """[A]: index of each actuator's entry in the flat joint action."""
         width = max(self.agent_action_sizes)
         slots = {a: i * width + d for i, part in enumerate(self.partition) for d, a in enumerate(part)}
         return np.array([slots[a] for a in range(len(slots))])
 
     @cached_property
     def _entries(self) -> Partition | None:
-        """The entries of the global state that each agent observes; None where it observes all."""
+        """The entries of the global state that each agent observes; None for all."""
         if not self.obs.startswith("local-"):
             return None
         reach = int(self.obs.removeprefix("local-"))
         return local_entries(tree_of(self.brax_env.sys), self.layout, self.partition, reach)
 
     def _observe(self, raw: Array) -> Array:
-        """[N, *obs_shape] of brax's observation [G]."""
+        """[N, *obs_shape] from brax's observation [G]."""
         n = len(self.partition)
         if self._entries is not None:
             width = max(len(row) for row in self._entries)
@@ -180,7 +181,7 @@ class MultiAgentBrax:
         return (named - named.mean(axis=1, keepdims=True)) / spread
 
     def _measured(self, state: MultiAgentBraxState, t: Array, metrics: dict[str, Array]) -> Array:
-        """[] what `measure` names after step `t` with these metrics of brax."""
+        """[] the metric named by `measure` after step `t`, from these metrics of brax."""
         if self.measure == "distance":
             return state.measure + metrics["x_velocity"] * self._seconds
         is_away = self.measure == "target_distance"

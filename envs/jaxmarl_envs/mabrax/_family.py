@@ -23,19 +23,19 @@ _OPTIONS = "obs, backend, time_limit, partition"
 
 
 def make(variant: str, **options: Any) -> Environment:
-    """The robot of `ROBOT[-PARTITION]`, e.g. `ant-4x2`; without a partition one agent moves all of it.
+    """The robot `ROBOT[-PARTITION]`, e.g. `ant-4x2`; without a partition one agent controls all of it.
 
     Args:
       variant: as above; `-` may stand for the `|` of a partition.
-      options: `obs` (default "local-1"): what agents see, "local-K", "full" or "dima", see `MultiAgentBrax`;
+      options: `obs` (default "local-1"): what agents observe, "local-K", "full" or "dima", see `MultiAgentBrax`;
         `backend` (default "spring", for swimmer "generalized", for coupled-halfcheetah "mjx"): the physics of brax, of
-        which "mjx" takes by far the longest to compile; `time_limit` (default 1000 steps),
-        where an episode is truncated; `partition`: a division of one's own for a robot named without one, the indices of
-        each agent's actuators, as a sequence of sequences or as text like "0,1|2,3,4,5,6,7".
+        which "mjx" takes by far the longest to compile; `time_limit` (default 1000 steps), after which an episode is
+        truncated; `partition`: your own division of a robot named without one, the indices of each agent's actuators,
+        as a sequence of sequences or as text like "0,1|2,3,4,5,6,7".
 
     Raises:
-      ValueError: for an option that does not exist or does not fit.
-      UnknownVariant: for a robot or a partition that there is not.
+      ValueError: an unknown option, or an invalid value.
+      UnknownVariant: an unknown robot or partition.
     """
     name = next((robot for robot in ROBOTS if f"{variant}-".startswith(f"{robot}-")), None)
     if name is None:
@@ -85,9 +85,9 @@ def make(variant: str, **options: Any) -> Environment:
     return TimeLimit(env, chosen["time_limit"])
 
 
-@functools.cache  # one object of brax for a robot and backend, and so equal environments and one program
+@functools.cache  # one brax object per robot and backend, so that environments are equal and share a program
 def _simulation(name: str, backend: str) -> Any:
-    """The environment of brax. Parses the model and puts its numbers on the default device."""
+    """The brax environment. Parses the model and puts its numbers on the default device."""
     envs = load("brax.envs", f"mabrax/{name}")
     with foreign(), _silent(load("mujoco", f"mabrax/{name}")):
         _repair_fluids(load("brax.fluid", f"mabrax/{name}"))
@@ -106,7 +106,7 @@ def _simulation(name: str, backend: str) -> Any:
 
 @contextlib.contextmanager
 def _silent(mujoco: Any) -> Iterator[None]:
-    """Keeps back that brax is not developed further, and MuJoCo's remarks on brax's models.
+    """Silences brax's notice that it is no longer developed, and MuJoCo's warnings about brax's models.
 
     MuJoCo would print these and append them to a file in the working directory.
     """
@@ -121,7 +121,7 @@ def _silent(mujoco: Any) -> Iterator[None]:
 
 
 class _Numpy(types.ModuleType):
-    """`jax.numpy` as brax knew it: `clip` still has `a_min` and `a_max`."""
+    """`jax.numpy` as brax expects it: `clip` still has `a_min` and `a_max`."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(jnp, name)
@@ -133,7 +133,7 @@ class _Numpy(types.ModuleType):
 
 
 def _repair_fluids(module: Any) -> None:
-    """Lets `brax.fluid`, which moves the swimmer, run on a JAX whose `clip` has no `a_min` any more (brax 0.14.2)."""
+    """Lets `brax.fluid`, which the swimmer needs, run with a JAX whose `clip` has no `a_min` any more (brax 0.14.2)."""
     if module.jp is jnp and "a_min" not in inspect.signature(jnp.clip).parameters:
         module.jp = _Numpy("jax.numpy")
 
@@ -144,7 +144,7 @@ def _actuator_names(system: Any) -> list[str]:
 
 
 def _read(env_id: str, given: Any) -> Partition:
-    """A partition from what the user wrote."""
+    """Parses a partition given by the user."""
     try:
         if isinstance(given, str):
             given = [re.split(r"[,\s]+", part.strip()) for part in given.split("|")]
@@ -161,7 +161,7 @@ def _read(env_id: str, given: Any) -> Partition:
 
 
 def _check_cover(env_id: str, parts: Partition, names: list[str]) -> None:
-    """Refuses a partition that does not hold every actuator once."""
+    """Rejects a partition that does not contain every actuator exactly once."""
 
     def listed(indices: list[int]) -> str:
         return ", ".join(f"{i} ({names[i]})" if 0 <= i < len(names) else str(i) for i in indices)

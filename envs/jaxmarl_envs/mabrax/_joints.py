@@ -1,4 +1,4 @@
-"""Which entries of an observation belong to which joint, and how far joints are apart, from brax's kinematic tree."""
+"""Which entries of an observation belong to which joint, and distances between joints, from brax's kinematic tree."""
 
 from typing import Any, NamedTuple
 
@@ -12,18 +12,18 @@ _NUM_QD = {"f": 6, "1": 1, "2": 2, "3": 3}
 
 
 class Tree(NamedTuple):
-    """A robot's links and what moves them."""
+    """A robot's links and actuators."""
 
     link_types: str
-    """Type of the joint between each link and its parent, as brax writes it."""
+    """Type of the joint between each link and its parent, in brax's notation."""
     link_parents: tuple[int, ...]
     """Index of each link's parent; -1 for the world."""
     actuator_qd: tuple[int, ...]
-    """Degree of freedom that each actuator moves."""
+    """Degree of freedom that each actuator drives."""
 
 
 def tree_of(system: Any) -> Tree:
-    """That of a `brax.base.System`."""
+    """The tree of a `brax.base.System`."""
     parents = tuple(int(parent) for parent in system.link_parents)
     return Tree(system.link_types, parents, tuple(int(i) for i in np.asarray(system.actuator.qd_id)))
 
@@ -34,10 +34,10 @@ def _links_of(tree: Tree, width: dict[str, int]) -> list[int]:
 
 
 def joint_distances(tree: Tree) -> np.ndarray:
-    """[A, A] int: steps between the joints of every two actuators; A where no way leads from one to the other.
+    """[A, A] int: steps between the joints of every two actuators; A if they are not connected.
 
     Joints are neighbors if they meet at a body: one joint's body is the other's parent, both hang on one body, or both
-    move the same body. The world is no body.
+    move the same body. The world does not count as a body.
     """
     of_qd = _links_of(tree, _NUM_QD)
     links = [of_qd[i] for i in tree.actuator_qd]
@@ -55,7 +55,7 @@ def joint_distances(tree: Tree) -> np.ndarray:
 
 
 def entry_owners(tree: Tree, layout: tuple[Part, ...]) -> tuple[tuple[int, ...], ...]:
-    """For every entry of the observation the actuators that move what it describes; none for the root and the task."""
+    """For every entry of the observation, the actuators that drive the described part; none for the root and the task."""
     of_q, of_qd = _links_of(tree, _NUM_Q), _links_of(tree, _NUM_QD)
     by_qd: list[tuple[int, ...]] = [()] * len(of_qd)
     by_link: list[tuple[int, ...]] = [()] * len(tree.link_types)
@@ -79,10 +79,11 @@ def entry_owners(tree: Tree, layout: tuple[Part, ...]) -> tuple[tuple[int, ...],
 
 
 def local_entries(tree: Tree, layout: tuple[Part, ...], partition: Partition, reach: int) -> Partition:
-    """The entries that each agent sees with its own joints and those at most `reach` steps away.
+    """The entries that each agent observes: those of its own joints and of joints at most `reach` steps away.
 
-    First what belongs to no joint, which is the same for all, then the own joints in the order of the agent's actions,
-    then the others, nearest first. An entry that several joints move stands with the nearest of them.
+    First come entries that belong to no joint, which are the same for all, then the own joints in the order of the
+    agent's actions, then the others, nearest first. An entry that several joints drive is placed with the nearest of
+    them.
     """
     distance, owners = joint_distances(tree), entry_owners(tree, layout)
     rows = []

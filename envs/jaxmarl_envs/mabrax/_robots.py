@@ -1,4 +1,4 @@
-"""The robots: how their actuators are divided, and what the parts of their observations belong to."""
+"""The robots: partitions of their actuators, and the composition of their observations."""
 
 from typing import Literal, NamedTuple
 
@@ -18,20 +18,20 @@ class Part(NamedTuple):
 
 
 class Robot(NamedTuple):
-    """One environment of brax, or two cheetahs made of it."""
+    """One brax environment, or two cheetahs built from it."""
 
     name: str
     partitions: dict[str, Partition]
     layout: tuple[Part, ...]
-    """What the observation consists of, in its order."""
+    """The parts of the observation, in order."""
     measure: Literal["distance", "target_distance", "height"] = "distance"
-    """What its metrics are about."""
+    """The kind of its metric."""
     backends: tuple[str, ...] = ("spring", "positional", "generalized", "mjx")
     """The first one is the default."""
 
 
 def _even(n_agents: int, size: int) -> Partition:
-    """Neighboring actuators, `size` an agent."""
+    """Neighboring actuators, `size` per agent."""
     return tuple(tuple(range(i * size, (i + 1) * size)) for i in range(n_agents))
 
 
@@ -50,7 +50,7 @@ ROBOTS: dict[str, Robot] = {
     robot.name: robot
     for robot in (
         Robot("halfcheetah", _WALKER, _PLANAR),
-        # A cheetah an agent. brax's other backends leave out the tendon between them.
+        # One cheetah per agent. brax's other backends ignore the tendon between them.
         Robot("coupled-halfcheetah", {"2x6": _even(2, 6)}, _PLANAR, backends=("mjx",)),
         Robot(
             "ant",

@@ -14,10 +14,10 @@ from jaxmarl_envs.matrix._viewer import draw
 
 @pytree_dataclass
 class MatrixParams:
-    """What may differ between lanes of one program. S stages, K = A**N joint actions.
+    """Traced parameters, which may differ between lanes of one program. S stages, K = A**N joint actions.
 
     Joint actions are numbered with agent 0's action as the most significant digit, so that a two-player table is its
-    payoff matrix read row by row. A table with a single row holds for all stages, one with a single column for all
+    payoff matrix read row by row. A table with a single row applies to all stages, one with a single column to all
     joint actions.
     """
 
@@ -27,38 +27,39 @@ class MatrixParams:
 
 @pytree_dataclass
 class MatrixState:
-    """Where the game stands."""
+    """The state of the game."""
 
     stage: jax.Array  # [] int32 in 0..S, S once the game is over
 
 
 @dataclasses.dataclass(frozen=True)
 class MatrixGame:
-    """A team of N agents with A actions each, moved through S stages by its joint actions.
+    """A team of N agents with A actions each, which moves through S stages by its joint actions.
 
     - Reward: `payoff[stage, joint action]`, the same for every agent.
-    - Then `stage = successor[stage, joint action]`; the episode terminates where that is S.
-    - Observation and global state show the stage, to everyone alike: one-hot [S], all zeros once the game is over; or,
+    - Then `stage = successor[stage, joint action]`; the episode terminates if that is S.
+    - Observation and global state are the stage, the same for all agents: one-hot [S], all zeros once the game is
+    over; or,
       without `one_hot`, as a fraction stage / S [1]. With a single stage both are the constant 1.
 
-    A one-shot game has one stage, a game repeated H times H stages (the step count), a contextual game one stage a
-    context. Games of equal shape are equal as environments, whatever their payoffs, and share one compiled program.
+    A one-shot game has one stage, a game repeated H times H stages (the step count), a contextual game one stage per
+    context. Games of the same shape are equal as environments, whatever their payoffs, and share one compiled program.
     """
 
     n_agents: int
     num_actions: int
     n_stages: int
     start: int | None
-    """First stage; None draws it uniformly."""
+    """First stage; None for a uniformly random one."""
     one_hot: bool
-    """How the stage is shown."""
+    """How the stage is observed."""
     episode_limit: int | None
-    """Steps until the stages run out at the latest; None if the game can go on for ever."""
+    """Maximum number of steps until the stages run out; None if the game can continue forever."""
     id: str = dataclasses.field(compare=False)
     default_params: MatrixParams = dataclasses.field(compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Refuses tables that do not fit the sizes."""
+        """Rejects tables that do not match the sizes."""
         joint, stages = self.num_actions**self.n_agents, self.n_stages
         for name, table, rows, columns in (
             ("payoff", self.default_params.payoff, {1, stages}, {joint}),
@@ -101,7 +102,7 @@ class MatrixGame:
         return float(values[:-1].mean() if self.start is None else values[self.start])
 
     def reset(self, key: jax.Array, params: MatrixParams) -> tuple[MatrixState, TimeStep]:
-        """The first stage. Consumes `key` (used only where the start is random)."""
+        """The first stage. Consumes `key` (used only if the start is random)."""
         stage = uniform_index(key, self.n_stages) if self.start is None else jnp.int32(self.start)
         obs, view = self._views(stage)
         return MatrixState(stage), restart(self.spec, obs=obs, state=view)
@@ -109,7 +110,7 @@ class MatrixGame:
     def step(
         self, key: jax.Array, state: MatrixState, action: jax.Array, params: MatrixParams
     ) -> tuple[MatrixState, TimeStep]:
-        """One joint move. `action`: [N] int32. Does not use `key`. A finished game stays finished and pays 0."""
+        """One joint action. `action`: [N] int32. Does not use `key`. A finished game stays finished with zero reward."""
         joint = jnp.int32(0)
         for i in range(self.n_agents):
             joint = joint * self.num_actions + action[i]
@@ -133,7 +134,7 @@ class MatrixGame:
 
     @cached_property
     def _stage_views(self) -> np.ndarray:
-        """[S + 1, G] float32: what each stage, and the end, looks like."""
+        """[S + 1, G] float32: the observation of each stage, and of the end."""
         if self.n_stages == 1:
             return np.ones((2, 1), np.float32)
         if self.one_hot:
@@ -143,6 +144,6 @@ class MatrixGame:
     def _views(self, stage: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Observations [N, G] and global state [G]."""
         table = jnp.asarray(self._stage_views)
-        # The row read is already repeated for every agent: on CPU that costs less than repeating it afterwards.
+        # The row is already repeated for every agent: on CPU that costs less than repeating it afterwards.
         rows = jnp.broadcast_to(table[:, None], (table.shape[0], self.n_agents, table.shape[1]))
         return rows.at[stage].get(mode="promise_in_bounds"), table.at[stage].get(mode="promise_in_bounds")

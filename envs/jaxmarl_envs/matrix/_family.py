@@ -10,7 +10,7 @@ from jaxmarl_envs.core import Environment, Family, TimeLimit, UnknownOption, Unk
 from jaxmarl_envs.matrix._env import MatrixGame, MatrixParams
 
 MAX_TABLE = 10_000_000
-"""Most entries of a payoff table; 40 MB of float32."""
+"""Maximum number of entries of a payoff table; 40 MB of float32."""
 MMDP_LIMIT = 100
 
 # climbing, penalty: Claus and Boutilier (1998). G1, G3, Gw (with w = 10.4): QPLEX's code, `matrix_game_{2,3,1}.py`.
@@ -52,14 +52,14 @@ def make(variant: str, /, **options: Any) -> Environment:
 
     Args:
       variant: one of `FAMILY.variants`, or `penalty-K` (both miscoordinations cost K), `random-NxA` (N agents with A
-        actions each, payoffs drawn from N(0, 1)), `multitask-NxA` (several such games, one drawn each episode and shown
-        to all).
+        actions each, payoffs drawn from N(0, 1)), `multitask-NxA` (several such games, one of which is drawn in each
+        episode and observed by all).
       options: `horizon` (steps; one-shot games and M1 to M4, which default to 1 and 10), `seed` (random, multitask:
         of the payoffs, default 0), `num_games` (multitask, default 10).
 
     Raises:
-      ValueError: for an option that the variant does not have, or a size out of range.
-      UnknownVariant: for anything else.
+      ValueError: an option that the variant does not have, or a size out of range.
+      UnknownVariant: any other variant.
     """
     number = re.fullmatch(r"penalty-(\d+(?:\.\d+)?)", variant)
     size = re.fullmatch(r"(random|multitask)-(\d+)x(\d+)", variant)
@@ -87,9 +87,9 @@ def make(variant: str, /, **options: Any) -> Environment:
 
 
 def repeated_game(name: str, payoff: np.ndarray, horizon: int = 1) -> MatrixGame:
-    """The game with team payoffs `payoff` [A, ..., A] (one axis an agent), played `horizon` times and then terminated.
+    """The game with team payoffs `payoff` [A, ..., A] (one axis per agent), played `horizon` times and then terminated.
 
-    Everyone sees the fraction of the steps that are over, or the constant 1 in a one-shot game.
+    All agents observe the fraction of steps that are over, or the constant 1 in a one-shot game.
 
     Raises:
       ValueError: if the axes differ in length, the table is too large, or `horizon` is below 1.
@@ -126,7 +126,7 @@ def _multitask(name: str, n_agents: int, num_actions: int, num_games: int, seed:
 
 
 def _two_step() -> MatrixGame:
-    """The two-step game of QMIX's paper: agent 0's first action alone picks the matrix of the second step."""
+    """The two-step game of QMIX's paper: agent 0's first action selects the matrix of the second step."""
     payoff = np.array([[0, 0, 0, 0], [7, 7, 7, 7], [0, 1, 1, 8]])
     successor = np.array([[1, 1, 2, 2], [3, 3, 3, 3], [3, 3, 3, 3]])
     return MatrixGame(
@@ -144,9 +144,9 @@ def _two_step() -> MatrixGame:
 def _mmdp() -> Environment:
     """The two-state MMDP on which linearly factorized fitted Q-iteration diverges (QPLEX's code, `mmdp_game_1.py`).
 
-    Stage 1 is the start; there (0, 0) pays 1 and (1, 1) leads to the absorbing stage 0, where nothing pays. It never
-    terminates: the limit of 100 steps truncates. The reward is 1, as in the source's configuration file, and the global
-    state is the stage once (the source repeats it for each agent).
+    Stage 1 is the start; there (0, 0) pays 1 and (1, 1) leads to the absorbing stage 0, where all rewards are zero. It
+    never terminates: the limit of 100 steps truncates. The reward is 1, as in the source's configuration file, and the
+    global state is the stage once (the source repeats it for each agent).
     """
     game = MatrixGame(
         n_agents=2,
@@ -162,7 +162,7 @@ def _mmdp() -> Environment:
 
 
 def _params(payoff: np.ndarray, successor: np.ndarray) -> MatrixParams:
-    """The tables as NumPy arrays: making an environment starts no device."""
+    """The tables as NumPy arrays, so that making an environment starts no device."""
     payoff_any: Any = payoff.astype(np.float32)
     successor_any: Any = successor.astype(np.int32)
     return MatrixParams(payoff=payoff_any, successor=successor_any)
@@ -187,7 +187,7 @@ def _check_size(name: str, n_agents: int, num_actions: int, n_stages: int) -> No
         raise ValueError(
             f"matrix/{name}: needs at least 1 agent and 2 actions, got {n_agents} agents and {num_actions} actions"
         )
-    # In logarithms first: the power of two absurd numbers is more absurd.
+    # In logarithms first, since the power of two huge numbers would be too large to compute.
     if n_agents * np.log(num_actions) > 100 or n_stages * num_actions**n_agents > MAX_TABLE:
         raise ValueError(
             f"matrix/{name}: a payoff table of {n_stages} x {num_actions}**{n_agents} entries is too large; at most "

@@ -1,4 +1,4 @@
-"""Drawing of matrix games: the payoff matrix of the stage, or the ranking of all joint actions where that is large."""
+"""Drawing of matrix games: the payoff matrix of the stage, or a ranking of all joint actions if it is large."""
 
 from typing import TYPE_CHECKING
 
@@ -16,8 +16,8 @@ def draw(ax: "Axes", frame: Frame, n_agents: int, num_actions: int, n_stages: in
     """Draws the stage that `frame.action` was taken in, or the first one, with the chosen joint action marked.
 
     Args:
-      ax: to draw into.
-      frame: of a game's state and parameters.
+      ax: axes to draw into.
+      frame: frame with a game's state and parameters.
       n_agents: N.
       num_actions: A.
       n_stages: S.
@@ -36,7 +36,7 @@ def draw(ax: "Axes", frame: Frame, n_agents: int, num_actions: int, n_stages: in
     else:
         _draw_ranking(ax, payoff, action)
     if action is None or np.asarray(frame.params.successor).shape[1] > 1:
-        return None  # nothing done yet, or a step that is not to be judged by its own payoff
+        return None  # nothing done yet, or a step that cannot be judged by its own payoff
     if frame.terminated and len(tables) == 1 and n_stages > 1:
         return None  # the whole episode counts
     best = float(payoff.max())

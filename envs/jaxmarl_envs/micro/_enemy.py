@@ -1,4 +1,4 @@
-"""What units want in a substep: the enemy's choice of targets, and everybody's next move."""
+"""Decisions in a substep: the enemy's choice of targets, and the movement of all units."""
 
 from typing import NamedTuple
 
@@ -12,31 +12,31 @@ from jaxmarl_envs.micro._state import Aim, Fight, Orders
 
 Array = jax.Array
 MOST_ALLIES = 32
-"""A target's key is 32 times its worth plus its number."""
+"""The key of a target is 32 times its rank value plus its number."""
 _FARTHEST = 2.0**19 - 1
-"""Targets that are worth this much or more do not count: keys stay below 2**24, where float32 is exact."""
+"""Targets with this value or more are ignored: keys stay below 2**24, where float32 is exact."""
 _UNARMED = 2.0**17
 _PORTAL_SIDE = 0.5
-"""Cells behind a portal that a unit walks to, so that it gets to the other side."""
+"""Distance in cells behind a portal of the point that units walk to, so that they get to the other side."""
 
 
 class Wanted(NamedTuple):
-    """What units do in a substep: [U, E], `is_seen` [M, E]."""
+    """The intended actions of all units in a substep: [U, E], `is_seen` [M, E]."""
 
     x: Array  # walk, 1/4096 cell
     y: Array
-    in_reach: Array  # bool: the target can be shot at or healed after the walk
+    in_reach: Array  # bool: the target can be shot or healed after the walk
     can_fire: Array  # bool
-    is_seen: Array  # bool: the enemy knows its target
+    is_seen: Array  # bool: the enemy knows where its target is
 
 
 def targets_of_enemies(
     plan: Plan, fight: Fight, alive: Array, units: Units, pairs: Pairs, params: MicroParams
 ) -> Array:
-    """[M, E] the ally that each enemy would attack, seen or not; -1: none.
+    """[M, E] the ally that each enemy would attack, seen or not; -1 for none.
 
-    The least of: squared distance beyond the preferred reach (in 1/16 cell), plus what is left of the ally where weak ones
-    are preferred; armed before unarmed; `stick` in favor of the present target; then the lower number.
+    The minimum of: squared distance beyond the preferred reach (in 1/16 cell), plus the ally's remaining health if
+    weak ones are preferred; armed before unarmed; `stick` in favor of the current target; then the lower number.
     """
     n = plan.n_allies
     hx, hy = rounded(fight.x * (COARSE / CELL)), rounded(fight.y * (COARSE / CELL))
@@ -61,7 +61,7 @@ def targets_of_enemies(
 
 
 def targets_of_healers(plan: Plan, fight: Fight, alive: Array, units: Units) -> Array:
-    """[M, E] the nearest hurt comrade that each enemy medivac could heal, seen or not; -1: none."""
+    """[M, E] the nearest injured comrade that each enemy medivac could heal, seen or not; -1 for none."""
     n = plan.n_allies
     hx, hy = rounded(fight.x[n:] * (COARSE / CELL)), rounded(fight.y[n:] * (COARSE / CELL))
     is_healer = plan.marked("heals", fight.kinds, fight.hp)[n:]
@@ -89,7 +89,7 @@ def wanted(
     units: Units,
     params: MicroParams,
 ) -> Wanted:
-    """Everybody's walk, and who can shoot or heal."""
+    """The intended walk of all units, and which of them can shoot or heal."""
     n, dt = plan.n_allies, plan.dt
     qx, qy = q
     own_x, own_y = aim.x - qx, aim.y - qy
@@ -98,7 +98,7 @@ def wanted(
     hunts = jnp.broadcast_to(params.hunt > 0, fight.target.shape)
     is_seen = (distance[n:] <= units.scan[n:] + aim.radius[n:]) | (fight.quiet[n:] < params.alarm) | hunts
     has_target = jnp.concatenate([aim.is_there[:n] & hittable, aim.is_there[n:] & is_seen])
-    # Where to: to the target; allies as ordered, enemies to the goal.
+    # Destination: the target, or for allies the order, for enemies the goal.
     goal_x, goal_y = rounded(params.goal_x * FINE), rounded(params.goal_y * FINE)
     gx = jnp.where(has_target, own_x, jnp.concatenate([orders.move_x, goal_x - qx[n:]]))
     gy = jnp.where(has_target, own_y, jnp.concatenate([orders.move_y, goal_y - qy[n:]]))
@@ -124,9 +124,10 @@ def wanted(
 def _around(
     gx: Array, gy: Array, q: tuple[Array, Array], aim: Aim, walks: Array, params: MicroParams
 ) -> tuple[Array, Array, Array]:
-    """`gx`, `gy` towards a portal for walkers whose target is on the other side of the cliff; and who they are.
+    """`gx`, `gy` towards a portal for walking units whose target is on the other side of the cliff; and which units
+    these are.
 
-    The portal with the shortest way through it: to a point half a cell behind it.
+    It is the portal with the shortest path through it; the destination is a point half a cell behind it.
     """
     px, py = rounded(params.portals[:, :1] * FINE), rounded(params.portals[:, 1:] * FINE)  # [P, 1, 1 or E]
     is_above, target_above = q[1] >= py[0], aim.y >= py[0]

@@ -31,41 +31,48 @@ from jaxmarl_envs.micro._viewer import draw
 
 Array = jax.Array
 _FAR = 640.0
-"""Moves head for a point this far away, in 1/64 cell: further than a step takes anybody."""
+"""Distance in 1/64 cell of the point that a move heads for: farther than any unit walks in a step."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Micro:
     """N units, each an agent, against M units that follow a script: micromanagement after SMAC.
 
-    An engine of its own with SMAC's interface, maps and rules (Samvelyan et al. 2019; drawn teams after SMACv2, Ellis et
-    al. 2023). Results are not comparable with those of StarCraft II.
+    This is a separate engine with SMAC's interface, maps and rules (Samvelyan et al. 2019; random teams as in SMACv2,
+    Ellis et al. 2023). Results are not comparable with those of StarCraft II.
 
-    - A step is 8 game loops (16 loops a second), simulated in `plan.substeps` parts; everybody acts at once.
-    - Actions: 0 nothing (the dead, and only they), 1 stop, 2 to 5 walk north, south, east, west, 6 + j attack enemy j; of
-      medivacs: heal ally j. Walking is legal towards walkable cells, attacking where centers are at most `shoot_range`
-      apart; the attacker walks up until its weapon reaches. Orders that cannot be carried out are stops.
-    - A shot hits at once: damage plus bonus against light or armored targets, minus armor once the shield is gone; then the
-      unit waits its period and U(-1, 2) loops. This noise is the only randomness of a fight, beside the enemy's `accuracy`.
-      Shields grow after 160 loops without damage, zerg heal all the time. Beams of colossi and explosions of banelings hurt
+    - A step is 8 game loops (16 loops per second), simulated in `plan.substeps` parts; all units act at the same time.
+    - Actions: 0 nothing (only for dead units, which have no other), 1 stop, 2 to 5 walk north, south, east, west, 6 +
+    j attack enemy j;
+    for medivacs: heal ally j. Walking is legal towards walkable cells, attacking where centers are at most
+    `shoot_range`
+      apart; the attacker approaches until it is in weapon range. Orders that cannot be carried out count as stops.
+    - A shot hits at once: damage plus bonus against light or armored targets, minus armor once the shield is gone;
+    then the unit waits for its period plus U(-1, 2) loops. This noise and the enemy's `accuracy` are the only
+    randomness of a battle.
+      Shields recharge after 160 loops without damage, zerg always regenerate. Beams of colossi and explosions of
+      banelings
+      hurt
       all enemies in their way. Units that overlap push each other apart.
-    - Enemies attack the nearest ally that they see, or that hurt them (armed before unarmed); without one they walk to the
-      goal. `MicroParams` has all numbers, and those that make them stronger or weaker.
-    - Observation: `spec.entities` names every column. Distances are in units of `sight`, what is further is not shown;
-      all zeros for the dead. Global state: for each ally hit points, time until the next shot in its period (energy of
-      medivacs), x, y from the middle, then shield and kind where the map has several; for each enemy the same without
+    - Enemies attack the nearest ally that they see, or that hurt them (armed before unarmed); without one they walk to
+    the
+      goal. `MicroParams` has all numbers, including those that make enemies stronger or weaker.
+    - Observation: `spec.entities` names every column. Distances are in units of `sight`; entities farther away are
+    hidden. All zeros for dead agents. Global state: for each ally hit points, time until the next shot in its period
+    (energy of
+      medivacs), x, y from the middle, then shield, and kind if the map has several; for each enemy the same without
       the time; then the last actions one-hot.
-    - Reward, for all agents: hit points and shields taken from enemies, `reward_kill` for each that falls and `reward_win`
-      for winning, scaled so that a flawless win returns `reward_scale` = 20. "positive" (default) pays nothing where
-      shields grow faster than enemies fall, "abs" pays the absolute value as SMAC does; "sparse" pays 1 for a win and -1 for
-      a defeat.
-    - Terminated: won, when no enemy is left (or only a medivac is); lost, when no ally is left (or only medivacs are); or
-      both sides are gone, which is neither. The family adds the time limit, which truncates.
+    - Reward, for all agents: hit points and shields taken from enemies, `reward_kill` for each killed enemy and
+    `reward_win` for winning, scaled so that a flawless win returns `reward_scale` = 20. "positive" (default) is never
+    negative, even if shields recharge faster than damage is done; "abs" is the absolute value as in SMAC; "sparse" is
+    1 for a win and -1 for a defeat.
+    - Terminated: won, when no enemy is left (or only a medivac is); lost, when no ally is left (or only medivacs are);
+    or both sides are gone, which counts as neither. The family adds the time limit, which truncates.
     - Metrics: `win` (in the step that wins), `dead_allies`, `dead_enemies` (now).
 
-    All numbers of the state are on grids that float32 holds exactly, so that every program computes the same fight, bit for
-    bit, as long as params are an argument of it: with the game's key `step` is its exact model, with another key a
-    sample, with `noise=0` free of chance.
+    All numbers of the state are on grids that float32 represents exactly, so every program computes the same battle,
+    bit for bit, as long as params are an argument of it: with the game's key, `step` is an exact model; with another
+    key, a sample; with `noise=0`, deterministic.
 
     A batch is computed with instances on the last axis, whatever `vmap` says: long rows of equal work.
     """
@@ -91,13 +98,13 @@ class Micro:
         )
 
     def reset(self, key: Array, params: MicroParams) -> tuple[Fight, TimeStep]:
-        """Everybody at their start. Consumes `key` (used only where starts are drawn)."""
+        """All units at their start. Consumes `key` (used only if starts are random)."""
         state, *shown = _batched_reset(self.plan)(key, params)
         obs, whole, mask = shown
         return state, restart(self.spec, obs=obs, state=whole, action_mask=mask)
 
     def step(self, key: Array, state: Fight, action: Array, params: MicroParams) -> tuple[Fight, TimeStep]:
-        """Eight game loops. `action`: [N] int32. Consumes `key`. A finished fight goes on and pays nothing more."""
+        """Eight game loops. `action`: [N] int32. Consumes `key`. A finished battle continues with zero reward."""
         state, *shown = _batched_step(self.plan)(key, state, action, params)
         obs, whole, mask, reward, terminated, metrics = shown
         return state, transition(
@@ -112,24 +119,24 @@ class Micro:
 
     @property
     def rules(self) -> Mapping[str, Rule]:
-        """Simple play to compare with: `timestep -> action [N]` of one instance."""
+        """Simple policies for comparison: `timestep -> action [N]` of one instance."""
         return rules_of(self.spec, np.asarray(self.default_params.start))
 
     def draw(self, ax: Any, frame: Frame) -> Verdict | None:
         """Draws `frame` into matplotlib axes."""
-        return draw(self, ax, frame)
+        return draw(self.plan, ax, frame)
 
 
 @functools.lru_cache(maxsize=256)
 def _batched_reset(plan: Plan) -> Any:
-    """`reset(key, params)` of one instance, which `vmap` turns into one computation over [.., E]."""
+    """`reset(key, params)` of one instance, which `vmap` turns into one computation on [.., E]."""
     words = _starts.words_of_reset(plan)
     return _batch_last(lambda keys, params: _reset(plan, _words(keys, words), params))
 
 
 @functools.lru_cache(maxsize=256)
 def _batched_step(plan: Plan) -> Any:
-    """`step(key, state, action, params)` of one instance, which `vmap` turns into one computation over [.., E]."""
+    """`step(key, state, action, params)` of one instance, which `vmap` turns into one computation on [.., E]."""
 
     def step(keys: Array, fight: Fight, action: Array, params: MicroParams) -> Any:
         return _step(plan, _words(keys, 2), fight, action, params)
@@ -143,10 +150,10 @@ def _words(keys: Array, count: int) -> Array:
 
 
 def _batch_last(function: Any) -> Any:
-    """`function` of arguments [.., E], keys [E], as a function of one instance: `vmap` puts its axis last.
+    """Turns `function` of arguments [.., E] and keys [E] into a function of one instance: `vmap` puts its axis last.
 
-    What it returns, [fight, obs, global state, ..], has all axes in reverse: what is [E, N, D] outside is [D, N, E] inside.
-    Params, the last argument, stay of size 1 along the last axis where instances share them.
+    Its results, [fight, obs, global state, ..], have all axes reversed: [E, N, D] outside is [D, N, E] inside. Params,
+    the last argument, keep size 1 along the last axis if instances share them.
     """
 
     def spread(arguments: Any, is_batched: Any, size: int) -> list[Any]:
@@ -187,7 +194,7 @@ def _numbers(plan: Plan, fight_kinds: Array, params: MicroParams) -> tuple[Micro
 
 
 def _reset(plan: Plan, words: Array, params: MicroParams) -> Any:
-    """The first state and what it shows, [.., E]."""
+    """The first state and its observations, [.., E]."""
     n, size = plan.n_allies, words.shape[-1]
     count = n + plan.n_enemies
     kinds = _starts.drawn_kinds(plan, words[:count]) if plan.draws_teams else jnp.zeros((0, size), jnp.float32)
@@ -205,7 +212,7 @@ def _reset(plan: Plan, words: Array, params: MicroParams) -> Any:
 
 
 def _step(plan: Plan, words: Array, fight: Fight, action: Array, params: MicroParams) -> Any:
-    """The next state, what it shows, reward, end and metrics, [.., E]."""
+    """The next state, its observations, reward, end and metrics, [.., E]."""
     n, m = plan.n_allies, plan.n_enemies
     params, units, pairs = _numbers(plan, fight.kinds, params)
     chance = _chance(n, m, words, params)
@@ -230,7 +237,7 @@ def _step(plan: Plan, words: Array, fight: Fight, action: Array, params: MicroPa
 
 
 def _chance(n: int, m: int, words: Array, params: MicroParams) -> Chance:
-    """16 bits a unit, hashed from `words` [2, E]: noise of the time between shots, and whether an enemy's shot would hit."""
+    """16 bits per unit, hashed from `words` [2, E]: noise of the time between shots, and whether an enemy's shot hits."""
     number = jnp.arange(1, n + m + 1, dtype=jnp.uint32)[:, None]
     bits = _mixed(_mixed(words[:1] ^ (number * jnp.uint32(0x9E3779B9))) ^ words[1:])
     share = (bits & 255).astype(jnp.float32)
@@ -241,9 +248,9 @@ def _chance(n: int, m: int, words: Array, params: MicroParams) -> Chance:
 
 
 def _mixed(x: jax.Array) -> jax.Array:
-    """[*] uint32 of the same shape and dtype: a bijection in which every bit depends on all bits of `x`.
+    """A bijection of [*] uint32 in which every output bit depends on all bits of `x`.
 
-    Two rounds of multiplication and shift, to turn a random word and a number into a further random word.
+    Two rounds of multiplication and shift, which turn a random word and a number into another random word.
     """
     x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
     x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
@@ -251,7 +258,7 @@ def _mixed(x: jax.Array) -> jax.Array:
 
 
 def _orders(plan: Plan, fight: Fight, action: Array) -> Orders:
-    """What the actions [N, E] mean."""
+    """Decodes the actions [N, E]."""
     n = plan.n_allies
     target = jnp.where(action >= 6, (action - 6).astype(jnp.float32), -1.0)
     heal = jnp.full_like(target, -1.0)
@@ -273,7 +280,7 @@ def _ends(plan: Plan, fight: Fight) -> tuple[Array, Array, Array]:
     alive = fight.hp > 0
     ours, theirs = alive[:n].any(0), alive[n:].any(0)
     lost, won = ~ours & theirs, ours & ~theirs
-    if plan.healers:  # as in SMAC: any number of medivacs cannot win, and a single one cannot go on
+    if plan.healers:  # as in SMAC: medivacs alone cannot win, and the last one cannot continue
         heals = plan.marked("heals", fight.kinds, fight.hp)
         fights = alive & ~heals
         lost |= ours & ~fights[:n].any(0)
@@ -285,7 +292,7 @@ def _ends(plan: Plan, fight: Fight) -> tuple[Array, Array, Array]:
 def _reward(
     plan: Plan, before: Fight, after: Fight, won: Array, lost: Array, units: Units, params: MicroParams
 ) -> Array:
-    """[E] of the step between two states."""
+    """[E] reward of the step between two states."""
     if plan.reward == "sparse":
         return won.astype(jnp.float32) - lost.astype(jnp.float32)
     n, m = plan.n_allies, plan.n_enemies
@@ -293,7 +300,7 @@ def _reward(
     died = ((before.hp > 0) & (after.hp <= 0)).astype(jnp.float32)
 
     def worth(side: slice) -> Array:
-        """[1, E] of what a side lost, on the grid of hit points: what is added up is exact."""
+        """[1, E] health lost by a side, on the grid of hit points, so that sums are exact."""
         damage = on_grid(fall[side].sum(0, keepdims=True) * params.reward_damage, POINT)
         return damage + on_grid(died[side].sum(0, keepdims=True) * params.reward_kill, POINT)
 

@@ -1,4 +1,4 @@
-"""The fights by the names of their maps."""
+"""Battles by the names of their maps."""
 
 import dataclasses
 import re
@@ -24,14 +24,14 @@ LEVELS: Mapping[str, Mapping[str, float]] = {
     "focus": {"focus": 1.0},
     "kite": {"focus": 1.0, "kite": 3.0},
 }
-"""Enemies from harmless to strong, by the params that they change. All follow whom they see; `passive` ones never shoot, and
-these and `guard` wait where they are until they see somebody."""
+"""Enemies from harmless to strong, by the params that they change. All enemies follow whom they see; `passive` ones
+never shoot. `passive` and `guard` wait in place until they see an ally."""
 RACES: Mapping[str, tuple[str, str, str]] = {
     "protoss": ("stalker", "zealot", "colossus"),
     "terran": ("marine", "marauder", "medivac"),
     "zerg": ("zergling", "hydralisk", "baneling"),
 }
-"""The kinds of drawn teams; the third is rare, and never alone."""
+"""The kinds in random teams; the third is rare, and never alone."""
 DRAWN_LIMIT = 200
 MOST_ENEMIES = 64
 _DRAWN = re.compile(r"(protoss|terran|zerg)_(0|[1-9][0-9]{0,8})_vs_(0|[1-9][0-9]{0,8})")
@@ -49,19 +49,19 @@ _DRAWN_OPTIONS: Mapping[str, Option] = {name: option for name, option in _OPTION
 
 
 def make(variant: str, /, **options: Any) -> Environment:
-    """The fight on the map `variant`, or of drawn teams, with its time limit.
+    """The battle on the map `variant`, or of random teams, with its time limit.
 
     Args:
-      variant: one of `MAPS`, or `RACE_N_vs_M` (protoss, terran or zerg): N units against N equal and M - N further ones,
+      variant: one of `MAPS`, or `RACE_N_vs_M` (protoss, terran or zerg): N units against the same N and M - N more,
         drawn anew in every episode.
-      options: `difficulty` of the enemy, one of `LEVELS`; `reward`: "positive", "abs" or "sparse"; `start` (not of drawn
-        teams, which start elsewhere in every episode): "fixed", or "jitter" (moved by up to `spread` cells); `substeps` of
-        a step: 1, 2, 4 or 8; `own_position`: whether agents see where they are, "hidden" or "shown" (the default with drawn
-        teams). Scalars of `MicroParams` can be set under their names wherever an environment's options can.
+      options: `difficulty` of the enemy, one of `LEVELS`; `reward`: "positive", "abs" or "sparse"; `start` (not for
+        random teams, whose start varies in every episode): "fixed", or "jitter" (moved by up to `spread` cells);
+        `substeps` per step: 1, 2, 4 or 8; `own_position`: whether agents observe their own position, "hidden" or
+        "shown" (the default with random teams). Scalars of `MicroParams` can be set by name like options.
 
     Raises:
-      ValueError: for an option that does not exist or a value that is not accepted, and for impossible teams.
-      UnknownVariant: for a map that does not exist.
+      ValueError: an unknown option, an invalid value, or impossible teams.
+      UnknownVariant: an unknown map.
     """
     env_id = f"micro/{variant}"
     drawn = _DRAWN.fullmatch(variant)
@@ -104,7 +104,7 @@ def _drawn(env_id: str, race: str, n: int, m: int, options: Mapping[str, Any]) -
 
 
 def _params(kinds: tuple[str, ...], played: Map, start: np.ndarray, hunt: float) -> MicroParams:
-    """The numbers of a map as NumPy arrays: making an environment starts no device."""
+    """The numbers of a map as NumPy arrays, so that making an environment starts no device."""
     arrays: dict[str, Any] = {
         "start": start,
         "box": played.box,

@@ -12,11 +12,11 @@ from jaxmarl_envs.core import pytree_dataclass
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """One kind of unit. Lengths are in cells, times in game loops (16 of them a second, 8 a step)."""
+    """One kind of unit. Lengths are in cells, times in game loops (16 per second, 8 per step)."""
 
     name: str
     letter: str
-    """What the viewer writes."""
+    """Label in the viewer."""
     race: str
     hp: float
     shield: float = 0.0
@@ -26,32 +26,32 @@ class Kind:
     is_biological: bool = False
     flies: bool = False
     collides: bool = True
-    """Pushes, and is pushed by, others that do; stopped by cells that cannot be walked on."""
+    """Whether it pushes, and is pushed by, other such units, and is stopped by cells that are not walkable."""
     damage: float = 0.0
-    """Of one hit; 0 for units without a weapon."""
+    """Damage of one hit; 0 for units without a weapon."""
     bonus_light: float = 0.0
     bonus_armored: float = 0.0
     hits: float = 1.0
-    """In one shot."""
+    """Hits per shot."""
     hits_air: bool = False
     period: float = 1.0
     """Loops between shots."""
     range: float = 0.0
-    """Between the edges of two units."""
+    """Distance between the edges of two units."""
     speed: float = 0.0
-    """Cells a second."""
+    """Cells per second."""
     radius: float = 0.375
-    """From the center to the edge, for ranges."""
+    """Radius from the center to the edge, for ranges."""
     body: float = 0.375
-    """The radius that pushes."""
+    """Radius for pushing."""
     regeneration: float = 0.0
-    """Hit points a loop."""
+    """Hit points per loop."""
     heals: bool = False
     explodes: bool = False
     is_beam: bool = False
-    """Its shots hit a line across the line of fire."""
+    """Whether its shots hit a line perpendicular to the line of fire."""
     theirs: tuple[tuple[str, float], ...] = ()
-    """Numbers that differ on the enemy's side."""
+    """Numbers that differ for the enemy's side."""
 
 
 _ZERG = 35 / 2048
@@ -105,7 +105,7 @@ KINDS: dict[str, Kind] = {
 
 @pytree_dataclass
 class UnitTable:
-    """The numbers of K kinds on one side, in the units of `Kind`; what is true or false is 1 or 0."""
+    """The numbers of K kinds on one side, in the units of `Kind`; booleans are 1 or 0."""
 
     hp: jax.Array  # [K] float32, as all
     shield: jax.Array
@@ -129,7 +129,7 @@ class UnitTable:
 
 
 def table_of(names: Sequence[str], *, is_enemy: bool) -> UnitTable:
-    """The numbers of the kinds called `names`, as NumPy arrays: making an environment starts no device."""
+    """The numbers of the kinds called `names`, as NumPy arrays, so that making an environment starts no device."""
     chosen: list[Any] = [KINDS[name] for name in names]
     if is_enemy:
         chosen = [dataclasses.replace(kind, **dict(kind.theirs)) for kind in chosen]

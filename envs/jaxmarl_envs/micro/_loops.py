@@ -1,4 +1,4 @@
-"""How the work is cut: loops over one side of the pairs, and parts that are computed apart from each other."""
+"""Structure of the computation: loops over one side of the pairs, and parts that must not be fused."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,9 +9,9 @@ from jax.experimental.layout import Layout, with_layout_constraint
 
 Array = jax.Array
 _FEW = 16
-"""Instances for which nothing is unrolled: compiling would take longer than playing."""
+"""Number of instances up to which nothing is unrolled: compilation would take longer than playing."""
 _UNROLL = 33
-"""Most bodies in a row: more make compilation long and nothing faster."""
+"""Maximum number of unrolled bodies: more make compilation slower and nothing faster."""
 
 
 def fold(count: int, body: Callable[[Array, Any], Any], start: Any) -> Any:
@@ -31,10 +31,10 @@ def plane(x: Array, j: Array) -> Array:
 
 
 def apart(number: Array, function: Callable[..., Any], *arguments: Any) -> Any:
-    """`function(*arguments)`, computed once: on CPU nothing behind it computes parts of it again.
+    """`function(*arguments)`, computed once: on CPU, XLA does not recompute parts of it for its consumers.
 
-    XLA for CPU fuses across all but loops and branches, and then computes what several operations need several times. This
-    is a branch that is always taken; the compiler does not know, as `number` (finite) is traced.
+    XLA for CPU fuses across everything except loops and branches, and recomputes shared results for every consumer.
+    This is a branch that is always taken; the compiler does not know this, since `number` (finite) is traced.
     """
     shapes = jax.eval_shape(function, *arguments)
     is_taken = jax.lax.platform_dependent(
@@ -49,5 +49,5 @@ def apart(number: Array, function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def in_rows(x: Array) -> Array:
-    """`x` with its axes in reverse, so laid out in memory."""
+    """`x` with its axes reversed, and laid out in memory in this order."""
     return with_layout_constraint(x.T, Layout(major_to_minor=tuple(range(x.ndim))))

@@ -1,4 +1,4 @@
-"""The maps: who fights whom, from where, on which cells."""
+"""The maps: the teams, their starts, and the walkable cells."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ SIZE = 32
 """Cells along each side of every map."""
 Point = tuple[float, float]
 Group = tuple[str, int, Point]
-"""A kind, how many of it, and the point around which they start."""
+"""A kind, the number of such units, and the point around which they start."""
 Span = tuple[int, int, int, int]
-"""Rows y0..y1 of walkable cells x0..x1, all included."""
+"""Rows y0..y1 of walkable cells x0..x1, inclusive."""
 
 _STANDARD: Span = (8, 23, 0, 31)
 _ALL: Span = (0, 31, 0, 31)
@@ -23,20 +23,20 @@ _WEST, _EAST = (9.0, 16.0), (23.0, 16.0)
 
 @dataclasses.dataclass(frozen=True)
 class Map:
-    """One fight. Points are in cells from the lower left corner."""
+    """One battle. Points are in cells from the lower left corner."""
 
     allies: tuple[Group, ...]
     enemies: tuple[Group, ...]
     limit: int
-    """Steps."""
+    """Time limit in steps."""
     goal: Point = _WEST
-    """Where enemies without a target walk to."""
+    """Where enemies without a target walk."""
     spans: tuple[Span, ...] = (_STANDARD,)
     """The walkable cells; a single span is a box."""
     hunt: bool = False
-    """Enemies know where everybody is."""
+    """Whether enemies know where all allies are."""
     portals: tuple[Point, ...] = ()
-    """The ways up a cliff; all of one height."""
+    """The paths up a cliff; all at the same x or y."""
 
     @property
     def is_box(self) -> bool:
@@ -51,25 +51,25 @@ class Map:
 
     @property
     def rows(self) -> np.ndarray:
-        """[32] uint32: bit x of row y is set where the cell can be walked on."""
+        """[32] uint32: bit x of row y is set if the cell is walkable."""
         return (
             (walkable_cells(self.spans).astype(np.uint64) << np.arange(SIZE, dtype=np.uint64)).sum(1).astype(np.uint32)
         )
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds on either side, in the order of `KINDS`."""
+        """The kinds on both sides, in the order of `KINDS`."""
         return kinds_of([name for name, _, _ in (*self.allies, *self.enemies)])
 
     def start(self) -> np.ndarray:
-        """[U, 2] float32 cells: where everybody starts, allies first."""
+        """[U, 2] float32 cells: the start of every unit, allies first."""
         cells = walkable_cells(self.spans)
         sides = [_place(groups, cells, is_enemy) for is_enemy, groups in enumerate((self.allies, self.enemies))]
         return np.concatenate(sides).astype(np.float32)
 
 
 def kinds_of(names: Sequence[str]) -> tuple[str, ...]:
-    """The distinct ones of `names`, in the order of `KINDS`."""
+    """The distinct kinds in `names`, in the order of `KINDS`."""
     return tuple(name for name in KINDS if name in set(names))
 
 
@@ -82,7 +82,7 @@ def walkable_cells(spans: Sequence[Span]) -> np.ndarray:
 
 
 def hexagon(count: int, spacing: float) -> np.ndarray:
-    """[count, 2]: the first points of a hexagonal grid in rings around the origin, from the inside to the outside."""
+    """[count, 2]: the first points of a hexagonal grid in rings around the origin, from the inside out."""
     points, ring = [(0.0, 0.0)], 0
     corners = [(np.cos(a), np.sin(a)) for a in np.arange(6) * np.pi / 3]
     while len(points) < count:
@@ -93,7 +93,7 @@ def hexagon(count: int, spacing: float) -> np.ndarray:
 
 
 def spacing_of(names: Sequence[str]) -> float:
-    """Cells between neighbors of a group: a little more than two of the largest bodies that push each other."""
+    """Distance in cells between neighbors of a group: a little more than two of the largest pushing radii."""
     return 2.1 * max((KINDS[name].body for name in names if KINDS[name].collides), default=0.75)
 
 
@@ -113,7 +113,7 @@ def _place(groups: Sequence[Group], cells: np.ndarray, is_enemy: int) -> np.ndar
 
 
 def _meet(limit: int, allies: str, enemies: str, **more: object) -> Map:
-    """Both sides around the two standard points; teams are written as in "3 stalker, 5 zealot"."""
+    """Both sides around the two standard points; teams are written like "3 stalker, 5 zealot"."""
     sides: list[tuple[Group, ...]] = []
     for team, point in ((allies, _WEST), (enemies, _EAST)):
         words = [part.split(" ", 1) for part in team.split(", ")]

@@ -1,4 +1,4 @@
-"""The traced numbers of a fight, and what follows from them for each unit and pair."""
+"""The traced numbers of a battle, and derived numbers for each unit and pair."""
 
 from typing import Any, NamedTuple
 
@@ -14,9 +14,9 @@ Scalar = Any
 """A float or [] float32; [1, 1 or E] within the rules."""
 
 CELL = 4096.0
-"""Positions are whole numbers of 1/4096 cell."""
+"""Positions are integers in units of 1/4096 cell."""
 FINE = 64.0
-"""Distances are taken between positions rounded to 1/64 cell: their squares are whole numbers below 2**24."""
+"""Distances are computed from positions rounded to 1/64 cell, so that their squares are integers below 2**24."""
 COARSE = 16.0
 """Enemies compare distances on a grid of 1/16 cell."""
 POINT = 2048.0
@@ -26,10 +26,10 @@ NEVER = 2.0**24
 
 @pytree_dataclass
 class MicroParams:
-    """Everything that is a number, traced: a grid over any scalar, as `env.NAME`, is one compiled program.
+    """All numbers, traced: a grid over any scalar, as `env.NAME`, is one compiled program.
 
-    Lengths are in cells, times in game loops (8 a step). Where the multipliers are 1 and the rewards as they are, the
-    numbers are those of the tables.
+    Lengths are in cells, times in game loops (8 per step). If the multipliers are 1, the numbers are those of the
+    tables.
     """
 
     allies: UnitTable  # [K] each: the kinds of this map
@@ -39,7 +39,7 @@ class MicroParams:
     rows: Array  # [32] uint32, bit x of row y: a cell that can be walked on; [0] where the ground is a box
     portals: Array  # [P, 2] cells
     goal_x: Scalar = 0.0
-    """Where enemies without a target walk to."""
+    """Where enemies without a target walk."""
     goal_y: Scalar = 0.0
     ally_health: Scalar = 1.0
     """Multiplies hit points and shields."""
@@ -54,46 +54,46 @@ class MicroParams:
     enemy_range: Scalar = 1.0
     enemy_period: Scalar = 1.0
     sight: Scalar = 9.0
-    """Units that are closer are seen."""
+    """Units closer than this are seen."""
     shoot_range: Scalar = 6.0
-    """Units that are not further may be attacked, whatever the weapon's range: the attacker walks up first."""
+    """Units within this range may be attacked, whatever the weapon's range: the attacker approaches first."""
     noise: Scalar = 1.0
     """Multiplies the random part of the time between shots, U(-1, 2) loops."""
     scan: Scalar = 0.5
-    """Enemies see this much further than they shoot."""
+    """Enemies see this much farther than they shoot."""
     stick: Scalar = 64.0
-    """How much closer, in squares of 1/16 cell, another target has to be for an enemy to change."""
+    """How much closer, in squares of 1/16 cell, another target must be for an enemy to switch."""
     focus: Scalar = 0.0
     """Enemies prefer: 0 the nearest, 1 the weakest in range."""
     accuracy: Scalar = 1.0
-    """Share of the enemies' shots that hit."""
+    """Fraction of the enemies' shots that hit."""
     advance: Scalar = 1.0
     """Multiplies the speed at which enemies without a target walk to the goal."""
     fire: Scalar = 1.0
     """Whether enemies shoot: above 0."""
     hunt: Scalar = 0.0
-    """Whether enemies know where everybody is: above 0."""
+    """Whether enemies know where all allies are: above 0."""
     kite: Scalar = 0.0
-    """Ranged enemies step back while they reload if their target is a melee unit this close."""
+    """Ranged enemies step back while they reload if their target is a melee unit within this distance."""
     alarm: Scalar = 32.0
-    """For how long after damage an enemy finds its target without seeing it."""
+    """How long after damage an enemy knows its target without seeing it."""
     shield_delay: Scalar = 160.0
-    """After how long without damage shields grow."""
+    """Time without damage after which shields recharge."""
     shield_growth: Scalar = 0.125
-    """A loop."""
+    """Per loop."""
     spread: Scalar = 0.5
-    """Most that drawn starts are off along each axis, with `start="jitter"`."""
+    """Maximum offset of random starts along each axis, with `start="jitter"`."""
     reward_damage: Scalar = 1.0
     reward_kill: Scalar = 10.0
     reward_win: Scalar = 200.0
     reward_scale: Scalar = 20.0
     """Return of a flawless win."""
     ally_loss: Scalar = 0.0
-    """What a lost hit point or ally costs, of what an enemy's brings."""
+    """Cost of a lost hit point or ally, relative to the reward for an enemy's."""
 
 
 class Units(NamedTuple):
-    """What the rules need of each unit: [U, 1], or [U, E] where instances differ."""
+    """Derived numbers of each unit: [U, 1], or [U, E] if instances differ."""
 
     max_hp: Array
     max_shield: Array
@@ -102,9 +102,9 @@ class Units(NamedTuple):
     reach: Array  # range + radius
     body: Array  # 0 for units that do not push
     push: Array  # factor of the push in 1/4096 cell
-    stride: Array  # most that it walks in a substep, 1/4096 cell
+    stride: Array  # maximum walk in a substep, 1/4096 cell
     scan: Array  # how far an enemy sees, from its edge: 1/64 cell
-    healing: Array  # hit points grown in a substep
+    healing: Array  # hit points regenerated in a substep
     flies: Array  # bool, as all below
     collides: Array
     is_melee: Array
@@ -114,17 +114,17 @@ class Units(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """What the rules need of each pair, [target, shooter, 1 or E]."""
+    """Derived numbers of each pair, [target, shooter, 1 or E]."""
 
     ally_raw: Array  # [M, N, .] damage of an ally's shot to shields
     ally_net: Array  # to hit points
     enemy_raw: Array  # [N, M, .]
     enemy_net: Array
-    prefer: Array  # [N, M, .] by how much an enemy prefers this ally, squares of 1/16 cell
+    prefer: Array  # [N, M, .] preference of an enemy for this ally, squares of 1/16 cell
 
 
 def rounded(x: Array) -> Array:
-    """The nearest whole number, ties to even."""
+    """The nearest integer, ties to even."""
     return jax.lax.round(x, jax.lax.RoundingMethod.TO_NEAREST_EVEN)
 
 
@@ -191,13 +191,13 @@ def unit_columns(params: MicroParams, kinds: np.ndarray | Array, n_allies: int) 
 
 
 def _equally_wide(a: Array, b: Array) -> list[Array]:
-    """Both with the last axis of the wider: 1, or E where instances differ in either."""
+    """Broadcasts the last axis of both to the larger size: 1, or E if instances differ in either."""
     width = max(a.shape[-1], b.shape[-1])
     return [jnp.broadcast_to(x, (*x.shape[:-1], width)) for x in (a, b)]
 
 
 def units_of(columns: dict[str, Array], params: MicroParams, dt: float) -> Units:
-    """What `columns` mean for a substep of `dt` loops."""
+    """The numbers of units for a substep of `dt` loops, from `columns`."""
     c = columns
     collides = (c["collides"] > 0) & (c["flies"] == 0)
     body = jnp.where(collides, c["body"], 0.0)
@@ -225,7 +225,7 @@ def units_of(columns: dict[str, Array], params: MicroParams, dt: float) -> Units
 
 
 def pairs_of(columns: dict[str, Array], units: Units, params: MicroParams, n_allies: int) -> Pairs:
-    """What `columns` mean for each ally and enemy."""
+    """The numbers of each pair of ally and enemy, from `columns`."""
     n = n_allies
 
     def shot(shooters: slice, targets: slice) -> tuple[Array, Array]:

@@ -1,9 +1,9 @@
-"""One substep of a fight, on arrays [units, E].
+"""One substep of a battle, on arrays [units, E].
 
-All steps are exact or single roundings: compilers may fuse products and sums, which must not change a bit. Positions,
-squares and damage are whole numbers of a grid that float32 holds exactly; what is inexact (a root, a quotient, one product)
-is rounded to a grid before anything is added to it, and nothing is divided by a constant or by what is broadcast: compilers
-multiply by its reciprocal, so the rules do.
+All operations are exact or single roundings: compilers may fuse products and sums, which must not change a bit.
+Positions, squares and damage are integers on a grid that float32 represents exactly. Inexact results (a root, a
+quotient, one product) are rounded to a grid before anything is added to them. Nothing is divided by a constant or a
+broadcast value: compilers would multiply by the reciprocal, so the rules do that too.
 """
 
 from functools import partial
@@ -20,7 +20,7 @@ from jaxmarl_envs.micro._state import NOBODY, Aim, Chance, Fight, Orders, fetche
 Array = jax.Array
 # 1/64 cell: beams along and across the line of fire, explosions.
 _ALONG, _ACROSS, _BLAST = round(0.15 * FINE), round(1.4 * FINE), round(2.2 * FINE)
-# A loop: hit points healed, energy for it and grown; energy that healing starts with.
+# Per loop: hit points healed, energy used and regained; energy needed to start healing.
 _MEND, _MEND_COST, _ENERGY_GROWTH, _MEND_START = 9 / 16, 3 / 16, 9 / 256, 5.0
 MAX_ENERGY, START_ENERGY = 200.0, 50.0
 
@@ -28,7 +28,7 @@ MAX_ENERGY, START_ENERGY = 200.0, 50.0
 def substep(
     plan: Plan, fight: Fight, orders: Orders, chance: Chance, units: Units, pairs: Pairs, params: MicroParams
 ) -> Fight:
-    """The fight `plan.dt` loops later."""
+    """The battle `plan.dt` loops later."""
     n, dt = plan.n_allies, plan.dt
     alive = fight.hp > 0
     q = rounded(fight.x * (FINE / CELL)), rounded(fight.y * (FINE / CELL))
@@ -37,7 +37,7 @@ def substep(
     if plan.healers:
         heal = jnp.concatenate([orders.heal, targets_of_healers(plan, fight, alive, units)])
 
-    # Everybody's target.
+    # Targets of all units.
     marks = (units.is_melee[:n], q[0][:n]), (units.flies[n:], q[0][n:])
     mark = jnp.concatenate([jnp.broadcast_to(flag, like.shape) for flag, like in marks])
     words = packed(*q, units.radius, mark, alive)
@@ -64,7 +64,7 @@ def substep(
     hits = fires & chance.hits
     damage = _damage(plan, fight, alive, q, aim, aimed, hits, units, pairs)
 
-    # What it does.
+    # Effects of the shots.
     to_shield = jnp.minimum(damage, fight.shield)
     hp, shield = fight.hp - (damage - to_shield), fight.shield - to_shield
     is_bomb = plan.marked("explodes", fight.kinds, hp)
@@ -99,10 +99,10 @@ def substep(
 
 
 def pushes(x: Array, y: Array, alive: Array, units: Units) -> tuple[Array, Array]:
-    """[U, E] each: by how much units that overlap push each other, 1/4096 cell, at most a body's radius.
+    """[U, E] each: how much overlapping units push each other, in 1/4096 cell, at most a body's radius.
 
-    The push of j on i is (sum of bodies squared - distance squared) along the line between them: no root, no quotient, and
-    sums of whole numbers. Who does not push stands far away from everybody.
+    The push of j on i is (sum of bodies squared - distance squared) along the line between them: no root, no quotient,
+    and sums of integers. Units that do not push are placed far away from all others.
     """
     count = x.shape[0]
     far = 8192.0 + 512.0 * jnp.arange(count, dtype=jnp.float32)[:, None]
@@ -123,12 +123,12 @@ def pushes(x: Array, y: Array, alive: Array, units: Units) -> tuple[Array, Array
 
 
 def on_ground(plan: Plan, fight: Fight, x: Array, y: Array, units: Units, params: MicroParams) -> tuple[Array, Array]:
-    """Where units end that want to be at `x`, `y`: inside the box, and on cells that can be walked on.
+    """Final positions of units that want to move to `x`, `y`: inside the box and on walkable cells.
 
-    Who runs into a cell that cannot keeps one coordinate: x is moved first, then y.
+    A unit that runs into another cell keeps one coordinate: x is moved first, then y.
     """
     low_x, low_y, high_x, high_y = (rounded(params.box[k : k + 1] * CELL) for k in range(4))
-    x = jnp.clip(x, low_x + 1, high_x - 1)  # the same on both sides: mirrored fights stay mirrored
+    x = jnp.clip(x, low_x + 1, high_x - 1)  # the same on both sides, so that mirrored battles stay mirrored
     y = jnp.clip(y, low_y + 1, high_y - 1)
     if plan.is_box:
         return x, y
@@ -139,10 +139,10 @@ def on_ground(plan: Plan, fight: Fight, x: Array, y: Array, units: Units, params
 
 
 def is_walkable(rows: Array, x: Array, y: Array) -> Array:
-    """[., E] bool: whether positions in 1/4096 cell are on cells that can be walked on. `rows`: [32, 1 or E] uint32."""
+    """[., E] bool: whether positions in 1/4096 cell are on walkable cells. `rows`: [32, 1 or E] uint32."""
     column, line = jnp.floor(x * (1 / CELL)), jnp.floor(y * (1 / CELL))
     bits = jnp.zeros(x.shape, jnp.uint32)
-    for k in range(rows.shape[0]):  # a chain of selects: on CPU a gather takes its elements one by one
+    for k in range(rows.shape[0]):  # a chain of selects: on CPU a gather reads its elements one by one
         bits = jnp.where(line == k, rows[k : k + 1], bits)
     inside = (column >= 0) & (column < rows.shape[0])
     shift = jnp.clip(column, 0, 31).astype(jnp.uint32)
@@ -196,7 +196,7 @@ def _splash(
     units: Units,
     pairs: Pairs,
 ) -> Array:
-    """[targets, E] damage of the beams and explosions of one side to others than their targets; none to flyers."""
+    """[targets, E] damage of one side's beams and explosions to units other than their targets; none to flying units."""
     n = plan.n_allies
     beams, bombs = ([u for u in places if (u >= n) == by_enemies] for places in (plan.beams, plan.bombs))
     raw, net = (pairs.enemy_raw, pairs.enemy_net) if by_enemies else (pairs.ally_raw, pairs.ally_net)
@@ -227,7 +227,7 @@ def _splash(
 def _mending(
     plan: Plan, fight: Fight, lives: Array, heal: Array, in_reach: Array, units: Units
 ) -> tuple[Array, Array, Array]:
-    """[U, E] hit points healed, the medivacs' energy, and whether they heal. One medivac a patient counts."""
+    """[U, E] hit points healed, the medivacs' energy, and whether they heal. Only one medivac per patient counts."""
     n, dt = plan.n_allies, plan.dt
     is_hurt = (lives & (fight.hp < units.max_hp) & units.is_biological).astype(jnp.float32)
     nothing = jnp.zeros_like(heal)

@@ -1,4 +1,4 @@
-"""What is fixed before compilation about a fight."""
+"""The static description of a battle."""
 
 import dataclasses
 from functools import cached_property
@@ -15,27 +15,27 @@ LOOPS = 8
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Sizes, kinds and options. Fights of equal plans are one program, whatever their numbers."""
+    """Sizes, kinds and options. Battles with equal plans share a program, whatever their numbers."""
 
     kinds: tuple[str, ...]
-    """The kinds on either side, in the order of `KINDS`."""
+    """The kinds on both sides, in the order of `KINDS`."""
     allies: tuple[int, ...]
-    """[N] places in `kinds`; where teams are drawn, only their number counts."""
+    """[N] indices into `kinds`; for random teams, only their number matters."""
     enemies: tuple[int, ...]
     """[M]"""
     draws_teams: bool
-    """Kinds and starts are drawn in every episode."""
+    """Whether kinds and starts are drawn in every episode."""
     jitters: bool
-    """Starts are moved at random in every episode."""
+    """Whether starts are moved randomly in every episode."""
     is_box: bool
-    """The ground is a rectangle."""
+    """Whether the ground is a rectangle."""
     has_portals: bool
     substeps: int
-    """Of a step: 1, 2, 4 or 8."""
+    """Substeps per step: 1, 2, 4 or 8."""
     reward: str
-    """positive, abs or sparse."""
+    """Kind of reward: positive, abs or sparse."""
     own_position: bool
-    """Agents see where they are."""
+    """Whether agents observe their own position."""
 
     @property
     def n_allies(self) -> int:
@@ -58,7 +58,7 @@ class Plan:
         return LOOPS / self.substeps
 
     def _places(self, flag: str) -> tuple[int, ...]:
-        """Units that have `flag`, or may have it where teams are drawn."""
+        """Units that have `flag`, or may have it in random teams."""
         has = [bool(getattr(KINDS[name], flag)) for name in self.kinds]
         if self.draws_teams:
             return tuple(range(self.n_allies + self.n_enemies)) if any(has) else ()
@@ -66,17 +66,17 @@ class Plan:
 
     @cached_property
     def healers(self) -> tuple[int, ...]:
-        """Places of medivacs."""
+        """Indices of medivacs."""
         return self._places("heals")
 
     @cached_property
     def beams(self) -> tuple[int, ...]:
-        """Places of colossi."""
+        """Indices of colossi."""
         return self._places("is_beam")
 
     @cached_property
     def bombs(self) -> tuple[int, ...]:
-        """Places of banelings."""
+        """Indices of banelings."""
         return self._places("explodes")
 
     def marked(self, flag: str, kinds: jax.Array, like: jax.Array) -> jax.Array:
@@ -96,16 +96,16 @@ class Plan:
 
     @cached_property
     def ally_shields(self) -> bool:
-        """Whether a shield is shown of allies."""
+        """Whether allies' shields are observed."""
         return self._has_shields(self.allies)
 
     @cached_property
     def enemy_shields(self) -> bool:
-        """Whether a shield is shown of enemies."""
+        """Whether enemies' shields are observed."""
         return self._has_shields(self.enemies)
 
     @cached_property
     def type_bits(self) -> int:
-        """How many columns tell a unit's kind: none where each side has one kind."""
+        """Number of columns that encode a unit's kind: none if each side has only one kind."""
         is_mixed = self.draws_teams or len(set(self.allies)) > 1 or len(set(self.enemies)) > 1
         return len(self.kinds) if is_mixed else 0

@@ -1,4 +1,6 @@
-"""Simple play of the allies, as functions of what is observed: `rule(timestep) -> action [N] int32` of one instance."""
+"""Simple policies for the allies, as functions of the observation: `rule(timestep) -> action [N] int32` of one
+instance.
+"""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -16,7 +18,7 @@ _STOP = 1
 
 
 def rules_of(spec: EnvSpec, start: np.ndarray) -> Mapping[str, Rule]:
-    """The rules by name. `start`: [U, 2] cells, allies first; [0, 2] where starts are drawn."""
+    """The rules by name. `start`: [U, 2] cells, allies first; [0, 2] if starts are random."""
     ahead = np.zeros(2)
     if len(start):
         ahead = start[spec.n_agents :].mean(0) - start[: spec.n_agents].mean(0)
@@ -24,15 +26,15 @@ def rules_of(spec: EnvSpec, start: np.ndarray) -> Mapping[str, Rule]:
 
 
 def _attack(spec: EnvSpec, ahead: np.ndarray, preference: str, timestep: TimeStep) -> Array:
-    """[N] int32: attack the `nearest` or the `weakest` enemy that may be attacked; medivacs heal likewise.
+    """[N] int32: attack the `nearest` or the `weakest` enemy that may be attacked; medivacs heal accordingly.
 
-    Without one, walk to the nearest enemy in sight; without any, `ahead` [2].
+    If there is none, walk to the nearest enemy in sight; otherwise in the direction `ahead` [2].
     """
     blocks = {block.name: block for block in spec.entities}
     mask, count = timestep.action_mask, spec.num_actions - 6
 
     def feature(name: str, of: str) -> Array:
-        """[N, M or N-1]; zeros where there is no such feature."""
+        """[N, M or N-1]; zeros if there is no such feature."""
         block = blocks[of]
         seen = block.read(timestep.obs)
         return seen[..., block.features.index(name)] if name in block.features else jnp.zeros_like(seen[..., 0])
@@ -51,7 +53,7 @@ def _attack(spec: EnvSpec, ahead: np.ndarray, preference: str, timestep: TimeSte
     offset = [jnp.take_along_axis(feature(name, "enemies"), nearest, -1)[:, 0] for name in ("dx", "dy")]
     sees = (distance > 0).any(-1)
     dx, dy = (jnp.where(sees, near, far) for near, far in zip(offset, ahead.astype(np.float32)))
-    ways = jnp.stack([dx * x + dy * y for x, y in DIRECTIONS], -1)  # [N, 4] how far each way leads there
+    ways = jnp.stack([dx * x + dy * y for x, y in DIRECTIONS], -1)  # [N, 4] progress in each direction
     best = jnp.where(mask[:, 2:6], ways, -jnp.inf)
     walk = jnp.where((best > 0).any(-1), 2 + best.argmax(-1), _STOP)
 
@@ -60,7 +62,7 @@ def _attack(spec: EnvSpec, ahead: np.ndarray, preference: str, timestep: TimeSte
 
 
 def _by_number(of_others: Array, count: int) -> Array:
-    """[N, count]: what agents know of allies 0..count-1, from what they know of the N - 1 others; zeros for themselves."""
+    """[N, count]: features of allies 0..count-1, from those of the N - 1 others; zeros for the agent itself."""
     n = of_others.shape[0]
     padded = jnp.concatenate([of_others, jnp.zeros((n, 1), jnp.float32)], 1)
     number = np.arange(n)

@@ -1,4 +1,4 @@
-"""What agents see of a fight, what they may do, and what a central critic sees; on arrays [.., E]."""
+"""Observations, action masks and the global state of a battle, on arrays [.., E]."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 
 
 def entity_blocks(plan: Plan) -> tuple[EntityBlock, ...]:
-    """Where each unit is in an agent's observation: itself, the enemies, then the other allies by number."""
+    """The columns of each unit in an agent's observation: itself, the enemies, then the other allies by number."""
     bits = tuple(f"is {plan.kinds[k]}" for k in range(plan.type_bits))
     ours = ("hp", *(("shield",) if plan.ally_shields else ()), *bits)
     theirs = ("hp", *(("shield",) if plan.enemy_shields else ()), *bits)
@@ -31,13 +31,13 @@ def entity_blocks(plan: Plan) -> tuple[EntityBlock, ...]:
 
 
 def obs_size(plan: Plan) -> int:
-    """Entries of an observation."""
+    """Size of an observation."""
     last = entity_blocks(plan)[-1]
     return last.start + last.count * len(last.features)
 
 
 def state_size(plan: Plan) -> int:
-    """Entries of the global state."""
+    """Size of the global state."""
     n, m, bits = plan.n_allies, plan.n_enemies, plan.type_bits
     return n * (4 + plan.ally_shields + bits) + m * (3 + plan.enemy_shields + bits) + n * plan.num_actions
 
@@ -49,7 +49,7 @@ def squares(qx: Array, qy: Array, targets: slice, viewers: slice) -> tuple[Array
 
 
 def action_mask(plan: Plan, fight: Fight, params: MicroParams) -> Array:
-    """[A, N, E] bool: what each agent may do. The dead may do nothing, and only they."""
+    """[A, N, E] bool: legal actions of each agent. Dead agents can only do nothing, and only they can."""
     n, m = plan.n_allies, plan.n_enemies
     alive = fight.hp > 0
     ours = alive[:n]
@@ -77,7 +77,7 @@ def _is_free(plan: Plan, x: Array, y: Array, params: MicroParams) -> Array:
 
 
 def _share(part: Array, whole: Array) -> Array:
-    """[*] part of the whole, at most 1. The quotient is written as compilers turn it, so that all compute the same."""
+    """[*] fraction of the whole, at most 1. The quotient is written in the form that compilers use, so that all agree."""
     return jnp.minimum(part * (1.0 / jnp.maximum(whole, 1 / 2048)), 1.0)
 
 
@@ -94,9 +94,9 @@ def _is_kind(plan: Plan, fight: Fight, k: int) -> Array:
 
 
 def observations(plan: Plan, fight: Fight, mask: Array, units: Units, params: MicroParams) -> list[Array]:
-    """Parts of [D, N, E] float32: what each agent sees, zeros for the dead. The columns are those of `entity_blocks`.
+    """Parts of [D, N, E] float32: observations, zeros for dead agents. `entity_blocks` describes the columns.
 
-    Nearly all of it is one formula, (feature of the entity - feature of the viewer) * scale: a single loop without
+    Nearly everything is one formula, (feature of the entity - feature of the viewer) * scale: a single loop without
     branches.
     """
     n = plan.n_allies

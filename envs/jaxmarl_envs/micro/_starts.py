@@ -1,4 +1,4 @@
-"""How episodes start: fixed, moved at random, or with drawn teams; on arrays [.., E]."""
+"""Starts of episodes: fixed, moved randomly, or with random teams; on arrays [.., E]."""
 
 import jax
 import jax.numpy as jnp

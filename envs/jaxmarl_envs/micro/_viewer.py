@@ -8,12 +8,10 @@ from jaxmarl_envs.core._viewer import BAD, GOOD, INK, MUTED, PAPER, RULE, WHITE,
 from jaxmarl_envs.micro._kinds import KINDS
 from jaxmarl_envs.micro._maps import SIZE
 from jaxmarl_envs.micro._params import CELL
-from jaxmarl_envs.micro._plan import LOOPS
+from jaxmarl_envs.micro._plan import LOOPS, Plan
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from jaxmarl_envs.micro._env import Micro
 
 OURS, THEIRS = "#2f6db5", "#c23b2e"
 _WIDTH = 22
@@ -23,9 +21,9 @@ _RING = 0.16
 """Cells, width of the rings of health and shield."""
 
 
-def draw(micro: "Micro", ax: "Axes", frame: Frame) -> Verdict | None:
+def draw(plan: Plan, ax: "Axes", frame: Frame) -> Verdict | None:
     """Draws everybody after `frame.step` steps, with the shots of the last one."""
-    plan, state = micro.plan, frame.state
+    state = frame.state
     n = plan.n_allies
     names = _names(plan, state)
     x, y = np.asarray(state.x) / CELL, np.asarray(state.y) / CELL
@@ -48,7 +46,7 @@ def draw(micro: "Micro", ax: "Axes", frame: Frame) -> Verdict | None:
     for u in np.argsort(~alive, kind="stable")[::-1]:  # the dead below the living
         is_new = frame.previous is not None and bool(np.asarray(frame.previous.hp)[u] > 0)
         if alive[u]:
-            _unit(ax, micro, frame, int(u), names[u], x[u], y[u], pixel)
+            _unit(ax, plan, frame, int(u), names[u], x[u], y[u], pixel)
         else:
             _fallen(ax, x[u], y[u], OURS if u < n else THEIRS, is_new)
     left, right = int(alive[:n].sum()), int(alive[n:].sum())
@@ -64,7 +62,7 @@ def draw(micro: "Micro", ax: "Axes", frame: Frame) -> Verdict | None:
     return _verdict(frame, names, alive, n)
 
 
-def _names(plan: Any, state: Any) -> list[str]:
+def _names(plan: Plan, state: Any) -> list[str]:
     places = np.asarray(state.kinds).astype(int) if plan.draws_teams else plan.allies + plan.enemies
     return [plan.kinds[int(k)] for k in places]
 
@@ -90,7 +88,7 @@ def _camera(ax: "Axes", x: np.ndarray, y: np.ndarray, params: Any) -> float:
     return 72 / cells
 
 
-def _ground(ax: "Axes", plan: Any, params: Any) -> None:
+def _ground(ax: "Axes", plan: Plan, params: Any) -> None:
     """Cells that can be walked on are light."""
     from matplotlib.patches import Rectangle
 
@@ -129,15 +127,15 @@ def _rim(from_x: float, from_y: float, x: float, y: float, radius: float) -> tup
     return x + share * (from_x - x), y + share * (from_y - y)
 
 
-def _unit(ax: "Axes", micro: "Micro", frame: Frame, u: int, name: str, x: float, y: float, pixel: float) -> None:
+def _unit(ax: "Axes", plan: Plan, frame: Frame, u: int, name: str, x: float, y: float, pixel: float) -> None:
     """A disc with the kind's letter; around it health (full circle: unhurt) and, outside, shield."""
     from matplotlib.patches import Circle, Wedge
 
-    kind, is_ally = KINDS[name], u < micro.plan.n_allies
+    kind, is_ally = KINDS[name], u < plan.n_allies
     color, params = (OURS, frame.params) if is_ally else (THEIRS, frame.params)
     table = params.allies if is_ally else params.enemies
     health = float(params.ally_health if is_ally else params.enemy_health)
-    k = micro.plan.kinds.index(name)
+    k = plan.kinds.index(name)
     whole, most = float(np.asarray(table.hp)[k]) * health, float(np.asarray(table.shield)[k]) * health
     radius, width = _radius(name), _RING
     layer = 6 if kind.flies or not kind.collides else 5
@@ -168,7 +166,7 @@ def _fallen(ax: "Axes", x: float, y: float, color: str, is_new: bool) -> None:
     )  # fmt: skip
 
 
-def _shots(plan: Any, frame: Frame, names: list[str]) -> tuple[dict[int, int], set[int]]:
+def _shots(plan: Plan, frame: Frame, names: list[str]) -> tuple[dict[int, int], set[int]]:
     """Who shot at or healed whom in the last step, as numbers of units, and who of them healed."""
     if frame.previous is None:
         return {}, set()

@@ -21,10 +21,10 @@ _FIXED = ("action_type", "dim_c", "dim_p")
 def make(variant: str, /, **options: Any) -> Environment:
     """JaxMARL's particle environment `variant`.
 
-    Every episode is truncated, after `max_steps + 1` steps (JaxMARL compares before counting); nothing terminates. There
-    are no masks and no global state. Rewards are one per agent, as JaxMARL gives them. Speaker and listener have
-    observations and actions of unequal size and are padded. The competitive ones of JaxMARL are not listed;
-    `adapters.from_jaxmarl` takes them as well.
+    Every episode is truncated, after `max_steps + 1` steps (JaxMARL compares before counting); nothing terminates.
+    There are no masks and no global state. There is one reward per agent, as in JaxMARL. Speaker and listener have
+    observations and actions of different sizes and are padded. JaxMARL's competitive environments are not listed, but
+    `adapters.from_jaxmarl` accepts them.
 
     Args:
       variant: one of `FAMILY.variants`.
@@ -32,8 +32,8 @@ def make(variant: str, /, **options: Any) -> Environment:
         (default False): forces in [0, 1] instead of five directions.
 
     Raises:
-      ValueError: for an option that does not exist or does not fit, or without JaxMARL.
-      UnknownVariant: for anything else.
+      ValueError: an unknown option, an invalid value, or JaxMARL is not installed.
+      UnknownVariant: any other variant.
     """
     if variant not in _CLASSES:
         raise UnknownVariant

@@ -13,19 +13,19 @@ from jaxmarl_envs.adapters._packages import check_options, foreign, load, scalar
 from jaxmarl_envs.core import Environment, EpisodeMetrics, Family, UnknownVariant
 
 _COUNTS = {16: 3, 17: 3, 18: 3, 19: 3, 20: 20}
-"""Layers of an observation that are no bits, by the largest number in them: ingredients in a pot and in a soup, steps until
+"""Layers of an observation that are not binary, by their largest value: ingredients in a pot and in a soup, steps until
 it is done."""
 _LARGEST = np.array([_COUNTS.get(layer, 1) for layer in range(26)], np.float32)
 _VARIANTS = ("cramped_room", "asymm_advantages", "coord_ring", "forced_coord", "counter_circuit")
 
 
 def make(variant: str, /, **options: Any) -> Environment:
-    """JaxMARL's first Overcooked with the layout `variant`: two cooks, who both see the whole kitchen.
+    """JaxMARL's first Overcooked with the layout `variant`: two cooks, who both observe the whole kitchen.
 
-    Observations are JaxMARL's [width, height, 26], as float32 in [0, 1]: counts of onions are divided by 3, the time that
-    a pot still cooks by 20. The reward is the team's; the shaped rewards that JaxMARL reports besides are the metric
-    `shaped_reward` (their mean over both cooks, summed over the episode). Every episode is truncated, after `max_steps`;
-    nothing terminates. There are no masks, and no global state beside the observations.
+    Observations are JaxMARL's [width, height, 26], as float32 in [0, 1]: counts of onions are divided by 3, the time
+    that a pot still cooks by 20. The reward is the team's; the shaped rewards that JaxMARL also reports are the metric
+    `shaped_reward` (their mean over both cooks, summed over the episode). Every episode is truncated, after
+    `max_steps`; nothing terminates. There are no masks, and no global state in addition to the observations.
 
     Args:
       variant: one of `FAMILY.variants`.
@@ -33,8 +33,8 @@ def make(variant: str, /, **options: Any) -> Environment:
         is added to its reward.
 
     Raises:
-      ValueError: for an option that does not exist or does not fit, or without JaxMARL.
-      UnknownVariant: for anything else.
+      ValueError: an unknown option, an invalid value, or JaxMARL is not installed.
+      UnknownVariant: any other variant.
     """
     if variant not in _VARIANTS:
         raise UnknownVariant

@@ -1,4 +1,4 @@
-"""A cache of passages as arrays: what is held, what is known of all passages, and who has to go."""
+"""A cache of passages as arrays: its contents, statistics of all passages, and eviction rules."""
 
 from functools import partial
 from typing import Any
@@ -10,7 +10,7 @@ from jaxmarl_envs.core import pytree_dataclass
 from jaxmarl_envs.rag.trace._caches import NEVER, SIZE_UNIT
 
 LARGEST = NEVER
-"""Of int32; the key of what must not be evicted."""
+"""Maximum int32; the key of slots that must not be evicted."""
 
 
 @pytree_dataclass
@@ -18,16 +18,16 @@ class Cache:
     """C slots over D passages. All integers, so that another implementation can agree exactly."""
 
     doc: jax.Array  # [C] int32, the passage in each slot, -1 in a free one
-    place: jax.Array  # [D] int32, the slot of each passage, -1 if it is not held: the inverse of `doc`
+    place: jax.Array  # [D] int32, the slot of each passage, -1 if it is not cached: the inverse of `doc`
     prio: jax.Array  # [C] int32, priority under LFU-DA: count at the last use plus age then
-    count: jax.Array  # [D] int32, references so far, also of what is not held
+    count: jax.Array  # [D] int32, references so far, also of passages that are not cached
     seen: jax.Array  # [D] int32, time of the last reference
-    age: jax.Array  # [] int32, priority that was evicted last
-    time: jax.Array  # [] int32, references so far of anything
+    age: jax.Array  # [] int32, priority of the last evicted passage
+    time: jax.Array  # [] int32, total references so far
 
 
 def empty_cache(capacity: int, n_docs: int) -> Cache:
-    """A cache that holds and knows nothing."""
+    """An empty cache without statistics."""
     zero, free = jnp.zeros((), jnp.int32), jnp.full(capacity, -1, jnp.int32)
     docs = jnp.zeros(n_docs, jnp.int32)
     return Cache(free, jnp.full(n_docs, -1, jnp.int32), jnp.zeros(capacity, jnp.int32), docs, docs, zero, zero)
@@ -36,7 +36,7 @@ def empty_cache(capacity: int, n_docs: int) -> Cache:
 def restore_cache(
     doc: jax.Array, prio: jax.Array, count: jax.Array, seen: jax.Array, age: jax.Array, time: jax.Array
 ) -> Cache:
-    """A cache from what a snapshot stores: all but the inverse, which is computed."""
+    """A cache from the arrays of a snapshot: the inverse is computed."""
     where = jnp.where(doc >= 0, doc, count.shape[0])  # beyond the end: dropped
     slots = jnp.arange(doc.shape[0], dtype=jnp.int32)
     place = jnp.full(count.shape[0], -1, jnp.int32).at[where].set(slots, mode="drop")
@@ -54,9 +54,9 @@ def lfu_key(cache: Cache) -> jax.Array:
 
 
 def lowest(key: jax.Array) -> jax.Array:
-    """[*] int32: the slot with the lowest of the keys [*, C], of equal ones the lowest slot.
+    """[*] int32: the slot with the lowest of the keys [*, C], the first among equals.
 
-    As `argmin`, in two reductions that are vectorized on CPU, where that one is not.
+    Like `argmin`, but in two reductions, which are vectorized on CPU, unlike `argmin`.
     """
     capacity = key.shape[-1]
     slots = jnp.broadcast_to(jnp.arange(capacity, dtype=jnp.int32), key.shape)
@@ -68,8 +68,8 @@ def refer(
 ) -> Cache:
     """The cache after a reference to `doc`.
 
-    A passage that is held is renewed. Another one, if it is admitted, goes into the lowest free slot, or else into the slot
-    `victim`, whose passage is evicted. `size` and `unit` make GDSF of LFU-DA.
+    A cached passage is refreshed. Another one, if it is admitted, goes into the lowest free slot, or else into the
+    slot `victim`, whose passage is evicted. `size` and `unit` turn LFU-DA into GDSF.
 
     Args:
       cache: C slots over D passages.
@@ -110,7 +110,7 @@ def refer(
 def simulate_compiled(
     policy: str, stream: jax.Array, capacity: int, n_docs: int, future: jax.Array, sizes: jax.Array
 ) -> jax.Array:
-    """[T] bool: which references hit a cache of equal slots that is empty at first.
+    """[T] bool: which references hit a cache of equal slots that starts empty.
 
     Args:
       policy: one of `rag.trace.POLICIES`.
@@ -139,10 +139,11 @@ def simulate_compiled(
 
 
 def refer_all(cache: Cache, docs: jax.Array, admit: jax.Array, is_lru: jax.Array) -> tuple[Cache, jax.Array]:
-    """The cache after references to all `docs`, one after another, and which of them were held, [R] bool.
+    """The cache after references to all `docs`, one after another, and which of them were cached, [R] bool.
 
-    Misses are admitted, if at all, in place of the LRU or else the LFU-DA victim, but never in place of one of `docs`. The
-    same as R calls of `refer`; the arrays over all passages are updated once, as copying them takes most of the time.
+    Misses are admitted, if at all, in place of the LRU or LFU-DA victim, but never in place of one of `docs`.
+    Equivalent to R calls of `refer`, but the arrays over all passages are updated only once, since copying them takes
+    most of the time.
 
     Args:
       cache: C > R slots over D passages.

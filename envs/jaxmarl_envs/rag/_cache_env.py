@@ -16,7 +16,7 @@ from jaxmarl_envs.rag._windows import REFERENCE_COLUMNS
 
 SAMPLES = 16
 MEAN_LENGTH = 266.0
-"""Tokens of a passage that is referenced, on average over the recorded trace."""
+"""Mean length in tokens of a referenced passage in the recorded trace."""
 _DOC, _POSITION, _SAME_SESSION, _HOUR, _ = range(len(REFERENCE_COLUMNS))
 _LOG_SCALE = 1 / 8
 _EMA = 1 / 32
@@ -27,13 +27,13 @@ class CacheParams:
     """Costs, which may differ between lanes of one program, and the windows, which all lanes share."""
 
     windows: jax.Array = dataclasses.field(metadata={"shared": True})  # [W, P] int32, as `RagCache.layout` packs them
-    peer_cost: jax.Array  # [] float32, of fetching a passage from a peer; computing it anew costs 1
+    peer_cost: jax.Array  # [] float32, of fetching a passage from a peer; recomputing it costs 1
     token_weight: jax.Array  # [] float32, 0 counts passages, 1 weighs costs by length / 266
 
 
 @pytree_dataclass
 class CacheState:
-    """Where an episode stands, before the next references are met."""
+    """The state of an episode before the next references."""
 
     window: jax.Array  # [] int32
     t: jax.Array  # [] int32, rounds so far
@@ -48,7 +48,8 @@ class CacheState:
 
 @dataclasses.dataclass(frozen=True)
 class RagCache:
-    """N agents with a cache of C passages each; in a round each meets the next passage of the sessions that it serves.
+    """N agents with a cache of C passages each; in each round every agent meets the next passage of the sessions that
+    it serves.
 
     - A passage in the agent's own cache costs 0, in a peer's `peer_cost`, else it is computed anew, which costs 1; all
       seen at the start of the round. Reward: minus the mean cost over agents. With `token_weight` costs grow with length.
@@ -79,7 +80,7 @@ class RagCache:
 
     @cached_property
     def layout(self) -> Layout:
-        """How a window is packed."""
+        """Layout of a packed window."""
         return cache_layout(self.n_agents, self.capacity, self.rounds, self.n_docs)
 
     @property
@@ -123,7 +124,7 @@ class RagCache:
     def step(
         self, key: jax.Array, state: CacheState, action: jax.Array, params: CacheParams
     ) -> tuple[CacheState, TimeStep]:
-        """One round. `action`: [N] int32. Consumes `key`. Never ends by itself; behind the window its last round repeats."""
+        """One round. `action`: [N] int32. Consumes `key`. Never terminates; after the window its last round repeats."""
         doc = self._round(state, params)[:, _DOC]
         local, holders = self._holders(state.caches, doc)
         length = self.layout.gather(jnp.asarray(params.windows), state.window, "length", doc).astype(jnp.float32)
@@ -168,19 +169,19 @@ class RagCache:
         return draw_caches(ax, frame, self.layout, self.n_agents, is_sampled=self.is_sampled)
 
     def _round(self, state: CacheState, params: CacheParams) -> jax.Array:
-        """[N, 5] int32: what each agent meets next."""
+        """[N, 5] int32: the next reference of each agent."""
         t = jnp.minimum(state.t, self.rounds)
         return self.layout.gather(jnp.asarray(params.windows), state.window, "refs", t)
 
     def _holders(self, caches: Cache, docs: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Whether agent i holds docs[i, ...], and how many of its peers do: [N, ...] bool and int32."""
+        """Whether agent i has cached docs[i, ...], and how many of its peers have: [N, ...] bool and int32."""
         held = caches.place[:, docs] >= 0  # [N, N, ...]: by agent j, the passages of agent i
         agents = jnp.arange(self.n_agents)
         own = held[agents, agents]
         return own, held.astype(jnp.int32).sum(0) - own.astype(jnp.int32)
 
     def _candidates(self, key: jax.Array, caches: Cache) -> tuple[jax.Array, jax.Array]:
-        """[N, K] slots and whether they may be chosen, free slots left aside. Consumes `key`."""
+        """[N, K] slots and whether they may be chosen, ignoring free slots. Consumes `key`."""
         if self.is_sampled:
             noise = jax.random.uniform(key, (self.n_agents, self.capacity))
             slots = jax.lax.top_k(noise, self.n_candidates)[1].astype(jnp.int32)
@@ -241,7 +242,7 @@ WARM = ("slot_doc", "slot_prio", "count", "seen", "age", "time")
 
 
 def cache_layout(n_agents: int, capacity: int, rounds: int, n_docs: int) -> Layout:
-    """How a window of `RagCache` is packed."""
+    """Layout of the windows of `RagCache`."""
     return Layout(
         (
             ("refs", (rounds + 1, n_agents, len(REFERENCE_COLUMNS))),

@@ -1,4 +1,4 @@
-"""The ladder of caching and serving tasks by name."""
+"""The caching and serving tasks by name, in order of difficulty."""
 
 import functools
 import math
@@ -16,14 +16,14 @@ from jaxmarl_envs.rag._windows import SPLITS, cache_windows, load_trace, serve_w
 
 
 class _Level(NamedTuple):
-    """A rung: which task, and the defaults in which it differs."""
+    """One level: a task, and the defaults in which it differs."""
 
     task: str
     defaults: Mapping[str, Any]
 
 
 _PREFILL = {"rate": 8.0, "slot": 0.05, "batch": 2, "decode": "off"}
-"""A batch of two, as one would leave the rest of a slot unused."""
+"""Two, since a batch of one would leave the rest of a slot unused."""
 _LEVELS: dict[str, _Level] = {
     "cache-L0": _Level("cache", {"n_agents": 1}),
     "cache-L1": _Level("cache", {"n_agents": 4}),
@@ -125,7 +125,7 @@ def _packed_serve(
     requests: int,
     rate: float,
 ) -> tuple[int, Any]:
-    """Passages D and windows [W, P]; made once, and never written to."""
+    """Passages D and windows [W, P]; computed once and never modified."""
     trace = load_trace(folder, sessions, seed)
     pieces = serve_windows(env_id, trace, split, windows, n_agents, capacity, requests, rate, UNITS)
     n_docs = len(pieces[0]["length"])
@@ -155,7 +155,7 @@ def _packed_cache(
     capacity: int,
     rounds: int,
 ) -> tuple[int, Any]:
-    """Passages D and windows [W, P]; made once, and never written to."""
+    """Passages D and windows [W, P]; computed once and never modified."""
     trace = load_trace(folder, sessions, seed)
     pieces = cache_windows(env_id, trace, split, windows, n_agents, capacity, rounds)
     n_docs = len(pieces[0]["length"])
@@ -191,7 +191,7 @@ _TASK_OPTIONS: dict[str, dict[str, Option]] = {
 }
 _MAKERS = {"cache": _make_cache, "serve": _make_serve}
 _MIXED = (1.0, 1.0, 0.75, 0.5)
-"""Speeds of replicas in turn, where they are mixed."""
+"""Speeds of replicas in turn, if they are mixed."""
 
 
 FAMILY = Family(

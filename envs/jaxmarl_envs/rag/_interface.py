@@ -1,10 +1,10 @@
-"""What actions and observations of both tasks mean, for the tasks themselves and for rules that play them."""
+"""Meaning of actions and observations in both tasks, for the tasks and for the rules."""
 
 BYPASS, EVICT_LRU, EVICT_LFU, EVICT_LFU_DA, EVICT_SHARED = range(5)
 """Actions of the caching task."""
 EXPERTS = 4
-"""Of its actions, those that agents with whole caches have."""
+"""Number of candidates in the caching task's expert actions."""
 POOL = 8
-"""Waiting requests that are seen and can be claimed in the serving task, oldest first."""
+"""Number of waiting requests that are observed and can be claimed in the serving task, oldest first."""
 OWN, ENTRY, TEAM = 5, 9, 8
-"""Entries of its observation: of the agent itself, of each waiting request, of the team."""
+"""Sizes in the serving task's observation: for the agent itself, for each waiting request, for the team."""

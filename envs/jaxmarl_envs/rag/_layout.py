@@ -1,4 +1,4 @@
-"""Many small arrays in one: an environment's windows are a single leaf of its parameters."""
+"""Packing of many small arrays into one: an environment's windows are a single leaf of its parameters."""
 
 import dataclasses
 import math
@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Names and shapes of the int32 arrays that are stored behind each other in a row of P entries. Hashable."""
+    """Names and shapes of the int32 arrays that are stored one after another in a row of P entries. Hashable."""
 
     fields: tuple[tuple[str, tuple[int, ...]], ...]
 
@@ -34,7 +34,7 @@ class Layout:
         raise KeyError(name)
 
     def pack(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-        """[P] int32 of all arrays, each of its shape."""
+        """[P] int32: all arrays packed, after checking their shapes."""
         for name, shape in self.fields:
             if arrays[name].shape != shape:
                 raise ValueError(f"{name} needs the shape {shape}, got {arrays[name].shape}")

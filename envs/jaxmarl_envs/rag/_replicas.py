@@ -1,4 +1,4 @@
-"""What happens on the replicas within one slot of time, in whole units of 2.5 microseconds.
+"""The work of replicas within one slot of time, in integer units of 2.5 microseconds.
 
 All durations are integers, so that another implementation can agree exactly: a token of prefill takes 60 units (0.15 ms).
 """
@@ -12,41 +12,41 @@ from jaxmarl_envs.core import pytree_dataclass
 from jaxmarl_envs.rag._cache import Cache, refer_all
 
 UNITS = 400_000
-"""Units of time in a second."""
+"""Time units per second."""
 LRU, LFU_DA, BYPASS = range(3)
 MODES = ("lru", "lfu-da", "bypass")
 
 
 @pytree_dataclass
 class Speed:
-    """How fast each of N replicas is; all int32, in units of time."""
+    """The speeds of N replicas; all int32, in units of time."""
 
     token: jax.Array  # [N], prefill of a token
-    hit_token: jax.Array  # [N], of a token of a passage that is held, part of which is computed anew
-    iteration: jax.Array  # [N], a step of decoding
-    per_decode: jax.Array  # [N], what each request that is decoded adds to it
+    hit_token: jax.Array  # [N], of a token of a cached passage, part of which is recomputed
+    iteration: jax.Array  # [N], one decoding step
+    per_decode: jax.Array  # [N], additional time per decoded request
     slot: jax.Array  # [], length of a slot
-    prefill_limit: jax.Array  # [], most prefill in a slot while something is decoded
+    prefill_limit: jax.Array  # [], maximum prefill in a slot while something is decoded
 
 
 @pytree_dataclass
 class Batch:
-    """What each replica works on: at most B requests, in the order in which they were claimed."""
+    """The work of each replica: at most B requests, in the order in which they were claimed."""
 
-    request: jax.Array  # [N, B] int32, -1 where there is none; those come last
+    request: jax.Array  # [N, B] int32, -1 for none; those come last
     need: jax.Array  # [N, B] int32, units of prefill left
     left: jax.Array  # [N, B] int32, steps of decoding left after the first token
     carry: jax.Array  # [N] int32, units spent on a step of decoding that is not finished
 
 
 class Progress(NamedTuple):
-    """What a slot brought; [N, B] each, in units since its start, -1 where nothing happened."""
+    """The events of a slot; [N, B] each, in units since its start, -1 if nothing happened."""
 
     request: jax.Array
     first: jax.Array
-    """When the first token came."""
+    """Time of the first token."""
     done: jax.Array
-    """When the last one came."""
+    """Time of the last token."""
 
 
 def fetch(caches: Cache, docs: jax.Array, mode: jax.Array) -> tuple[Cache, jax.Array]:
@@ -75,10 +75,11 @@ def add_requests(batch: Batch, request: jax.Array, need: jax.Array, left: jax.Ar
 
 
 def work(batch: Batch, speed: Speed) -> tuple[Batch, Progress]:
-    """One slot: prefill in the order of claims, then steps of decoding, then what is finished leaves.
+    """One slot: prefill in the order of claims, then decoding steps, then finished requests leave.
 
-    While something is decoded, prefill takes at most `prefill_limit`. The steps of a slot last as long as the number of
-    requests that are decoded in it says, whoever finishes meanwhile; an unfinished step goes on in the next slot.
+    While something is decoded, prefill takes at most `prefill_limit`. The duration of a slot's steps depends on the
+    number of requests that are decoded in it, even if some of them finish; an unfinished step continues in the next
+    slot.
     """
     is_busy = batch.request >= 0
     runs = (is_busy & (batch.need == 0)).any(axis=1)

@@ -1,6 +1,7 @@
-"""Classical rules for both tasks, as functions of what is observed: `rule(timestep) -> action [N] int32` of one instance.
+"""Classical rules for both tasks, as functions of the observation: `rule(timestep) -> action [N] int32` of one
+instance.
 
-They see all agents' observations, as a central scheduler would, and no future. They are strong baselines, not bounds.
+They use all agents' observations, like a central scheduler, but not the future. They are strong baselines, not bounds.
 """
 
 from collections.abc import Callable
@@ -25,13 +26,13 @@ Rule = Callable[[TimeStep], jax.Array]
 
 _TOKEN_SECONDS, _TOKENS = 0.00015, 2048
 _GUARD_SECONDS = 2.0
-"""Age from which waiting requests go first under the guarded order."""
+"""Age from which waiting requests have priority in the guarded order."""
 _HELD_BY_PEERS = 4
-"""Where the observation of the caching task says so of the incoming passage."""
+"""Index in the caching task's observation of the share of peers that hold the incoming passage."""
 
 
 def _evicts(action: int, otherwise: int = EVICT_LFU_DA) -> Rule:
-    """Always admits, as `action` evicts, or as `otherwise` where that is not possible."""
+    """Always admits with `action`, or with `otherwise` if that is not possible."""
 
     def rule(timestep: TimeStep) -> jax.Array:
         mask = timestep.action_mask
@@ -42,7 +43,7 @@ def _evicts(action: int, otherwise: int = EVICT_LFU_DA) -> Rule:
 
 
 def _unless_held(rule: Rule) -> Rule:
-    """The rule, for passages that no peer holds; others are not admitted."""
+    """The rule for passages that no peer has cached; others are not admitted."""
     return lambda timestep: jnp.where(timestep.obs[:, _HELD_BY_PEERS] > 0, BYPASS, rule(timestep)).astype(jnp.int32)
 
 
@@ -55,7 +56,7 @@ CACHE_RULES: dict[str, Rule] = {
     "lfu-da-unless-held": _unless_held(_evicts(EVICT_LFU_DA)),
     "bypass": lambda timestep: jnp.zeros(timestep.reward.shape, jnp.int32),
 }
-"""For the caching task with expert actions."""
+"""Rules for the caching task with expert actions."""
 
 PLACEMENTS = ("rr", "jsq", "session", "overlap", "balanced")
 """Who takes a request: whose turn it is; who has least to do; who served the session last (if anybody did); who holds
@@ -66,7 +67,7 @@ seconds."""
 
 
 def serve_rule(placement: str, order: str, mode: str) -> Rule:
-    """One request after another goes to the replica that suits it best; a replica takes one per slot."""
+    """Requests go one after another to the replica that suits them best; a replica takes one per slot."""
 
     def rule(timestep: TimeStep) -> jax.Array:
         obs, may_claim = timestep.obs, timestep.action_mask[:, 1:].any(axis=1)
@@ -117,4 +118,4 @@ SERVE_RULES: dict[str, Rule] = {
     for order in ORDERS
     for mode in MODES
 }
-"""For the serving task: placement, order and cache mode."""
+"""Rules for the serving task: placement, order and cache mode."""

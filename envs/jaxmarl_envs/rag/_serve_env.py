@@ -1,4 +1,6 @@
-"""The serving task: a team of replicas decides who takes which request, and what its cache does with the passages."""
+"""The serving task: a team of replicas decides which of them takes which request, and how its cache treats the
+passages.
+"""
 
 import dataclasses
 from functools import cached_property
@@ -20,7 +22,7 @@ METRICS = (
     "ttft", "request_ttft_p50", "request_ttft_p99", "slo", "tpot", "hit", "token_hit", "tokens_per_second", "imbalance",
     "conflicts", "unfinished",
 )  # fmt: skip
-"""Of an episode; `request_ttft_p50` is the median over its requests."""
+"""Metrics of an episode; `request_ttft_p50` is the median over its requests."""
 _EMA = 1 / 32
 
 
@@ -30,21 +32,21 @@ class ServeParams:
 
     windows: jax.Array = dataclasses.field(metadata={"shared": True})  # [W, P] int32, as `RagServe.layout` packs them
     speed: Speed
-    slo: jax.Array  # [] int32, units until the first token that count as attained
+    slo: jax.Array  # [] int32, objective for the time to the first token, in units
 
 
 @pytree_dataclass
 class ServeState:
-    """Where an episode stands at the start of a slot. M requests."""
+    """The state of an episode at the start of a slot. M requests."""
 
     window: jax.Array  # [] int32
     t: jax.Array  # [] int32, slots so far
     caches: Cache  # [N, ...]
     batch: Batch  # [N, ...]
-    pool: jax.Array  # [8] int32, the oldest waiting requests, -1 where there are fewer
-    replica: jax.Array  # [M] int32, who claimed a request, -1 if nobody did yet
-    first: jax.Array  # [M] int32, when its first token came, in units since the start; -1 before
-    done: jax.Array  # [M] int32, when its last token came
+    pool: jax.Array  # [8] int32, the oldest waiting requests, -1 for none
+    replica: jax.Array  # [M] int32, the replica that claimed a request, -1 for none yet
+    first: jax.Array  # [M] int32, time of its first token, in units since the start; -1 before
+    done: jax.Array  # [M] int32, time of its last token
     session_at: jax.Array  # [M] int32, by session: the replica that served it last, -1 if none did
     arrivals: jax.Array  # [] float32, average per slot
     references: jax.Array  # [4] int32: passages hit, passages read, tokens hit, tokens read
@@ -53,7 +55,7 @@ class ServeState:
 
 @dataclasses.dataclass(frozen=True)
 class RagServe:
-    """N replicas with a cache each take requests from a common pool; time passes in slots.
+    """N replicas with a cache each take requests from a common pool; time advances in slots.
 
     Within a slot, in this order:
 
@@ -91,12 +93,12 @@ class RagServe:
     decodes: bool
     """Whether answers are decoded; otherwise a request is done with its first token."""
     shows_peers: bool
-    """Whether what others hold is observed."""
+    """Whether the caches of other replicas are observed."""
     default_params: ServeParams = dataclasses.field(compare=False, repr=False)
 
     @cached_property
     def layout(self) -> Layout:
-        """How a window is packed."""
+        """Layout of a packed window."""
         return serve_layout(self.n_agents, self.capacity, self.requests, self.n_docs)
 
     @property
@@ -148,7 +150,7 @@ class RagServe:
     def step(
         self, key: jax.Array, state: ServeState, action: jax.Array, params: ServeParams
     ) -> tuple[ServeState, TimeStep]:
-        """One slot. `action`: [N] int32. Does not use `key`. A finished episode pays nothing more."""
+        """One slot. `action`: [N] int32. Does not use `key`. A finished episode gives zero reward."""
         speed = jax.tree.map(jnp.asarray, params.speed)
         now = state.t * speed.slot
         request, lost = self._claim(state, action)
@@ -202,7 +204,7 @@ class RagServe:
         return dataclasses.replace(state, pool=pool, arrivals=arrivals)
 
     def _precedence(self, t: jax.Array) -> jax.Array:
-        """[N] int32: how many replicas come before each one at the claims of slot `t`."""
+        """[N] int32: how many replicas have precedence over each one at the claims of slot `t`."""
         return (jnp.arange(self.n_agents, dtype=jnp.int32) - t) % self.n_agents
 
     def _claim(self, state: ServeState, action: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -251,7 +253,7 @@ class RagServe:
         )
 
     def _metrics(self, state: ServeState, params: ServeParams) -> dict[str, jax.Array]:
-        """By `METRICS`. Requests without a first token count with the time that they have waited."""
+        """Values for `METRICS`. Requests without a first token count with the time that they have waited."""
         now = state.t * jnp.asarray(params.speed.slot)
         arrival, output = self._column(params, state, "arrival"), self._column(params, state, "output")
         has_first, is_done = state.first >= 0, state.done >= 0
@@ -327,7 +329,7 @@ class RagServe:
         return obs, jnp.concatenate([jnp.ones((n, 1), bool), may], axis=1)
 
     def _entries(self, state: ServeState, params: ServeParams) -> jax.Array:
-        """[N, 8, 9] float32: what each replica sees of each waiting request; zeros where there is none."""
+        """[N, 8, 9] float32: features of each waiting request for each replica; zeros for none."""
         n, pool = self.n_agents, state.pool
         docs = self._rows(params, state, "docs", pool)  # [8, 7]
         is_doc = (docs >= 0)[None]
@@ -363,7 +365,7 @@ class RagServe:
 
 
 def serve_layout(n_agents: int, capacity: int, requests: int, n_docs: int) -> Layout:
-    """How a window of `RagServe` is packed."""
+    """Layout of the windows of `RagServe`."""
     columns = ("arrival", "own", "input", "output", "kind", "session", "hour")
     return Layout(
         (

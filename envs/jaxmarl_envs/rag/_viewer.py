@@ -1,4 +1,4 @@
-"""Drawing of both tasks: what the caches hold, and who works on what."""
+"""Drawing of both tasks: the contents of the caches, and the work of the replicas."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ _EXPERTS = ("not admitted", "for the LRU one", "for the LFU one", "for the LFU-D
 
 
 def draw_caches(ax: "Axes", frame: Frame, layout: Layout, n_agents: int, *, is_sampled: bool) -> Verdict | None:
-    """Draws each agent's slots, darker the more recently used, what was met in this round, and costs so far."""
+    """Draws each agent's slots, darker if used more recently, the passages of this round, and costs so far."""
     caches, n = frame.state.caches, n_agents
     capacity = caches.doc.shape[1]
     lines = -(-capacity // _SLOTS_A_LINE)
@@ -52,7 +52,7 @@ def _cell(ax: "Axes", x: float, y: float, color: str, strength: float, *, is_new
 
 
 def _outcome(frame: Frame, layout: Layout, agent: int, *, is_sampled: bool) -> tuple[str, str]:
-    """What an agent met in the round before `frame`, and a color."""
+    """The passage that an agent met in the round before `frame`, and a color."""
     before = frame.previous
     refs = layout.unpack(np.asarray(frame.params.windows)[int(before.window)])["refs"]
     doc = int(refs[min(int(before.t), len(refs) - 1), agent, 0])

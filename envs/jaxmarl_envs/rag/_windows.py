@@ -14,20 +14,20 @@ from jaxmarl_envs.rag.trace._schema import WEEK
 from jaxmarl_envs.rag.trace._statistics import classes
 
 WARM_REQUESTS = 800
-"""Requests before a window that its caches are warmed with."""
+"""Number of requests before a window that warm its caches."""
 SPLITS = {"train": (0.0, 1.0), "validation": (1.0, 1.5), "test": (1.5, np.inf), "all": (0.0, np.inf)}
-"""Weeks of the trace."""
+"""Number of weeks in the trace."""
 _ROUND_DOCS = 128
 
 
 @functools.lru_cache(maxsize=4)
 def load_trace(folder: str, sessions: int, seed: int) -> Trace:
-    """The trace in `folder`, or a generated one if that is empty."""
+    """The trace in `folder`, or a generated one if it is empty."""
     return read_trace(Path(folder)) if folder else generate_trace(sessions, seed)
 
 
 def agents_of(trace: Trace, n_agents: int) -> np.ndarray:
-    """[M] int64: the agent of each request's session, by a hash of its name that is the same everywhere."""
+    """[M] int64: the agent of each request's session, by a hash of its name that does not depend on the platform."""
     of_session = np.array([zlib.crc32(name.encode()) % n_agents for name in trace.session_names])
     return of_session[trace.session]
 
@@ -40,14 +40,14 @@ class Snapshot:
     doc: list[int] = dataclasses.field(default_factory=list)
     prio: list[int] = dataclasses.field(default_factory=list)
     place: dict[int, int] = dataclasses.field(default_factory=dict)
-    """The slot of each passage that is held."""
+    """The slot of each cached passage."""
     count: dict[int, int] = dataclasses.field(default_factory=dict)
     seen: dict[int, int] = dataclasses.field(default_factory=dict)
     age: int = 0
     time: int = 0
 
     def refer(self, doc: int, pinned: Sequence[int] = ()) -> None:
-        """One reference; a miss is admitted, in place of the passage with the lowest priority that is not pinned."""
+        """One reference; a miss is admitted in place of the passage with the lowest priority that is not pinned."""
         self.time += 1
         count = self.count[doc] = self.count.get(doc, 0) + 1
         self.seen[doc] = self.time
@@ -67,7 +67,7 @@ class Snapshot:
 
 
 def warm_caches(trace: Trace, start: int, n_agents: int, capacity: int, *, pins: bool) -> list[Snapshot]:
-    """One cache per agent after the requests before `start`, sent where their sessions are hashed to."""
+    """One cache per agent after the requests before `start`, assigned by the hash of their sessions."""
     caches = [Snapshot(capacity) for _ in range(n_agents)]
     first = max(0, start - WARM_REQUESTS)
     agent = agents_of(trace, n_agents)[first:start].tolist()
@@ -79,7 +79,7 @@ def warm_caches(trace: Trace, start: int, n_agents: int, capacity: int, *, pins:
 
 
 def split_bounds(trace: Trace, split: str) -> tuple[int, int]:
-    """First request of a split and the one behind its last."""
+    """Index of a split's first request, and one past its last."""
     low, high = SPLITS[split]
     start, stop = np.searchsorted(trace.time, [low * WEEK, min(high * WEEK, NEVER)])
     return int(start), int(stop)

@@ -1,4 +1,4 @@
-"""SMAX by the names of its scenarios."""
+"""SMAX, by the names of its scenarios."""
 
 import functools
 import sys
@@ -27,7 +27,7 @@ _VARIANTS = (
     "smacv2_10_units",
     "smacv2_20_units",
 )
-# The scenario decides these.
+# Determined by the scenario.
 _FIXED = ("num_allies", "num_enemies", "smacv2_position_generation", "smacv2_unit_type_generation")
 
 
@@ -37,18 +37,19 @@ def make(variant: str, /, **options: Any) -> Environment:
     - Observation, reward, rules: as in `HeuristicEnemySMAX`. Global state: its `world_state` in the units of the
       observations, about [0, 1]; see `_world_state`.
     - Action mask: `get_avail_actions`; a dead unit may only stop, and observes zeros.
-    - Terminated: one side is dead. Truncated: neither is after `max_steps + 1` steps (JaxMARL compares before counting).
+    - Terminated: one side is dead. Truncated: neither is after `max_steps + 1` steps (JaxMARL compares before
+    counting).
     - Metric `win`: 1 in the step in which the last enemy falls with an ally alive.
 
     Args:
       variant: one of `FAMILY.variants`, or the name of a scenario registered with JaxMARL.
       options: numbers, booleans and strings that the classes of JaxMARL take, e.g. `max_steps`, `see_enemy_actions`,
         `attack_mode`, `action_type` ("continuous": four numbers per agent, no masks); and `two_teams` (default False):
-        enemies are agents as well, after the allies. Rewards are then those of each side, and `win` is the allies'.
+        enemies are agents too, after the allies. Each side then has its own rewards, and `win` is that of the allies.
 
     Raises:
-      ValueError: for an option that does not exist or does not fit, or without JaxMARL.
-      UnknownVariant: for a scenario that JaxMARL does not have.
+      ValueError: an unknown option, an invalid value, or JaxMARL is not installed.
+      UnknownVariant: a scenario that JaxMARL does not have.
     """
     loaded = sys.modules.get("jaxmarl.environments.smax.smax_env")
     if variant not in (_VARIANTS if loaded is None else loaded.MAP_NAME_TO_SCENARIO):
@@ -63,7 +64,7 @@ def make(variant: str, /, **options: Any) -> Environment:
     return _make(env_id, options.get("max_steps", accepted["max_steps"]), tuple(sorted(options.items())))
 
 
-# Equal ids and options give one object of JaxMARL, and so equal environments and one program.
+# Equal ids and options give the same JaxMARL object, so that environments are equal and share a program.
 @functools.lru_cache
 def _make(env_id: str, max_steps: int, options: tuple[tuple[str, Any], ...]) -> Environment:
     smax, chosen = load("jaxmarl.environments.smax", env_id), dict(options)
@@ -102,9 +103,9 @@ def _is_terminal(env: Any, state: Any) -> jax.Array:
 
 
 def _world_state(env: Any, obs: Any, state: Any) -> jax.Array:
-    """[12 U], ally units first: of each unit health, position, cooldown, 6 bits of its type; then teams; then types.
+    """[12 U], ally units first: health, position, cooldown and 6 type bits of each unit; then teams; then types.
 
-    JaxMARL leaves positions (up to 32) and cooldowns (down to minus the time that a weapon has been ready) as they are.
+    JaxMARL does not scale positions (up to 32) and cooldowns (down to minus the time that a weapon has been ready).
     Here they are in the units of its observations: positions in sizes of the map, cooldowns in those of the unit's type
     and never below 0; types are divided by the largest one.
     """

@@ -1,4 +1,4 @@
-"""A chain that pays at its far end only."""
+"""A chain with a reward only at its far end."""
 
 import dataclasses
 from functools import cached_property
@@ -15,15 +15,15 @@ from jaxmarl_envs.toy._viewer import draw_chain
 
 @pytree_dataclass
 class ChainParams:
-    """What may differ between lanes of one program."""
+    """Traced parameters, which may differ between lanes of one program."""
 
     right: jax.Array  # [L, N] int32, each agent's right action in each cell
-    slip: jax.Array  # [] float32, probability that right actions count as wrong
+    slip: jax.Array  # [] float32, probability that a right joint action counts as wrong
 
 
 @pytree_dataclass
 class ChainState:
-    """Where the team stands."""
+    """The position of the team."""
 
     cell: jax.Array  # [] int32 in 0..L, L once the episode is over
 
@@ -33,20 +33,21 @@ class Chain:
     """L cells in a row, and a reward of 1 for leaving the last one. A combination lock, for N agents together.
 
     - start: cell 0;
-    - actions 0..A-1. If every agent takes the cell's right action the team moves one cell on, else it goes back to cell
-      0 or, with `is_ended_by_errors`, the episode terminates. With probability `slip` a right joint action has the
+    - actions 0..A-1. If every agent takes the cell's right action, the team moves on by one cell, otherwise it goes
+    back to cell 0 or, with `is_ended_by_errors`, the episode terminates. With probability `slip` a right joint action
+    has the
       effect of a wrong one;
-    - leaving cell L - 1 pays 1 and terminates. Nothing else pays.
+    - leaving cell L - 1 gives reward 1 and terminates. All other rewards are zero.
 
-    With `is_continuous` an action is a number in [-1, 1] (NaN counts as 0), and the interval's A equal parts, from below,
-    are the actions 0..A-1.
+    With `is_continuous` an action is a number in [-1, 1] (NaN counts as 0), and the interval's A equal parts, from
+    below, are the actions 0..A-1.
 
-    The right actions are drawn from a seed when the environment is made, and are traced, so that chains of one length
-    share one program. Observation [L], the same for every agent: the cell one-hot, all zeros once the episode is over. It
-    is also the global state. The family adds the time limit, by default 2 L steps.
+    The right actions are drawn from a seed when the environment is made, and are traced, so that chains of equal length
+    share one program. Observation [L], the same for every agent: the cell one-hot, all zeros once the episode is over.
+    It is also the global state. The family adds the time limit, by default 2 L steps.
 
-    Without slips the optimum is 1, after L steps; discounted, γ^(L - 1) at the start. With slips it is the probability of
-    passing all cells in time, by dynamic programming.
+    Without slips the optimum is 1, after L steps; discounted, γ^(L - 1) at the start. With slips it is the probability
+    of passing all cells in time, by dynamic programming.
     """
 
     id: str = dataclasses.field(compare=False)
@@ -76,7 +77,7 @@ class Chain:
     def optimal_return(self, horizon: int) -> float:
         """The probability of leaving the last cell within `horizon` steps of right actions, by dynamic programming.
 
-        No wrong action can be better: it does what a slip does.
+        Wrong actions cannot be better, since they have the effect of a slip.
         """
         slip = float(self.default_params.slip)
         values = np.zeros(self.length + 1)  # the last entry is the end
@@ -93,7 +94,7 @@ class Chain:
     def step(
         self, key: jax.Array, state: ChainState, action: jax.Array, params: ChainParams
     ) -> tuple[ChainState, TimeStep]:
-        """One joint action: [N] int32, or [N, 1] float32. Consumes `key` (for slips). After the end nothing happens."""
+        """One joint action: [N] int32, or [N, 1] float32. Consumes `key` (for slips). After the end nothing changes."""
         if self.is_continuous:
             part = (bounded(action)[:, 0] + 1.0) * (0.5 * self.num_actions)
             action = jnp.minimum(part.astype(jnp.int32), self.num_actions - 1)

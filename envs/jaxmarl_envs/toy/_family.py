@@ -15,7 +15,7 @@ from jaxmarl_envs.toy._point_mass import PointMass, PointMassParams
 from jaxmarl_envs.toy._puck import MAX_AGENTS, Puck, PuckParams
 
 MAX_ENTRIES = 10_000_000
-"""Most entries of a task's matrices; 40 MB of float32."""
+"""Maximum number of entries of a task's matrices; 40 MB of float32."""
 
 
 class _Task(NamedTuple):
@@ -24,11 +24,11 @@ class _Task(NamedTuple):
     make: Callable[..., Environment]
     """`(id, numbers, **static) -> task`, with `numbers` by name and float32."""
     limit: int
-    """Steps, by default; 0 stands for twice the `length`."""
+    """Default time limit in steps; 0 for twice the `length`."""
     numbers: Mapping[str, Option]
-    """What becomes a traced scalar of the same name."""
+    """Options that become traced scalars of the same name."""
     static: Mapping[str, Option]
-    """Sizes, rules and seeds."""
+    """Static options: sizes, rules and seeds."""
 
 
 def _pendulum(n_agents: int) -> _Task:
@@ -154,31 +154,29 @@ _TASKS: Mapping[str, _Task] = {
 
 
 _WITHOUT_END = ("pendulum", "pendulum-2", "point-mass", "point-mass-2", "puck")
-"""Tasks in which success is a matter of each step."""
+"""Tasks in which success is judged at each step."""
 
 
 def make(variant: str, **options: Any) -> Environment:
     """The task called `variant`, with its time limit.
 
-    The metric `success` is that of the episode: whether it ended well, or in tasks without an end the share of its steps in
-    which the task's own `success` holds.
+    The metric `success` describes the episode: whether it ended successfully or, in tasks without an end, the fraction
+    of its steps in which the task's own `success` holds.
 
     Args:
       variant: one of `FAMILY.variants`.
-      options: of every task `limit` (steps until the episode is truncated) and `delay` (default 1: rewards are paid after
-        every `delay` steps, in sums, and at the episode's end) with `owed` ("hidden" or "shown": observations say how long
-        ago the last payment was and what is owed). Every traced scalar of a task's params, by its name: `gravity`,
-        `noise`, `slip`, ... Further:
-        point-mass and point-mass-2: `goal` ("random" or "fixed", in the middle);
-        puck: `n_agents` (default 2);
-        linear-team: `n_agents` (3), `state_size` (4), `action_size` (1), `radius` (0.9, the spectral radius), `seed` (0, of
-        the matrices);
-        chain and chain-continuous: `length` (50), `n_agents` (1), `num_actions` (2), `wrong` ("back" or "end": what wrong
-        actions do), `seed` (0, of the right actions).
+      options: for every task `limit` (steps until the episode is truncated) and `delay` (default 1: rewards are summed
+        and paid out every `delay` steps and at the end) with `owed` ("hidden" or "shown": whether observations include
+        the time since the last payment and the unpaid sum). Also every traced scalar of a task's params by name:
+        `gravity`, `noise`, `slip`, ... In addition: point-mass and point-mass-2: `goal` ("random" or "fixed", in the
+        middle); puck: `n_agents` (default 2); linear-team: `n_agents` (3), `state_size` (4), `action_size` (1),
+        `radius` (0.9, the spectral radius), `seed` (0, of the matrices); chain and chain-continuous: `length` (50),
+        `n_agents` (1), `num_actions` (2), `wrong` ("back" or "end": what wrong actions do), `seed` (0, of the right
+        actions).
 
     Raises:
-      ValueError: for an option that the variant does not have, or a value that is not accepted.
-      UnknownVariant: for anything else.
+      ValueError: an option that the variant does not have, or an invalid value.
+      UnknownVariant: any other variant.
     """
     if variant not in _TASKS:
         raise UnknownVariant

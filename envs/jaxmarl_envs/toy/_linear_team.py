@@ -1,4 +1,4 @@
-"""A team that steers a linear system, and what the best linear controller gets."""
+"""A team that steers a linear system, and the best linear controller."""
 
 import dataclasses
 from functools import cached_property
@@ -12,13 +12,14 @@ from jaxmarl_envs.core import EnvSpec, Frame, TimeStep, Verdict, pytree_dataclas
 from jaxmarl_envs.toy._control import bounded
 from jaxmarl_envs.toy._viewer import draw_linear_team
 
-_MARGIN = 4.0  # standard deviations that optimal actions have to stay inside their bounds for an optimum to be stated
-_MAX_ENTRIES = 1_000_000  # of all matrices of a regulator that an optimum is computed from
+_MARGIN = 4.0  # distance of optimal actions from their bounds, in standard deviations, required to state an optimum
+_MAX_ENTRIES = 1_000_000  # maximum size of all matrices of a regulator for which an optimum is computed
 
 
 @pytree_dataclass
 class LinearTeamParams:
-    """What may differ between lanes of one program. M entries of the state, N agents, D entries of an action.
+    """Traced parameters, which may differ between lanes of one program. M entries of the state, N agents, D entries of
+    an action.
 
     P = N (N - 1) / 2 pairs of agents, in the order of `itertools.combinations`.
     """
@@ -34,18 +35,19 @@ class LinearTeamParams:
 
 @pytree_dataclass
 class LinearTeamState:
-    """The system's state."""
+    """The state of the system."""
 
     x: jax.Array  # [M] float32
 
 
 @dataclasses.dataclass(frozen=True)
 class LinearTeam:
-    """N agents move a stable linear system with noise; products of their actions may matter as well.
+    """N agents control a stable linear system with noise; products of their actions may have an effect too.
 
     - start: s_0 normal with standard deviation `start` in every entry;
     - action [N, D] in [-1, 1] (NaN counts as 0);
-    - s' = A s + Σ_i B_i a_i + c Σ_{i<j} C_ij (a_i ∘ a_j) + w, with ∘ entry by entry and w normal with standard deviation
+    - s' = A s + Σ_i B_i a_i + c Σ_{i<j} C_ij (a_i ∘ a_j) + w, with ∘ entry by entry and w normal with standard
+    deviation
       `noise`. A has spectral radius below 1, so states stay bounded in distribution whatever the team does;
     - reward -(mean of s² + r mean of a²), means over the M entries of the state before the step and the N D entries of
       the joint action, with r = `action_cost`. Nothing terminates.
@@ -54,8 +56,8 @@ class LinearTeam:
     program. Observation [M], the same for every agent: s. It is also the global state. The family adds the time limit
     of 50 steps.
 
-    The optimum is that of the linear-quadratic regulator, `lqr`, and is stated where that is what the task is: without
-    interaction, and where the regulator's actions stay inside their bounds (by 4 standard deviations in every step).
+    The optimum is that of the linear-quadratic regulator, `lqr`. It is stated only if the task is equivalent: without
+    interaction, and if the regulator's actions stay within their bounds (by 4 standard deviations in every step).
     """
 
     id: str = dataclasses.field(compare=False)
@@ -78,9 +80,9 @@ class LinearTeam:
         )
 
     def optimal_return(self, horizon: int) -> float | None:
-        """The regulator's expected return in `horizon` steps, or None where bounds or interaction would change it.
+        """The regulator's expected return in `horizon` steps, or None if bounds or interaction would change it.
 
-        None as well where actions are free, or the regulator is too large to be computed for a listing.
+        Also None if actions have no cost, or if the regulator is too large to compute for a listing.
         """
         params = self.default_params
         entries = horizon * self.state_size * (self.state_size + self.n_agents * self.action_size)
@@ -136,14 +138,14 @@ def draw_system(seed: int, n_agents: int, state_size: int, action_size: int, rad
 
 
 class Regulator(NamedTuple):
-    """The best controller of the linear system over a finite horizon T, float64."""
+    """The optimal controller of the linear system over a finite horizon T, in float64."""
 
     gains: np.ndarray
-    """[T, N, D, M]: agent i plays -gains[t, i] @ s in step t."""
+    """[T, N, D, M]: agent i takes the action -gains[t, i] @ s in step t."""
     costs: np.ndarray
-    """[T + 1, M, M]: s' costs[t] s is the expected cost from s in step t on, without what noise adds."""
+    """[T + 1, M, M]: s' costs[t] s is the expected cost from state s in step t on, without the contribution of noise."""
     noise_costs: np.ndarray
-    """[T + 1]: what noise adds to it."""
+    """[T + 1]: the contribution of noise."""
     expected_return: float
     """Undiscounted, from a random start."""
 

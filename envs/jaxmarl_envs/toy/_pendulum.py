@@ -12,14 +12,14 @@ from jaxmarl_envs.toy._control import bounded
 from jaxmarl_envs.toy._viewer import draw_pendulum
 
 MAX_SPEED = 8.0
-"""Largest angular velocity, in radians a second."""
+"""Maximum angular velocity, in radians per second."""
 UPRIGHT = 0.2
 """Radians from the top that count as upright."""
 
 
 @pytree_dataclass
 class PendulumParams:
-    """What may differ between lanes of one program: [] float32 each, in SI units."""
+    """Traced parameters, which may differ between lanes of one program: [] float32 each, in SI units."""
 
     gravity: jax.Array
     mass: jax.Array
@@ -30,10 +30,10 @@ class PendulumParams:
 
 @pytree_dataclass
 class PendulumState:
-    """How the rod stands and turns."""
+    """Angle and velocity of the rod."""
 
     angle: jax.Array  # [] float32, radians in [-pi, pi), 0 at the top
-    velocity: jax.Array  # [] float32, radians a second in [-8, 8]
+    velocity: jax.Array  # [] float32, radians per second in [-8, 8]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,5 +110,5 @@ class Pendulum:
 
 
 def _wrapped(angle: jax.Array) -> jax.Array:
-    """The same angle in [-pi, pi): a growing one would lose digits in float32."""
+    """The same angle in [-pi, pi), since a growing one would lose precision in float32."""
     return jnp.mod(angle + jnp.pi, 2 * jnp.pi) - jnp.pi

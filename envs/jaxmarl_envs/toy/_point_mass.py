@@ -12,13 +12,13 @@ from jaxmarl_envs.toy._control import bounded, distance, inside_walls
 from jaxmarl_envs.toy._viewer import draw_point_mass
 
 NEAR = 0.1
-"""Distance to the goal that counts as there."""
+"""Distance within which the goal counts as reached."""
 _GOALS = 0.8  # goals lie in [-0.8, 0.8]²
 
 
 @pytree_dataclass
 class PointMassParams:
-    """What may differ between lanes of one program: [] float32 each."""
+    """Traced parameters, which may differ between lanes of one program: [] float32 each."""
 
     mass: jax.Array
     drag: jax.Array  # force against the motion, per unit of velocity
@@ -42,8 +42,8 @@ class PointMass:
     - start: position uniform in the square, at rest; goal uniform in [-0.8, 0.8]², or the middle (`is_goal_random`);
     - action in [-1, 1] (NaN counts as 0), [1, 2] of one agent or [2, 1] of two, of which agent 0 pushes along x: force
       F = `max_force` times the action;
-    - v' = (v + F dt / m) / (1 + drag dt / m), stable for any drag; then x' = x + v' dt. A wall takes the velocity
-      towards it;
+    - v' = (v + F dt / m) / (1 + drag dt / m), stable for any drag; then x' = x + v' dt. A wall cancels the velocity
+    towards it;
     - reward -|x' - goal|. Nothing terminates.
 
     Observation [6], the same for every agent: x, v, goal - x. Global state [6]: x, v, goal. The family adds the time
@@ -69,7 +69,7 @@ class PointMass:
         )
 
     def reset(self, key: jax.Array, params: PointMassParams) -> tuple[PointMassState, TimeStep]:
-        """A mass at rest, and where it is to go. Consumes `key`."""
+        """A mass at rest, and its goal. Consumes `key`."""
         drawn = jax.random.uniform(key, (2, 2), jnp.float32, -1.0)
         goal = _GOALS * drawn[1] if self.is_goal_random else jnp.zeros(2, jnp.float32)
         state = PointMassState(drawn[0], jnp.zeros(2, jnp.float32), goal)

@@ -14,16 +14,16 @@ from jaxmarl_envs.toy._viewer import draw_puck
 
 AGENT_RADIUS, PUCK_RADIUS = 0.1, 0.15
 NEAR = 0.15
-"""Distance of the puck from the goal that counts as there."""
+"""Distance between puck and goal within which the goal counts as reached."""
 _SUBSTEPS = 4
 _RING = 0.5  # distance of the agents from the puck at the start
 MAX_AGENTS = 12
-"""As many as stand on the ring without touching."""
+"""Maximum number of agents on the ring without contact."""
 
 
 @pytree_dataclass
 class PuckParams:
-    """What may differ between lanes of one program: [] float32 each."""
+    """Traced parameters, which may differ between lanes of one program: [] float32 each."""
 
     agent_mass: jax.Array
     puck_mass: jax.Array
@@ -53,12 +53,13 @@ class Puck:
     - action [N, 2] in [-1, 1] (NaN counts as 0): an agent's force is `max_force` times its action;
     - bodies (agents of radius 0.1, the puck of 0.15) that overlap are pushed apart by springs, with `stiffness` times
       the overlap along the line between their centers. A step is four steps of dt / 4: forces at the old positions,
-      v' = (v + f h / m) / (1 + drag h / m), x' = x + v' h. Walls stop centers and take the velocity towards them;
-    - reward -(distance of the puck from the goal + `approach` times the mean distance of the agents from the puck), after
+      v' = (v + f h / m) / (1 + drag h / m), x' = x + v' h. Walls stop centers and cancel the velocity towards them;
+    - reward -(distance of the puck from the goal + `approach` times the mean distance of the agents from the puck),
+    after
       the step. Nothing terminates.
 
-    Observation [10 + 4 (N - 1)] of an agent: its position and velocity, puck minus own position, the puck's velocity, goal
-    minus puck; then, for the others in order, position minus own and velocity minus own. Global state [4 N + 6]:
+    Observation [10 + 4 (N - 1)] of an agent: its position and velocity, puck minus own position, the puck's velocity,
+    goal minus puck; then, for the others in order, position minus own and velocity minus own. Global state [4 N + 6]:
     positions of all bodies, velocities of all, goal. The family adds the time limit of 50 steps. The optimum is not
     known in closed form.
     """
@@ -69,7 +70,7 @@ class Puck:
 
     @cached_property
     def spec(self) -> EnvSpec:
-        """Static description. Metric: `success`, 1 where the puck is within 0.15 of the goal after this step."""
+        """Static description. Metric: `success`, 1 if the puck is within 0.15 of the goal after this step."""
         return EnvSpec(
             id=self.id,
             n_agents=self.n_agents,

@@ -1,4 +1,4 @@
-"""What all families of algorithms share: types, registry, settings, learners, views, schedules, targets."""
+"""Shared by all families of algorithms: types, registry, settings, learners, views, schedules, targets."""
 
 from jaxmarl_suite.algorithms.core._checks import LARGEST_INTEGER, check_floats, check_integers
 from jaxmarl_suite.algorithms.core._learner import (

@@ -1,4 +1,4 @@
-"""What configs have in common when they refuse settings."""
+"""Checks of settings that configs share."""
 
 import dataclasses
 import functools
@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 LARGEST_INTEGER = 2**31 - 1
-"""Of 32 bits, in which compiled programs count."""
+"""Limit of the 32-bit integers that compiled programs count with."""
 _hints: Any = functools.cache(typing.get_type_hints)
-"""Configs are made again whenever JAX takes one apart."""
+"""Wide enough for configs that JAX rebuilds while flattening and unflattening."""
 _LARGEST = 3.4028235e38
-"""Of a float32, in which settings are traced: beyond it a number is infinite there."""
+"""Limit of float32, the type of traced settings: larger numbers become infinite."""
 
 
 def check_floats(
@@ -23,9 +23,9 @@ def check_floats(
     positive: Sequence[str] = (),
     finite: Sequence[str] = (),
 ) -> None:
-    """Refuses numbers of a config that are not what they should be; NaN and infinity never are.
+    """Rejects numbers in a config that are out of range, NaN or infinite.
 
-    Only Python's and NumPy's numbers are looked at: configs are also made of traced values, and of placeholders.
+    Only Python and NumPy numbers are checked: a config may also contain traced values or placeholders.
 
     Args:
       config: a dataclass.
@@ -51,14 +51,13 @@ def check_floats(
 
 
 def check_integers(config: Any, *, least: int = 1) -> None:
-    """Refuses integers of a dataclass that are too small or too large; also those in tuples, and those that may be None.
+    """Rejects integers in a dataclass that are too small or too large, including those in tuples and optional ones.
 
-    Fields say in their metadata what differs from the rule: `least`, and `most` (`LARGEST_INTEGER` by default,
-    None for no bound).
+    A field's metadata may override the bounds: `least`, and `most` (`LARGEST_INTEGER` by default, None for no bound).
 
     Args:
       config: a dataclass.
-      least: of fields that do not say it.
+      least: lower bound of fields that do not set it.
 
     Raises:
       ValueError: naming the field, its value and what is accepted.
@@ -74,7 +73,7 @@ def check_integers(config: Any, *, least: int = 1) -> None:
         for entry in value if is_tuple else (value,):
             is_whole = isinstance(entry, numbers.Integral)
             if isinstance(entry, numbers.Real) and not is_whole:
-                is_whole = float(entry).is_integer()  # the runner makes 8 of 8.0
+                is_whole = float(entry).is_integer()  # the runner converts 8.0 to 8
             if isinstance(entry, bool) or not is_whole:
                 raise ValueError(f"{field.name} must be an integer, got {entry!r}")
             if entry < lowest:

@@ -1,4 +1,4 @@
-"""Fitting one network to one batch: epochs, minibatches, gradient clipping, Adam."""
+"""Fitting a network to a batch: epochs, minibatches, gradient clipping, Adam."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ LossFn = Callable[[Any, Any], tuple[jax.Array, dict[str, jax.Array]]]
 
 @pytree_dataclass
 class Learner:
-    """Parameters and their optimizer's state. With separate parameters an agent, all leaves have a leading [N]."""
+    """Parameters and the state of their optimizer. If agents have separate parameters, all leaves have a leading [N]."""
 
     params: Any
     opt: Any
@@ -42,7 +42,7 @@ def to_sequences(array: jax.Array, length: int) -> jax.Array:
 def gradient_step(
     learner: Learner, batch: Any, loss_fn: LossFn, optimizer: optax.GradientTransformation
 ) -> tuple[Learner, dict[str, jax.Array]]:
-    """`learner` after one step down the gradient of `loss_fn(params, batch) -> (loss, metrics)`, and the metrics."""
+    """One step down the gradient of `loss_fn(params, batch) -> (loss, metrics)`: `(learner, metrics)`."""
     (_, metrics), grads = jax.value_and_grad(loss_fn, has_aux=True)(learner.params, batch)
     with jax.numpy_dtype_promotion("standard"):  # optax's bias correction mixes float and integer
         updates, opt = optimizer.update(grads, learner.opt, learner.params)
@@ -60,10 +60,10 @@ def fit(
     epochs: int,
     minibatches: int,
 ) -> tuple[Learner, dict[str, jax.Array]]:
-    """`learner` after `epochs` passes over `batch`, and the loss's metrics averaged over all gradient steps.
+    """Makes `epochs` passes over `batch`; returns the learner and the metrics averaged over all gradient steps.
 
     Args:
-      learner: what to improve.
+      learner: parameters and optimizer state to update.
       batch: pytree of [L, M, ...]; minibatches are drawn over M, whole sequences stay together.
       loss_fn: `(params, minibatch) -> (loss, metrics)`.
       optimizer: an optax transformation.
@@ -76,7 +76,7 @@ def fit(
         return gradient_step(learner, minibatch, loss_fn, optimizer)
 
     def epoch(learner: Learner, key: jax.Array) -> tuple[Learner, dict[str, jax.Array]]:
-        if minibatches == 1:  # a shuffle would change nothing and costs a gather
+        if minibatches == 1:  # with one minibatch a shuffle would only cost a gather
             return step(learner, batch)
         size = jax.tree.leaves(batch)[0].shape[1]
         order = jax.random.permutation(key, size).reshape(minibatches, size // minibatches)
@@ -87,7 +87,9 @@ def fit(
 
 
 def by_agent(batch: dict) -> tuple[dict, dict]:
-    """A batch as `(rows, common)`: [L, M, N, ...] leaves as [N, L, M, 1, ...], and `start` [L, M], which agents share."""
+    """Splits a batch into `(rows, common)`: leaves [L, M, N, ...] as [N, L, M, 1, ...], and `start` [L, M], shared by
+    agents.
+    """
     own = {name: a for name, a in batch.items() if name != "start"}
     return jax.tree.map(lambda a: jnp.moveaxis(a, 2, 0)[:, :, :, None], own), {"start": batch["start"]}
 
@@ -103,7 +105,7 @@ def fit_agents(
     epochs: int,
     minibatches: int,
 ) -> tuple[Learner, dict[str, jax.Array]]:
-    """`fit` for networks that serve N agents: one fit of shared parameters, or N independent ones at once.
+    """`fit` for the networks of N agents: one fit of shared parameters, or N independent fits in parallel.
 
     Args as for `fit`; leaves of `batch` are [L, M, N, ...] (`start`: [L, M]), those of separate learners have a leading [N].
     """

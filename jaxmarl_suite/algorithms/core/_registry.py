@@ -1,4 +1,4 @@
-"""Names to algorithms."""
+"""The registry: names of algorithms."""
 
 import difflib
 import importlib
@@ -35,7 +35,9 @@ _registered: dict[str, AlgorithmSpec] = {}
 
 
 def register(spec: AlgorithmSpec) -> AlgorithmSpec:
-    """Adds an algorithm for this process. Refuses to replace one. Installed packages use the entry-point group."""
+    """Registers an algorithm in this process; an existing one is not replaced. Installed packages use the entry-point
+    group.
+    """
     if spec.name in names():
         raise ValueError(f"algorithm {spec.name!r} is registered already")
     _registered[spec.name] = spec
@@ -47,7 +49,7 @@ def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
 
 
 def names() -> list[str]:
-    """Every known algorithm's name: built-in ones first."""
+    """The names of all known algorithms, built-in ones first."""
     return [*_BUILT_IN, *sorted({*_registered, *_entry_points()} - set(_BUILT_IN))]
 
 
@@ -55,7 +57,7 @@ def get(name: str) -> AlgorithmSpec:
     """The algorithm called `name`.
 
     Raises:
-      ValueError: for an unknown name, with the nearest spelling.
+      ValueError: an unknown name; the nearest spelling is suggested.
     """
     if name in _registered:
         return _registered[name]

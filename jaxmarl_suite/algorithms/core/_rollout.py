@@ -1,4 +1,4 @@
-"""Playing: the one loop over time in which policies meet environments."""
+"""Rollouts: the one loop over time in which policies act in environments."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,9 +15,9 @@ ActInRollout = Callable[[Carry, TimeStep, jax.Array], tuple[jax.Array, Carry, An
 class Transitions:
     """T steps of E environments."""
 
-    timestep: TimeStep  # [T, E, ...] shown before the step; `done` marks the first step of an episode
-    record: Any  # [T, E, ...] what the acting function gave: actions as drawn, log-probabilities, memories
-    next_timestep: TimeStep  # [T, E, ...] after the step; `final_obs` and its like are from before any restart
+    timestep: TimeStep  # [T, E, ...] before the step; `done` marks the first step of an episode
+    record: Any  # [T, E, ...] from the acting function: actions as sampled, log-probabilities, carries
+    next_timestep: TimeStep  # [T, E, ...] after the step; `final_obs` and the like are from before any restart
 
 
 def rollout(
@@ -29,13 +29,13 @@ def rollout(
     env_params: Any,
     length: int,
 ) -> tuple[VectorState, Carry, Transitions]:
-    """`(state, carry, transitions)` after `length` steps of all environments.
+    """Plays `length` steps of all environments; returns `(state, carry, transitions)`.
 
     Args:
-      env: a batch of environments; of a learned model as well.
+      env: a batch of environments, or a learned model with the same interface.
       act: the policy, with its parameters.
-      state: where the environments stand, [E, ...].
-      carry: what `act` hands on from step to step, as memories.
+      state: states of the environments, [E, ...].
+      carry: what `act` carries from step to step, such as recurrent state.
       key: consumed.
       env_params: parameters of one environment, shared by the batch: payoffs, or weights of a learned model.
       length: T.

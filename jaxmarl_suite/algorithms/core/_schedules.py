@@ -1,4 +1,4 @@
-"""Numbers that change during training."""
+"""Schedules: numbers that change during training."""
 
 import jax
 import jax.numpy as jnp
@@ -7,15 +7,15 @@ from jaxmarl_suite.algorithms.core._types import Context
 
 
 def annealed(start: jax.Array, end: jax.Array | float, ctx: Context) -> jax.Array:
-    """[] `start` at the beginning of the phase, `end` at its end, linear in between."""
+    """[] linear from `start` at the beginning of the phase to `end` at its end."""
     return start + (end - start) * ctx.progress
 
 
 def epsilon(ctx: Context, steps_per_update: int) -> jax.Array:
-    """[] probability of a random action in this update: linear in the environment steps played so far.
+    """[] probability of a random action in this update, linear in the environment steps so far.
 
     Args:
-      ctx: its `hp` has `epsilon_start`, `epsilon_end` and `epsilon_steps`, over which it falls.
+      ctx: its `hp` has `epsilon_start`, `epsilon_end` and `epsilon_steps`, the length of the decay.
       steps_per_update: environment steps of one update.
     """
     played = ctx.played(steps_per_update).astype(jnp.float32)

@@ -1,4 +1,4 @@
-"""Settings: values for the fields of a config, in their types, wherever they come from."""
+"""Settings: values for the fields of a config, converted to their types."""
 
 import difflib
 import typing
@@ -10,15 +10,15 @@ from jaxmarl_suite.algorithms.core._types import field_types
 
 
 def config(algorithm: str, /, **settings: Any) -> Any:
-    """The config of the algorithm called `algorithm`: its defaults with `settings` instead.
+    """The default config of `algorithm` with some settings replaced.
 
     >>> config("mappo", recurrent=True).recurrent
     True
 
-    Its type is that of `get(algorithm).config`; `dataclasses.replace` makes others of it.
+    Its type is `get(algorithm).config`; use `dataclasses.replace` to change it.
 
     Raises:
-      ValueError: for an unknown algorithm or field, with the nearest spelling, or a value that does not fit.
+      ValueError: an unknown algorithm or field (the nearest spelling is suggested), or a value of the wrong type.
     """
     default = get(algorithm).default_config
     fields = field_types(default)
@@ -29,24 +29,24 @@ def config(algorithm: str, /, **settings: Any) -> Any:
 
 
 def unknown_field(name: str, fields: Iterable[str], where: str = "") -> str:
-    """What is wrong with a name that is none of `fields`, with the nearest one."""
+    """The error message for a name that is not one of `fields`, with the nearest one."""
     near = nearest_field(name, fields)
     hint = f"did you mean {near!r}? " if near else ""
     return f"no field {name!r}{where}; {hint}there are: {', '.join(sorted(fields))}"
 
 
 def nearest_field(name: str, fields: Iterable[str]) -> str | None:
-    """The field with the nearest spelling, or the first letters of whose words are `name`; None where none is near."""
+    """The field with the nearest spelling, or whose words have `name` as initials; None if there is none."""
     near = difflib.get_close_matches(name, sorted(fields), n=1, cutoff=0.4)
     near = near or [f for f in sorted(fields) if name == "".join(word[:1] for word in f.split("_"))]
     return near[0] if near else None
 
 
 def coerce(config: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """`settings` with every value turned into its field's type: "1e-3" and 1 into floats, lists into tuples.
+    """Converts every value to the type of its field: "1e-3" and 1 to floats, lists to tuples.
 
     Raises:
-      ValueError: for a field that does not exist or a value that does not fit, naming both.
+      ValueError: an unknown field or a value that cannot be converted; both are given.
     """
     types = field_types(config)
     result = {}

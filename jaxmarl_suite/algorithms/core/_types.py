@@ -29,7 +29,7 @@ def hyperparameters(cls: type[_T]) -> type[_T]:
 
 
 def field_types(config: Any) -> dict[str, Any]:
-    """Types of a dataclass's fields by name, also where its module postpones annotations."""
+    """Types of a dataclass's fields by name, also if its module postpones annotations."""
     hints = typing.get_type_hints(config if isinstance(config, type) else type(config))
     return {f.name: hints[f.name] for f in dataclasses.fields(config)}
 
@@ -44,27 +44,27 @@ def traced_fields(config: Any) -> tuple[str, ...]:
 
 @pytree_dataclass
 class ActContext:
-    """What acting may read. In evaluations all of it is of the policy that acts, and of the environment that it acts in."""
+    """What acting may read. In evaluations it describes the policy that acts and the environment that it acts in."""
 
     hp: Any  # the algorithm's config with its floats traced; one value per lane
-    env_params: Any  # parameters of the environment; one value per lane, but for leaves that all lanes share
+    env_params: Any  # parameters of the environment; one value per lane, except for shared leaves
     clock: jax.Array
-    """[] int32, index of this update in the phase; never batched over lanes while training. In evaluations that of the
-    update which made the policy, with the horizon and the steps before of its phase, and batched: best policies of lanes
-    are of different updates."""
-    horizon: jax.Array  # [] int32, updates in the phase; batched as the clock is
+    """[] int32, index of this update in the phase; not batched over lanes during training. In evaluations it is the
+    update that produced the policy, with the `horizon` and `played_before` of its phase; then it is batched, because
+    the best policies of different lanes come from different updates."""
+    horizon: jax.Array  # [] int32, updates in the phase; batched like the clock
     played_before: jax.Array = dataclasses.field(default_factory=lambda: jnp.zeros((), jnp.int32))
-    """[] int32, environment steps in which the experience was played that the phase began with: those of the earlier phases
-    whose whole state it goes on with; 0 where it began with `init` or an artifact. `Phase.played_before` says otherwise.
-    Batched as the clock is, so that a branch on it stays one."""
+    """[] int32, environment steps in which the phase's initial experience was collected: those of earlier phases if it
+    continues with their whole state, 0 if it begins with `init` or an artifact, unless `Phase.played_before` overrides
+    it. Batched like the clock, so that a branch on it stays a branch."""
 
     @property
     def progress(self) -> jax.Array:
-        """[] float32 in [0, 1): how much of the phase is over."""
+        """[] float32 in [0, 1): the fraction of the phase that is over."""
         return self.clock.astype(jnp.float32) / self.horizon.astype(jnp.float32)
 
     def played(self, steps_per_update: int) -> jax.Array:
-        """[] int32, environment steps before this update, those of the phases that this one continues among them."""
+        """[] int32, environment steps before this update, including those of earlier phases that this one continues."""
         return self.played_before + self.clock * steps_per_update
 
 
@@ -73,13 +73,13 @@ class Context(ActContext):
     """What an update may read but does not own."""
 
     data: Any = dataclasses.field(default=None, kw_only=True)
-    """What `Phase.data` made for this phase, shared by all lanes and never copied; None where it takes none. Only `update`
-    reads it: shapes of states are known without."""
+    """The result of `Phase.data` for this phase, shared by all lanes and never copied; None if the phase takes no data.
+    Only `update` reads it: shapes of states must be known without it."""
 
 
 @documented
 class Average(NamedTuple):
-    """A metric that is averaged with a weight; it is empty (null in the logs) where no weight was seen."""
+    """A metric that is a weighted average; it is empty (null in the logs) if the total weight is 0."""
 
     total: jax.Array  # [] float32
     weight: jax.Array  # [] float32
@@ -87,15 +87,15 @@ class Average(NamedTuple):
 
 @documented
 class Metrics(NamedTuple):
-    """What an update reports, by source, so that no name of the one hides a name of the other.
+    """The metrics of an update, by source, so that no name hides one of another source.
 
-    An algorithm that reports nothing of episodes may return its own numbers as a plain mapping: all are the learner's.
+    An algorithm without episode metrics may return a plain mapping, which is treated as `learner`.
     """
 
     episodes: Mapping[str, Average]
-    """Of the environment's episodes that ended (see `episode_metrics`). Rows show these names as they are."""
+    """Metrics of the environment's episodes that ended (see `episode_metrics`). Rows use these names unchanged."""
     learner: Mapping[str, jax.Array | Average]
-    """What the algorithm computed. Rows show `learner/NAME`."""
+    """Metrics that the algorithm computed. Rows use `learner/NAME`."""
 
 
 Reported = Metrics | Mapping[str, jax.Array | Average]
@@ -105,8 +105,8 @@ def episode_metrics(next_timestep: TimeStep, counted: jax.Array | None = None) -
     """Every metric of the environment by its name in rows, averaged over the episodes that ended in a rollout.
 
     Args:
-      next_timestep: [...] what the steps led to.
-      counted: [...] bool, steps to look at; None for all.
+      next_timestep: [...] timesteps after the steps.
+      counted: [...] bool, steps to include; None for all.
     """
     ended = next_timestep.done if counted is None else next_timestep.done & counted
     count = jnp.sum(ended.astype(jnp.float32))
@@ -117,10 +117,10 @@ def episode_metrics(next_timestep: TimeStep, counted: jax.Array | None = None) -
 
 
 def episode_names(metrics: Mapping[str, _T]) -> dict[str, _T]:
-    """Metrics of an environment by their names in rows: `return` and `length` for what `EpisodeStatistics` counts.
+    """Metrics of an environment by their names in rows: those of `EpisodeStatistics` become `return` and `length`.
 
     Raises:
-      ValueError: where two metrics get the same name, or a name holds "/", which rows put between a source and a name.
+      ValueError: two metrics get the same name, or a name contains "/", which separates source and name in rows.
     """
     named: dict[str, _T] = {}
     for name, value in metrics.items():
@@ -140,35 +140,35 @@ ActFn = Callable[[Policy, Carry, TimeStep, jax.Array, ActContext], tuple[jax.Arr
 
 @documented
 class Stacked(NamedTuple):
-    """K policies of equal structure, evaluated by one program however many there are: a library."""
+    """K policies of equal structure (a library), evaluated by one program whatever K is."""
 
     act: ActFn
-    """Acts with one member, as `Algorithm.act` does with a policy."""
+    """Acts with one member, like `Algorithm.act` with a policy."""
     members: Callable[[Policy], Any]
-    """`policy -> members`: a pytree whose leaves have [K] in front."""
+    """`policy -> members`: a pytree whose leaves have a leading [K]."""
     init_carry: Callable[[int], Carry] | None = None
-    """`n -> carry` of one member; None for the algorithm's own."""
+    """`n -> carry` of one member; None to use that of the algorithm."""
 
 
 @documented
 class Milestone(NamedTuple):
-    """When something in an algorithm happens for the first time, where a setting in absolute units decides it."""
+    """The first occurrence of an event in an algorithm whose time is set in absolute units."""
 
     setting: str
-    """Field of the config that decides it."""
+    """Field of the config that determines the time."""
     event: str
-    """What happens, as "the first gradient step"."""
+    """What happens, e.g. "the first gradient step"."""
     env_steps: float
     """Environment steps of the phase after which it has happened."""
     is_vital: bool = False
-    """Nothing is learned before it: a run that ends earlier is refused. Others are warned of."""
+    """Whether nothing is learned before it: runs that end earlier are rejected. Otherwise there is a warning."""
 
 
 @documented
 class Algorithm(NamedTuple):
-    """Pure functions of one learner; the runner maps them over lanes (seeds and hyper-parameter points).
+    """The pure functions of a learner; the runner maps them over lanes (seeds and hyperparameter points).
 
-    It has no loop over updates, no logging and no device code.
+    They contain no loop over updates, no logging and no device code.
     """
 
     init: Callable[[jax.Array, Context], State]
@@ -176,53 +176,53 @@ class Algorithm(NamedTuple):
     update: Callable[[State, Context], tuple[State, Reported]]
     """`(state, ctx) -> (state, metrics)`: collects `env_steps_per_update` steps and learns from them."""
     policy: Callable[[State], Policy]
-    """What acting needs: usually parameters only. Must have the same structure in all phases of a method."""
+    """What acting needs: usually only parameters. Must have the same structure in all phases of a method."""
     init_carry: Callable[[int], Carry]
-    """`n -> carry`: memory for acting in n environments, at the start of their episodes."""
+    """`n -> carry`: initial carry for acting in n environments at the start of their episodes."""
     act: ActFn
-    """`(policy, carry, timestep [n, ...], key, ctx) -> (action [n, N], carry)`: the method's policy as it is
-    evaluated and deployed; greedy unless the method says otherwise."""
+    """`(policy, carry, timestep [n, ...], key, ctx) -> (action [n, N], carry)`: the method's policy for evaluation and
+    deployment; greedy unless the method says otherwise."""
     env_steps_per_update: int
     """Environment steps (not agent steps) that one `update` takes; 0 for one that never acts (see `Phase.updates`)."""
     extra_acts: Mapping[str, ActFn | Stacked] = {}
-    """Further policies to report beside `act`, by name: a teacher, a search-free variant. Rows show `NAME/return`, of the
-    members of a stack `NAME-0/return`, `NAME-1/return`, ..."""
+    """Other policies to report in addition to `act`, by name: a teacher, a variant without search. Rows use
+    `NAME/return`; for the members of a stack `NAME-0/return`, `NAME-1/return`, ..."""
     milestones: Callable[[Any], tuple[Milestone, ...]] = lambda config: ()
-    """`config of a lane -> milestones`, held against the length of the phase before anything is trained."""
+    """`config of a lane -> milestones`, compared with the length of the phase before training."""
     sees_state: bool = False
-    """Policies that plan in the environment itself: in evaluations, `act` and the further policies are given
-    `(the environment's state [n, ...], timestep)` in place of the timestep."""
+    """For policies that plan in the environment itself: in evaluations, `act` and the other policies are given
+    `(the environment's state [n, ...], timestep)` instead of the timestep."""
 
 
 @documented
 class Phase(NamedTuple):
-    """One stage of a method. Stages are joined outside compiled code."""
+    """One stage of a method. Phases are joined outside compiled code."""
 
     name: str
-    """How rows and messages call it."""
+    """Its name in rows and messages."""
     algorithm: Algorithm
-    """What learns in it."""
+    """The algorithm that runs in this phase."""
     fraction: float = 1.0
-    """Share of the run's environment steps, among the phases that take some."""
+    """Share of the run's environment steps, among the phases that take environment steps."""
     begin: Callable[[Any, jax.Array, Context], State] | None = None
-    """`(handed, key, ctx) -> state`, where `handed` is the artifact of the phase before if it has one, and its whole last
-    state if not; None for `algorithm.init`."""
+    """`(handed, key, ctx) -> state`, where `handed` is the artifact of the previous phase if it has one, otherwise its
+    whole last state; None for `algorithm.init`."""
     trains_policy: bool = True
-    """False where `act` does not learn yet (a student while its teacher is trained): figures leave it out there."""
+    """False if `act` does not learn in this phase (a student while its teacher is trained); figures then leave it out."""
     updates: int | None = None
     """Length of a phase that takes no environment steps (`env_steps_per_update` 0); None for one that does."""
     data: Callable[[Any], Any] | None = None
     """`dataset -> ctx.data` of a phase that learns from stored data (`--data`); raises ValueError for data that do not fit.
     None for a phase that takes none."""
     artifact: Callable[[State], Any] | None = None
-    """`last state -> pytree`: what is left when the phase is over, as a teacher, a library or a model. It is kept in the run
-    folder, and the next phase begins with it alone, in this run or in another one (`--start-from`). None where the
-    next phase takes the whole state."""
+    """`last state -> pytree`: the result of the phase, such as a teacher, a library or a model. It is kept in the run
+    folder, and the next phase begins with it alone, in this run or another one (`--start-from`). None if the next phase
+    takes the whole state."""
     fits_any_task: bool = False
-    """Whether other environments than the phase's may take its artifact, so long as its shapes are theirs."""
+    """Whether the artifact may be used in other environments, as long as the shapes agree."""
     played_before: int | None = None
-    """Environment steps in which the experience was played that the first state holds, where it is not what follows from
-    `begin` (see `Context.played_before`): of a store that came as an artifact, or was filled from data."""
+    """Environment steps in which the experience in the first state was collected, if it does not follow from `begin`
+    (see `Context.played_before`): for a store that came as an artifact, or was filled from data."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,18 +232,19 @@ class AlgorithmSpec:
     name: str
     config: type
     make: Callable[..., tuple[Phase, ...]]
-    """`(config, env) -> phases`; `(config, env, has_data) -> phases` where it `takes_data`. Raises ValueError for an
-    environment that it does not support."""
+    """`(config, env) -> phases`, or `(config, env, has_data) -> phases` if `takes_data`. Raises ValueError for an
+    unsupported environment."""
     summary: str = ""
     actions: tuple[str, ...] = ("discrete",)
     """Kinds of actions supported: "discrete", "continuous"."""
     defaults: Any = None
     """The config a run starts from; `config()` if None."""
     takes_data: bool = False
-    """Whether stored data may be given: `make` is then told whether they are, and some phase has `data`."""
+    """Whether the method can learn from stored data: `make` is then told whether there is any, and some phase has
+    `data`."""
     record: Callable[[Any, Environment, State], dict[str, Any]] | None = None
-    """`(config, env, state) -> items`: one lane's last state as items [M, ...] by name, which `Phase.data` of other methods
-    can read; None for none."""
+    """`(config, env, state) -> items`: converts one lane's last state to items [M, ...] by name, which `Phase.data` of
+    other methods can read; None if not supported."""
 
     @property
     def default_config(self) -> Any:
@@ -251,12 +252,12 @@ class AlgorithmSpec:
         return self.config() if self.defaults is None else self.defaults
 
     def build(self, config: Any, env: Environment, *, has_data: bool = False) -> tuple[Phase, ...]:
-        """The phases for `env`, after checking that the pairing is supported.
+        """The phases for `env`, after checking that the algorithm supports it.
 
         Args:
           config: static sizes and settings.
           env: one instance.
-          has_data: stored data are given.
+          has_data: whether stored data is given.
 
         Raises:
           ValueError: naming algorithm, environment and what is supported.
@@ -274,13 +275,13 @@ class AlgorithmSpec:
         return phases
 
     def check_takes_data(self) -> None:
-        """Refuses a method that cannot learn from stored data."""
+        """Rejects a method that cannot learn from stored data."""
         if not self.takes_data:
             raise ValueError(f"{self.name} learns from its own play only, not from stored replay")
 
 
 def _check_names(algorithm: str, phases: tuple[Phase, ...]) -> None:
-    """Refuses a further policy whose name rows could not tell from another source, and two phases of one name."""
+    """Rejects extra policies whose names would be ambiguous in rows, and phases with the same name."""
     for acts in (phase.algorithm.extra_acts for phase in phases):
         for name in acts:
             if not name or "/" in name or name == "learner":
@@ -298,7 +299,7 @@ def _check_names(algorithm: str, phases: tuple[Phase, ...]) -> None:
 
 
 def _check_budgets(algorithm: str, phases: tuple[Phase, ...]) -> None:
-    """Refuses phases that are counted neither in environment steps nor in updates, or in both."""
+    """Rejects phases whose length is given neither in environment steps nor in updates, or in both."""
     for name, phase in ((phase.name, phase) for phase in phases):
         takes_steps, updates = phase.algorithm.env_steps_per_update > 0, phase.updates
         if takes_steps and updates is not None:

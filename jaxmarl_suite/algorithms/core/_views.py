@@ -1,4 +1,4 @@
-"""Views: what a network is shown of the environment. Methods differ by the views of their actor and critic."""
+"""Views: the inputs of a network. Methods differ by the views of their actor and critic."""
 
 import math
 from collections.abc import Callable
@@ -12,18 +12,18 @@ from jaxmarl_suite.ops import ActionHead
 
 
 class View(NamedTuple):
-    """A function from what happened to a network's inputs, with the sizes that the network is built from.
+    """A function that encodes a network's inputs, and their sizes.
 
-    `encode(obs [*B, N, ...], state [*B, G], action [*B, N, ...])` returns `x [*B, rows, size]`, which passes through the
-    network's memory, and `extra [*B, outputs, extra_size]`, which joins after it.
+    `encode(obs [*B, N, ...], state [*B, G], action [*B, N, ...])` returns `x [*B, rows, size]`, the input of the
+    recurrent part, and `extra [*B, outputs, extra_size]`, which joins after it.
     """
 
     size: int
     extra_size: int
     rows: int
-    """Memories an environment: N, or 1."""
+    """Recurrent states per environment: N, or 1."""
     outputs: int
-    """Outputs an environment: N, or 1."""
+    """Outputs per environment: N, or 1."""
     encode: Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
 
@@ -32,7 +32,7 @@ def _flat_obs(spec: EnvSpec, obs: jax.Array) -> jax.Array:
 
 
 def _context(spec: EnvSpec, obs: jax.Array, state: jax.Array) -> jax.Array:
-    """[*B, 1, D]: the global state, or all observations where there is none."""
+    """[*B, 1, D]: the global state, or all observations if there is none."""
     if spec.state_size:
         return state[..., None, :]
     flat = _flat_obs(spec, obs)
@@ -44,7 +44,7 @@ def _context_size(spec: EnvSpec) -> int:
 
 
 def local_view(spec: EnvSpec, *, agent_id: bool) -> View:
-    """Each agent's own observation, with a one-hot of its index where parameters are shared."""
+    """Each agent's own observation, with a one-hot of its index if parameters are shared."""
     n = spec.n_agents
     size = math.prod(spec.obs_shape) + (n if agent_id else 0)
 
@@ -58,7 +58,7 @@ def local_view(spec: EnvSpec, *, agent_id: bool) -> View:
 
 
 def central_view(spec: EnvSpec) -> View:
-    """The global state (all observations where there is none), once an environment."""
+    """The global state (all observations if there is none), once per environment."""
 
     def encode(obs: jax.Array, state: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
         x = _context(spec, obs, state)
@@ -68,11 +68,11 @@ def central_view(spec: EnvSpec) -> View:
 
 
 def sequential_view(spec: EnvSpec, head: ActionHead, *, local_context: bool = False) -> View:
-    """A state of Γ(M) for every k: a context, the one-hot of k, and the actions a_1..a_{k-1} as `head.embed`
-    puts them (later ones zero).
+    """The states of Γ(M) for all k: a context, the one-hot of k, and `head.embed` of the actions a_1..a_{k-1} (the
+    others are zero).
 
-    The memory sees the context once an environment step, whatever N. With `local_context` agent k's context is its own
-    observation instead of the global state, so that only its predecessors' actions are privileged.
+    The recurrent part sees the context once per environment step, independent of N. With `local_context` agent k's
+    context is its own observation instead of the global state, so that only its predecessors' actions are privileged.
     """
     n = spec.n_agents
 

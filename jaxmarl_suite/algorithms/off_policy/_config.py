@@ -1,4 +1,4 @@
-"""What the off-policy methods are configured by."""
+"""Configuration of the off-policy methods."""
 
 import dataclasses
 from typing import Literal
@@ -9,39 +9,39 @@ from jaxmarl_suite.algorithms.core._types import hyperparameters
 
 @hyperparameters
 class OffPolicyConfig:
-    """What every off-policy method is configured by. Floats may differ between the lanes of a sweep."""
+    """Settings of all off-policy methods. Floats may differ between the lanes of a sweep."""
 
     num_envs: int = 1
     """Environments stepped in parallel."""
     rollout_length: int = 50
     """Steps of each environment between two blocks of gradient steps."""
     gradient_steps: int = 50
-    """Gradient steps of the critics in a block."""
+    """Gradient steps of the critics per block."""
     capacity: int = 100_000
-    """Steps in the replay, of all environments together."""
+    """Capacity of the replay in steps, over all environments."""
     batch_size: int = 256
-    """Steps a gradient step learns from."""
+    """Steps per gradient step."""
     warmup_steps: int = dataclasses.field(default=10_000, metadata={"least": 0})
-    """Environment steps played uniformly at random before the first gradient step."""
+    """Environment steps with uniformly random actions before the first gradient step."""
     learning_rate: float = 3e-4
-    """Step size of Adam, for all that is learned."""
+    """Learning rate of Adam, for all networks."""
     gamma: float = 0.99
     """Discount of one environment step."""
     target_rate: float = 0.005
-    """Share of the networks that enters their averaged targets each time."""
+    """Rate at which averaged target networks move towards the networks, per update of the targets."""
     reward_scale: float = 1.0
-    """What rewards are multiplied by before they are stored."""
+    """Factor by which rewards are multiplied before they are stored."""
     hidden: tuple[int, ...] = (256, 256)
     """Widths of the networks' layers."""
     layer_norm: bool = False
-    """Layers are normalized before their ReLU."""
+    """Use layer normalization before each ReLU."""
     num_critics: int = 2
-    """Critics that are trained."""
+    """Number of critics."""
     critic_groups: int = 1
-    """Groups that critics form in order; each group learns from the smallest of its own target critics."""
+    """Number of groups into which critics are divided, in order; each group uses the minimum of its own target critics."""
 
     def __post_init__(self) -> None:
-        """Refuses what cannot work."""
+        """Rejects invalid settings."""
         if any(width < 1 for width in self.hidden):
             raise ValueError(f"hidden must hold positive widths, got {self.hidden}")
         check_integers(self)
@@ -64,13 +64,13 @@ class OffPolicyConfig:
 
 @hyperparameters
 class NStepConfig(OffPolicyConfig):
-    """What the methods have beside whose targets are rewards of some steps and an estimate of what follows."""
+    """Additional settings of methods whose targets sum several rewards before they bootstrap."""
 
     n_step: int = 1
-    """Rewards summed before the critics' estimate follows; uncorrected for what the policy would do now."""
+    """Rewards summed before bootstrapping; without off-policy correction."""
 
     def __post_init__(self) -> None:
-        """Refuses what cannot work."""
+        """Rejects invalid settings."""
         super().__post_init__()
         if self.capacity // self.num_envs < self.n_step:
             raise ValueError(
@@ -81,15 +81,16 @@ class NStepConfig(OffPolicyConfig):
 
 @hyperparameters
 class ActorCriticConfig(OffPolicyConfig):
-    """What the methods with actors have beside."""
+    """Additional settings of methods with actors."""
 
     policy_delay: int = 1
-    """Gradient steps of the critics for each one of the actors; the averaged targets move with the actors."""
+    """Gradient steps of the critics per gradient step of the actors; the averaged targets move together with the
+    actors."""
     action_twice: bool = False
-    """Critics are shown the action a second time, after their first layer."""
+    """Feed the action to critics a second time, after their first layer."""
 
     def __post_init__(self) -> None:
-        """Refuses what cannot work."""
+        """Rejects invalid settings."""
         super().__post_init__()
         if self.action_twice and not self.hidden:
             raise ValueError("action_twice needs a first layer for the action to join, got hidden ()")
@@ -97,18 +98,18 @@ class ActorCriticConfig(OffPolicyConfig):
 
 @hyperparameters
 class TeamConfig(ActorCriticConfig):
-    """What the methods for teams have beside."""
+    """Additional settings of methods for teams."""
 
     share_parameters: bool = True
-    """One actor for all agents, told which agent it acts for; otherwise one actor each."""
+    """One actor for all agents, with the agent's index as input; otherwise one actor per agent."""
     context: Literal["auto", "state", "observations"] = "auto"
-    """What critics are shown: the global state, all observations, or the state where there is one."""
+    """Input of critics: the global state, all observations, or ("auto") the state if there is one."""
     others: Literal["replay", "policy"] = "policy"
-    """What the other agents do where an actor is improved: what they did in the replay (one joint action an agent), or
-    what their own actors would do now (one joint action for all)."""
+    """The other agents' actions when an actor is improved: from the replay (one joint action per agent), or from their
+    current actors (one joint action for all)."""
 
     def __post_init__(self) -> None:
-        """Refuses what cannot work."""
+        """Rejects invalid settings."""
         super().__post_init__()
         for name, accepted in (("context", ("auto", "state", "observations")), ("others", ("replay", "policy"))):
             value = getattr(self, name)

@@ -1,11 +1,12 @@
-"""Off-policy learning from single steps, once: a block of play, a preparation, a block of gradient steps.
+"""Off-policy learning from single steps, shared by all its methods: a block of acting, a preparation, a block of
+gradient steps.
 
-`OffPolicy` is the learner: a gradient step on a batch, wherever that is from. `make_off_policy` plays and stores, too.
+`OffPolicy` is the learner: a gradient step on a batch from any source. `make_off_policy` also acts and stores.
 
 Deliberate differences from the published codes, which take a gradient step after each step of a single environment:
-`rollout_length` steps of `num_envs` environments are played with one policy, then `gradient_steps` follow (with 1, 1 and
-1 it is the same). Play before the first gradient step is uniformly random, and no gradient step is taken during it.
-Methods without an actor (Q-learning) have an empty one, of which no gradient step is taken.
+`rollout_length` steps of `num_envs` environments are played with one policy, then `gradient_steps` follow (with 1, 1
+and 1 it is the same). Actions before the first gradient step are uniformly random, and there are no gradient steps
+during this warm-up. Methods without an actor (Q-learning) have an empty one, for which no gradient step is taken.
 """
 
 import dataclasses
@@ -51,7 +52,7 @@ class Learners:
 
 @pytree_dataclass
 class OffPolicyState:
-    """All that a learner carries from one update to the next. E environments."""
+    """The state of a learner between updates. E environments."""
 
     learners: Learners
     replay: Store  # of `Done` and `Shown`
@@ -61,7 +62,7 @@ class OffPolicyState:
 
 @dataclasses.dataclass(frozen=True)
 class OffPolicy:
-    """The learner with these static parts; floats of the config are read from `ctx.hp`."""
+    """The learner and its static parts; floats of the config are read from `ctx.hp`."""
 
     setup: Setup
     """Sizes and the kind of actions."""
@@ -75,15 +76,15 @@ class OffPolicy:
 
     @property
     def steps_per_update(self) -> int:
-        """Environment steps of a block of play."""
+        """Environment steps per block."""
         return self.config.num_envs * self.config.rollout_length
 
     def optimizer(self, ctx: Context) -> Any:
-        """Of all networks."""
+        """The optimizer of all networks."""
         return optax.adam(ctx.hp.learning_rate)
 
     def init(self, key: jax.Array, ctx: Context) -> Learners:
-        """Fresh networks and targets. Consumes `key`."""
+        """New networks and targets. Consumes `key`."""
         params = self.method.init(key)
         actor, critic = (Learner(params[name], self.optimizer(ctx).init(params[name])) for name in ("actor", "critic"))
         return Learners(actor, critic, self.method.targets(params))
@@ -91,7 +92,7 @@ class OffPolicy:
     def act(
         self, learners: Learners, ctx: Context, carry: Any, timestep: TimeStep, key: jax.Array
     ) -> tuple[jax.Array, Any, jax.Array]:
-        """One step of play, for `rollout`: random during the warm-up, then the method's exploration. Consumes `key`."""
+        """One step of acting, for `rollout`: random during the warm-up, then the method's exploration. Consumes `key`."""
         is_warming_up = ctx.played(self.steps_per_update) < self.config.warmup_steps  # no lane's own: stays a branch
         policy = self.method.policy(learners.params)
         action = jax.lax.cond(
@@ -103,7 +104,7 @@ class OffPolicy:
         return self.setup.actions.to_env(action), carry, action
 
     def to_block(self, played: Transitions, last: TimeStep, ctx: Context) -> Block:
-        """A rollout [L, E, ...] as it is stored; `last` [E, ...] is what is shown after it."""
+        """Converts a rollout [L, E, ...] to a block for the store; `last` [E, ...] is the timestep after it."""
         shown, after = played.timestep, played.next_timestep
         done = Done(played.record, after.reward.mean(-1) * ctx.hp.reward_scale)
         return Block(
@@ -117,12 +118,12 @@ class OffPolicy:
         )
 
     def shown(self, obs: jax.Array, state: jax.Array, mask: jax.Array) -> Shown:
-        """What is stored of an observation, state and mask [*, ...]."""
+        """The stored part of an observation, state and mask [*, ...]."""
         spec = self.setup.spec
         return Shown(obs, state[..., : spec.state_size], mask[..., : spec.num_actions])
 
     def layout(self, env: Environment) -> StoreLayout:
-        """Of the replay; the capacity is rounded up to whole updates."""
+        """Layout of the replay; the capacity is rounded up to whole updates."""
         config = self.config
         return StoreLayout(
             config.num_envs,
@@ -134,14 +135,14 @@ class OffPolicy:
     def learn(
         self, learners: Learners, batch: Batch, key: jax.Array, ctx: Context, *, improve_actor: jax.Array | bool = True
     ) -> tuple[Learners, dict[str, jax.Array | Average]]:
-        """`(learners, metrics)` after a gradient step of the critics and one of the actors.
+        """One gradient step of the critics and one of the actors: `(learners, metrics)`.
 
         Args:
-          learners: before.
+          learners: before the step.
           batch: B steps, from a replay, a dataset, or a model.
           key: consumed.
-          ctx: hyper-parameters and clock.
-          improve_actor: [] bool; where false, actors and averaged targets stay as they are.
+          ctx: hyperparameters and clock.
+          improve_actor: [] bool; if false, actors and averaged targets stay unchanged.
         """
         critic_key, actor_key = jax.random.split(key)
         return self._learn(learners, batch, critic_key, actor_key, ctx, improve_actor)
@@ -179,7 +180,7 @@ class OffPolicy:
     def _improve(
         self, learners: Learners, critic: Learner, batch: Batch, key: jax.Array, ctx: Context
     ) -> tuple[Learner, Any, dict[str, jax.Array]]:
-        """`(actor, targets, metrics)` after a gradient step of the actors, where there are any."""
+        """A gradient step of the actors, if there are any: `(actor, targets, metrics)`."""
         actor, actor_loss = learners.actor, self.method.actor_loss
         metrics: dict[str, jax.Array] = {}
         if actor_loss is not None:
@@ -192,20 +193,20 @@ class OffPolicy:
 
 
 def swap_axes(tree: Any) -> Any:
-    """[L, E, ...] as [E, L, ...]."""
+    """Swaps the first two axes: [L, E, ...] to [E, L, ...]."""
     return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), tree)
 
 
 def zeros(shapes: Any) -> Any:
-    """Zeros of these shapes and types."""
+    """Zeros with these shapes and dtypes."""
     return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
 
 def make_off_policy(setup: Setup, env: Environment, method: Method) -> tuple[Phase, ...]:
-    """The algorithm with these parts: plays in `env`, stores, learns.
+    """The algorithm with these parts: acts in `env`, stores, learns.
 
     Args:
-      setup: static sizes and the kind of actions; the config's floats are replaced by `ctx.hp`'s.
+      setup: static sizes and the kind of actions; the config's floats are replaced by those of `ctx.hp`.
       env: one instance; batched and auto-reset here.
       method: what is regressed and improved.
     """
@@ -231,7 +232,7 @@ def make_off_policy(setup: Setup, env: Environment, method: Method) -> tuple[Pha
 
 
 def milestones(method: Method, config: OffPolicyConfig) -> tuple[Milestone, ...]:
-    """Settings in absolute units that decide when learning begins, beside those of the method."""
+    """Settings in absolute units that determine when learning begins, in addition to the method's own."""
     steps = config.num_envs * config.rollout_length
     first = max(math.ceil(config.warmup_steps / steps), 1)
     found = [Milestone("warmup_steps", "the first gradient step", first * steps, is_vital=True)]
@@ -242,7 +243,7 @@ def milestones(method: Method, config: OffPolicyConfig) -> tuple[Milestone, ...]
 
 
 def init_state(learner: OffPolicy, env: VectorEnv, layout: StoreLayout, key: jax.Array, ctx: Context) -> OffPolicyState:
-    """Fresh networks and episodes, an empty replay. Consumes `key`."""
+    """New networks and episodes, and an empty replay. Consumes `key`."""
     net_key, env_key, key = jax.random.split(key, 3)
     learners, env_state = learner.init(net_key, ctx), env.reset(env_key, ctx.env_params)
     block = jax.eval_shape(lambda: play(learner, env, learners, env_state, env_key, ctx)[1])
@@ -252,7 +253,7 @@ def init_state(learner: OffPolicy, env: VectorEnv, layout: StoreLayout, key: jax
 def play(
     learner: OffPolicy, env: VectorEnv, learners: Learners, env_state: VectorState, key: jax.Array, ctx: Context
 ) -> tuple[VectorState, Block, TimeStep]:
-    """A block of L steps of each environment, and what they led to, [L, E, ...]. Consumes `key`."""
+    """Plays a block of L steps of each environment, [L, E, ...]. Consumes `key`."""
     act = partial(learner.act, learners, ctx)
     length = learner.config.rollout_length
     env_state, _, played = rollout(env, act, env_state, (), key, ctx.env_params, length)
@@ -262,14 +263,14 @@ def play(
 def learn_block(
     learner: OffPolicy, layout: StoreLayout, learners: Learners, store: Store, key: jax.Array, ctx: Context
 ) -> tuple[Learners, dict[str, jax.Array | Average]]:
-    """`(learners, metrics)` after the gradient steps of one update, on draws from the replay. Consumes `key`."""
+    """Takes the gradient steps of one update on samples from the replay: `(learners, metrics)`. Consumes `key`."""
     config, method, delay = learner.config, learner.method, learner.method.policy_delay
     prepare_key, draw_key, step_key = jax.random.split(key, 3)
     targets, prepared = method.prepare(learners.params, learners.targets, layout, store, prepare_key, ctx)
     steps = config.gradient_steps
     draws = draw_steps(layout, store.head, draw_key, (steps, config.batch_size))
     updates = ctx.played(learner.steps_per_update) // learner.steps_per_update
-    before = (updates % delay) * (steps % delay)  # gradient steps so far, up to multiples of the delay
+    before = (updates % delay) * (steps % delay)  # gradient steps so far, modulo the delay
 
     def step(
         learners: Learners, inputs: tuple[jax.Array, Places, jax.Array]
@@ -282,7 +283,7 @@ def learn_block(
     keys = jax.random.split(step_key, (steps, 2))
     start = Learners(learners.actor, learners.critic, targets)
     learners, metrics = jax.lax.scan(step, start, (jnp.arange(steps, dtype=jnp.int32), draws, keys))
-    # What only some of the steps have is summed with its weights, the rest averaged over all.
+    # Averages of metrics are weighted sums; all other metrics are means over the steps.
     return learners, {
         name: Average(*map(jnp.sum, found)) if isinstance(found, Average) else jnp.mean(found)
         for name, found in metrics.items()
@@ -292,11 +293,11 @@ def learn_block(
 def update_state(
     learner: OffPolicy, env: VectorEnv, layout: StoreLayout, state: OffPolicyState, ctx: Context
 ) -> tuple[OffPolicyState, Metrics]:
-    """One block of play, and, after the warm-up, one of gradient steps."""
+    """Plays a block and, after the warm-up, takes a block of gradient steps."""
     play_key, learn_key, key = jax.random.split(state.key, 3)
     env_state, block, next_timestep = play(learner, env, state.learners, state.env, play_key, ctx)
     store = add_block(layout, state.replay, block)
-    # What was played is no lane's own, so this stays a branch where lanes are batched.
+    # The condition is the same for all lanes, so it stays a branch when lanes are batched.
     size = learner.steps_per_update
     is_ready = ctx.played(size) + size >= learner.config.warmup_steps
 

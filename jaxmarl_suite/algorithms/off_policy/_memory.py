@@ -1,4 +1,6 @@
-"""Episodic memory (GEM, Hu et al. 2021, arXiv 2103.06469) for off-policy methods: its settings, and targets for a replay."""
+"""Episodic memory for off-policy methods (GEM, Hu et al. 2021, arXiv 2103.06469): its settings, and targets for a
+replay.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -16,27 +18,27 @@ from jaxmarl_suite.replay import Store, StoreLayout, Transitions, targets_of_sto
 
 @hyperparameters
 class MemoryConfig(OffPolicyConfig):
-    """What off-policy methods share, and how the memory is read; its targets run along whole episodes."""
+    """Settings of off-policy methods and of the memory, whose targets follow whole episodes."""
 
     kappa: float = 0.25
     """Weight of underestimates in the critics' loss; 1 is the symmetric loss."""
     floor: bool = True
-    """A target is at least its own one-step target."""
+    """Targets are at least their own one-step targets."""
     own: Literal["selector", "evaluator"] = "selector"
-    """Which group learns the value found at a stop: the one that chose the stop or the one that evaluates it. The floor is
-    that group's own one-step target."""
+    """Which group learns the value found at a stop: the one that selected the stop or the one that evaluates it. The
+    lower bound is that group's own one-step target."""
     zero_tail: bool = False
-    """At a time limit, offer also to stop with the value 0, as the released code does; an overestimate where rewards are
+    """At a time limit, also allow stopping with value 0, as the released code does; this overestimates if rewards are
     negative."""
     max_steps: int = dataclasses.field(default=0, metadata={"least": 0})
-    """Most rewards taken from a trajectory; 0 for all there are. Costs work in proportion: for ablations."""
+    """Maximum number of rewards taken from a trajectory; 0 for no limit. The cost is proportional to it: for ablations."""
     average: bool = False
-    """Targets are means over all stops, weighted by `beta` ** (steps - 1), instead of the best: an ablation."""
+    """Use the mean over all stops, weighted by `beta` ** (steps - 1), instead of the best stop: an ablation."""
     beta: float = 0.9
     """See `average`."""
 
     def __post_init__(self) -> None:
-        """Refuses what cannot work."""
+        """Rejects invalid settings."""
         super().__post_init__()
         check_floats(self, amounts=("kappa", "beta"))
         if self.own not in ("selector", "evaluator"):
@@ -55,15 +57,15 @@ def memory_targets(
     key: jax.Array,
     ctx: Context,
 ) -> jax.Array:
-    """[E, C, K] the targets of all stored steps, along what followed them.
+    """[E, C, K] targets of all stored steps, along their trajectories.
 
     Args:
-      config: static settings; floats are those of `ctx.hp`.
-      layout: of the store.
-      store: its steps are `Done`, what it observed is `Shown`.
-      values: `(transitions [B], key) -> [B, K]`, each group's value of what the steps led to.
+      config: static settings; floats are read from `ctx.hp`.
+      layout: layout of the store.
+      store: contains `Done` as steps and `Shown` as observations.
+      values: `(transitions [B], key) -> [B, K]`, each group's value of the next observations.
       key: consumed.
-      ctx: of the update whose play is stored already.
+      ctx: context of the update whose steps are already stored.
     """
     how: Any = partial(episodic_targets)
     if config.average:
@@ -71,7 +73,7 @@ def memory_targets(
     elif config.max_steps:
         how = partial(capped_episodic_targets, max_steps=config.max_steps)
     how = partial(how, gamma=ctx.hp.gamma, floor=config.floor, own=config.own, zero_tail=config.zero_tail)
-    # From the context, which all lanes share, so that the number of chunks is no lane's own.
+    # Computed from the context, so that the number of chunks is the same for all lanes.
     played = ctx.played(config.num_envs * config.rollout_length) // config.num_envs + config.rollout_length
     return targets_of_store(
         layout,

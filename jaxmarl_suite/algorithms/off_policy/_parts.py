@@ -1,11 +1,11 @@
-"""What the off-policy methods are made of: what is stored, kinds of actions, actors and critics, what sets methods apart.
+"""Parts of the off-policy methods: stored data, kinds of actions, actors and critics, and what methods define.
 
-Axes: E environments, B drawn steps, N agents, A entries of one agent's action, G entries of the critics' context,
+Axes: E environments, B sampled steps, N agents, A entries of one agent's action, G entries of the critics' context,
 C critics, K groups of them, M joint actions that actors are improved at.
 
 Continuous actions inside are normalized, [-1, 1] in every entry, 0 in padded ones (`EnvSpec.agent_action_sizes`); only
-environments see their own bounds. Where actions are
-discrete they are [N] int32 in place of [N, A], and A entries of a mask.
+environments see their own bounds. Where actions are discrete they are [N] int32 in place of [N, A], and A entries of a
+mask.
 """
 
 import dataclasses
@@ -29,48 +29,48 @@ from jaxmarl_suite.replay import Places, Store, StoreLayout, read_n_step
 
 @pytree_dataclass
 class Shown:
-    """What is stored of what a step shows before it."""
+    """The stored part of a step's observation."""
 
     obs: jax.Array  # [N, *obs_shape]
-    state: jax.Array  # [G] global state; G = 0 where critics are shown observations
-    mask: jax.Array  # [N, A] bool legal actions; A = 0 where actions are continuous
+    state: jax.Array  # [G] global state; G = 0 if critics use observations
+    mask: jax.Array  # [N, A] bool legal actions; A = 0 for continuous actions
 
 
 @pytree_dataclass
 class Done:
-    """What is stored of the step itself."""
+    """The stored part of the step itself."""
 
     action: jax.Array  # [N, A] in [-1, 1], or [N] int32
-    reward: jax.Array  # [] the team's, scaled
+    reward: jax.Array  # [] reward of the team, scaled
 
 
 @pytree_dataclass
 class Batch:
-    """Drawn steps, with what came of them over `n_step` steps."""
+    """Sampled steps with their n-step returns."""
 
     obs: jax.Array  # [B, N, *obs_shape]
     state: jax.Array  # [B, G]
     action: jax.Array  # [B, N, A] or [B, N]
     reward: jax.Array  # [B] discounted sum over the steps
-    discount: jax.Array  # [B] of the value that follows; 0 after the end of an episode
+    discount: jax.Array  # [B] of the bootstrapped value; 0 after termination
     next_obs: jax.Array  # [B, N, *obs_shape], n steps later
     next_state: jax.Array  # [B, G]
     next_mask: jax.Array  # [B, N, A]
-    prepared: Any  # [B, ...] what the method prepared for these steps
+    prepared: Any  # [B, ...] the method's preparation for these steps
 
 
 def read_batch(
     layout: StoreLayout, store: Store, prepared: Any, places: Places, *, n_step: int, gamma: jax.Array
 ) -> Batch:
-    """The drawn steps and their n-step returns, which stop at the ends of episodes and at the newest stored step.
+    """The sampled steps and their n-step returns, which stop at the ends of episodes and at the newest stored step.
 
-    Steps of which is not known what they led to (see `replay.StoreLayout`) are replaced by another one of the batch.
+    Steps whose next observation is not stored (see `replay.StoreLayout`) are replaced by another one of the batch.
 
     Args:
-      layout: of the store.
-      store: its steps are `Done`, what it observed is `Shown`.
-      prepared: pytree [E, C, ...] beside the store.
-      places: [B] of steps.
+      layout: layout of the store.
+      store: contains `Done` as steps and `Shown` as observations.
+      prepared: pytree [E, C, ...], aligned with the store.
+      places: [B] places of steps.
       n_step: n.
       gamma: discount of one step.
     """
@@ -99,16 +99,16 @@ class Actions(NamedTuple):
     """A kind of actions. Keys are consumed."""
 
     random: Callable[[jax.Array, jax.Array], jax.Array]
-    """`(key, mask [E, N, A]) -> actions of E environments` as they are stored, uniform over what is allowed."""
+    """`(key, mask [E, N, A]) -> actions of E environments` as they are stored, uniform over the legal ones."""
     to_env: Callable[[jax.Array], jax.Array]
-    """Stored actions as the environment takes them."""
+    """Converts stored actions for the environment."""
 
 
 def continuous_actions(spec: EnvSpec) -> Actions:
-    """Actions [E, N, A] in [-1, 1], scaled to the environment's bounds; the spec says what is padding, not masks.
+    """Actions [E, N, A] in [-1, 1], scaled to the environment's bounds; padding is given by the spec, not by masks.
 
     Raises:
-      ValueError: where actions have no bounds.
+      ValueError: actions have no bounds.
     """
     low, high = spec.action_bounds
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
@@ -127,35 +127,35 @@ def continuous_actions(spec: EnvSpec) -> Actions:
 
 
 def without_padding(spec: EnvSpec, action: jax.Array) -> jax.Array:
-    """Continuous actions [*, N, A] in [-1, 1] with 0 in padded entries, so that critics are shown no noise there."""
+    """Continuous actions [*, N, A] in [-1, 1] with 0 in padded entries, so that critics see no noise there."""
     if not spec.agent_action_sizes:
         return action
     return jnp.where(jnp.broadcast_to(spec.real_actions, action.shape), action, 0.0)
 
 
 def discrete_actions() -> Actions:
-    """Actions [E, N] int32 as they are; random ones are legal."""
+    """Actions [E, N] int32, unchanged; random ones are legal."""
     return Actions(random_legal, to_env=lambda action: action)
 
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """What every method is made for: settings, the environment, and its kind of actions."""
+    """What every method is built for: settings, environment, and kind of actions."""
 
     config: OffPolicyConfig
     spec: EnvSpec
-    """Of the environment; without a global state where none is learned from, so that none is stored."""
+    """Spec of the environment; without a global state if none is used, so that none is stored."""
     actions: Actions
 
 
 @dataclasses.dataclass(frozen=True)
 class Team(Setup):
-    """Actors on their own observations, critics of all agents' continuous actions: what actor-critics are made from."""
+    """Actors on their own observations and critics of all agents' continuous actions, for actor-critic methods."""
 
     actor: Network
-    """All agents' network: the last batch axis is N."""
+    """Network of all agents: the last batch axis is N."""
     view: View
-    """What an actor is shown."""
+    """Input of an actor."""
     critics: Critics
     critic_view: View
     others: Literal["replay", "policy"]
@@ -163,34 +163,34 @@ class Team(Setup):
 
     @property
     def action_size(self) -> int:
-        """Entries of a joint action as critics are shown it, padding included."""
+        """Size of a joint action as input of critics, including padding."""
         return self.spec.n_agents * self.spec.action_dim
 
     @property
     def num_real_entries(self) -> int:
-        """Entries of a joint action that are no padding."""
+        """Entries of a joint action that are not padding."""
         return sum(self.spec.actions_per_agent)
 
     def output(self, params: Any, obs: jax.Array) -> jax.Array:
-        """[B, N, outputs] of the actors for observations [B, N, *obs_shape]."""
+        """[B, N, outputs] outputs of the actors for observations [B, N, *obs_shape]."""
         nothing = jnp.zeros(0, jnp.float32)
         x, extra = self.view.encode(obs, nothing, nothing)
         batch = x.shape[:-2]
         return self.actor.step(params, self.actor.initial_carry(x.shape[:-1]), x, extra, jnp.zeros(batch, bool))[0]
 
     def values(self, params: Any, obs: jax.Array, state: jax.Array, action: jax.Array) -> jax.Array:
-        """[C, *M, B] values of joint actions [*M, B, N, A] at what [B] steps showed."""
+        """[C, *M, B] values of joint actions [*M, B, N, A] in the states of [B] steps."""
         context = self.critic_view.encode(obs, state, jnp.zeros(0, jnp.float32))[0][..., 0, :]
         joint = action.reshape(*action.shape[:-2], self.action_size)
         return self.critics.values(params, jnp.broadcast_to(context, (*joint.shape[:-1], context.shape[-1])), joint)
 
     def group_min(self, values: jax.Array) -> jax.Array:
-        """[K, *] the smallest value in each group of critics, from [C, *]."""
+        """[K, *] minimum over each group of critics, from [C, *]."""
         groups = self.config.critic_groups
         return values.reshape(groups, self.config.num_critics // groups, *values.shape[1:]).min(1)
 
     def joint_actions(self, own: jax.Array, stored: jax.Array) -> jax.Array:
-        """[M, B, N, A] joint actions that actors are improved at, where they choose `own` [B, N, A].
+        """[M, B, N, A] joint actions at which actors are improved, given their choices `own` [B, N, A].
 
         With the others' actions from the replay, M = N and row m differs from `stored` [B, N, A] in agent m's action
         (MADDPG, Lowe et al. 2017, eq. 5); with the others' own choices, M = 1.
@@ -213,15 +213,15 @@ def make_team(
     """Actors and critics for `env`.
 
     Args:
-      config: sizes.
+      config: static sizes.
       env: one instance with continuous actions.
-      outputs: of an actor.
-      share_parameters: one actor, told which agent it acts for; otherwise one each.
-      context: what critics are shown.
+      outputs: outputs of an actor per agent.
+      share_parameters: one actor with the agent's index as input; otherwise one per agent.
+      context: input of critics.
       others: see `TeamConfig`.
 
     Raises:
-      ValueError: where the context is a global state that the environment does not have, or actions have no bounds.
+      ValueError: the context is a global state, which the environment does not have, or actions have no bounds.
     """
     spec = env.spec
     if context == "state" and not spec.state_size:
@@ -253,67 +253,67 @@ def make_team(
 
 
 Networks = dict[str, Any]
-"""Parameters or averaged targets by name: "actor" (all that is learned with the actors' loss) and "critic"."""
+"""Parameters or averaged targets by name: "actor" (everything learned with the actors' loss) and "critic"."""
 Metrics = dict[str, jax.Array]
 
 
 @pytree_dataclass
 class NoActor:
-    """The "actor" of a method that acts by its critics: it has no parameters."""
+    """The "actor" of a method that acts with its critics: it has no parameters."""
 
 
 class Method(NamedTuple):
-    """What sets one method apart. Keys are consumed."""
+    """The method-specific part of an off-policy learner. Keys are consumed."""
 
     init: Callable[[jax.Array], Networks]
-    """Parameters: "actor" and "critic"."""
+    """Initial parameters: "actor" and "critic"."""
     explore: Callable[[Any, jax.Array, jax.Array, jax.Array, Context], jax.Array]
-    """`(policy, obs [E, N, *obs_shape], mask [E, N, A], key, ctx) -> action` of play after the warm-up."""
+    """`(policy, obs [E, N, *obs_shape], mask [E, N, A], key, ctx) -> action` for exploration after the warm-up."""
     greedy: Callable[[Any, jax.Array, jax.Array], jax.Array]
-    """`(policy, obs [E, N, *obs_shape], mask [E, N, A]) -> action` as evaluated and deployed."""
+    """`(policy, obs [E, N, *obs_shape], mask [E, N, A]) -> action` for evaluation and deployment."""
     targets: Callable[[Networks], Networks]
-    """The part of the parameters that has an averaged copy."""
+    """The part of the parameters that has target networks."""
     critic_loss: Callable[[Any, Any, Networks, Batch, jax.Array, Context], tuple[jax.Array, Metrics]]
-    """`(critic, actor, targets, batch, key, ctx) -> (loss [], metrics)`; differentiated in its first argument."""
+    """`(critic, actor, targets, batch, key, ctx) -> (loss [], metrics)`, differentiated in its first argument."""
     actor_loss: Callable[[Any, Any, Batch, jax.Array, Context], tuple[jax.Array, Metrics]] | None
-    """`(actor, critic, batch, key, ctx) -> (loss [], metrics)`; differentiated in its first argument. None where there is
+    """`(actor, critic, batch, key, ctx) -> (loss [], metrics)`, differentiated in its first argument. None if there is
     no actor to learn."""
     prepare: Callable[[Networks, Networks, StoreLayout, Store, jax.Array, Context], tuple[Networks, Any]]
-    """`(parameters, targets, layout, store, key, ctx) -> (targets, prepared)` once before each block of gradient steps;
-    `prepared` is a pytree [E, C, ...] beside the store, whose entries batches bring along. `unprepared` for
-    none."""
+    """`(parameters, targets, layout, store, key, ctx) -> (targets, prepared)`, called before each block of gradient
+    steps; `prepared` is a pytree [E, C, ...] aligned with the store, whose entries are added to batches. `unprepared`
+    for nothing."""
     update_targets: Callable[[Networks, Networks, Context], Networks]
-    """`(targets, parameters, ctx) -> targets` after a gradient step of the actors (where there are none, after every
-    `policy_delay` of the critics); `averaged` for Polyak's."""
+    """`(targets, parameters, ctx) -> targets` after a gradient step of the actors (without actors, after every
+    `policy_delay` steps of the critics); `averaged` for Polyak averaging."""
     policy_delay: int = 1
-    """Gradient steps of the critics for each one of the actors."""
+    """Gradient steps of the critics per gradient step of the actors."""
     n_step: int = 1
-    """Rewards summed in a batch before what follows is valued."""
+    """Rewards summed in a batch before bootstrapping."""
     policy: Callable[[Networks], Any] = operator.itemgetter("actor")
     """The part of the parameters that acts."""
     milestones: Callable[[Any], tuple[Milestone, ...]] = lambda config: ()
-    """`config of a lane -> milestones` of the method's own settings."""
+    """`config of a lane -> milestones` for the method's own settings."""
 
 
 def unprepared(
     params: Networks, targets: Networks, layout: StoreLayout, store: Store, key: jax.Array, ctx: Context
 ) -> tuple[Networks, Any]:
-    """Nothing is done before a block."""
+    """Prepares nothing before a block."""
     return targets, ()
 
 
 def averaged(targets: Networks, params: Networks, ctx: Context) -> Networks:
-    """Targets a share `target_rate` closer to the parameters: θ⁻ + τ (θ - θ⁻)."""
+    """Targets moved a fraction `target_rate` towards the parameters: θ⁻ + τ (θ - θ⁻)."""
     return {name: polyak(params[name], target, ctx.hp.target_rate) for name, target in targets.items()}
 
 
 def backed_up(batch: Batch, after: jax.Array) -> jax.Array:
-    """[K, B] targets R + discount · V from the values [K, B] of what the drawn steps led to."""
+    """[K, B] targets R + discount · V, from the values [K, B] of the sampled steps' next observations."""
     return batch.reward[None] + batch.discount[None] * jnp.where(batch.discount[None] > 0, after, 0.0)
 
 
 def regress(values: jax.Array, target: jax.Array) -> tuple[jax.Array, Metrics]:
-    """`(loss [], metrics)` of critics' values [C, B] on targets [K, B], one for each group: Σ_C mean_B (Q - y)²."""
+    """`(loss [], metrics)` of critics' values [C, B] on one target per group [K, B]: Σ_C mean_B (Q - y)²."""
     num, groups = values.shape[0], target.shape[0]
     error = values - jax.lax.stop_gradient(jnp.repeat(target, num // groups, axis=0))
     loss = jnp.sum(jnp.mean(jnp.square(error), axis=-1))

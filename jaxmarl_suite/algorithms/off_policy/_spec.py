@@ -1,4 +1,4 @@
-"""From a method's parts to a registered off-policy algorithm."""
+"""Registers a method, given its parts, as an off-policy algorithm."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -22,16 +22,16 @@ def off_policy_spec(
     defaults: Any = None,
     actions: Literal["continuous", "discrete"] = "continuous",
 ) -> AlgorithmSpec:
-    """The algorithm called `name`.
+    """The spec of the algorithm called `name`.
 
     Args:
-      name: as it is registered.
+      name: its registered name.
       config: its config type.
       parts: `(config, env) -> (setup, method)`.
       summary: one line for the listing.
-      for_teams: what to use for several agents, where the method takes one only.
+      for_teams: what to use for several agents, if the method is for a single agent.
       defaults: the config a run starts from; `config()` if None.
-      actions: the kind that it is for.
+      actions: the supported kinds of actions.
     """
 
     def make(config: Any, env: Environment) -> tuple[Phase, ...]:

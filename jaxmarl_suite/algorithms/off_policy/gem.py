@@ -1,18 +1,21 @@
-"""GEM: TD3 whose critics regress on the best returns found along stored trajectories (Hu et al. 2021, arXiv 2103.06469).
+"""GEM: TD3 whose critics regress on the best returns found along stored trajectories (Hu et al. 2021, arXiv
+2103.06469).
 
-A block of play is followed by one jump of the target networks, by new targets R for every stored step, computed backwards
-along the replay (`ops.episodic_targets`), and by a block of gradient steps on these R. Critics form two groups: one chooses
-where to leave a stored trajectory, the other says what that is worth, and each group's bootstrap is the smallest of its own.
+After each block of acting, the target networks are updated once, new targets R are computed for every stored step,
+backwards along the replay (`ops.episodic_targets`), and a block of gradient steps regresses on these R. Critics form
+two groups: one selects where to leave a stored trajectory, the other evaluates it, and each group bootstraps from the
+minimum of its own critics.
 
     B^k_t = min_{j in group k} Q_j⁻(s_t, clip(μ⁻(s_t) + clip(σ̃ ε, ±c), ±1))       one noisy action for all critics
     L(Q_j) = mean[ δ₊² + κ δ₋² ],  δ = Q_j(s, a) - R^{k(j)}                        overshooting costs 1/κ times as much
 
-The actor climbs the mean of all critics. θ⁻ <- θ⁻ + (1 - (1 - τ)^n) (θ - θ⁻) before a block of n gradient steps, and stands
-still in it. Defaults are those of the released code; the paper's full text was not at hand.
+The actor maximizes the mean of all critics. θ⁻ <- θ⁻ + (1 - (1 - τ)^n) (θ - θ⁻) before a block of n gradient steps,
+and is constant within it. Defaults are those of the released code; the paper's full text was not available.
 
-Deliberate differences: the running episode is learned from, its newest step bootstrapping as at a time limit, where the
-released code stores whole episodes; a time limit offers no stop of value 0 (`zero_tail` brings it back); play and learning
-alternate in blocks of `rollout_length` steps whose end need not be that of an episode.
+Deliberate differences: the running episode is also learned from, with a bootstrap at its newest step as at a time
+limit, while the released code stores only whole episodes; at a time limit it is not possible to stop with value 0
+(`zero_tail` restores this); acting and learning alternate in blocks of `rollout_length` steps, which need not end with
+an episode.
 """
 
 import dataclasses
@@ -38,7 +41,7 @@ class GEMConfig(DeterministicConfig, MemoryConfig):
 
 
 def gem_method(team: Team) -> Method:
-    """GEM of a single agent (or of a team, which the paper does not have)."""
+    """GEM for a single agent (or for a team, which the paper does not consider)."""
     config: Any = team.config
 
     def prepare(

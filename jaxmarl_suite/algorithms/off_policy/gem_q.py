@@ -1,31 +1,32 @@
 """GEM for discrete actions: Q-networks learn the best returns found along stored trajectories (Hu et al. 2021, arXiv
 2103.06469; the variants are those of its released Atari code).
 
-Before each block of gradient steps new targets R are computed for every stored step, backwards along the replay
-(`ops.episodic_targets`), from two groups of Q-networks:
+Before each block of gradient steps, new targets R are computed for every stored step, backwards along the replay
+(`ops.episodic_targets`), with two groups of Q-networks:
 
     B^k(s) = max_{a legal} min_{j in group k} Q_j⁻(s, a)            clipped double within a group, double across groups
 
-`gem-q`: four networks learn the memory and supply its bootstraps. L(Q_j) = mean[ δ₊² + κ δ₋² ], δ = Q_j(s, a) - R^{k(j)}.
-Play is ε-greedy on the mean over groups of the groups' minima.
+`gem-q`: four networks learn the memory and supply its bootstraps. L(Q_j) = mean[ δ₊² + κ δ₋² ], δ = Q_j(s, a) -
+R^{k(j)}. Exploration is ε-greedy on the mean over groups of each group's minimum.
 
-`gem-meta`: four "sub" networks learn one-step targets, each its own, y_j = r + γ max_a Q_j⁻(s', a) (`double_q`: at the
-action that Q_j prefers), and supply the bootstraps; two "meta" networks learn R^1 and R^2, and play is ε-greedy on their
-mean. What is remembered never enters the bootstraps. Huber losses.
+`gem-meta`: each of four "sub" networks learns its own one-step target, y_j = r + γ max_a Q_j⁻(s', a) (`double_q`: at
+the action that Q_j prefers), and they supply the bootstraps; two "meta" networks learn R^1 and R^2, and exploration is
+ε-greedy on their mean. The memory never enters the bootstraps. Huber losses.
 
-κ is 1 by default, and `own` is "evaluator": here R^k = max(V^k at the other group's stop, V^k_1), where the continuous
-agents have the choosing group in its place. Targets are copies of the networks, renewed before a block when
+κ is 1 by default, and `own` is "evaluator": here R^k = max(V^k at the other group's stop, V^k_1), while the continuous
+agents use the selecting group instead. Target networks are copies of the networks, updated before a block when
 `target_period` gradient steps have passed.
 
-Deliberate differences from the released code: it computes the targets of an episode once, when the episode ends, from what
-the target networks said while it was played, and those of the whole memory when the target networks are renewed, which it
-counts in gradient steps. Here all are computed anew before every block (the same numbers, while target networks stand
-still), renewals fall between blocks, and the running episode is learned from, its newest step bootstrapping as at a time
-limit. A time limit offers no stop of value 0 (`zero_tail` brings it back). Meta networks' losses are not multiplied by 10,
-which Adam does not notice, and Adam's epsilon is its usual one instead of 1.5e-4. Rewards are not clipped. Networks are
-layers on the flattened observation; the released ones have convolutions. The defaults are for small tasks: the released
-settings (a learning rate of 6.25e-5, targets renewed every 8000 gradient steps, 25 of them for 100 environment steps, ε from
-1 to 0.01 in 250,000 steps, batches of 32, a memory of 10^6) are for Atari.
+Deliberate differences from the released code: it computes the targets of an episode once, at its end, from the target
+networks' values during the episode, and those of the whole memory when the target networks are updated, which it counts
+in gradient steps. Here all are recomputed before every block (with the same result as long as target networks do not
+change), target updates happen between blocks, and the running episode is also learned from, with a bootstrap at its
+newest step as at a time limit. At a time limit it is not possible to stop with value 0 (`zero_tail` restores this). The
+losses of meta networks are not multiplied by 10, which makes no difference to Adam, and Adam's epsilon has its usual
+value instead of 1.5e-4. Rewards are not clipped. Networks are dense layers on the flattened observation; the released
+ones have convolutions. The defaults are for small tasks: the released settings (a learning rate of 6.25e-5, target
+updates every 8000 gradient steps, 25 gradient steps per 100 environment steps, ε from 1 to 0.01 in 250,000 steps,
+batches of 32, a memory of 10^6) are for Atari.
 """
 
 import dataclasses
@@ -73,32 +74,33 @@ class GEMQConfig(MemoryConfig):
     """The fields of the memory, and those of ε-greedy Q-learning."""
 
     warmup_steps: int = dataclasses.field(default=1000, metadata={"least": 0})
-    """Environment steps played uniformly at random before the first gradient step."""
+    """Environment steps with uniformly random actions before the first gradient step."""
     num_critics: int = 4
-    """Networks that supply the bootstraps."""
+    """Number of networks that supply the bootstraps."""
     critic_groups: int = 2
-    """Groups that they form in order; each group's bootstrap is the smallest value of its own."""
+    """Number of groups into which they are divided, in order; each group bootstraps from the minimum of its own
+    networks."""
     kappa: float = 1.0
-    """Weight of underestimates in the loss on what is remembered; 1 is the symmetric loss."""
+    """Weight of underestimates in the loss on remembered returns; 1 is the symmetric loss."""
     own: Literal["selector", "evaluator"] = "evaluator"
-    """Which group learns the value found at a stop: the one that chose the stop or the one that evaluates it. The floor is
-    that group's own one-step target."""
+    """Which group learns the value found at a stop: the one that selected the stop or the one that evaluates it. The
+    lower bound is that group's own one-step target."""
     loss: Literal["mse", "huber"] = "mse"
-    """Loss of all networks."""
+    """Loss function of all networks."""
     huber_delta: float = 1.0
-    """Where the Huber loss turns linear."""
+    """Error at which the Huber loss becomes linear."""
     target_period: int = dataclasses.field(default=500, metadata={"least": 0})
-    """Gradient steps between copies of the networks into their targets, which are made before a block; 0 for averages
-    instead, which take `target_rate` for each gradient step of a block, at once before it."""
+    """Gradient steps between copies of the networks into the target networks, which happen before a block; 0 for
+    averaged targets instead, which move by `target_rate` per gradient step of a block, all at once before it."""
     epsilon_start: float = 1.0
     """Probability of a random action at the start of the run."""
     epsilon_end: float = 0.05
-    """Probability of a random action from `epsilon_steps` on."""
+    """Probability of a random action after `epsilon_steps`."""
     epsilon_steps: float = 10_000.0
-    """Environment steps over which it falls linearly; those of the warm-up count."""
+    """Environment steps over which epsilon falls linearly, including the warm-up."""
 
     def __post_init__(self) -> None:
-        """Refuses what cannot work."""
+        """Rejects invalid settings."""
         super().__post_init__()
         check_floats(
             self, fractions=("epsilon_start", "epsilon_end"), amounts=("epsilon_steps",), positive=("huber_delta",)
@@ -109,16 +111,16 @@ class GEMQConfig(MemoryConfig):
 
 @hyperparameters
 class GEMMetaConfig(GEMQConfig):
-    """The same for sub and meta networks, of which there is one per group."""
+    """The same for sub and meta networks, with one meta network per group."""
 
     loss: Literal["mse", "huber"] = "huber"
-    """Loss of all networks."""
+    """Loss function of all networks."""
     double_q: bool = False
-    """One-step targets take the target network's value at the action that the network itself prefers."""
+    """Double Q-learning: one-step targets use the target network's value of the network's own greedy action."""
 
 
 def milestones(config: GEMQConfig) -> tuple[Milestone, ...]:
-    """When targets are first copied, and when exploration has fallen."""
+    """When targets are first copied, and when exploration has decayed."""
     found = [Milestone("epsilon_steps", "the end of the decay of exploration", config.epsilon_steps)]
     if config.target_period:
         blocks = math.ceil(config.target_period / config.gradient_steps)
@@ -128,12 +130,12 @@ def milestones(config: GEMQConfig) -> tuple[Milestone, ...]:
 
 
 def bootstrap(config: GEMQConfig, q: jax.Array, mask: jax.Array) -> jax.Array:
-    """[B, K] each group's value of its best legal action, from [C, B, A] and [B, A]."""
+    """[B, K] value of each group for its best legal action, from [C, B, A] and [B, A]."""
     return legal(group_minimum(q, config.critic_groups), mask[..., None]).max(axis=-2)
 
 
 def chosen(q: jax.Array, action: jax.Array) -> jax.Array:
-    """[C, B] the values, of [C, B, A], of the actions [B]."""
+    """[C, B] values of the actions [B], from [C, B, A]."""
     return take(q, jnp.broadcast_to(action[None], q.shape[:-1]))
 
 
@@ -156,7 +158,9 @@ def make_values(setup: Setup, num: int) -> ActionValues:
 
 
 def regress_on_memory(config: GEMQConfig, q: jax.Array, batch: Batch, ctx: Context) -> tuple[jax.Array, Metrics]:
-    """`(loss [], metrics)` of networks' values [C, B, A] on what is remembered of the drawn steps: a sum over networks."""
+    """`(loss [], metrics)` of networks' values [C, B, A] on the remembered returns of the sampled steps, summed over
+    networks.
+    """
     values, target = chosen(q, batch.action[:, 0]), critic_targets(batch.prepared, q.shape[0])
     error = asymmetric_loss(values, target, kappa=ctx.hp.kappa, kind=config.loss, huber_delta=ctx.hp.huber_delta)
     loss = error.mean(-1).sum()
@@ -182,12 +186,12 @@ def _remembering(
     """The method with these parts.
 
     Args:
-      setup: as for the core.
-      nets: those that supply the bootstraps.
+      setup: sizes and the kind of actions.
+      nets: networks that supply the bootstraps.
       init: `key -> critic`, the parameters of all networks.
-      decide: `(policy, obs) -> [B, A]` what play is ε-greedy on.
+      decide: `(policy, obs) -> [B, A]`, the values for ε-greedy exploration.
       critic_loss: see `Method`.
-      estimators: `critic -> params` of `nets`, which have a target.
+      estimators: `critic -> params` of `nets`, which have target networks.
       policy: `critic -> params` that `decide` reads.
     """
     config: Any = setup.config
@@ -233,7 +237,7 @@ def _remembering(
 
 
 def gem_q_method(setup: Setup) -> Method:
-    """The networks that learn the memory supply its bootstraps."""
+    """GEM in which the networks that learn the memory also supply its bootstraps."""
     config: Any = setup.config
     nets = make_values(setup, config.num_critics)
 
@@ -257,7 +261,9 @@ def gem_q_method(setup: Setup) -> Method:
 
 
 def gem_meta_method(setup: Setup) -> Method:
-    """Sub networks supply the bootstraps and learn one step at a time; meta networks learn what is remembered, and act."""
+    """GEM in which sub networks supply the bootstraps and learn one-step targets; meta networks learn the memory, and
+    act.
+    """
     config: Any = setup.config
     sub, meta = make_values(setup, config.num_critics), make_values(setup, config.critic_groups)
 

@@ -1,10 +1,10 @@
-"""MASAC: SAC for teams, decentralized stochastic actors, critics of the global state and the joint action.
+"""MASAC: SAC for teams, with decentralized stochastic actors and critics of the global state and the joint action.
 
-SAC (Haarnoja et al. 2018) in MADDPG's setting (Lowe et al. 2017). There is no single paper to follow; what is done here:
+SAC (Haarnoja et al. 2018) in MADDPG's setting (Lowe et al. 2017). There is no single paper to follow. The choices here:
 the joint policy is π(a|o) = Π_i π_i(a_i|o_i), so that its entropy is the sum of the agents', Σ_i H(π_i(·|o_i)); one
-temperature weighs this sum, which is held near -1 nat for every entry of every agent's action; one pair of critics learns
-the team's soft value; all actors climb the same value of the joint action that all of them draw now (`others="replay"` takes
-the others' actions from the replay instead). With one agent it is `sac`.
+temperature weighs this sum, which is held near -1 nat for every entry of every agent's action; one pair of critics
+learns the team's soft value; all actors maximize the same value, of the joint action that they all sample from their
+current policies (`others="replay"` takes the others' actions from the replay instead). With one agent it is `sac`.
 """
 
 from jaxmarl_envs import Environment

@@ -1,11 +1,12 @@
-"""MATD3: TD3 for teams, decentralized actors, critics of the global state and the joint action (Ackermann et al. 2019).
+"""MATD3: TD3 for teams, with decentralized actors and critics of the global state and the joint action (Ackermann et
+al. 2019).
 
 MADDPG (Lowe et al. 2017) with TD3's twin critics, target smoothing and delay. With one agent it is `td3`.
 
 Deliberate differences: one pair of critics learns the team's reward, where the papers have a pair for each agent's own
-(rewards are common here, so these would learn the same); actors may share parameters. As in the papers, an actor is improved
-with the others' actions taken from the replay (Lowe et al., eq. 5); `others="policy"` takes what they would do now, so that
-all actors climb the same value (Peng et al. 2021, FACMAC's centralized policy gradient).
+(rewards are common here, so these would learn the same); actors may share parameters. As in the papers, an actor is
+improved with the others' actions taken from the replay (Lowe et al., eq. 5); `others="policy"` uses their current
+actions, so that all actors maximize the same value (Peng et al. 2021, FACMAC's centralized policy gradient).
 """
 
 from typing import Literal
@@ -24,8 +25,8 @@ class MATD3Config(TD3Config, TeamConfig):
     """TD3's fields and those of a team."""
 
     others: Literal["replay", "policy"] = "replay"
-    """What the other agents do where an actor is improved: what they did in the replay (one joint action an agent), or
-    what their own actors would do now (one joint action for all)."""
+    """The other agents' actions when an actor is improved: from the replay (one joint action per agent), or from their
+    current actors (one joint action for all)."""
 
 
 def parts(config: MATD3Config, env: Environment) -> tuple[Team, Method]:

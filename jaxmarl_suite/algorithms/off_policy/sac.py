@@ -1,14 +1,14 @@
-"""SAC: a stochastic actor that is paid for its entropy, at a temperature that keeps the entropy near a target
+"""SAC: a stochastic actor that is rewarded for its entropy, at a temperature that keeps the entropy near a target
 (Haarnoja et al. 2018, "Soft Actor-Critic Algorithms and Applications").
 
     y    = R + γ^n (min_j Q_j⁻(s', a') - α log π(a'|s')),  a' ~ π(s')     (eq. 5 and 6, twin critics of section 5.2)
     J(π) = E[α log π(a|s) - min_j Q_j(s, a)],  a ~ π(s), reparameterized  (eq. 9)
     J(α) = E[-α (log π(a|s) + H)]                                         (eq. 18)
 
-Actions are tanh-normal, densities are those of actions in [-1, 1]. The target entropy H is -1 nat an entry, as in the
-paper (-dim A); padded entries are none. No target actor. Deviations: the standard deviation is bounded smoothly
-(`ops.tanh_normal`) where the published code clips its logarithm; with n > 1 (the paper has 1) the entropy of the steps
-between is not paid.
+Actions are tanh-normal, densities are those of actions in [-1, 1]. The target entropy H is -1 nat per entry, as in the
+paper (-dim A); padded entries do not count. There is no target actor. Deviations: the standard deviation is bounded
+smoothly (`ops.tanh_normal`) while the published code clips its logarithm; with n > 1 (the paper has 1) the entropy of
+intermediate steps is not rewarded.
 """
 
 from typing import Any
@@ -38,33 +38,35 @@ from jaxmarl_suite.ops import tanh_normal
 
 @hyperparameters
 class SACConfig(ActorCriticConfig, NStepConfig):
-    """What actor-critics share, and the fields of n-step targets and of the entropy."""
+    """The fields of actor-critics, of n-step targets and of the entropy."""
 
     temperature: float = 1.0
-    """Nats to rewards; what it starts from where it is tuned."""
+    """Temperature, in reward per nat; the initial value if it is learned."""
     tune_temperature: bool = True
-    """The temperature is learned, so that the entropy stays near its target; otherwise it is constant."""
+    """Learn the temperature so that the entropy stays near its target; otherwise it is constant."""
     target_entropy: float = -1.0
-    """Nats of each entry of each agent's action, for actions in [-1, 1] (uniform: 0.69)."""
+    """Target entropy in nats per entry of each agent's action, for actions in [-1, 1] (uniform: 0.69)."""
 
     def __post_init__(self) -> None:
-        """Refuses what cannot work."""
+        """Rejects invalid settings."""
         super().__post_init__()
         check_floats(self, amounts=("temperature",), finite=("target_entropy",))
 
 
 def temperature(actor: Any, ctx: Context) -> jax.Array:
-    """[] α = its start times exp of what is learned, so that it stays positive."""
+    """[] α: the initial temperature times exp of the learned parameter, so that it stays positive."""
     return ctx.hp.temperature * jnp.exp(actor["log_temperature"])
 
 
 def sac_method(team: Team) -> Method:
-    """SAC of a team: the joint policy is the product of the agents', its entropy the sum of theirs; n = 1 is SAC."""
+    """SAC for a team: the joint policy is the product of the agents', its entropy the sum of theirs; with one agent it
+    is SAC.
+    """
     config: Any = team.config
     head = tanh_normal(team.spec.action_dim, padded=bool(team.spec.agent_action_sizes))
 
     def real(output: jax.Array) -> jax.Array:
-        """[B, N, A] bool, which entries are no padding, for outputs [B, N, 2 A]."""
+        """[B, N, A] bool, entries that are not padding, for outputs [B, N, 2 A]."""
         return jnp.broadcast_to(team.spec.real_actions, (*output.shape[:-1], team.spec.action_dim))
 
     def init(key: jax.Array) -> Networks:

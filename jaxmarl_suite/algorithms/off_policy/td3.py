@@ -1,9 +1,9 @@
-"""TD3: deterministic actor, twin critics whose smaller value is the target, a delayed actor (Fujimoto et al. 2018).
+"""TD3: a deterministic actor, twin critics whose minimum is the target, a delayed actor (Fujimoto et al. 2018).
 
-y = R + γ^n min_j Q_j⁻(s', ã), ã = clip(μ⁻(s') + clip(σ̃ ε, ±c), ±1) (Algorithm 1); the actor climbs Q_1(s, μ(s)). One step
-(n = 1) in the paper. `td3-star` is TD3 with the networks and the number of updates of GEM (Hu et al. 2021): four critics in
-two groups, of which each learns from its own smaller target, layer normalization, two gradient steps per environment step,
-and an actor that climbs the mean of all critics. It isolates what GEM's memory adds.
+y = R + γ^n min_j Q_j⁻(s', ã), ã = clip(μ⁻(s') + clip(σ̃ ε, ±c), ±1) (Algorithm 1); the actor maximizes Q_1(s, μ(s)).
+The paper uses one step (n = 1). `td3-star` is TD3 with the networks and the number of updates of GEM (Hu et al. 2021):
+four critics in two groups, each of which uses the minimum of its own targets, layer normalization, two gradient steps
+per environment step, and an actor that maximizes the mean of all critics. It isolates what GEM's memory adds.
 """
 
 from typing import Any, Literal
@@ -33,21 +33,22 @@ from jaxmarl_suite.algorithms.off_policy._spec import off_policy_spec
 
 @hyperparameters
 class DeterministicConfig(ActorCriticConfig):
-    """What actor-critics share, and the fields of a deterministic actor."""
+    """The fields of actor-critics and of a deterministic actor."""
 
     policy_delay: int = 2
-    """Gradient steps of the critics for each one of the actors; the averaged targets move with the actors."""
+    """Gradient steps of the critics per gradient step of the actors; the averaged targets move together with the
+    actors."""
     exploration_noise: float = 0.1
-    """Standard deviation of what is added to actions in play; actions lie in [-1, 1] here."""
+    """Standard deviation of the exploration noise; actions are in [-1, 1] here."""
     target_noise: float = 0.2
-    """Standard deviation of what is added to the actions that targets are computed at."""
+    """Standard deviation of the noise in target policy smoothing."""
     target_noise_clip: float = 0.5
-    """Where that noise is cut."""
+    """Bound at which that noise is clipped."""
     climb: Literal["first", "mean"] = "first"
-    """What the actors climb: the first critic, or the mean of all."""
+    """What the actors maximize: the first critic, or the mean of all."""
 
     def __post_init__(self) -> None:
-        """Refuses what cannot work."""
+        """Rejects invalid settings."""
         super().__post_init__()
         check_floats(self, amounts=("exploration_noise", "target_noise", "target_noise_clip"))
         if self.climb not in ("first", "mean"):
@@ -65,7 +66,7 @@ def deterministic(team: Team, params: Any, obs: jax.Array) -> jax.Array:
 
 
 def smoothed(team: Team, params: Any, obs: jax.Array, noise: jax.Array, ctx: Context) -> jax.Array:
-    """[B, N, A] actions with the standard normal `noise` [B, N, A] of target policy smoothing."""
+    """[B, N, A] actions with target policy smoothing, from the standard normal `noise` [B, N, A]."""
     added = jnp.clip(ctx.hp.target_noise * noise, -ctx.hp.target_noise_clip, ctx.hp.target_noise_clip)
     return without_padding(team.spec, jnp.clip(deterministic(team, params, obs) + added, -1.0, 1.0))
 
@@ -73,18 +74,18 @@ def smoothed(team: Team, params: Any, obs: jax.Array, noise: jax.Array, ctx: Con
 def bootstrap(
     team: Team, targets: Networks, obs: jax.Array, state: jax.Array, key: jax.Array, ctx: Context
 ) -> jax.Array:
-    """[K, B] values of what is shown: each group's smallest target critic at the target actors' smoothed action."""
+    """[K, B] values of the observations: each group's minimum of target critics at the target actors' smoothed action."""
     noise = jax.random.normal(key, (*obs.shape[:1], team.spec.n_agents, team.spec.action_dim), jnp.float32)
     action = smoothed(team, targets["actor"], obs, noise, ctx)
     return team.group_min(team.values(targets["critic"], obs, state, action))
 
 
 def td3_method(team: Team, *, n_step: int) -> Method:
-    """TD3 of a team: actors on their own observations, critics of the joint action; n = 1 is TD3.
+    """TD3 for a team: actors on their own observations, critics of the joint action; with one agent it is TD3.
 
     Args:
       team: its config is a `DeterministicConfig`.
-      n_step: rewards summed in a target.
+      n_step: number of rewards summed in a target.
     """
     config: Any = team.config
 

@@ -1,6 +1,6 @@
 """Multi-agent PPO: one core, and a short file per method."""
 
-from jaxmarl_suite.algorithms.ppo._actors import policy_head, policy_network
+from jaxmarl_suite.algorithms.ppo._actors import NetworkMaker, default_network, policy_head, policy_network
 from jaxmarl_suite.algorithms.ppo._config import PPOConfig
 from jaxmarl_suite.algorithms.ppo._core import (
     PPO,
@@ -20,11 +20,13 @@ __all__ = [
     "PPO",
     "Drawn",
     "JointPolicy",
+    "NetworkMaker",
     "PPOConfig",
     "PPOLearners",
     "PPOState",
     "Trajectory",
     "autoregressive_policy",
+    "default_network",
     "independent_policy",
     "init_state",
     "local_policy",

@@ -1,25 +1,28 @@
-"""What the PPO family makes of an environment's kind of actions: the head, and the network that feeds it."""
+"""Action head and policy network of the PPO methods, for each kind of actions."""
+
+from collections.abc import Callable
+from functools import partial
 
 from jaxmarl_envs import EnvSpec
 
 from jaxmarl_suite.algorithms.core._views import View
 from jaxmarl_suite.algorithms.ppo._config import PPOConfig
-from jaxmarl_suite.networks import Network, append_parameters, make_network
+from jaxmarl_suite.networks import Network, append_parameters, computed_in, make_network
 from jaxmarl_suite.ops import ActionHead, categorical, diagonal_gaussian, tanh_normal
 
 KINDS = ("discrete", "continuous")
 """Actions that every method of the family supports."""
 
 NEAR_UNIFORM = 0.01
-"""Gain of the policy's last layer at the start: near-uniform, or in the middle of the bounds."""
+"""Initial gain of the policy's last layer: near-uniform, or near the middle of the bounds."""
 
 
 def policy_head(config: PPOConfig, spec: EnvSpec) -> ActionHead:
-    """The family of distributions that agents act from.
+    """The distributions from which agents sample actions.
 
     Raises:
-      ValueError: if `config` asks for a continuous distribution and actions are discrete, or for one within bounds and there
-        are none.
+      ValueError: `config` asks for a continuous distribution but actions are discrete, or for a bounded one without
+        bounds.
     """
     if spec.is_discrete:
         if config.distribution != "gaussian":
@@ -40,15 +43,27 @@ def policy_head(config: PPOConfig, spec: EnvSpec) -> ActionHead:
     return tanh_normal(spec.action_dim, low, high, initial_std=config.initial_std, padded=padded)
 
 
-def policy_network(config: PPOConfig, spec: EnvSpec, view: View, head: ActionHead) -> Network:
-    """A network from what `view` shows to outputs of `head`."""
-    apart = 0 if spec.is_discrete or config.std_from_network else spec.action_dim
+NetworkMaker = Callable[[View, int, float], Network]
+"""`(view, entries of an output, gain of the last layer) -> network` for what the view shows."""
+
+
+def default_network(config: PPOConfig, view: View, outputs: int, out_scale: float = 1.0) -> Network:
+    """The layers that the config describes, after its GRU if there is one, for what `view` shows."""
     network = make_network(
         view.size,
-        head.num_outputs - apart,
+        outputs,
         extra_size=view.extra_size,
         hidden=config.hidden,
         memory_size=config.memory,
-        out_scale=NEAR_UNIFORM,
+        out_scale=out_scale,
     )
+    return computed_in(network, config.compute_dtype)
+
+
+def policy_network(
+    config: PPOConfig, spec: EnvSpec, view: View, head: ActionHead, make: NetworkMaker | None = None
+) -> Network:
+    """A network from the inputs of `view` to the outputs of `head`; `make` for another one than `default_network`."""
+    apart = 0 if spec.is_discrete or config.std_from_network else spec.action_dim
+    network = (make or partial(default_network, config))(view, head.num_outputs - apart, NEAR_UNIFORM)
     return append_parameters(network, apart) if apart else network

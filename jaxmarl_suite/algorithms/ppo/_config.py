@@ -1,20 +1,21 @@
-"""What the PPO methods are configured by."""
+"""Configuration of the PPO methods."""
 
 import dataclasses
 from typing import Literal
 
 from jaxmarl_suite.algorithms.core._checks import check_floats, check_integers
 from jaxmarl_suite.algorithms.core._types import hyperparameters
+from jaxmarl_suite.networks import ComputeDtype
 
 
 @hyperparameters
 class PPOConfig:
-    """What every PPO method is configured by. Floats may differ between the lanes of a sweep."""
+    """Settings of all PPO methods. Floats may differ between the lanes of a sweep."""
 
     num_envs: int = 64
     """Environments stepped in parallel."""
     rollout_length: int = 16
-    """Steps of each environment between two updates."""
+    """Steps of each environment per rollout."""
     epochs: int = 8
     """Passes over a rollout."""
     minibatches: int = 1
@@ -34,46 +35,49 @@ class PPOConfig:
     gae_lambda: float = 0.95
     """Trace decay of one environment step."""
     clip: float = 0.2
-    """How far an agent's probability ratio may leave 1."""
+    """Clipping range of each agent's probability ratio around 1."""
     entropy: float = 0.01
     """Weight of the entropy bonus at the start."""
     entropy_end: float = 0.0
     """Weight of the entropy bonus at the end; linear in between."""
     value_loss: Literal["mse", "huber"] = "huber"
-    """Loss of the critic."""
+    """Loss function of the critic."""
     huber_delta: float = 10.0
-    """Where the Huber loss turns linear, in normalized units."""
+    """Error at which the Huber loss becomes linear, in normalized units."""
     clip_value: bool = True
-    """Also clip how far a value may move in one update, in normalized units; needs `normalize_values`."""
+    """Also clip the change of a value in one update, in normalized units; needs `normalize_values`."""
     normalize_values: bool = True
     """Learn values in units of the mean and standard deviation of their targets."""
     value_norm_decay: float = 0.0
-    """How much of these moments is kept from one update to the next; 0 takes those of the update's own batch. The critic
-    then only has to learn how values differ, while their mean and scale follow at once; with 0.99, as in MAPPO's code, they
-    lag behind by a hundred updates, which are most of a short run."""
+    """Decay of these moments from one update to the next; 0 uses the moments of each update's own batch. The critic
+    then only has to learn how values differ, since their mean and scale are updated at once; with 0.99, as in MAPPO's
+    code, they lag behind by about a hundred updates, which is most of a short run."""
     normalize_advantages: bool = True
     """Scale advantages to mean 0 and standard deviation 1 over the batch."""
     hidden: tuple[int, ...] = (64, 64)
     """Widths of the tanh layers."""
     recurrent: bool = False
-    """Put a GRU before the layers."""
+    """Use a GRU before the layers."""
     memory_size: int = 64
-    """Units of the GRU."""
+    """Width of the GRU."""
     chunk_length: int = 8
     """Steps of truncated back-propagation through time; must divide `rollout_length` (recurrent only)."""
+    compute_dtype: ComputeDtype = "float32"
+    """What the networks compute in. With "bfloat16", parameters, gradients, memories and losses stay float32."""
     distribution: Literal["gaussian", "tanh-normal"] = "gaussian"
-    """Of continuous actions: Gaussians, whose draws are clipped to the bounds, or Gaussians squashed into them by tanh."""
+    """Distribution of continuous actions: Gaussian, with samples clipped to the bounds, or Gaussian squashed into the
+    bounds by tanh."""
     initial_std: float = dataclasses.field(default=0.5, metadata={"static": True})
-    """Standard deviation of continuous actions at the start, in units of half the range of the bounds (tanh-normal: before
-    the squashing). MAPPO's published code starts at 1, HAPPO's at 0.37."""
+    """Initial standard deviation of continuous actions, in units of half the range of the bounds (tanh-normal: before
+    squashing). MAPPO's published code starts at 1, HAPPO's at 0.37."""
     std_from_network: bool = False
-    """Let the standard deviation of continuous actions depend on what the agent sees; otherwise it is a parameter of its
-    own, one for every entry of the action, as in MAPPO and HAPPO."""
+    """Let the standard deviation of continuous actions depend on the agent's input; otherwise it is a separate
+    parameter for every entry of the action, as in MAPPO and HAPPO."""
     share_parameters: bool = True
-    """One network for all agents, told which agent it acts for; otherwise one network each."""
+    """One network for all agents, with the agent's index as input; otherwise one network per agent."""
 
     def __post_init__(self) -> None:
-        """Refuses sizes that cannot work."""
+        """Rejects invalid settings."""
         if any(width < 1 for width in self.hidden):
             raise ValueError(f"hidden must hold positive widths, got {self.hidden}")
         check_integers(self)
@@ -93,6 +97,8 @@ class PPOConfig:
             )
         if self.value_loss not in ("mse", "huber"):
             raise ValueError(f"value_loss must be 'mse' or 'huber', got {self.value_loss!r}")
+        if self.compute_dtype not in ("float32", "bfloat16"):
+            raise ValueError(f"compute_dtype must be 'float32' or 'bfloat16', got {self.compute_dtype!r}")
         if self.distribution not in ("gaussian", "tanh-normal"):
             raise ValueError(f"distribution must be 'gaussian' or 'tanh-normal', got {self.distribution!r}")
         if not 0.01 <= self.initial_std <= 5.0:
@@ -109,15 +115,15 @@ class PPOConfig:
 
     @property
     def sequence_length(self) -> int:
-        """Steps that stay together in a minibatch."""
+        """Length of the sequences that minibatches consist of."""
         return self.chunk_length if self.recurrent else 1
 
     @property
     def num_sequences(self) -> int:
-        """What minibatches are drawn from."""
+        """Number of sequences in a rollout, over which minibatches are drawn."""
         return self.rollout_length // self.sequence_length * self.num_envs
 
     @property
     def memory(self) -> int:
-        """H, 0 for feed-forward networks."""
+        """H, the size of the recurrent state; 0 for feed-forward networks."""
         return self.memory_size if self.recurrent else 0

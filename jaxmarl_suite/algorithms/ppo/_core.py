@@ -1,7 +1,8 @@
-"""Multi-agent PPO, once. The methods built on it differ by the views of actor and critic, by how the joint action is drawn,
-by the advantage estimator, and by whether agents are updated at once or one after another.
+"""Multi-agent PPO, shared by all its methods. They differ by the views of actor and critic, by how the joint action is
+sampled, by the advantage estimator, and by whether agents are updated together or one after another.
 
-`PPO` is the learner: it learns from a `Trajectory`, wherever that was played. `make_ppo` plays, too.
+`PPO` is the learner: it learns from a `Trajectory`, which may come from an environment or a model. `make_ppo` also
+collects the trajectories.
 
 Schulman et al. 2017 (PPO); Yu et al. 2022 (MAPPO: value normalization, clipping and Huber loss as options).
 """
@@ -19,10 +20,11 @@ from jaxmarl_suite.algorithms.core._learner import Learner, LossFn, adam, fit_ag
 from jaxmarl_suite.algorithms.core._rollout import Transitions, rollout
 from jaxmarl_suite.algorithms.core._types import ActContext, Algorithm, Context, Metrics, episode_metrics
 from jaxmarl_suite.algorithms.core._views import View
+from jaxmarl_suite.algorithms.ppo._actors import default_network
 from jaxmarl_suite.algorithms.ppo._config import PPOConfig
 from jaxmarl_suite.algorithms.ppo._losses import actor_loss, critic_loss, estimate_advantages, normalized
 from jaxmarl_suite.algorithms.ppo._policies import JointPolicy
-from jaxmarl_suite.networks import Network, make_network, per_agent
+from jaxmarl_suite.networks import Network, per_agent
 from jaxmarl_suite.ops import ValueNorm
 
 FitActors = Callable[..., tuple[Learner, dict[str, jax.Array]]]
@@ -30,7 +32,7 @@ FitActors = Callable[..., tuple[Learner, dict[str, jax.Array]]]
 
 @pytree_dataclass
 class PPOLearners:
-    """What PPO learns."""
+    """Actors and critic of PPO, with their optimizers."""
 
     actor: Learner
     critic: Learner
@@ -39,7 +41,7 @@ class PPOLearners:
 
 @pytree_dataclass
 class PPOState:
-    """All that PPO carries from one update to the next. E environments."""
+    """The state of PPO between updates. E environments."""
 
     learners: PPOLearners
     env: VectorState  # [E, ...]
@@ -50,16 +52,16 @@ class PPOState:
 
 @pytree_dataclass
 class Drawn:
-    """What the policy did, [T, E, ...]."""
+    """Record of the policy's actions, [T, E, ...]."""
 
-    action: jax.Array  # [N, *action_shape], as drawn
+    action: jax.Array  # [N, *action_shape], as sampled
     log_prob: jax.Array  # [N]
-    carry: Any  # [rows, ...] the actor's memory before the step
+    carry: Any  # [rows, ...] the actor's carry before the step
 
 
 @pytree_dataclass
 class Trajectory:
-    """T steps of E environments with the policy that is to be improved, and the critic's memory before them."""
+    """T steps of E environments, played with the policy to be improved, and the critic's carry before them."""
 
     steps: Transitions  # [T, E, ...]; its record is `Drawn`
     critic_carry: Any  # [E, rows, ...]
@@ -68,7 +70,7 @@ class Trajectory:
 def all_at_once(
     policy: JointPolicy, actor: Learner, batch: dict, loss_fn: LossFn, optimizer: Any, key: jax.Array, config: PPOConfig
 ) -> tuple[Learner, dict[str, jax.Array]]:
-    """The usual way to update actors: all agents from the same batch, whatever the others do meanwhile."""
+    """The standard actor update: all agents from the same batch, at the same time."""
     return fit_agents(
         actor,
         batch,
@@ -83,34 +85,34 @@ def all_at_once(
 
 @dataclasses.dataclass(frozen=True)
 class PPO:
-    """The learner with these static parts; floats of the config are read from `ctx.hp`."""
+    """The learner and its static parts; floats of the config are read from `ctx.hp`."""
 
     config: PPOConfig
     spec: EnvSpec
     policy: JointPolicy
-    """How the joint action is drawn."""
+    """How the joint action is sampled."""
     critic: Network
-    """Of one of its outputs, or the shared one."""
+    """Critic network for one output, or the shared one."""
     critic_view: View
-    """What the critic sees. One output: a value of the team. N outputs: one per agent (or micro-step)."""
+    """The critic's input. With one output it is a value of the team, with N outputs one per agent (or micro-step)."""
     share_critic: bool = True
-    """One critic for all its outputs, or one for each."""
+    """Whether one critic serves all outputs; otherwise there is one per output."""
     sequential: bool = False
-    """The critic's outputs are values of the micro-steps of Γ(M), not of agents or the team."""
+    """Whether the critic's outputs are values of the micro-steps of Γ(M) instead of agents or the team."""
     fit_actors: FitActors = all_at_once
     """How actors are updated from a batch."""
 
     @property
     def critics(self) -> Network:
-        """The critic of all outputs."""
+        """The critic for all outputs."""
         return self.critic if self.share_critic else per_agent(self.critic, self.critic_view.outputs)
 
     def initial_critic_carry(self, n: int) -> Any:
-        """[n, rows, ...] the critic's memory at the start of n episodes."""
+        """[n, rows, ...] the critic's carry at the start of n episodes."""
         return self.critic.initial_carry((n, self.critic_view.rows))
 
     def optimizers(self, ctx: Context) -> tuple[Any, Any]:
-        """Of the actors and of the critic."""
+        """The optimizers of the actors and of the critic."""
         scale = 1.0 - ctx.progress if self.config.anneal_learning_rate else 1.0
         hp = ctx.hp
         return (
@@ -119,7 +121,7 @@ class PPO:
         )
 
     def init(self, key: jax.Array, ctx: Context) -> PPOLearners:
-        """Fresh networks. Consumes `key`."""
+        """New networks. Consumes `key`."""
         actor_key, critic_key = jax.random.split(key)
         return self._init(actor_key, critic_key, ctx)
 
@@ -132,20 +134,21 @@ class PPO:
         )
 
     def act(self, actor: Any, carry: Any, timestep: TimeStep, key: jax.Array) -> tuple[jax.Array, Any, Drawn]:
-        """`(action for the environments, memory, what is learned from)` with parameters `actor`. Consumes `key`."""
+        """`(action for the environments, carry, record)` with parameters `actor`. Consumes `key`."""
         action, log_prob, new_carry = self.policy.select(actor, carry, timestep, key)
         return self.policy.head.to_env(action), new_carry, Drawn(action, log_prob, carry)
 
     def learn(
         self, learners: PPOLearners, trajectory: Trajectory, key: jax.Array, ctx: Context
     ) -> tuple[PPOLearners, Any, dict[str, jax.Array]]:
-        """`(learners, critic's memory after the last step, metrics)` after one trajectory, of any environment or model.
+        """Learns from one trajectory of any environment or model: `(learners, critic's carry after the last step,
+        metrics)`.
 
         Args:
-          learners: before.
+          learners: before the update.
           trajectory: played with the policy of `learners`; T must be a multiple of the config's `sequence_length`.
           key: consumed; shuffles minibatches.
-          ctx: hyper-parameters and clock.
+          ctx: hyperparameters and clock.
         """
         actor_key, critic_key = jax.random.split(key)
         return self._learn(learners, trajectory, actor_key, critic_key, ctx)
@@ -192,12 +195,12 @@ class PPO:
         return PPOLearners(actor, critic, norm), jax.tree.map(lambda x: x[-1], critic_carries), metrics
 
     def _values(self, params: Any, trajectory: Trajectory) -> tuple[jax.Array, jax.Array, Any]:
-        """Normalized values [T, E, V] of what was shown and of what the steps led to; the critic's memories after them."""
+        """Normalized values [T, E, V] of the observations and of the next observations, and the critic's last carry."""
         steps, action = trajectory.steps, trajectory.steps.record.action
         shown, after = steps.timestep, steps.next_timestep
         x, extra = self.critic_view.encode(shown.obs, shown.state, action)
         value, carries = self.critics.unroll(params, trajectory.critic_carry, x, extra, shown.done)
-        # Nobody has acted in the next state yet, so its prefix is empty; only its first row is used then.
+        # No agent has acted in the next state yet, so its prefix is empty and only its first row is used.
         x, extra = self.critic_view.encode(after.final_obs, after.final_state, jnp.zeros_like(action))
         never = jnp.zeros_like(shown.done)
         flat = jax.tree.map(lambda a: a.reshape(1, a.shape[0] * a.shape[1], *a.shape[2:]), (carries, x, extra, never))
@@ -205,7 +208,7 @@ class PPO:
         return value[..., 0], next_value.reshape(value.shape)[..., 0], carries
 
     def _actor_batch(self, steps: Transitions, advantage: jax.Array) -> dict[str, Any]:
-        """What actors are fitted to, in sequences [L, M, ...]."""
+        """The actors' training data, in sequences [L, M, ...]."""
         shown, drawn = steps.timestep, steps.record
         # An agent with a single legal action has nothing to learn from the step. Masks of continuous actions show padding.
         has_choice = shown.action_mask.sum(-1) > (1 if self.spec.is_discrete else 0)
@@ -229,7 +232,7 @@ class PPO:
     def _critic_batch(
         self, trajectory: Trajectory, carries: Any, target: jax.Array, value: jax.Array
     ) -> dict[str, Any]:
-        """What the critic is fitted to, in sequences [L, M, ...]."""
+        """The critic's training data, in sequences [L, M, ...]."""
         shown = trajectory.steps.timestep
         x, extra = self.critic_view.encode(shown.obs, shown.state, trajectory.steps.record.action)
         before = jax.tree.map(
@@ -239,7 +242,7 @@ class PPO:
         return self._sequences(batch, before)
 
     def _sequences(self, batch: dict[str, Any], carry: Any) -> dict[str, Any]:
-        """[T, E, ...] cut into sequences [L, M, ...], each with the memory [1, M, ...] that it began with."""
+        """Cuts [T, E, ...] into sequences [L, M, ...], each with its initial carry [1, M, ...]."""
         length = self.config.sequence_length
         cut = jax.tree.map(lambda x: to_sequences(x, length), batch)
         return cut | {"carry": jax.tree.map(lambda x: to_sequences(x, length)[:1], carry)}
@@ -254,11 +257,10 @@ def make_ppo_learner(
     share_critic: bool = True,
     sequential: bool = False,
     fit_actors: FitActors = all_at_once,
+    critic: Network | None = None,
 ) -> PPO:
-    """The learner whose critic is the network that the config describes. Arguments as the fields of `PPO`."""
-    critic = make_network(
-        critic_view.size, 1, extra_size=critic_view.extra_size, hidden=config.hidden, memory_size=config.memory
-    )
+    """A learner with this critic network, or the one that the config describes. Arguments are the fields of `PPO`."""
+    critic = critic or default_network(config, critic_view, 1)
     return PPO(config, spec, policy, critic, critic_view, share_critic, sequential, fit_actors)
 
 
@@ -271,8 +273,11 @@ def make_ppo(
     share_critic: bool = True,
     sequential: bool = False,
     fit_actors: FitActors = all_at_once,
+    critic: Network | None = None,
 ) -> Algorithm:
-    """The PPO algorithm with these parts: plays in `env`, then learns. Arguments as the fields of `PPO`."""
+    """The PPO algorithm with these parts: collects rollouts in `env` and learns from them. Arguments are those of
+    `make_ppo_learner`.
+    """
     ppo = make_ppo_learner(
         config,
         env.spec,
@@ -281,6 +286,7 @@ def make_ppo(
         share_critic=share_critic,
         sequential=sequential,
         fit_actors=fit_actors,
+        critic=critic,
     )
     vector = VectorEnv(env, config.num_envs)
 
@@ -299,7 +305,7 @@ def make_ppo(
 
 
 def init_state(ppo: PPO, env: VectorEnv, key: jax.Array, ctx: Context) -> PPOState:
-    """Fresh networks and episodes. Consumes `key`."""
+    """New networks and episodes. Consumes `key`."""
     actor_key, critic_key, env_key, key = jax.random.split(key, 4)
     return PPOState(
         learners=ppo._init(actor_key, critic_key, ctx),
@@ -311,7 +317,7 @@ def init_state(ppo: PPO, env: VectorEnv, key: jax.Array, ctx: Context) -> PPOSta
 
 
 def update_state(ppo: PPO, env: VectorEnv, state: PPOState, ctx: Context) -> tuple[PPOState, Metrics]:
-    """One rollout, then learning from it."""
+    """Collects one rollout and learns from it."""
     rollout_key, actor_key, critic_key, key = jax.random.split(state.key, 4)
     env_state, actor_carry, steps = rollout(
         env,

@@ -1,4 +1,4 @@
-"""What PPO climbs and regresses: advantages, the clipped surrogate, values."""
+"""Losses of PPO: advantages, the clipped surrogate, value regression."""
 
 from typing import Any
 
@@ -25,8 +25,8 @@ def estimate_advantages(
     """[T, E, V] advantages in the units of rewards.
 
     Args:
-      value: [T, E, V] of what was shown; V = 1 is a value of the team.
-      next_value: [T, E, V] of what the steps led to, before any restart.
+      value: [T, E, V] of the observations; V = 1 is a value of the team.
+      next_value: [T, E, V] of the next observations, before any restart.
       next_timestep: [T, E, ...] rewards and ends.
       ctx: discount and trace decay.
       sequential: values are those of the micro-steps of Γ(M), not of agents or the team.
@@ -44,7 +44,7 @@ def estimate_advantages(
 
 
 def normalized(advantage: jax.Array, weight: jax.Array) -> jax.Array:
-    """[...] advantages of mean 0 and standard deviation 1 over the entries that count."""
+    """[...] advantages with mean 0 and standard deviation 1 over the entries with positive weight."""
     mean = weighted_mean(advantage, weight)
     std = jnp.sqrt(weighted_mean(jnp.square(advantage - mean), weight))
     return (advantage - mean) / (std + 1e-8)
@@ -75,7 +75,7 @@ def actor_loss(
 def critic_loss(
     critic: Network, config: PPOConfig, ctx: Context, params: Any, batch: dict
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """`(loss [], metrics)`: of values against their targets, both in normalized units."""
+    """`(loss [], metrics)` of values against their targets, both in normalized units."""
     value, _ = critic.unroll(params, first(batch["carry"]), batch["x"], batch["extra"], batch["start"])
     loss = value_loss(
         value[..., 0],
@@ -89,5 +89,5 @@ def critic_loss(
 
 
 def first(carries: Any) -> Any:
-    """The memories [M, ...] before the first step, of [L, M, ...]."""
+    """The carries [M, ...] before the first step, from [L, M, ...]."""
     return jax.tree.map(lambda x: x[0], carries)

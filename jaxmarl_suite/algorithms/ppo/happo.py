@@ -22,7 +22,7 @@ from jaxmarl_suite.algorithms.ppo._policies import JointPolicy
 def one_after_another(
     policy: JointPolicy, actor: Learner, batch: dict, loss_fn: LossFn, optimizer: Any, key: jax.Array, config: PPOConfig
 ) -> tuple[Learner, dict[str, jax.Array]]:
-    """Agents updated in random order, agent i_m on the advantages M_m A with
+    """Updates agents in random order, agent i_m with the advantages M_m A, where
 
     M_1 = 1,   M_{m+1} = M_m · π_new(a_{i_m}) / π_old(a_{i_m})   (Kuba et al. 2022, eq. 10).
     """
@@ -52,7 +52,7 @@ def one_after_another(
 
 
 def make(config: PPOConfig, env: Environment) -> tuple[Phase, ...]:
-    """HAPPO for `env`; refuses shared parameters, under which agents cannot be updated apart."""
+    """HAPPO for `env`; rejects shared parameters, with which agents cannot be updated separately."""
     if config.share_parameters:
         raise ValueError("happo updates agents apart: share_parameters must be False, got True")
     policy = local_policy(config, env)

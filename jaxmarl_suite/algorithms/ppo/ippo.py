@@ -1,4 +1,4 @@
-"""IPPO: every agent is a PPO learner of its own, actor and critic on its own observation (de Witt et al. 2020)."""
+"""IPPO: every agent is a separate PPO learner, with actor and critic on its own observation (de Witt et al. 2020)."""
 
 from jaxmarl_envs import Environment
 

@@ -1,10 +1,11 @@
 """TAD-PPO: PPO on the sequential transformation of the task, then distillation to decentralized students.
 
-Transformation And Distillation, arXiv 2207.11143. The paper's networks and hyper-parameters were not available; what is
-chosen here: a teacher shared over k with the predecessors' actions in its input, a critic on the same prefix, discount and
-trace decay 1 inside an environment step; a student trained on the teacher's *greedy* actions, by cross-entropy where they
-are discrete and by the squared error of its mean where they are continuous, first on the teacher's episodes, then half on
-its own (DAgger, Ross et al. 2011, on fresh data each round instead of an aggregate).
+Transformation And Distillation, arXiv 2207.11143. The paper's networks and hyperparameters were not available. The
+choices here: the teacher is shared over k and has the predecessors' actions in its input; the critic sees the same
+prefix; discount and trace decay are 1 inside an environment step. The student is trained on the teacher's *greedy*
+actions, with cross-entropy for discrete actions and the squared error of its mean for continuous ones, first on the
+teacher's episodes, then half on its own (DAgger, Ross et al. 2011, with new data in each round instead of an
+aggregate).
 """
 
 import dataclasses
@@ -29,41 +30,57 @@ from jaxmarl_suite.algorithms.core._types import (
     episode_metrics,
     hyperparameters,
 )
-from jaxmarl_suite.algorithms.core._views import sequential_view
-from jaxmarl_suite.algorithms.ppo._actors import KINDS, policy_head, policy_network
+from jaxmarl_suite.algorithms.core._views import View, sequential_view
+from jaxmarl_suite.algorithms.ppo._actors import KINDS, default_network, policy_head, policy_network
 from jaxmarl_suite.algorithms.ppo._config import PPOConfig
 from jaxmarl_suite.algorithms.ppo._core import PPOState, make_ppo
 from jaxmarl_suite.algorithms.ppo._decentralized import local_policy
 from jaxmarl_suite.algorithms.ppo._losses import first
 from jaxmarl_suite.algorithms.ppo._policies import JointPolicy, autoregressive_policy
+from jaxmarl_suite.networks import Network, attention_over_agents, computed_in
+from jaxmarl_suite.ops import ActionHead
 
 
 @hyperparameters
 class TADConfig(PPOConfig):
-    """PPO's fields for the teacher, and those of the distillation. `share_parameters` is the student's."""
+    """PPO's fields for the teacher, and the fields of the distillation. `share_parameters` is for the student."""
 
     entropy: float = 0.5
-    """Weight of the entropy bonus at the start. Larger than the other methods' default: the first agents must stay undecided
-    until the later ones have learned to answer each of their actions (experiments/tad_matrix_games has the numbers)."""
+    """Weight of the entropy bonus at the start. It is larger than the default of the other methods: the first agents
+    must stay undecided until the later ones have learned to respond to each of their actions
+    (experiments/tad_matrix_games has the numbers)."""
     teacher_context: Literal["state", "local"] = "state"
-    """What the teacher sees besides its predecessors' actions: the global state, or agent k's own observation only. With
-    "local" the student lacks nothing but the predecessors' actions, which narrows the imitation gap under partial
-    observability."""
+    """The teacher's input in addition to its predecessors' actions: the global state, or only agent k's own
+    observation. With "local" the student lacks only the predecessors' actions, which narrows the imitation gap under
+    partial observability. (A transformer shows agent k its predecessors' observations too.)"""
+    teacher_network: Literal["mlp", "transformer"] = "mlp"
+    """Network of the teacher's policy and critic: layers on all predecessors' actions, or attention, with which each agent
+    sees the inputs and actions of its predecessors."""
+    teacher_width: int = 64
+    """Width of the transformer."""
+    teacher_heads: int = 4
+    """Heads of its attention; must divide `teacher_width`."""
     distill_fraction: float = dataclasses.field(default=0.2, metadata={"static": True})
-    """Share of the environment steps that goes to the distillation."""
+    """Share of the environment steps used for the distillation."""
     distill_learning_rate: float = 1e-3
     """Adam's step size for the student."""
     distill_epochs: int = 16
-    """Passes over a batch in the distillation; supervised, so more than PPO's do no harm."""
+    """Passes over a batch in the distillation. It is supervised, so more than PPO's do no harm."""
     teacher_rounds: float = 0.25
-    """Share of the distillation in which the teacher alone acts; later the student acts in half of the environments."""
+    """Share of the distillation in which only the teacher acts; after it the student acts in half of the environments."""
 
     def __post_init__(self) -> None:
-        """Refuses what cannot work."""
+        """Rejects invalid settings."""
         super().__post_init__()
         check_floats(self, fractions=("teacher_rounds",), amounts=("distill_learning_rate",))
         if self.teacher_context not in ("state", "local"):
             raise ValueError(f"teacher_context must be 'state' or 'local', got {self.teacher_context!r}")
+        if self.teacher_network not in ("mlp", "transformer"):
+            raise ValueError(f"teacher_network must be 'mlp' or 'transformer', got {self.teacher_network!r}")
+        if self.teacher_width % self.teacher_heads:
+            raise ValueError(
+                f"teacher_heads must divide teacher_width, got {self.teacher_heads} and {self.teacher_width}"
+            )
         if self.num_envs < 2:
             raise ValueError(f"num_envs must be at least 2: teacher and student act side by side, got {self.num_envs}")
         if not 0 < self.distill_fraction < 1:
@@ -72,7 +89,7 @@ class TADConfig(PPOConfig):
 
 @pytree_dataclass
 class TADPolicy:
-    """What acting needs: both policies' parameters."""
+    """The parameters of both policies, for acting."""
 
     teacher: Any
     student: Any
@@ -80,7 +97,7 @@ class TADPolicy:
 
 @pytree_dataclass
 class TADCarry:
-    """Memories of both policies."""
+    """Carries of both policies."""
 
     teacher: Any  # [E, rows, ...]
     student: Any  # [E, N, ...]
@@ -91,14 +108,14 @@ class TeachingState:
     """State of the first phase."""
 
     ppo: PPOState
-    student: Learner  # untrained: it stands in for the second phase's, so that both phases have the same policy
+    student: Learner  # untrained: a placeholder, so that both phases have the same policy structure
 
 
 @pytree_dataclass
 class DistillState:
     """State of the second phase."""
 
-    teacher: Any  # the parameters that the first phase left, never changed
+    teacher: Any  # parameters from the first phase, never changed
     student: Learner
     env: VectorState  # [E, ...]
     carry: TADCarry
@@ -107,10 +124,28 @@ class DistillState:
 
 @pytree_dataclass
 class Advice:
-    """What is learned from a step, [T, E, ...]."""
+    """Record of a step for the student, [T, E, ...]."""
 
     label: jax.Array  # [N, *action_shape] the teacher's greedy actions
-    carry: Any  # [N, ...] the student's memory before the step
+    carry: Any  # [N, ...] the student's carry before the step
+
+
+def teacher_network(config: TADConfig, head: ActionHead, view: View, outputs: int, out_scale: float = 1.0) -> Network:
+    """What the teacher's policy and critic are made of, for a sequential view."""
+    if config.teacher_network == "mlp":
+        return default_network(config, view, outputs, out_scale)
+    network = attention_over_agents(
+        view.size,
+        outputs,
+        view.outputs,
+        action_size=head.embed_size,
+        width=config.teacher_width,
+        heads=config.teacher_heads,
+        memory_size=config.memory,
+        encoder=(config.teacher_width,),
+        out_scale=out_scale,
+    )
+    return computed_in(network, config.compute_dtype)
 
 
 def make(config: TADConfig, env: Environment) -> tuple[Phase, ...]:
@@ -118,8 +153,9 @@ def make(config: TADConfig, env: Environment) -> tuple[Phase, ...]:
     head = policy_head(config, env.spec)
     view = sequential_view(env.spec, head, local_context=config.teacher_context == "local")
     critic_view = sequential_view(env.spec, head)
-    teacher = autoregressive_policy(policy_network(config, env.spec, view, head), view, head)
-    ppo = make_ppo(config, env, teacher, critic_view, sequential=True)
+    network = partial(teacher_network, config, head)
+    teacher = autoregressive_policy(policy_network(config, env.spec, view, head, network), view, head)
+    ppo = make_ppo(config, env, teacher, critic_view, sequential=True, critic=network(critic_view, 1))
     distiller = Distiller(config, env.spec, teacher, local_policy(config, env))
     distillation = make_distillation(distiller, env)
 
@@ -151,15 +187,15 @@ def make(config: TADConfig, env: Environment) -> tuple[Phase, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class Distiller:
-    """Behavior cloning of the greedy teacher with DAgger rounds. Uses no reward.
+    """Behavior cloning of the greedy teacher with DAgger rounds. Uses no rewards.
 
-    Minimizes Σ_i KL(δ(greedy a_i given greedy a_<i) ‖ π_i(·|τ_i)), the cross-entropy of the teacher's greedy action. The
-    greedy teacher is essential: the best product policy for a stochastic joint one is the product of its marginals.
+    Minimizes Σ_i KL(δ(greedy a_i given greedy a_<i) ‖ π_i(·|τ_i)), the cross-entropy of the teacher's greedy action.
+    The greedy teacher is essential: the best product policy for a stochastic joint one is the product of its marginals.
 
-    For continuous actions δ is a point, whose divergence from a density is infinite and whose likelihood is highest at a
-    deviation of zero. The student is a Gaussian of a fixed deviation instead, for which KL is the squared error of its mean
-    (`imitation_loss` of the head), and only the mean is trained. As its deviation means nothing, it plays its mean where a
-    discrete student draws.
+    For continuous actions δ is a point mass: its divergence from a density is infinite, and its likelihood is highest
+    at a standard deviation of zero. So the student is a Gaussian with a fixed standard deviation, for which KL is the
+    squared error of the mean (`imitation_loss` of the head), and only the mean is trained. Since the deviation has no
+    meaning, the student plays its mean where a discrete student samples.
     """
 
     config: TADConfig
@@ -168,23 +204,25 @@ class Distiller:
     student: JointPolicy
 
     def optimizer(self, ctx: Context) -> Any:
-        """The student's."""
+        """Optimizer of the student."""
         return adam(ctx.hp.distill_learning_rate, ctx.hp.adam_eps, ctx.hp.max_grad_norm)
 
     def init_carry(self, n: int) -> TADCarry:
-        """Memories at the start of n episodes."""
+        """Carries at the start of n episodes."""
         return TADCarry(self.teacher.initial_carry(n), self.student.initial_carry(n))
 
     def init(self, key: jax.Array, ctx: Context) -> Learner:
-        """A fresh student. Consumes `key`."""
+        """A new student. Consumes `key`."""
         return new_learner(self.student.init, key, self.optimizer(ctx), shared=self.student.shared)
 
     def act(
         self, policy: TADPolicy, by_teacher: jax.Array, carry: TADCarry, timestep: TimeStep, key: jax.Array
     ) -> tuple[jax.Array, TADCarry, Advice]:
-        """One step of demonstrations, for `rollout`: the teacher acts where `by_teacher` [E], elsewhere the student."""
+        """One step of demonstrations, for `rollout`: the teacher acts where `by_teacher` [E] is true, elsewhere the
+        student.
+        """
         teacher_key, student_key = jax.random.split(key)
-        label_key = jax.random.fold_in(teacher_key, 1)  # the teacher draws with the other
+        label_key = jax.random.fold_in(teacher_key, 1)  # the teacher samples with the other key
         label, teacher_carry = self.teacher.greedy(policy.teacher, carry.teacher, timestep, label_key)
         sampled, _, _ = self.teacher.select(policy.teacher, carry.teacher, timestep, teacher_key)
         own, _, student_carry = self.student.select(
@@ -197,7 +235,7 @@ class Distiller:
     def learn(
         self, student: Learner, steps: Transitions, key: jax.Array, ctx: Context
     ) -> tuple[Learner, dict[str, jax.Array]]:
-        """`(student, metrics)` after passes over steps [T, E, ...] with `Advice`. Consumes `key`."""
+        """`(student, metrics)` after passes over steps [T, E, ...] with `Advice` as record. Consumes `key`."""
         shown, advice = steps.timestep, steps.record
         x, extra = self.student.view.encode(shown.obs, shown.state, advice.label)
         batch = {"x": x, "extra": extra, "mask": shown.action_mask, "label": advice.label, "start": shown.done}
@@ -231,7 +269,7 @@ class Distiller:
 
 
 def make_distillation(distiller: Distiller, env: Environment) -> Algorithm:
-    """The second phase: teacher and student play in `env`, the student learns."""
+    """The second phase: teacher and student act in `env`, the student learns."""
     config, teacher, student = distiller.config, distiller.teacher, distiller.student
     vector = VectorEnv(env, config.num_envs)
 
@@ -247,7 +285,7 @@ def make_distillation(distiller: Distiller, env: Environment) -> Algorithm:
 
     def update(state: DistillState, ctx: Context) -> tuple[DistillState, Metrics]:
         rollout_key, fit_key, key = jax.random.split(state.key, 3)
-        taught = jnp.arange(config.num_envs) % 2 == 0  # every other environment once both act
+        taught = jnp.arange(config.num_envs) % 2 == 0  # every other environment, once both act
         by_teacher = taught | (ctx.progress < ctx.hp.teacher_rounds)
         act = partial(distiller.act, TADPolicy(state.teacher, state.student.params), by_teacher)
         env_state, carry, steps = rollout(

@@ -2,7 +2,8 @@
 
 from jaxmarl_suite.algorithms.q_learning._agents import Agents, Memory, Sequences, Steps, make_agents
 from jaxmarl_suite.algorithms.q_learning._config import QConfig
-from jaxmarl_suite.algorithms.q_learning._core import QBatch, QLearners, QLearning, QState, make_q_learning
+from jaxmarl_suite.algorithms.q_learning._core import QState, make_q_learning
+from jaxmarl_suite.algorithms.q_learning._learner import QBatch, QLearners, QLearning
 from jaxmarl_suite.algorithms.q_learning._methods import Method, Team, Terms, make_team, mixed
 from jaxmarl_suite.algorithms.q_learning._spec import q_spec
 

@@ -1,4 +1,4 @@
-"""What sets the Q-learning methods apart: what they regress on which target."""
+"""How the Q-learning methods differ: what they regress, and on which target."""
 
 import dataclasses
 import math
@@ -18,9 +18,9 @@ from jaxmarl_suite.ops import greedy, legal_max, take, weighted, weighted_mean
 
 
 class Terms(NamedTuple):
-    """What a method makes of a batch."""
+    """What a method computes from a batch."""
 
-    loss: jax.Array  # [L, B] at least 0, summed over what the method regresses
+    loss: jax.Array  # [L, B] at least 0, summed over the regressed values
     td_error: jax.Array  # [L, B] |δ|, for priorities and logs
     value: jax.Array  # [L, B] of the actions taken: the joint value, or the mean over agents
     penalty: jax.Array  # [] added to the mean loss
@@ -30,30 +30,30 @@ TermsFn = Callable[[Any, Any, Sequences, Context], Terms]
 
 
 class Method(NamedTuple):
-    """What sets one method apart."""
+    """The method-specific part of a Q-learner."""
 
     init: Callable[[jax.Array], dict[str, Any]]
-    """Parameters beside the agents'."""
+    """Initial parameters in addition to the agents'."""
     terms: TermsFn
-    """`(params, target params, batch [L, B, ...], ctx) -> Terms`; parameters hold "agents" and what `init` made."""
+    """`(params, target params, batch [L, B, ...], ctx) -> Terms`; parameters contain "agents" and the result of `init`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Team:
-    """The parts that methods are made from."""
+    """The parts from which methods are built."""
 
     config: QConfig
     agents: Agents
     view: View
-    """What mixers are shown."""
+    """Input of mixers."""
 
     @property
     def obs_size(self) -> int:
-        """D, entries of one agent's observation."""
+        """D, size of one agent's observation."""
         return math.prod(self.agents.spec.obs_shape)
 
     def context(self, obs: jax.Array, state: jax.Array) -> jax.Array:
-        """[*, G] what mixers are shown of observations [*, N, *obs_shape] and global state."""
+        """[*, G] input of mixers, from observations [*, N, *obs_shape] and the global state."""
         return self.view.encode(obs, state, jnp.zeros(0, jnp.float32))[0][..., 0, :]
 
     def flat_obs(self, obs: jax.Array) -> jax.Array:
@@ -61,7 +61,7 @@ class Team:
         return obs.reshape(*obs.shape[: obs.ndim - len(self.agents.spec.obs_shape)], -1)
 
     def next_action(self, q: jax.Array, target_q: jax.Array, mask: jax.Array) -> jax.Array:
-        """[*, N] actions that targets are computed at."""
+        """[*, N] actions whose values targets use."""
         return greedy(q if self.config.double_q else target_q, mask)
 
 
@@ -69,7 +69,7 @@ def make_team(config: QConfig, env: Environment) -> Team:
     """Agents and context for `env`.
 
     Raises:
-      ValueError: where the context is a global state that the environment does not have.
+      ValueError: the context is a global state, which the environment does not have.
     """
     spec = env.spec
     if config.context == "state" and not spec.state_size:
@@ -82,6 +82,7 @@ def make_team(config: QConfig, env: Environment) -> Team:
         width=config.width,
         share_parameters=config.share_parameters,
         last_action=config.last_action,
+        compute_dtype=config.compute_dtype,
     )
     shown = spec.replace(state_size=0) if config.context == "observations" else spec
     return Team(config, agents, central_view(shown))
@@ -95,9 +96,9 @@ def bootstrap(steps: Steps, next_value: jax.Array, ctx: Context) -> jax.Array:
 
 
 def total(terms: Terms, weight: jax.Array, importance: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """`(loss [], metrics)`: means over the steps that count, weight [L, B]; importance [B] scales sequences in the loss.
+    """`(loss [], metrics)`: means over steps with weight [L, B]; importance [B] scales the loss of sequences.
 
-    Among the metrics is "priority" [B], a sequence's mean error.
+    The metrics include "priority" [B], a sequence's mean error.
     """
     count = jnp.maximum(weight.sum(), 1.0)
     loss = jnp.sum(weighted(terms.loss, weight) * importance[None]) / count + terms.penalty

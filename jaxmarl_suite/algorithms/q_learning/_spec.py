@@ -1,5 +1,6 @@
-"""From a method's parts to a registered algorithm that learns from play or from stored replay."""
+"""Registers a method, given its parts, as an algorithm that learns online or from stored replay."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -10,9 +11,10 @@ import numpy as np
 from jaxmarl_envs import Environment, EnvSpec
 
 from jaxmarl_suite.algorithms.core._types import AlgorithmSpec, Phase
-from jaxmarl_suite.algorithms.q_learning._agents import Memory, Sequences, Steps
+from jaxmarl_suite.algorithms.q_learning._agents import Sequences, Steps
 from jaxmarl_suite.algorithms.q_learning._config import QConfig
-from jaxmarl_suite.algorithms.q_learning._core import QLearning, QState, make_q_learning
+from jaxmarl_suite.algorithms.q_learning._core import QState, make_q_learning
+from jaxmarl_suite.algorithms.q_learning._learner import QLearning
 from jaxmarl_suite.algorithms.q_learning._methods import Method, Team
 from jaxmarl_suite.replay import Dataset, read_windows, stored_blocks
 
@@ -20,14 +22,14 @@ Parts = Callable[[Any, Environment], tuple[Team, Method]]
 
 
 def q_spec(name: str, config: type[QConfig], parts: Parts, summary: str, *, is_mixing: bool = True) -> AlgorithmSpec:
-    """The algorithm called `name`.
+    """The spec of the algorithm called `name`.
 
     Args:
-      name: as it is registered.
+      name: its registered name.
       config: its config type.
       parts: `(config, env) -> (team, method)`.
       summary: one line for the listing.
-      is_mixing: needs at least two agents.
+      is_mixing: whether it needs at least two agents.
     """
 
     def make(config: Any, env: Environment, has_data: bool) -> tuple[Phase, ...]:
@@ -37,8 +39,9 @@ def q_spec(name: str, config: type[QConfig], parts: Parts, summary: str, *, is_m
             )
         if has_data and config.prioritized:
             raise ValueError("stored replay is drawn uniformly, which prioritized=True does not allow")
-        algorithm = make_q_learning(config, env, *parts(config, env), stored=has_data)
-        return (Phase("q", algorithm, data=partial(read_stored, config, env) if has_data else None),)
+        team, method = parts(config, env)
+        algorithm = make_q_learning(config, env, team, method, stored=has_data)
+        return (Phase("q", algorithm, data=partial(read_stored, team) if has_data else None),)
 
     return AlgorithmSpec(name, config, make, summary, takes_data=True, record=partial(to_items, parts))
 
@@ -47,7 +50,9 @@ _FIRST = "last_action"
 
 
 def to_items(parts: Parts, config: QConfig, env: Environment, state: QState) -> dict[str, np.ndarray]:
-    """A learner's replay as stored items [M, ...], oldest first. Memories are left out: they are one network's own."""
+    """Converts a learner's replay to stored items [M, ...], oldest first. Recurrent states are left out: they belong to
+    one network.
+    """
     learner = QLearning(*parts(config, env))
     layout, store = learner.layout(env), jax.tree.map(jnp.asarray, state.replay)
     windows = read_windows(layout, store.head, store.contents, stored_blocks(layout, store.head), layout.block_length)
@@ -74,13 +79,13 @@ def expected_shapes(spec: EnvSpec, length: int) -> Mapping[str, tuple[tuple[int,
     return {_FIRST: ((n,), jnp.int32)} | {k: ((length, *shape), dtype) for k, (shape, dtype) in shapes.items()}
 
 
-def read_stored(config: QConfig, env: Environment, dataset: Dataset) -> Sequences:
-    """Stored items as sequences [M, L, ...] for `env`; memories start at zero.
+def read_stored(team: Team, dataset: Dataset) -> Sequences:
+    """Converts stored items to sequences [M, L, ...] for `team`; memories are those of the start of an episode.
 
     Raises:
-      ValueError: where the data is of another environment, or sequences have another length.
+      ValueError: the data is from another environment, or its sequences have a different length.
     """
-    spec = env.spec
+    config, spec = team.config, team.agents.spec
     if dataset.about.get("env") != spec.id:
         raise ValueError(
             f"stored replay {str(dataset.path)!r} is of {dataset.about.get('env')!r}, got environment {spec.id!r}"
@@ -103,5 +108,5 @@ def read_stored(config: QConfig, env: Environment, dataset: Dataset) -> Sequence
             )
         leaves[name] = jnp.asarray(array)
     last_action = leaves.pop(_FIRST)
-    hidden = jnp.zeros((dataset.size, spec.n_agents, config.width if config.recurrent else 0), jnp.float32)
-    return Sequences(Memory(hidden, last_action), Steps(**leaves))
+    memory = dataclasses.replace(team.agents.initial_memory(dataset.size), last_action=last_action)
+    return Sequences(memory, Steps(**leaves))

@@ -1,4 +1,4 @@
-"""IQL: every agent learns the value of its own actions, its own reward the target (Tan 1993; Tampuu et al. 2017)."""
+"""IQL: every agent learns the values of its own actions from its own reward (Tan 1993; Tampuu et al. 2017)."""
 
 from jaxmarl_envs import Environment
 
@@ -9,7 +9,7 @@ from jaxmarl_suite.networks import independent_mixer
 
 
 def parts(config: QConfig, env: Environment) -> tuple[Team, Method]:
-    """IQL for `env`: no mixing, one error an agent, averaged."""
+    """IQL for `env`: no mixing; the loss is the mean of one TD error per agent."""
     team = make_team(config, env)
     return team, mixed(team, independent_mixer(env.spec.n_agents))
 

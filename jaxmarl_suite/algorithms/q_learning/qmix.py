@@ -1,4 +1,6 @@
-"""QMIX: the joint value is a monotone function of the utilities, whose weights the state makes (Rashid et al. 2018)."""
+"""QMIX: the joint value is a monotone function of the utilities, with weights computed from the state (Rashid et al.
+2018).
+"""
 
 from jaxmarl_envs import Environment
 
@@ -14,9 +16,9 @@ class QMIXConfig(QConfig):
     """Q-learning's fields and those of the mixing network."""
 
     embed: int = 32
-    """Units of the mixing network."""
+    """Width of the mixing network."""
     hyper_hidden: int = 64
-    """Units of the networks that make its weights."""
+    """Width of the networks that compute its weights."""
 
 
 def parts(config: QMIXConfig, env: Environment) -> tuple[Team, Method]:

@@ -1,5 +1,5 @@
-"""QPLEX: values and advantages of the agents, weighted so that every function with the IGM property is in reach (Wang et al.
-2021, arXiv 2008.01062).
+"""QPLEX: values and advantages of the agents, weighted so that every function with the IGM property can be represented
+(Wang et al. 2021, arXiv 2008.01062).
 """
 
 from typing import Literal
@@ -15,20 +15,20 @@ from jaxmarl_suite.networks import duplex_mixer
 
 @hyperparameters
 class QPLEXConfig(QConfig):
-    """Q-learning's fields and those of the duplex mixer. Defaults are the authors' for matrix games; for micromanagement
-    they use 4 heads of depth 1, with the transformation "qatten" online.
+    """Q-learning's fields and those of the duplex mixer. Defaults are the authors' for matrix games; for
+    micromanagement they use 4 heads of depth 1, with the transformation "qatten" in the online network.
     """
 
     heads: int = 10
-    """Heads of the advantages' weights."""
+    """Number of heads for the weights of advantages."""
     hyper_hidden: int = 64
-    """Units of the networks that make weights."""
+    """Width of the networks that compute weights."""
     depth: int = 3
     """Layers of each head."""
     transformation: Literal["weighted-head", "qatten"] = "weighted-head"
-    """How utilities are rescaled by the state: one weight and bias an agent, or attention over agents."""
+    """How the state rescales utilities: one weight and bias per agent, or attention over agents."""
     stop_gradient: bool = True
-    """Advantages train their weights only, not the utilities; without it the optima differ."""
+    """Advantages train only their weights, not the utilities; without it the optima differ."""
 
 
 def parts(config: QPLEXConfig, env: Environment) -> tuple[Team, Method]:

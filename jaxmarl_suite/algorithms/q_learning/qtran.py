@@ -1,5 +1,5 @@
-"""QTRAN-base: an unrestricted joint value is learned by Q-learning, and utilities are bound to its greedy action by two
-further losses (Son et al. 2019).
+"""QTRAN-base: an unrestricted joint value is learned by Q-learning, and two more losses tie the utilities to its greedy
+action (Son et al. 2019).
 """
 
 from typing import Any
@@ -20,17 +20,17 @@ from jaxmarl_suite.ops import greedy, legal_max, take
 
 @hyperparameters
 class QTRANConfig(QConfig):
-    """Q-learning's fields and the weights of QTRAN's further losses."""
+    """Q-learning's fields and the weights of QTRAN's additional losses."""
 
     optimal_weight: float = 1.0
-    """Weight of the error where all agents act greedily."""
+    """Weight of the error if all agents act greedily."""
     other_weight: float = 0.1
-    """Weight of the error elsewhere, where utilities may only exceed the joint value."""
+    """Weight of the error otherwise, where the sum of utilities may only exceed the joint value."""
     joint_hidden: int = 64
-    """Units of the joint value and of the state's value."""
+    """Width of the joint value network and of the state value network."""
 
     def __post_init__(self) -> None:
-        """Refuses what cannot work."""
+        """Rejects invalid settings."""
         super().__post_init__()
         check_floats(self, amounts=("optimal_weight", "other_weight"))
 

@@ -1,7 +1,8 @@
-"""CW-QMIX and OW-QMIX: QMIX fitted with more weight where it would underestimate, to the targets of an unrestricted value
-(Rashid et al. 2020).
+"""CW-QMIX and OW-QMIX: QMIX fitted with more weight where it would underestimate, to the targets of an unrestricted
+value (Rashid et al. 2020).
 
-With recurrent agents, the central ones start every sequence without memory: what the replay stores is not theirs.
+With recurrent agents, the central agents start every sequence with an empty memory, since the replay stores only that
+of the acting agents.
 """
 
 import dataclasses
@@ -24,15 +25,15 @@ from jaxmarl_suite.ops import greedy, legal_max, take
 
 @hyperparameters
 class WeightedQMIXConfig(QMIXConfig):
-    """QMIX's fields and those of weighting and the unrestricted value."""
+    """QMIX's fields, and those of the weighting and the unrestricted value."""
 
     alpha: float = 0.1
-    """Weight of what is not fitted fully."""
+    """Weight of steps that are not fitted fully."""
     central_hidden: int = 256
-    """Units of the unrestricted mixer."""
+    """Width of the unrestricted mixer."""
 
     def __post_init__(self) -> None:
-        """Refuses what cannot work."""
+        """Rejects invalid settings."""
         super().__post_init__()
         check_floats(self, fractions=("alpha",))
 
@@ -62,7 +63,8 @@ def parts(
         steps = batch.steps
         context, obs = team.context(steps.obs, steps.state), team.flat_obs(steps.obs)
         own, old = agents.unroll(params["agents"], batch), agents.unroll(target["agents"], batch)
-        fresh = dataclasses.replace(batch.memory, hidden=jnp.zeros_like(batch.memory.hidden))
+        hidden = agents.network.initial_carry(batch.memory.last_action.shape)
+        fresh = dataclasses.replace(batch.memory, hidden=hidden)
         unremembered = dataclasses.replace(batch, memory=fresh)
         own_central = agents.unroll(params["central_agents"], unremembered)
         old_central = agents.unroll(target["central_agents"], unremembered)

@@ -23,12 +23,12 @@ import numpy as np
 
 POLICIES = ("FIFO", "LRU", "LFU", "LFU-DA", "GDSF", "MIN")
 NEVER = 2**31 - 1
-"""Next use of what is not used again."""
+"""Next use of items that are not used again."""
 SIZE_UNIT = 2**20
 
 
 def next_uses(stream: np.ndarray) -> np.ndarray:
-    """[T] int64: index of the next occurrence of the same item, `NEVER` where there is none."""
+    """[T] int64: index of the next occurrence of the same item, `NEVER` if there is none."""
     after = np.full(len(stream), NEVER, np.int64)
     order = np.argsort(stream, kind="stable")
     same = stream[order[1:]] == stream[order[:-1]]
@@ -37,7 +37,7 @@ def next_uses(stream: np.ndarray) -> np.ndarray:
 
 
 def simulate(policy: str, stream: np.ndarray, capacity: int, sizes: np.ndarray | None = None) -> np.ndarray:
-    """[T] bool: which references of `stream` hit a cache that is empty at first.
+    """[T] bool: which references of `stream` hit a cache that starts empty.
 
     Args:
       policy: one of `POLICIES` or `MIN-BYPASS`.
@@ -63,7 +63,7 @@ def simulate(policy: str, stream: np.ndarray, capacity: int, sizes: np.ndarray |
 def hit_ratio_curve(
     policy: str, stream: np.ndarray, capacities: Sequence[int], sizes: np.ndarray | None = None
 ) -> np.ndarray:
-    """[len(capacities)] float64: share of references that hit, for each capacity. Arguments as for `simulate`."""
+    """[len(capacities)] float64: fraction of hits for each capacity. Arguments as for `simulate`."""
     if not len(stream):
         raise ValueError("hit ratios need at least one reference")
     return np.array([simulate(policy, stream, capacity, sizes).mean() for capacity in capacities])
@@ -96,7 +96,7 @@ _PRIORITIES: dict[str, Priority] = {  # of the time, the uses, the age and the s
 
 
 def _by_priority(policy: str, items: list[int], sizes: list[int], future: list[int], capacity: int) -> list[bool]:
-    """Hits of a cache with a heap (priority, slot, version); entries whose version is old are passed over."""
+    """Hits of a cache that uses a heap of (priority, slot, version); entries with an old version are skipped."""
     priority_of = _PRIORITIES.get(policy)
     slot_of: dict[int, int] = {}
     held: list[tuple[int, int]] = []  # by slot: item and size

@@ -1,4 +1,4 @@
-"""The figures of a trace on one sheet; matplotlib is imported when it is drawn."""
+"""Figures of a trace on one sheet; matplotlib is imported on first use."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -48,7 +48,7 @@ _MOST_HISTORY_CHUNKS = 10
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """What the generator reads of `calibration.json`."""
+    """The numbers that the generator reads from `calibration.json`."""
 
     by_class: dict[str, Any]
     turns: np.ndarray  # [25] float64, probabilities of 1, 2, ... turns
@@ -65,7 +65,7 @@ class Calibration:
 
 
 def load_calibration() -> Calibration:
-    """The tables that were measured on the recorded trace."""
+    """The tables measured on the recorded trace."""
     text = importlib.resources.files("jaxmarl_envs.rag.trace").joinpath("calibration.json").read_text("utf-8")
     raw = json.loads(text)
     turns = np.zeros(25)
@@ -86,7 +86,7 @@ def load_calibration() -> Calibration:
 
 
 def generate_trace(sessions: int = RECORDED_SESSIONS, seed: int = 0) -> Trace:
-    """A synthetic trace of fourteen days; equal arguments give the same one.
+    """A synthetic trace of fourteen days; equal arguments give the same trace.
 
     Args:
       sessions: how many begin; the recorded trace has 3990.
@@ -101,7 +101,7 @@ def generate_trace(sessions: int = RECORDED_SESSIONS, seed: int = 0) -> Trace:
 
 
 def write_generated(folder: str | Path, sessions: int = RECORDED_SESSIONS, seed: int = 0) -> int:
-    """Writes such a trace into a new folder piece by piece, and returns the number of requests."""
+    """Writes such a trace into a new folder in pieces, and returns the number of requests."""
     return write_chunks(iter_generated(sessions, seed), folder)
 
 
@@ -126,7 +126,7 @@ def iter_generated(sessions: int, seed: int) -> Iterator[Trace]:
 
 @dataclasses.dataclass(frozen=True)
 class _Plan:
-    """M turns in order of time."""
+    """M turns in time order."""
 
     time: np.ndarray  # [M] int64, seconds
     session: np.ndarray  # [M] int32

@@ -170,6 +170,6 @@ def folder_of(path: str | Path) -> Path:
     folder = Path(path)
     if not folder.is_dir():
         raise ValueError(
-            f"a trace is a folder with the files 0_trace.jsonl to 5_web_search.jsonl; {str(path)!r} is none"
+            f"a trace is a folder with the files 0_trace.jsonl to 5_web_search.jsonl; {str(path)!r} is not one"
         )
     return folder

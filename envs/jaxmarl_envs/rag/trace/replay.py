@@ -49,7 +49,7 @@ class ReplayOptions:
     """Seconds after which a request has failed."""
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be sent."""
+        """Rejects what cannot be sent."""
         if not self.url.startswith(("http://", "https://")):
             raise ValueError(f"the endpoint's URL must begin with http:// or https://, got {self.url!r}")
         if self.requests < 1:
