@@ -58,7 +58,7 @@ def programs_of(config: Any, env: Any) -> dict[str, tuple[Callable[..., Any], tu
     layout = learner.layout(env)
     clock = jnp.int32(-(-config.warmup_steps // learner.steps_per_update) + 1)
     hp = jax.tree.map(jnp.float32, config)
-    ctx = Context(hp, env.default_params, clock, jnp.int32(HORIZON), jnp.int32(0))
+    ctx = Context(hp, env.default_params, clock, jnp.int32(HORIZON))
     state = jax.jit(lambda key: init_state(learner, vector, layout, key, ctx))(seed_key(0))
 
     @jax.jit

@@ -45,7 +45,8 @@ class MCTSConfig:
     simulations: tuple[int, ...] = (10, 25, 50)
     """Model steps of a search. Rows show the return with the last number as `return`, others as `search-10/return`."""
     search: Literal["sampled", "gumbel", "muzero"] = "sampled"
-    """MAZero's over sampled joint actions, or mctx's own over all of them, for small games."""
+    """MAZero's over sampled joint actions, or mctx's own over all of them, for small games. Its "muzero" takes joint actions
+    that it has not tried for the worst it has, and may stay with a mediocre one; "gumbel" tries them in turn."""
     num_samples: int = 10
     """Joint actions drawn at each node ("sampled" only), at most the least number of simulations."""
     backup: Literal["optimistic", "mean"] = "optimistic"
