@@ -282,9 +282,14 @@ def make_act(trained: Trained, lane: int, policy: str = "best") -> Callable[[jax
       trained: includes the lane.
       lane: its index in the run.
       policy: "best" or "final".
+
+    Raises:
+      ValueError: for a method that plans from states, which are not shown here.
     """
     index = [one.index for one in trained.lanes].index(lane)
     algorithm = trained.group.eval_phases[trained.phase].algorithm
+    if algorithm.sees_state:
+        raise ValueError("this method plans from the environment's state, and recorded episodes show observations only")
     step = trained.best_step[index] if policy == "best" else trained.step
     ctx = trained.context([trained.lanes[index]], step)
     ctx = take_lane(ctx, acting_axes(ctx.env_params), 0)

@@ -102,7 +102,7 @@ def test_environments_stand_alone() -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("family", ["core", "ppo", "q_learning", "off_policy"])
+@pytest.mark.parametrize("family", ["core", "ppo", "q_learning", "off_policy", "planning"])
 def test_families_of_algorithms_know_the_core_only(family: str) -> None:
     on_disk = {p.name for p in (SUITE / "algorithms").iterdir() if p.is_dir() and p.name != "__pycache__"}
     assert family in on_disk
