@@ -72,8 +72,8 @@ def _serve(env: str) -> Level:
 
 
 LEVELS: Mapping[str, Level] = {
-    "L0": Level("rag/cache-L0", 600_000, "cost", "lru", _CACHE_RULES[:3], {"mappo": CACHE_PPO}),  # no team
-    "L1": Level("rag/cache-L1", 400_000, "cost", "lru", _CACHE_RULES, _CACHE_METHODS),
+    "L0": Level("rag/cache-L0", 300_000, "cost", "lru", _CACHE_RULES[:3], {"mappo": CACHE_PPO}),  # no team
+    "L1": Level("rag/cache-L1", 300_000, "cost", "lru", _CACHE_RULES, _CACHE_METHODS),
     "L2": _serve("rag/serve-L2"),
     "L2-busy": _serve("rag/serve-L2-busy"),
     "L3": _serve("rag/serve-L3"),
