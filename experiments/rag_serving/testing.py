@@ -19,9 +19,8 @@ Metrics = dict[str, NDArray[np.float64]]
 Act = Callable[[Any, TimeStep, jax.Array], tuple[jax.Array, Any]]
 
 
-def play_windows(env: Any, act: Act, carry: Any) -> dict[str, jax.Array]:
-    """[W] metrics of one episode in each window of `env`. Traced; arguments as for `runner.play`."""
-    params = env.default_params
+def play_windows(env: Any, params: Any, act: Act, carry: Any) -> dict[str, jax.Array]:
+    """[W] metrics of one episode in each window of `params`. Traced; arguments as for `runner.play`."""
 
     def one(window: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
         own = dataclasses.replace(params, windows=window[None])
@@ -42,7 +41,7 @@ def rule_metrics(env_id: str, names: Sequence[str], env_options: Mapping[str, An
         def act(carry: Any, timestep: TimeStep, _: jax.Array) -> tuple[jax.Array, Any]:
             return jax.lax.switch(index, rules, timestep), carry
 
-        return play_windows(env, act, ())
+        return play_windows(env, env.default_params, act, ())
 
     return {name: _to_numpy(program(jnp.int32(index))) for index, name in enumerate(names)}
 
@@ -51,14 +50,15 @@ def learned_metrics(run: Path, env_options: Mapping[str, Any]) -> Metrics:
     """[S, W] metrics of each seed's best policy (of those evaluated in training) in every window."""
     waves = runner.restore_policies(run, eval_env_options=env_options)
     taken = [(wave, runner.take_policy(wave, lane.index)) for wave in waves for lane in wave.lanes]
-    env, (algorithm, _, _) = waves[0].group.eval_env, taken[0][1]
+    env, (algorithm, _, context) = waves[0].group.eval_env, taken[0][1]
+    params = context.env_params  # not those of `env`, which may serve several environments of equal sizes
     policies, contexts = jax.tree.map(lambda *x: jnp.stack(x), *[one[1:] for _, one in taken])
 
     def one_seed(policy: Any, ctx: Any) -> dict[str, jax.Array]:
         def act(carry: Any, timestep: TimeStep, key: jax.Array) -> tuple[jax.Array, Any]:
             return algorithm.act(policy, carry, timestep, key, ctx)
 
-        return play_windows(env, act, algorithm.init_carry(1))
+        return play_windows(env, params, act, algorithm.init_carry(1))
 
     return _to_numpy(jax.jit(lambda: jax.vmap(one_seed)(policies, contexts))())
 
