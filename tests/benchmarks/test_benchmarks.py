@@ -264,6 +264,8 @@ def test_page_has_a_place_for_every_table():
         "mabrax",
         "mabrax-compile",
         "micro",
+        "rag",
+        "rag-trace",
     )
     for name in (
         *cpu,
