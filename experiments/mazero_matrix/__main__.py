@@ -36,6 +36,10 @@ class Options:
     """Where run folders lie; finished ones are used as they are."""
     games: tuple[str, ...] = presets.GAMES
     """Which of the games."""
+    methods: tuple[str, ...] = (*presets.PLANNERS, *presets.MODEL_FREE)
+    """Which of the methods."""
+    num_seeds: int = presets.NUM_SEEDS
+    """Seeds of each run."""
     fresh: bool = False
     """Train everything anew."""
 
@@ -68,6 +72,8 @@ def rows_of(runs: Mapping[str, analysis.Run], games: tuple[str, ...]) -> list[tu
     for name in (*presets.PLANNERS, *presets.MODEL_FREE):
         suffixes = ("",) if name in presets.PLANNERS else ("", "-long")
         for suffix in suffixes:
+            if f"{games[0]}-{name}{suffix}" not in runs:
+                continue
             found = [runs[f"{game}-{name}{suffix}"] for game in games]
             label = LABELS[name] + (f", {found[0].total_steps:,} steps" if name in presets.MODEL_FREE else "")
             rows.append((label, "return", found))
@@ -103,13 +109,19 @@ def ratio_table(runs: Mapping[str, analysis.Run], games: tuple[str, ...]) -> str
     body = [
         [LABELS[name], *(ratio(runs[f"{game}-{name}-long"], runs[f"{game}-mazero"]) for game in games)]
         for name in presets.MODEL_FREE
+        if f"{games[0]}-{name}-long" in runs and f"{games[0]}-mazero" in runs
     ]
     return markdown_table(["steps to 90 %, over MAZero's", *games], body)
 
 
 def main(options: Options) -> None:
-    runs = train_all(presets.runs(options.games), options.runs, fresh=options.fresh)
-    shown = [runs[f"{game}-{name}"] for game in options.games for name in ("mazero", "mappo", "qmix", "tad-ppo")]
+    unknown = set(options.methods) - set(LABELS)
+    if unknown:
+        raise SystemExit(f"unknown methods {', '.join(sorted(unknown))}; accepted: {', '.join(LABELS)}")
+    wanted = presets.runs(options.games, options.methods, options.num_seeds)
+    runs = train_all(wanted, options.runs, fresh=options.fresh)
+    names = ("mazero", "mappo", "qmix", "tad-ppo")
+    shown = [runs[f"{game}-{name}"] for game in options.games for name in names if name in options.methods]
     analysis.plot(shown, FOLDER / "curves.png", title="Repeated matrix games: share of the optimum")
     games, signed = options.games, provenance(list(runs.values()))
     for name, markdown in {

@@ -19,6 +19,7 @@ PLANNING: Mapping[str, Any] = {
     "warmup_steps": 260,
     "learning_rate": 5e-3,
     "target_period": 50,
+    "unroll_steps": 3,
     "width": 32,
     "hidden": (32,),
 }
@@ -58,9 +59,9 @@ MODEL_FREE: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 
 
-def options(steps: int) -> TrainOptions:
-    """Ten seeds; an evaluation every 100 steps, or ten times as rarely."""
-    return TrainOptions(total_steps=steps, seeds=NUM_SEEDS, evaluations=20, eval_episodes=8, absolute_episodes=0)
+def options(steps: int, num_seeds: int) -> TrainOptions:
+    """An evaluation every 100 steps, or ten times as rarely."""
+    return TrainOptions(total_steps=steps, seeds=num_seeds, evaluations=20, eval_episodes=8, absolute_episodes=0)
 
 
 def settings_for(method: str, settings: Mapping[str, Any], steps: int) -> dict[str, Any]:
@@ -68,15 +69,20 @@ def settings_for(method: str, settings: Mapping[str, Any], steps: int) -> dict[s
     return {**settings, "epsilon_steps": steps / 2} if method == "qmix" else dict(settings)
 
 
-def runs(games: tuple[str, ...] = GAMES, names: tuple[str, ...] = (*PLANNERS, *MODEL_FREE)) -> list[Preset]:
+def runs(
+    games: tuple[str, ...] = GAMES,
+    methods: tuple[str, ...] = (*PLANNERS, *MODEL_FREE),
+    num_seeds: int = NUM_SEEDS,
+) -> list[Preset]:
     """Named GAME-METHOD, and GAME-METHOD-long for those with ten times the steps."""
     found = []
-    for game in games:
-        for name, (method, settings) in (PLANNERS | MODEL_FREE).items():
-            if name not in names:
-                continue
-            lengths = {"": STEPS} if name in PLANNERS else {"": STEPS, "-long": FACTOR * STEPS}
-            for suffix, steps in lengths.items():
-                chosen = settings_for(method, settings, steps)
-                found.append(Preset(f"{game}-{name}{suffix}", method, f"matrix/{game}", chosen, options=options(steps)))
+    for name, (method, settings) in (PLANNERS | MODEL_FREE).items():
+        if name not in methods:
+            continue
+        lengths = {"": STEPS} if name in PLANNERS else {"": STEPS, "-long": FACTOR * STEPS}
+        for suffix, steps in lengths.items():
+            chosen = settings_for(method, settings, steps)
+            for game in games:
+                env = f"matrix/{game}"
+                found.append(Preset(f"{game}-{name}{suffix}", method, env, chosen, options=options(steps, num_seeds)))
     return found

@@ -17,6 +17,7 @@ SETTINGS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_parts_of_an_update_are_measured():
     row = planning.measure("matrix/M1", SETTINGS, 1)
     assert (row["steps"], row["gradient_steps"]) == (8, 3)
