@@ -21,7 +21,7 @@ TASK = {"n_agents": 2, "capacity": 16, "rounds": 128, "windows": 8}
 @pytest.mark.slow
 @pytest.mark.optimized
 def test_caching_better_than_lru(tmp_path):
-    options = TrainOptions(total_steps=200 * 1024, seeds=2, evaluations=2, eval_episodes=32, absolute_episodes=0)
+    options = TrainOptions(total_steps=150 * 1024, seeds=2, evaluations=2, eval_episodes=32, absolute_episodes=0)
     with jax.numpy_dtype_promotion("standard"):
         run = runner.train(
             "mappo", "rag/cache-L1", config=SETTINGS, env_options=TASK, options=options, run_dir=tmp_path / "run"
