@@ -22,6 +22,7 @@ from jaxmarl_suite.algorithms.ppo import (
     make_ppo_learner,
 )
 from jaxmarl_suite.networks import Network, make_network
+from jaxmarl_suite.runner import rules_of
 
 NAME = "guided-mappo"
 
@@ -96,7 +97,7 @@ def clone(
 
 def make(config: GuidedConfig, env: Environment) -> tuple[Phase, ...]:
     """A phase in which a rule acts and actors and critic learn from it, and MAPPO that goes on from there."""
-    rules = getattr(env.unwrapped, "rules", {})
+    rules = rules_of(env)
     if config.rule not in rules or not env.spec.id.startswith("rag/serve"):
         raise ValueError(f"{NAME} needs a serving task with the rule {config.rule!r}, got {env.spec.id!r}")
     rule, vector = jax.vmap(rules[config.rule]), VectorEnv(env, config.num_envs)

@@ -38,6 +38,7 @@ def test_claims_read_their_own_request():
     assert (logits(x.at[..., -1].add(1.0)) != before).all()  # the agent's index
 
 
+@pytest.mark.slow
 def test_it_imitates_and_goes_on(tmp_path: Path):
     config = guided.GuidedConfig(
         num_envs=4, rollout_length=16, epochs=4, hidden=(16,), imitation_fraction=0.5, imitation_learning_rate=1e-2
