@@ -1,0 +1,3 @@
+"""stub"""
+from typing import Any
+def draw(plan: Any, ax: Any, frame: Any) -> None: ...
