@@ -165,7 +165,7 @@ def _reset(plan: Plan, words: Array, p: FootballParams) -> Any:
         p.start[:, k] + jnp.where(plan.is_keeper, 0.0, part) for k, part in enumerate(jnp.split(offset, 2))
     )
     ball = jnp.concatenate([p.ball, jnp.full_like(p.ball[:1], 0.11), jnp.zeros((3, *p.ball.shape[1:]), jnp.float32)])
-    zero, none, held = jnp.zeros((count, size)), jnp.zeros((1, size), jnp.int32), jnp.zeros((n, size), jnp.int32)
+    zero, none, held = jnp.zeros((count, size), jnp.float32), jnp.zeros((1, size), jnp.int32), jnp.zeros((n, size), jnp.int32)
     game = Game(
         x=x,
         y=y,

@@ -1,5 +1,6 @@
 """Games by the names of their scenarios."""
 
+import itertools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +15,7 @@ from jaxmarl_envs.football._show import SIMPLE_PLAYERS
 
 REWARDS = ("scoring", "checkpoints", "cds")
 CDS_LIMIT = 150
+_SUMS = {",".join(parts): parts for k in range(1, 4) for parts in itertools.combinations(REWARDS, k)}
 _MATCH = re.compile(r"(0|[1-9][0-9]{0,8})_vs_(0|[1-9][0-9]{0,8})")
 _PREFIX = "academy_"
 
@@ -21,7 +23,7 @@ _PREFIX = "academy_"
 def _options(scenario: Scenario) -> Mapping[str, Option]:
     return {
         "rules": Option(scenario.rules, choices=("cds", "grf")),
-        "reward": Option("scoring,checkpoints"),
+        "reward": Option("scoring,checkpoints", choices=tuple(_SUMS)),
         "obs": Option("rich", choices=("rich", "cds", "simple115")),
         "mask": Option("legal", choices=("legal", "none")),
         "limit": steps(CDS_LIMIT if scenario.rules == "cds" else scenario.limit),
@@ -49,14 +51,13 @@ def make(variant: str, /, **options: Any) -> Environment:
     """
     env_id = f"football/{variant}"
     scenario = _scenario(env_id, variant)
-    chosen = read_options(env_id, options, _options(scenario))
+    given = options | {"reward": _sum(env_id, options["reward"])} if "reward" in options else options
+    chosen = read_options(env_id, given, _options(scenario))
     if chosen["substeps"] == 3:
         raise ValueError(f"{env_id}: substeps must be 1, 2 or 4, got 3")
-    if chosen["rules"] == "cds" and "limit" not in options:
-        chosen["limit"] = CDS_LIMIT
-    if chosen["rules"] == "grf" and "limit" not in options:
-        chosen["limit"] = scenario.limit
-    rewards = _rewards(env_id, chosen["reward"])
+    if "limit" not in options:
+        chosen["limit"] = CDS_LIMIT if chosen["rules"] == "cds" else scenario.limit
+    rewards = _SUMS[chosen["reward"]]
     _check(env_id, scenario, chosen)
     plan = Plan(
         n_agents=len(scenario.agents),
@@ -92,15 +93,15 @@ def _scenario(env_id: str, variant: str) -> Scenario:
     return match(a, b)
 
 
-def _rewards(env_id: str, text: Any) -> tuple[str, ...]:
-    """The parts of the reward, in the order of `REWARDS`."""
+def _sum(env_id: str, text: Any) -> str:
+    """A sum of rewards, its parts in the order of `REWARDS`."""
     parts = text.split(",") if isinstance(text, str) else [text]
-    if unknown := [part for part in parts if part not in REWARDS] or [part for part in parts if parts.count(part) > 1]:
+    if wrong := [part for part in parts if part not in REWARDS or parts.count(part) > 1]:
         raise ValueError(
             f"{env_id}: reward must be {', '.join(REWARDS)} or a comma-separated sum of them, each once; got "
-            f"{unknown[0]!r} in {text!r}"
+            f"{wrong[0]!r} in {text!r}"
         )
-    return tuple(part for part in REWARDS if part in parts)
+    return ",".join(part for part in REWARDS if part in parts)
 
 
 def _check(env_id: str, scenario: Scenario, chosen: Mapping[str, Any]) -> None:

@@ -127,7 +127,7 @@ def _pushed(plan: Plan, game: Game, p: FootballParams) -> Game:
     square = off_x * off_x + off_y * off_y
     is_mate = (plan.is_left == plan.is_left[:, 0])[:, :, None]
     limit = jnp.where(is_mate, 2.0 * p.body[None], 2.0 * p.body_foe[None])
-    order = (numbers - numbers[:, 0])[:, :, None]
+    order = (numbers - numbers.T)[:, :, None]
     distance = jnp.sqrt(jnp.maximum(square, 1e-12))
     push = jnp.where((square < limit * limit) & (order != 0), 0.5 * (limit - distance), 0.0)
     is_apart = square > 1e-8

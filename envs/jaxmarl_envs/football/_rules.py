@@ -134,7 +134,7 @@ def _nearest_direction(way: Array) -> Array:
 
 def _held(seen: Seen, direction: Array) -> Array:
     """[N] int32: the action that makes an agent hold `direction` (0: none), then sprint; idle if it does both."""
-    held = jnp.where(seen.held.any(-1), 1 + seen.held.argmax(-1), 0)
+    held = jnp.where(seen.held.any(-1), 1 + seen.held.argmax(-1).astype(jnp.int32), 0)
     turn = jnp.where(direction == 0, RELEASE_DIRECTION, direction)
     return jnp.where(held != direction, turn, jnp.where(seen.sprints, 0, SPRINT))
 
@@ -166,7 +166,7 @@ def _mates(seen: Seen) -> tuple[Array, Array, Array]:
     is_clear = (_distance(nearest) > _CLEAR).all(-1)  # [from, to]
     freedom = _distance(seen.place[:, None] - seen.foes[None]).min(1)
     is_other = ~jnp.eye(n, dtype=bool)
-    value = jnp.where(is_other, freedom[None] + 100.0 * is_clear, -1.0)
+    value = jnp.where(is_other, freedom[None] + jnp.where(is_clear, 100.0, 0.0), -1.0)
     mate = value.argmax(1)
     return mate, jnp.take_along_axis(is_clear, mate[:, None], 1)[:, 0], is_other.any(1)
 

@@ -176,7 +176,7 @@ def _simple(plan: Plan, game: Game) -> Array:
     n, size = game.direction.shape
     shared = jnp.broadcast_to(jnp.concatenate(parts), (97, n, size))
     number = jnp.arange(SIMPLE_PLAYERS, dtype=jnp.int32)[:, None, None]
-    active = number == plan.numbers[plan.first_agent : plan.n_left]
+    active = number == plan.numbers[plan.first_agent : plan.n_left][None]
     mode = jnp.arange(7, dtype=jnp.int32)[:, None, None] == 0
     whole = [jnp.broadcast_to(part, (len(part), n, size)).astype(jnp.float32) for part in (active, mode)]
     return jnp.concatenate([shared, *whole])
