@@ -558,7 +558,7 @@ class Game:
             z, vz = 0.11, -0.62 * vz - 0.06
             if self.below(vz, 0.4):
                 vz = 0.0
-        new = [x + vx * DT, y + vy * DT, z, vx, vy, vz]
+        new = [x + 0.5 * DT * (old[3] + vx), y + 0.5 * DT * (old[4] + vy), z, vx, vy, vz]
 
         meetings = [found for q in self.players if (found := self.meets(q, was[q], old, new))]
         self.ball = new

@@ -245,7 +245,7 @@ def _slid(
 
 
 def _flown(plan: Plan, ball: Ball) -> Ball:
-    """The free ball after flying or rolling on."""
+    """The free ball after flying or rolling on: along the ground at its mean speed, in height at its last."""
     dt = plan.dt
     speed = jnp.sqrt(ball.vx * ball.vx + ball.vy * ball.vy + ball.vz * ball.vz)
     air = jnp.maximum(1.0 - _AIR * speed * dt, 0.0)
@@ -258,7 +258,8 @@ def _flown(plan: Plan, ball: Ball) -> Ball:
     bounces = z < RADIUS
     up = -0.62 * vz - 0.06
     vz = jnp.where(bounces, jnp.where(up < 0.4, 0.0, up), vz)
-    return Ball(ball.x + vx * dt, ball.y + vy * dt, jnp.where(bounces, RADIUS, z), vx, vy, vz)
+    x, y = ball.x + (0.5 * dt) * (ball.vx + vx), ball.y + (0.5 * dt) * (ball.vy + vy)
+    return Ball(x, y, jnp.where(bounces, RADIUS, z), vx, vy, vz)
 
 
 def _met(

@@ -17,7 +17,7 @@ from jaxmarl_envs.football._show import FASTER, FASTER_BALL, STEP
 Rule = Callable[[TimeStep], Array]
 _TOP_SPEED = 7.0
 _LANE = 9.0
-_SHOT_RANGE, _PRESSED, _CLEAR = 12.0, 3.5, 1.6
+_SHOT_RANGE, _PRESSED, _CLEAR = 11.0, 7.0, 1.6
 
 
 class Seen(NamedTuple):
