@@ -80,7 +80,7 @@ class Game:
         }  # fmt: skip
 
     def below(self, a, b):
-        """a < b, noting how close it was."""
+        """A < b, noting how close it was."""
         self.close = min(self.close, abs(a - b))
         return a < b
 
@@ -170,12 +170,11 @@ class Game:
             if self.owner.is_left != q.is_left and self.below(distance, p.keeper_close):
                 return bx, by, p.sprint
             return plan
-        if self.below(0, vx * goal):
-            if self.below(abs(by + vy * (goal - bx) / vx), 4.5):
-                if self.since * DT <= p.keeper_react + 1e-4:
-                    return plan
-                along = ((q.x - bx) * vx + (q.y - by) * vy) / max(vx * vx + vy * vy, 1e-12)
-                return bx + along * vx, by + along * vy, p.keeper_run
+        if self.below(0, vx * goal) and self.below(abs(by + vy * (goal - bx) / vx), 4.5):
+            if self.since * DT <= p.keeper_react + 1e-4:
+                return plan
+            along = ((q.x - bx) * vx + (q.y - by) * vy) / max(vx * vx + vy * vy, 1e-12)
+            return bx + along * vx, by + along * vy, p.keeper_run
         x, y, time = meet[q]
         others = min(meet[o][2] for o in self.players if o is not q)
         in_box = self.below(x * q.side, -38.6) and self.below(abs(x), 55.0) and self.below(abs(y), 20.05)

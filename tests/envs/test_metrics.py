@@ -31,6 +31,10 @@ KINDS = {
         "jumanji ratio_dirty_tiles",
         "micro dead_allies",
         "micro dead_enemies",
+        "football goal",
+        "football conceded",
+        "football passes",
+        "football shots",
     ),
     "mean": (
         *(f"toy/{task} success" for task in ("pendulum", "pendulum-2", "point-mass", "point-mass-2", "puck")),
@@ -46,6 +50,7 @@ IDS = (
     *(f"toy/{variant}" for family in jaxmarl_envs.families() if family.name == "toy" for variant in family.variants),
     "matrix/M1",
     "micro/3m",
+    "football/3_vs_1_with_keeper",
     *(
         pytest.param(env_id, marks=needs("jaxmarl"))
         for env_id in (
@@ -87,6 +92,7 @@ def test_every_metric_is_of_a_known_kind(env_id):
 @pytest.mark.parametrize(
     "env_id", ["hallway/2-3", "toy/chain", "toy/chain-continuous", "toy/inverted-pendulum", "jumanji/lbf-5x5-2p-1f",
                "jumanji/connector-5x5-3ag", "jumanji/cleaner-4x4-2ag", "micro/3m",
+               "football/3_vs_1_with_keeper",
                pytest.param("smax/3m", marks=needs("jaxmarl")),
                pytest.param("hanabi/very-small-2p", marks=needs("jaxmarl"))],
 )  # fmt: skip

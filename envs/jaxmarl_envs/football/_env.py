@@ -17,8 +17,23 @@ from jaxmarl_envs.football._matches import kicked_off, restarted
 from jaxmarl_envs.football._params import FootballParams
 from jaxmarl_envs.football._physics import frozen, substep
 from jaxmarl_envs.football._plan import (
-    ACTIONS, BACK, DIRECTIONS, DRIBBLE, FREE, GOAL, LONG, NUM_ACTIONS, RELEASE_DIRECTION, RELEASE_DRIBBLE,
-    RELEASE_SPRINT, RUNNING, SHOT, SLIDE, SPRINT, TIME, Plan,
+    ACTIONS,
+    BACK,
+    DIRECTIONS,
+    DRIBBLE,
+    FREE,
+    GOAL,
+    LONG,
+    NUM_ACTIONS,
+    RELEASE_DIRECTION,
+    RELEASE_DRIBBLE,
+    RELEASE_SPRINT,
+    RUNNING,
+    SHOT,
+    SLIDE,
+    SPRINT,
+    TIME,
+    Plan,
 )  # fmt: skip
 from jaxmarl_envs.football._rules import Rule, rules_of
 from jaxmarl_envs.football._scenarios import BALL_UNITS
@@ -161,11 +176,13 @@ def _reset(plan: Plan, words: Array, p: FootballParams) -> Any:
     """The first state and its observations, [.., E]."""
     size, count, n = words.shape[-1], plan.n_players, plan.n_agents
     offset = (uniform(words[: 2 * count]) * 2.0 - 1.0) * p.start_jitter
-    x, y = (
-        p.start[:, k] + jnp.where(plan.is_keeper, 0.0, part) for k, part in enumerate(jnp.split(offset, 2))
-    )
+    x, y = (p.start[:, k] + jnp.where(plan.is_keeper, 0.0, part) for k, part in enumerate(jnp.split(offset, 2)))
     ball = jnp.concatenate([p.ball, jnp.full_like(p.ball[:1], 0.11), jnp.zeros((3, *p.ball.shape[1:]), jnp.float32)])
-    zero, none, held = jnp.zeros((count, size), jnp.float32), jnp.zeros((1, size), jnp.int32), jnp.zeros((n, size), jnp.int32)
+    zero, none, held = (
+        jnp.zeros((count, size), jnp.float32),
+        jnp.zeros((1, size), jnp.int32),
+        jnp.zeros((n, size), jnp.int32),
+    )
     game = Game(
         x=x,
         y=y,
@@ -290,5 +307,3 @@ def _shown(plan: Plan, game: Game, p: FootballParams) -> tuple[Array, Array, Arr
         return _show.observations(plan, game, p), _show.global_state(plan, game, p), _show.action_mask(plan, game)
 
     return apart(p.limit, show, game, p)
-
-

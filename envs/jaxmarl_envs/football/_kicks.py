@@ -50,7 +50,9 @@ def power(x: Array, exponent: float) -> Array:
     return jnp.exp(exponent * jnp.log(jnp.maximum(x, 1e-12)))
 
 
-def kick(plan: Plan, game: Game, is_owner: Array, act: Array, aim: tuple[Array, Array], luck: Array, p: FootballParams) -> Kick:
+def kick(
+    plan: Plan, game: Game, is_owner: Array, act: Array, aim: tuple[Array, Array], luck: Array, p: FootballParams
+) -> Kick:
     """What the owner's kick would be.
 
     Args:
@@ -151,5 +153,3 @@ def _is_offside(plan: Plan, game: Game, attack: Array, mate_x: Array, p: Footbal
     second = jnp.where(is_last, -1e6, depth).max(0, keepdims=True)
     depth = mate_x * attack
     return (p.offside > 0) & (depth > second) & (depth > game.ball[0:1] * attack) & (depth > 0)
-
-

@@ -17,9 +17,7 @@ def restarted(plan: Plan, game: Game, p: FootballParams) -> Game:
     by_left = jnp.where(is_goal, game.over == CONCEDED, game.last >= plan.n_left)
     at_x = jnp.where(is_goal, 0.0, jnp.clip(game.ball[0:1], -54.5, 54.5))
     at_y = jnp.where(is_goal, 0.0, jnp.clip(game.ball[1:2], -35.5, 35.5))
-    lined_up = game.replace(
-        x=jnp.where(is_goal, p.start[:, 0], game.x), y=jnp.where(is_goal, p.start[:, 1], game.y)
-    )
+    lined_up = game.replace(x=jnp.where(is_goal, p.start[:, 0], game.x), y=jnp.where(is_goal, p.start[:, 1], game.y))
     after = kicked_off(plan, lined_up, at_x, at_y, by_left)
     is_running = game.over == RUNNING
     changes = {

@@ -11,7 +11,18 @@ from jax import Array
 from jaxmarl_envs.football._kicks import GOAL_X, POST_Y, kick
 from jaxmarl_envs.football._params import FootballParams
 from jaxmarl_envs.football._plan import (
-    CONCEDED, FREE, GOAL, LONG, LOST, OFFSIDE, OUT, RUNNING, SHOT, SLIDE, STUNNED, Plan,
+    CONCEDED,
+    FREE,
+    GOAL,
+    LONG,
+    LOST,
+    OFFSIDE,
+    OUT,
+    RUNNING,
+    SHOT,
+    SLIDE,
+    STUNNED,
+    Plan,
 )  # fmt: skip
 from jaxmarl_envs.football._state import Game, Wishes, any_of, chosen, length, smallest
 
@@ -324,10 +335,7 @@ def _met(
         jnp.full_like(flat, 1.2),
     )
     ball = Ball(
-        *(
-            jnp.where(is_free, jnp.where(is_deflected, new, now), old)
-            for new, now, old in zip(stopped, flown, ball)
-        )
+        *(jnp.where(is_free, jnp.where(is_deflected, new, now), old) for new, now, old in zip(stopped, flown, ball))
     )
     number = jnp.where(meets, plan.numbers, 0).sum(0, keepdims=True, dtype=jnp.int32)
     passed = is_won & any_of(meets & plan.is_agent & (plan.numbers != game.last))

@@ -117,4 +117,6 @@ def start_of(scenario: Scenario) -> tuple[np.ndarray, np.ndarray]:
     """
     keeper = (-1.0 if scenario.is_goal_empty else 1.0, 0.0)
     players = ((-1.0, 0.0), *scenario.mates, *scenario.agents, keeper, *scenario.right)
-    return (np.array(players) * PLAYER_UNITS).astype(np.float32), (np.array(scenario.ball) * BALL_UNITS).astype(np.float32)
+    return (np.array(players) * PLAYER_UNITS).astype(np.float32), (np.array(scenario.ball) * BALL_UNITS).astype(
+        np.float32
+    )

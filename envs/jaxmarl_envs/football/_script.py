@@ -100,7 +100,9 @@ def _pairs(plan: Plan, game: Game, is_owner: Array) -> tuple[Array, Array, Array
     can = ~is_owner[left] & ~plan.is_keeper[left]
     value = jnp.where(can[:, None], square, _FAR)
     least = value.min(0, keepdims=True)
-    number = jnp.where(value == least, plan.numbers[left, :, None], plan.n_left).min(0)  # [R, E] the first of the nearest
+    number = jnp.where(value == least, plan.numbers[left, :, None], plan.n_left).min(
+        0
+    )  # [R, E] the first of the nearest
     is_marked = plan.numbers[left, :, None] == number[None]
     mark_x = jnp.where(is_marked, game.x[left, None], 0.0).sum(0)
     mark_y = jnp.where(is_marked, game.y[left, None], 0.0).sum(0)

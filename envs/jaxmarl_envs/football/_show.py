@@ -5,7 +5,13 @@ from jax import Array
 
 from jaxmarl_envs.football._params import FootballParams
 from jaxmarl_envs.football._plan import (
-    FREE, LONG, NUM_ACTIONS, SHOT, SLIDE, STUNNED, Plan,
+    FREE,
+    LONG,
+    NUM_ACTIONS,
+    SHOT,
+    SLIDE,
+    STUNNED,
+    Plan,
 )  # fmt: skip
 from jaxmarl_envs.football._scenarios import BALL_UNITS
 from jaxmarl_envs.football._state import Game
@@ -169,9 +175,7 @@ def _simple(plan: Plan, game: Game) -> Array:
         rows = _flat(x[:, :, None])
         return jnp.pad(rows, ((0, 2 * SIMPLE_PLAYERS - rows.shape[0]), (0, 0), (0, 0)), constant_values=missing)
 
-    parts = [
-        filled(part) for side in (left, right) for part in (_positions(game, side), _velocities(game, side, 1.0))
-    ]
+    parts = [filled(part) for side in (left, right) for part in (_positions(game, side), _velocities(game, side, 1.0))]
     parts += [_ball(game, 1.0), _possession(plan, game)]
     n, size = game.direction.shape
     shared = jnp.broadcast_to(jnp.concatenate(parts), (97, n, size))
@@ -205,4 +209,3 @@ def is_legal(plan: Plan, game: Game, action: Array) -> Array:
     legal = legal_actions(plan, game)
     number = jnp.arange(NUM_ACTIONS, dtype=jnp.int32)[:, None, None]
     return (legal & (number == action[None])).any(0)
-
