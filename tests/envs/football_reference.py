@@ -281,9 +281,9 @@ class Game:
             if not self.over:
                 self.substep(*(float(v) for v in u))
         self.t += 1
-        if self.plan.rules == "cds" and not self.over:
-            if self.below(self.ball[0], 0) or any(self.below(q.x, 0) for q in self.agents):
-                self.over = "back"
+        is_back = self.below(self.ball[0], 0) or any(self.below(q.x, 0) for q in self.agents)
+        if self.plan.rules == "cds" and not self.over and is_back:
+            self.over = "back"
         return self.pay(self.goals - goals, self.conceded - conceded)
 
     def pay(self, scored, conceded):

@@ -1,5 +1,7 @@
 """Metrics describe whole episodes at their ends, in every family; and names that are taken are refused."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import jaxmarl_envs
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 from jaxmarl_envs import EnvSpec, EpisodeMetrics, EpisodeStatistics, ProtocolError, check_environment
 from jaxmarl_envs.adapters._packages import foreign
-from jaxmarl_envs.core import restart, transition
+from jaxmarl_envs.core import _check_play, restart, transition
 
 from tests.envs.adapter_tools import needs, play
 
@@ -255,3 +257,19 @@ def test_learners_names_are_free():
 
     assert set(EpisodeStatistics(Free()).spec.metrics) == {"entropy", "value", "episode_return", "episode_length"}
     check_environment(EpisodeStatistics(Free()))
+
+
+def test_episodes_that_have_not_ended_say_nothing_about_metrics():
+    """A rare event in an episode that goes on is no sign of a metric of single steps; in one that ends at 0 it is."""
+    done = np.zeros((3, 5), bool)
+    done[1, :4] = True  # one episode ends in each of four instances; the fifth goes on
+    unfinished, finished = np.zeros((3, 5)), np.zeros((4, 5))
+    unfinished[2, :] = 1.0
+    finished[1, 0] = 1.0
+
+    def warnings(done, values):
+        shown = SimpleNamespace(terminated=done, truncated=np.zeros_like(done), metrics={"shots": values})
+        return _check_play.last_step_metrics(shown)
+
+    assert warnings(done, unfinished) == []
+    assert len(warnings(np.concatenate([np.zeros((1, 5), bool), done]), finished)) == 1
