@@ -128,6 +128,11 @@ class Football:
         return rules_of(self.plan)
 
     @property
+    def seconds_per_frame(self) -> float:
+        """Duration of a step, in animations."""
+        return _show.STEP
+
+    @property
     def action_names(self) -> tuple[str, ...]:
         """Names of the 19 actions."""
         return ACTIONS
@@ -265,10 +270,7 @@ def _decided(plan: Plan, game: Game, action: Array, p: FootballParams) -> tuple[
         kind=jnp.where(act > 0, act, game.kind),
         timer=jnp.where(act > 0, jnp.where(act == SLIDE, slide_time, kick_time), game.timer),
     )
-    aim_x, aim_y = (
-        sum(jnp.where(direction == k + 1, float(way[axis]), 0.0) for k, way in enumerate(DIRECTIONS))
-        for axis in range(2)
-    )
+    aim_x, aim_y = (_heading(direction, axis) for axis in range(2))
     speed = jnp.where(sprints, p.sprint, jnp.where(dribbles, p.dribble, p.walk))
     parts = [aim_x * speed, aim_y * speed, aim_x, aim_y, dribbles & ~sprints]
 
@@ -278,6 +280,14 @@ def _decided(plan: Plan, game: Game, action: Array, p: FootballParams) -> tuple[
     never = jnp.zeros(game.x.shape, bool)
     of_script = [script.vx, script.vy, script.aim_x, script.aim_y, never]
     return game, Wishes(*(joined(ours, theirs) for ours, theirs in zip(parts, of_script)))
+
+
+def _heading(direction: Array, axis: int) -> Array:
+    """[n, E] x or y of the unit vectors of held directions; 0 where none is held."""
+    found = jnp.zeros(direction.shape, jnp.float32)
+    for k, way in enumerate(DIRECTIONS):
+        found = jnp.where(direction == k + 1, float(way[axis]), found)
+    return found
 
 
 def _reward(plan: Plan, before: Game, game: Game, p: FootballParams) -> tuple[Array, Array]:

@@ -57,14 +57,13 @@ def make(variant: str, /, **options: Any) -> Environment:
         raise ValueError(f"{env_id}: substeps must be 1, 2 or 4, got 3")
     if "limit" not in options:
         chosen["limit"] = CDS_LIMIT if chosen["rules"] == "cds" else scenario.limit
-    rewards = _SUMS[chosen["reward"]]
     _check(env_id, scenario, chosen)
     plan = Plan(
         n_agents=len(scenario.agents),
         n_left=1 + len(scenario.mates) + len(scenario.agents),
         n_right=1 + len(scenario.right),
         rules=chosen["rules"],
-        rewards=rewards,
+        rewards=_SUMS[chosen["reward"]],
         obs=chosen["obs"],
         mask=chosen["mask"],
         substeps=chosen["substeps"],
@@ -73,7 +72,7 @@ def make(variant: str, /, **options: Any) -> Environment:
         is_match=scenario.is_match,
     )
     numbers = {name: chosen[name] for name in ("limit", "difficulty", "noise")}
-    optimum = None if scenario.is_match else {("scoring",): 1.0, ("cds",): 100.0}.get(rewards)
+    optimum = None if scenario.is_match else {"scoring": 1.0, "cds": 100.0}.get(chosen["reward"])
     return Football(plan, chosen["limit"], env_id, optimum, default_params(*start_of(scenario), **numbers))
 
 

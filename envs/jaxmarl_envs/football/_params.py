@@ -80,7 +80,7 @@ class FootballParams:
     """Whether offside is called: above 0."""
 
 
-def default_params(start: np.ndarray, ball: np.ndarray, **numbers: float) -> FootballParams:
+def default_params(start: Any, ball: Any, **numbers: float) -> FootballParams:
     """The numbers as NumPy arrays, so that making an environment starts no device."""
     scalars: dict[str, Any] = {
         field.name: np.float32(numbers.get(field.name, field.default))

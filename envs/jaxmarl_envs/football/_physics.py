@@ -82,7 +82,7 @@ def substep(plan: Plan, game: Game, wishes: Wishes, luck: Array, p: FootballPara
 def frozen(is_frozen: Array, before: Game, after: Game) -> Game:
     """`before` where `is_frozen` [1, E], `after` elsewhere."""
     changes = {}
-    for name in Game.__dataclass_fields__:  # type: ignore[attr-defined]
+    for name in Game.__dataclass_fields__:
         old, new = getattr(before, name), getattr(after, name)
         changes[name] = new if old is new else jnp.where(is_frozen, old, new)
     return Game(**changes)
@@ -192,7 +192,7 @@ def _kicked(
 
 def in_own_box(plan: Plan, x: Array, y: Array) -> Array:
     """[P, E] bool: keepers in their penalty area."""
-    return plan.is_keeper & (x * plan.attack < -BOX_X) & (jnp.abs(y) < BOX_Y)
+    return (x * plan.attack < -BOX_X) & (jnp.abs(y) < BOX_Y) & plan.is_keeper
 
 
 def _tackled(

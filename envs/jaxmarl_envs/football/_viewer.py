@@ -73,7 +73,7 @@ def _pitch(ax: "Axes") -> None:
     from matplotlib.patches import Arc, Circle, Rectangle
 
     def box(x: float, y: float, width: float, height: float, **style: Any) -> None:
-        shape = {"fill": False, "edgecolor": CHALK, "linewidth": 1.4, "zorder": 1} | style
+        shape: dict[str, Any] = {"fill": False, "edgecolor": CHALK, "linewidth": 1.4, "zorder": 1} | style
         ax.add_patch(Rectangle((x, y), width, height, **shape))
 
     box(-57, -38, 114, 76, fill=True, facecolor=GRASS, edgecolor="none", zorder=0)
@@ -161,7 +161,7 @@ def _kick(ax: "Axes", plan: Plan, frame: Frame) -> None:
         far = (55.2 - abs(ball[0])) / abs(flat[0]) if is_shot and abs(flat[0]) > 0.2 else 14.0
         end = ball[:2] + flat * min(far, 40.0)
         ax.annotate(
-            "", xy=end, xytext=ball[:2], zorder=4,
+            "", xy=tuple(end), xytext=tuple(ball[:2]), zorder=4,
             arrowprops={"arrowstyle": "-|>", "color": BAD if is_shot else GOLD, "linewidth": 1.6, "linestyle": "--"},
         )  # fmt: skip
     now = int(state.owner[0])
@@ -171,7 +171,7 @@ def _kick(ax: "Axes", plan: Plan, frame: Frame) -> None:
         way = DIRECTIONS[held - 1] if held else np.array([state.hx[now], state.hy[now]])
         place = np.array([state.x[now], state.y[now]])
         ax.annotate(
-            "", xy=place + 5 * way, xytext=place + 1.5 * way, zorder=4,
+            "", xy=tuple(place + 5 * way), xytext=tuple(place + 1.5 * way), zorder=4,
             arrowprops={"arrowstyle": "->", "color": INK, "linewidth": 1.2},
         )  # fmt: skip
 
