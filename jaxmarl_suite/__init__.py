@@ -8,9 +8,30 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxmarl_suite.analysis import load_run
-    from jaxmarl_suite.runner import Experiment, TrainOptions, evaluate, resume, run, train
+    from jaxmarl_suite.runner import (  # fmt: skip
+        Experiment,
+        Policy,
+        TrainOptions,
+        evaluate,
+        export_policy,
+        load_policy,
+        resume,
+        run,
+        train,
+    )
 
-__all__ = ["Experiment", "TrainOptions", "evaluate", "load_run", "resume", "run", "train"]
+__all__ = [
+    "Experiment",
+    "Policy",
+    "TrainOptions",
+    "evaluate",
+    "export_policy",
+    "load_policy",
+    "load_run",
+    "resume",
+    "run",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

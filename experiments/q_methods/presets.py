@@ -55,7 +55,6 @@ HALLWAY_GRIDS: Mapping[str, Mapping[str, tuple[float, ...]]] = {
 TUNED = Path(__file__).with_name("tuned.json")
 
 SMAX = "smax/3m"
-SMAX_METHODS = ("qmix", "mappo")
 SMAX_SEEDS = 6
 SMAX_STEPS = 400_000
 SMAX_Q: Mapping[str, Any] = {
@@ -65,17 +64,16 @@ SMAX_Q: Mapping[str, Any] = {
     "gradient_steps": 2,
     "target_period": 200,
     "epsilon_steps": 100_000.0,
-    "context": "observations",
     "optimizer": "adam",
     "learning_rate": 1e-3,
 }
-SMAX_PPO: Mapping[str, Any] = {
-    "num_envs": 32,
-    "rollout_length": 32,
-    "epochs": 4,
-    "minibatches": 2,
-    "value_norm_decay": 0.99,
+SMAX_PPO: Mapping[str, Any] = {"num_envs": 32, "rollout_length": 32, "epochs": 4, "minibatches": 2}
+SMAX_RUNS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "qmix": ("qmix", SMAX_Q),
+    "qmix-observations": ("qmix", {**SMAX_Q, "context": "observations"}),
+    "mappo": ("mappo", SMAX_PPO),
 }
+"""Run name -> method and settings; "observations" shows the mixer all observations in place of the state."""
 
 
 def group_of(name: str) -> str:
@@ -135,6 +133,5 @@ def smax_runs() -> list[Preset]:
     """Micromanagement, against the heuristic."""
     options = TrainOptions(total_steps=SMAX_STEPS, seeds=SMAX_SEEDS, evaluations=20, keep_checkpoints=1)
     return [
-        Preset(f"smax-{name}", name, SMAX, SMAX_Q if name in Q_METHODS else SMAX_PPO, options=options)
-        for name in SMAX_METHODS
+        Preset(f"smax-{label}", name, SMAX, settings, options=options) for label, (name, settings) in SMAX_RUNS.items()
     ]

@@ -26,6 +26,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
     "Inspect runs": {
         "eval": ("_evaluating", "RUN [--render FILE] | --env ID [--rule NAME ...]", "evaluate a run's policies, or rules"),
         "record": ("_recording", "RUN FOLDER [--lane N]", "store a run's replay, for training with --data FOLDER"),
+        "export-policy": ("_deploying", "RUN FOLDER [--lane N]", "write a trained policy as files that run with JAX alone"),
         "plot": ("_results", "RUN... [--out FILE]", "draw learning curves"),
         "table": ("_results", "RUN...", "print results with confidence intervals"),
         "export": ("_results", "RUN... --out FILE", "write results for other tools: marl-eval's JSON, rliable's arrays"),
@@ -103,7 +104,7 @@ def _run(command: str, argv: list[str], flags: dict[str, bool]) -> dict[str, Any
 
     session = Session(json=flags["--json"], quiet=flags["--quiet"], debug=flags["--debug"])
     module = importlib.import_module(f"jaxmarl_suite.cli.{modules[command]}")
-    run: Callable[[list[str], Session], dict[str, Any]] = getattr(module, command)
+    run: Callable[[list[str], Session], dict[str, Any]] = getattr(module, command.replace("-", "_"))
     return run(argv, session)
 
 

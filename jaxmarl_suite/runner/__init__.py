@@ -5,6 +5,7 @@ import it.
 from jaxmarl_suite.algorithms import coerce
 from jaxmarl_suite.runner._authors import TracingError
 from jaxmarl_suite.runner._compile import choose_wave
+from jaxmarl_suite.runner._deploy import Policy, export_policy, load_policy
 from jaxmarl_suite.runner._devices import configure
 from jaxmarl_suite.runner._environments import env_parameters
 from jaxmarl_suite.runner._eval_env import eval_flags
@@ -46,6 +47,7 @@ __all__ = [
     "Interrupted",
     "Lane",
     "Listener",
+    "Policy",
     "RunFolder",
     "StorageError",
     "TracingError",
@@ -63,6 +65,8 @@ __all__ = [
     "evaluate",
     "evaluate_rules",
     "evaluate_trained",
+    "export_policy",
+    "load_policy",
     "make_act",
     "move_aside",
     "plan_phases",

@@ -234,6 +234,19 @@ def test_vector_env_gives_every_environment_its_own_key():
         VectorEnv(Counter(), 0)
 
 
+@pytest.mark.parametrize("padding", [0, 96])
+def test_random_actions_are_legal_and_uniform(padding):
+    """Every mask of four actions, also as the last ones of a hundred."""
+    masks = np.array([[mask >> a & 1 for a in range(4)] for mask in range(16)], bool)
+    spec = EnvSpec("test/masks", 16, (1,), num_actions=4 + padding)
+    shown = jnp.broadcast_to(np.pad(masks, ((0, 0), (padding, 0))), (20_000, 16, 4 + padding))
+    action = np.asarray(jaxmarl_envs.random_action(spec, KEY, shown))
+    assert action.dtype == np.int32 and np.all(action[:, 0] == 0)
+    for row, mask in enumerate(masks[1:], start=1):
+        share = np.bincount(action[:, row], minlength=4 + padding)[padding:] / 20_000
+        np.testing.assert_allclose(share, mask / mask.sum(), atol=0.015)  # four standard deviations
+
+
 def test_uniform_index_is_uniform_and_stays_inside():
     draws = np.asarray(jaxmarl_envs.uniform_index(KEY, 7, (70000,)))
     np.testing.assert_allclose(np.bincount(draws, minlength=7) / 10000, 1, atol=0.04)

@@ -5,7 +5,7 @@ from jaxmarl_envs.core._check import ProtocolError, Report, check_environment, c
 from jaxmarl_envs.core._environment import Environment, Wrapper
 from jaxmarl_envs.core._episode import Episode, load_episode, random_action, record_episode
 from jaxmarl_envs.core._field_docs import documented, field_docs
-from jaxmarl_envs.core._keys import seed_key
+from jaxmarl_envs.core._keys import KEY_IMPL, seed_key
 from jaxmarl_envs.core._metrics import EpisodeMetrics, EpisodeStatistics
 from jaxmarl_envs.core._origin import origin
 from jaxmarl_envs.core._registry import (
@@ -52,6 +52,7 @@ from jaxmarl_envs.core._wrappers import (
 )
 
 __all__ = [
+    "KEY_IMPL",
     "LONGEST_FRAME",
     "SHORTEST_FRAME",
     "AgentId",

@@ -55,23 +55,29 @@ def check_structure(env: Environment, spec: EnvSpec, key: jax.Array, params: Par
         ("step", lambda: step_arguments(env, spec, key, params)),
     ):
         method = getattr(env, call)
+        before = _global_random_states()
         try:
             output = jax.eval_shape(lambda *a, method=method: method(*a), *arguments())
         except Exception as error:
             return [*failures, raised(call, error)]
+        if before != _global_random_states():
+            failures.append(
+                f"{call} draws from the random state of Python or NumPy: the number is fixed when the program is traced and "
+                "the same in every step; draw from the key with jax.random"
+            )
         if not (isinstance(output, tuple) and len(output) == 2 and isinstance(output[1], TimeStep)):
             return [*failures, f"{call} returned {describe(output)}, expected a pair (state, TimeStep)"]
         outputs[call] = output
         failures += [f"{call}: {failure}" for failure in _check_timestep(spec, output[1])]
-    before, after = (by_path(outputs[call][0]) for call in ("reset", "step"))
+    started, stepped = (by_path(outputs[call][0]) for call in ("reset", "step"))
     structures: list[Any] = [jax.tree.structure(outputs[call][0]) for call in ("reset", "step")]
     expected, structure = structures
     if structure != expected:
         failures.append(f"state: step returns the tree structure {structure}, expected {expected} as from reset")
     failures += [
-        f"state{path}: step returns {describe(after[path])}, expected {describe(leaf)} as from reset"
-        for path, leaf in before.items()
-        if path in after and describe(after[path]) != describe(leaf)
+        f"state{path}: step returns {describe(stepped[path])}, expected {describe(leaf)} as from reset"
+        for path, leaf in started.items()
+        if path in stepped and describe(stepped[path]) != describe(leaf)
     ]
     return failures
 
@@ -114,8 +120,6 @@ class Traces(NamedTuple):
 
     call: str
     pair: tuple[Any, Any]  # closed jaxprs
-    has_drawn: bool
-    """Whether the global generators of `random` or `numpy.random` moved meanwhile."""
 
     @property
     def constants(self) -> list[list[np.ndarray]]:
@@ -128,10 +132,9 @@ def trace_twice(env: Environment, spec: EnvSpec, key: jax.Array, params: Params)
     found = []
     for call, arguments in (("reset", (key, params)), ("step", step_arguments(env, spec, key, params))):
         method = getattr(env, call)
-        before = _global_random_states()
         # A new function each time: JAX would remember the trace of one it knows.
         first, second = (jax.make_jaxpr(lambda *a, method=method: method(*a))(*arguments) for _ in range(2))
-        found.append(Traces(call, (first, second), before != _global_random_states()))
+        found.append(Traces(call, (first, second)))
     return found
 
 
@@ -169,12 +172,7 @@ def check_purity(traces: list[Traces]) -> list[str]:
     for one in traces:
         call, effects = one.call, one.pair[0].effects
         texts = [re.sub(r"0x[0-9a-f]+", "", str(trace)) for trace in one.pair]
-        if one.has_drawn:
-            failures.append(
-                f"{call} draws from the random state of Python or NumPy: the number is fixed when the program is traced and "
-                "the same in every step; draw from the key with jax.random"
-            )
-        elif texts[0] != texts[1] or differences(*one.constants, close=equal):
+        if texts[0] != texts[1] or differences(*one.constants, close=equal):
             failures.append(
                 f"{call} is not pure: two traces differ, so it reads or changes something besides its arguments "
                 "(attributes, globals, NumPy's random state)"

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxmarl_envs.core._cheap import random_legal
 from jaxmarl_envs.core._environment import Environment, Params, Wrapper
 from jaxmarl_envs.core._keys import seed_key
 from jaxmarl_envs.core._types import EnvSpec, TimeStep, pytree_dataclass
@@ -72,9 +73,9 @@ def random_action(spec: EnvSpec, key: jax.Array, action_mask: jax.Array) -> jax.
       key: random key.
       action_mask: [*, N, A] bool, or [*, N, D] for continuous actions, as in a `TimeStep`.
     """
-    noise = jax.random.uniform(key, action_mask.shape, jnp.float32)
     if spec.is_discrete:
-        return jnp.where(action_mask, noise, -1.0).argmax(-1).astype(jnp.int32)
+        return random_legal(key, action_mask)
+    noise = jax.random.uniform(key, action_mask.shape, jnp.float32)
     low, high = (bound if np.isfinite(bound) else float(np.sign(bound)) for bound in spec.action_bounds)
     return jnp.where(action_mask, low + noise * (high - low), 0.5 * (low + high))
 
