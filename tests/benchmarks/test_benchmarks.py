@@ -19,6 +19,7 @@ from benchmarks import (
     _tables,
     adapters,
     env_stepping,
+    football,
     kernels,
     mabrax,
     micro,
@@ -135,6 +136,16 @@ def test_adapters_are_measured_beside_the_original():
 
 @needs("jaxmarl")
 @pytest.mark.slow
+def test_football_is_measured_beside_plain_python():
+    row = football.measure("empty_goal", 2, 2, 1)
+    assert row["ratio"] == pytest.approx(row["steps_per_s"] / row["python_steps_per_s"]) and row["compile_s"] > 0
+    assert "| empty_goal" in _tables.render(football.table_of([row]))
+    at_target = {**row, "id": "3_vs_1_with_keeper", "num_envs": 256, "steps_per_s": 200_000.0}
+    assert [t["is_met"] for t in football.targets_of([at_target, row])] == [True]
+    with pytest.raises(ValueError, match="unknown environment 'football/soccer'"):
+        football.Args(scenarios=("soccer",))
+
+
 def test_micro_is_measured_beside_smax():
     row = micro.measure("3m", 2, 0.01, 2)
     assert (
@@ -266,6 +277,7 @@ def test_page_has_a_place_for_every_table():
         "micro",
         "rag",
         "rag-trace",
+        "football",
     )
     for name in (
         *cpu,
@@ -279,7 +291,8 @@ def test_page_has_a_place_for_every_table():
 
 
 @pytest.mark.parametrize(
-    "name", ["training", "kernels", "parts", "replay", "startup", "env-stepping", "adapters", "mabrax", "micro"]
+    "name",
+    ["training", "kernels", "parts", "replay", "startup", "env-stepping", "adapters", "mabrax", "micro", "football"],
 )
 def test_command_line_knows_the_scripts(name, capsys):
     assert cli(["bench", name, "--help"]) == 0

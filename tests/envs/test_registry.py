@@ -3,6 +3,7 @@
 import importlib.metadata
 
 import jaxmarl_envs
+import jaxmarl_envs.football
 import jaxmarl_envs.micro
 import jaxmarl_envs.rag
 import pytest
@@ -11,7 +12,9 @@ from jaxmarl_envs.core import _registry
 
 WITHOUT_OPTIMUM = {f"toy/{name}" for name in ("pendulum", "pendulum-2", "point-mass", "point-mass-2", "puck")}
 WITHOUT_OPTIMUM |= {
-    f"{f.name}/{name}" for f in (jaxmarl_envs.micro.FAMILY, jaxmarl_envs.rag.FAMILY) for name in f.variants
+    f"{f.name}/{name}"
+    for f in (jaxmarl_envs.micro.FAMILY, jaxmarl_envs.football.FAMILY, jaxmarl_envs.rag.FAMILY)
+    for name in f.variants
 }
 """Tasks of this project whose best return is not known."""
 

@@ -24,6 +24,7 @@ _BUILT_IN = {
     "gymnax": "jaxmarl_envs.gymnax:FAMILY",
     "micro": "jaxmarl_envs.micro:FAMILY",
     "rag": "jaxmarl_envs.rag:FAMILY",
+    "football": "jaxmarl_envs.football:FAMILY",
 }
 
 
