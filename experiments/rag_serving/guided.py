@@ -9,7 +9,16 @@ from jaxmarl_envs import Environment, TimeStep, VectorEnv
 from jaxmarl_envs.rag._interface import ENTRY, OWN, POOL
 from jaxmarl_envs.rag._replicas import MODES
 
-from jaxmarl_suite.algorithms import AlgorithmSpec, Context, Metrics, Phase, episode_metrics, hyperparameters, register
+from jaxmarl_suite.algorithms import (
+    AlgorithmSpec,
+    Context,
+    Metrics,
+    Phase,
+    episode_metrics,
+    hyperparameters,
+    names,
+    register,
+)
 from jaxmarl_suite.algorithms.core import Learner, adam, central_view, check_floats, fit_agents, rollout
 from jaxmarl_suite.algorithms.ppo import (
     Drawn,
@@ -102,7 +111,7 @@ def make(config: GuidedConfig, env: Environment) -> tuple[Phase, ...]:
         raise ValueError(f"{NAME} needs a serving task with the rule {config.rule!r}, got {env.spec.id!r}")
     rule, vector = jax.vmap(rules[config.rule]), VectorEnv(env, config.num_envs)
     policy = local_policy(config, env, lambda view, outputs, out_scale: entry_network(view.size, config, out_scale))
-    ppo = make_ppo(config, env, policy, central_view(env.spec))
+    ppo = make_ppo(make_ppo_learner(config, env.spec, policy, central_view(env.spec)), env)
     cloner = make_ppo_learner(config, env.spec, policy, central_view(env.spec), fit_actors=clone)
 
     def act(carry: Any, timestep: TimeStep, key: jax.Array) -> tuple[jax.Array, Any, Drawn]:
@@ -135,4 +144,9 @@ def make(config: GuidedConfig, env: Environment) -> tuple[Phase, ...]:
     )
 
 
-register(AlgorithmSpec(NAME, GuidedConfig, make, "MAPPO for rag/serve-... that begins as an imitation of a rule"))
+def register_guided() -> None:
+    """Registers the method in this process, if it is not yet."""
+    if NAME not in names():
+        register(
+            AlgorithmSpec(NAME, GuidedConfig, make, "MAPPO for rag/serve-... that begins as an imitation of a rule")
+        )
