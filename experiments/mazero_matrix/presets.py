@@ -35,14 +35,15 @@ PPO: Mapping[str, Any] = {
 QMIX: Mapping[str, Any] = {
     "num_envs": 4,
     "rollout_length": 5,
-    "capacity": 2000,
-    "learning_starts": 260,
+    "capacity": 4_000,
+    "learning_starts": 52,
     "gradient_steps": 10,
     "recurrent": False,
     "optimizer": "adam",
     "learning_rate": 1e-3,
     "target_period": 50,
 }
+"""Capacity and start are counted in stretches of five steps: 20,000 and 260 steps."""
 
 PLANNERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "mazero": ("mazero", MAZERO),

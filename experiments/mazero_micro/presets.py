@@ -33,13 +33,14 @@ PPO: Mapping[str, Any] = {"num_envs": 8, "rollout_length": 16, "epochs": 4, "val
 QMIX: Mapping[str, Any] = {
     "num_envs": 8,
     "rollout_length": 8,
-    "capacity": 20_000,
-    "learning_starts": 1024,
+    "capacity": 25_000,
+    "learning_starts": 128,
     "gradient_steps": 16,
     "recurrent": False,
     "optimizer": "adam",
     "target_period": 200,
 }
+"""Capacity and start are counted in stretches of eight steps: 200,000 and 1,024 steps."""
 
 FIGHT = "micro/3m"
 FIGHT_STEPS = 20_000

@@ -89,3 +89,12 @@ def test_gem_and_dqn_are_matched():
     steps = [config["num_envs"] * config["rollout_length"] for config in (gem, dqn)]
     assert steps[0] / gem["gradient_steps"] == steps[1] / dqn["gradient_steps"]
     assert gem["target_period"] == dqn["target_period"]
+
+
+@pytest.mark.parametrize("study", [mazero_matrix, mazero_micro], ids=["matrix", "micro"])
+def test_mazero_and_qmix_begin_to_learn_at_the_same_step(study):
+    """QMIX counts stretches of experience, and MAZero steps; both take as many gradient steps per step."""
+    q, planner = study.QMIX, study.MAZERO
+    assert q["learning_starts"] * q["rollout_length"] == planner["warmup_steps"]
+    ratios = [c["gradient_steps"] / (c["num_envs"] * c["rollout_length"]) for c in (q, planner)]
+    assert ratios[0] == ratios[1]
