@@ -9,7 +9,7 @@ import jaxmarl_envs
 import tyro
 
 from experiments._study import markdown_table, processor, provenance, train_all
-from experiments.rag_serving import presets
+from experiments.rag_serving import guided, presets
 from experiments.rag_serving.bounds import cost_bound
 from experiments.rag_serving.testing import Metrics, learned_metrics, mean_interval, rule_metrics
 from jaxmarl_suite import analysis
@@ -117,6 +117,7 @@ def recorded_section(options: Options) -> str:
 
 
 def main(options: Options) -> None:
+    guided.register_guided()
     for field, known in (("levels", presets.LEVELS), ("methods", presets.METHODS)):
         if unknown := set(getattr(options, field)) - set(known):
             raise SystemExit(f"unknown {field} {', '.join(sorted(unknown))}; accepted: {', '.join(known)}")

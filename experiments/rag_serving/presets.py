@@ -82,7 +82,6 @@ LEVELS: Mapping[str, Level] = {
 
 def runs_of(level: str, methods: Sequence[str] = METHODS) -> list[Preset]:
     """Runs on one level, on the windows of the first week; named METHOD on LEVEL."""
-    guided.register_guided()
     chosen = LEVELS[level]
     options = TrainOptions(total_steps=chosen.steps, seeds=SEEDS, evaluations=6, eval_episodes=16, absolute_episodes=0)
     return [

@@ -111,6 +111,8 @@ class Experiment:
         if isinstance(self.grid, Mapping):
             object.__setattr__(self, "grid", {name: grid_values(name, values) for name, values in self.grid.items()})
         else:
+            if not self.grid:
+                raise ValueError("a list of points needs at least one")
             if wrong := [point for point in self.grid if not isinstance(point, Mapping)]:
                 raise ValueError(f"a list of points holds values by name for each, got {wrong[0]!r}")
             points = [{name: plain_value(name, value) for name, value in point.items()} for point in self.grid]
@@ -147,8 +149,6 @@ class Experiment:
                 )
             if isinstance(grid, Mapping) and not grid[name]:
                 raise ValueError(f"grid over {name!r} has no values")
-        if not count:
-            raise ValueError("a list of points needs at least one")
         if count * self.options.seeds > MAX_LANES:
             raise ValueError(
                 f"{count:,} points x {self.options.seeds:,} seeds are {count * self.options.seeds:,} lanes; "

@@ -43,7 +43,6 @@ def test_it_imitates_and_goes_on(tmp_path: Path):
     config = guided.GuidedConfig(
         num_envs=4, rollout_length=16, epochs=4, hidden=(16,), imitation_fraction=0.5, imitation_learning_rate=1e-2
     )
-    guided.register_guided()
     options = TrainOptions(total_steps=24 * 64, evaluations=2, eval_episodes=2, absolute_episodes=0, log_rows=24)
     with jax.numpy_dtype_promotion("standard"):
         run(Experiment(guided.NAME, "rag/serve-L2", config, SMALL, {}, options), run_dir=tmp_path / "run")
