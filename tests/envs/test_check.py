@@ -72,7 +72,8 @@ def test_large_entries_are_warned_of_by_index():
 
 QUICK = {
     "micro": ("3m", "corridor", "terran_5_vs_5"),
-    "football": ("3_vs_1_with_keeper", "4_vs_4"),
+    "football": ("3_vs_1_with_keeper",),
+    "rag": ("cache-L0", "cache-L1"),  # serving: test_rag_serve_env.py, on fewer windows
 }
 """Of the large families, one variant of each sort of start, ground and ending; the others have other units or players."""
 OWN = [
