@@ -348,7 +348,10 @@ def init_state(learner: Planning, env: VectorEnv, layout: StoreLayout, key: jax.
 def play(
     learner: Planning, env: VectorEnv, params: Any, env_state: VectorState, key: jax.Array, ctx: Context
 ) -> tuple[VectorState, Block, TimeStep]:
-    """A block of L steps of each environment, and what they led to, [L, E, ...]. Consumes `key`."""
+    """Plays L steps in each environment: `(environments after them, block to store, next timesteps [L, E, ...])`.
+
+    Consumes `key`.
+    """
     act = partial(learner.act, params, ctx)
     length = learner.config.rollout_length
     env_state, _, played = rollout(env, act, env_state, (), key, ctx.env_params, length)
