@@ -1,7 +1,7 @@
 """Networks and mixers as tuples of pure functions, with one type for feed-forward and recurrent networks."""
 
 from jaxmarl_suite.networks._action_values import ActionValues, make_action_values
-from jaxmarl_suite.networks._attention import KeyValueCache, attention_over_agents, attention_over_time
+from jaxmarl_suite.networks._attention import KeyValueCache, attend, attention_over_agents, attention_over_time
 from jaxmarl_suite.networks._critics import Critics, make_critics
 from jaxmarl_suite.networks._joint_value import ValueNetwork, joint_value, state_value
 from jaxmarl_suite.networks._mixers import (
@@ -32,6 +32,7 @@ __all__ = [
     "TeamModel",
     "ValueNetwork",
     "append_parameters",
+    "attend",
     "attention_over_agents",
     "attention_over_time",
     "central_mixer",

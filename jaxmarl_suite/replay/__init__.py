@@ -3,6 +3,7 @@
 from jaxmarl_suite.replay._draws import (
     Places,
     draw_blocks,
+    draw_by_age,
     draw_by_priority,
     draw_steps,
     positions_in_time,
@@ -70,6 +71,7 @@ __all__ = [
     "concatenate",
     "describe_spec",
     "draw_blocks",
+    "draw_by_age",
     "draw_by_priority",
     "draw_steps",
     "expand",

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxmarl_envs.core import documented
 
 from jaxmarl_suite.replay._experience import Head, StoreLayout
@@ -49,6 +50,41 @@ def draw_steps(layout: StoreLayout, head: Head, key: jax.Array, shape: tuple[int
     count = jnp.maximum(head.num_stored - ahead, 1)
     env = jax.random.randint(env_key, shape, 0, layout.num_envs, jnp.int32)
     position = jax.random.randint(position_key, shape, 0, count, jnp.int32)
+    return Places(env, slots_in_time(layout, head, position), jnp.ones(shape, jnp.float32))
+
+
+def draw_by_age(
+    layout: StoreLayout,
+    head: Head,
+    key: jax.Array,
+    shape: tuple[int, ...],
+    weights: tuple[float, ...],
+    *,
+    ahead: int = 0,
+) -> Places:
+    """Places [*shape] of steps, with replacement: the stored time is divided into equal parts, oldest first, and each part
+    gets its share of the draws. Within a part all steps are equally likely.
+
+    Args:
+      layout: static sizes.
+      head: head of the store.
+      key: consumed.
+      shape: shape of the result.
+      weights: positive numbers, one per part, of any sum.
+      ahead: as in `draw_steps`.
+
+    Raises:
+      ValueError: no weights, or some that are not positive.
+    """
+    if not weights or min(weights) <= 0:
+        raise ValueError(f"draw_by_age needs positive weights of at least one part, got {weights}")
+    env_key, position_key = jax.random.split(key)
+    count = jnp.maximum(head.num_stored - ahead, 1)
+    env = jax.random.randint(env_key, shape, 0, layout.num_envs, jnp.int32)
+    upto = np.cumsum(np.array([0.0, *weights]) / sum(weights)).astype(np.float32)
+    # The inverse of a distribution that is uniform within each part.
+    part = jnp.interp(jax.random.uniform(position_key, shape, jnp.float32), upto, np.linspace(0, 1, len(upto)))
+    position = jnp.minimum((part * count.astype(jnp.float32)).astype(jnp.int32), count - 1)
     return Places(env, slots_in_time(layout, head, position), jnp.ones(shape, jnp.float32))
 
 

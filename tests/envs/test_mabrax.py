@@ -349,10 +349,10 @@ def test_entries_of_the_observations(hopper, played):
     full, dima = (jaxmarl_envs.make("mabrax/hopper-3x1", obs=obs) for obs in ("full", "dima"))
     assert full.spec.obs_shape == (11,) and dima.spec.obs_shape == (14,) and not dima.spec.agent_obs_sizes
     shown = jnp.asarray(raw[7, :-1])
-    assert_same(full.unwrapped._observe(shown), np.tile(raw[7, :-1], (3, 1)))
+    assert_same(full.unwrapped.observe(shown), np.tile(raw[7, :-1], (3, 1)))
     named = np.concatenate([np.tile(raw[7, :-1], (3, 1)), np.eye(3, dtype=np.float32)], 1)
     expected = np.stack([(row - row.mean()) / np.sqrt(((row - row.mean()) ** 2).mean()) for row in named])
-    np.testing.assert_allclose(dima.unwrapped._observe(shown), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(dima.unwrapped.observe(shown), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_actions_reach_their_actuators():

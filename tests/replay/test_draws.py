@@ -15,6 +15,7 @@ from jaxmarl_suite.replay import (
     StoreLayout,
     add_block,
     draw_blocks,
+    draw_by_age,
     draw_by_priority,
     draw_steps,
     new_store,
@@ -204,3 +205,22 @@ def test_draws_that_cannot_work_are_refused(priorities, settings, message):
     head = store_after(layout, 1).head
     with pytest.raises(ValueError, match=message):
         draw_by_priority(layout, head, jax.random.key(0), **{"batch_size": 2, "importance_exponent": 1.0, **settings})
+
+
+@pytest.mark.parametrize(("num_blocks", "ahead"), [(2, 0), (5, 0), (5, 4)])
+def test_draws_by_age_follow_their_weights(num_blocks, ahead):
+    layout = layout_of()
+    head = store_after(layout, num_blocks).head
+    places = draw_by_age(layout, head, jax.random.key(1), (4000,), (0.1, 0.1, 0.1, 0.7), ahead=ahead)
+    count = min(num_blocks, BLOCKS) * LENGTH - ahead
+    position = np.asarray(positions_in_time(layout, head, places.slot))
+    assert position.max() == count - 1  # enough steps follow
+    counts = np.bincount(position, minlength=count)
+    assert within(counts, np.repeat([0.1, 0.1, 0.1, 0.7], count // 4) * 4 / count)
+    assert within(np.bincount(places.env), 1 / ENVS)
+
+
+def test_weights_of_ages_are_positive():
+    layout = layout_of()
+    with pytest.raises(ValueError, match=r"positive weights of at least one part, got \(1.0, 0.0\)"):
+        draw_by_age(layout, store_after(layout, 1).head, jax.random.key(0), (1,), (1.0, 0.0))

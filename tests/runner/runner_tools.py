@@ -58,10 +58,24 @@ _OFFLINE_SMALL: dict[str, Any] = {
     "num_intents": 3,
     "intent_hidden": (4,),
 }
+_PLANNING_SMALL: dict[str, Any] = {
+    "unroll_steps": 2,
+    "n_step": 2,
+    "num_simulations": 4,
+    "num_samples": 2,
+    "target_period": 3,
+    "num_bins": 9,
+    "width": 4,
+    "head_hidden": (4,),
+    "predictor_hidden": 4,
+    "communication_layers": 1,
+    "num_heads": 2,
+}
 _OWN: dict[str, dict[str, Any]] = {
     "ippo": {"recurrent": True, "memory_size": 8, "chunk_length": 2},
     "iql": {"recurrent": True},
     "vdn": {"prioritized": True},
+    "mcts": {"simulations": (2, 4), "num_samples": 2},
 }
 
 
@@ -72,6 +86,7 @@ def tiny_config(name: str, **changes: Any) -> Any:
     fields = {field.name for field in dataclasses.fields(base)}
     if {"total_gradient_steps", "warmup_steps"} & fields:
         sizes = (_OFF_POLICY_SMALL if "warmup_steps" in fields else {}) | (_OFFLINE_SMALL if is_offline(name) else {})
+        sizes |= _PLANNING_SMALL if "unroll_steps" in fields else {}
     else:
         sizes = {**_SMALL, **(_Q_SMALL if "capacity" in fields else {})}
     small = {k: v for k, v in sizes.items() if k in fields}

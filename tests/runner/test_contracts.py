@@ -26,8 +26,13 @@ from jaxmarl_suite.runner import Diverged, Interrupted, _compile, _wave, plan_ph
 Trained = Callable[[str, str], Path]
 FIRST_UPDATES = 3
 # One method of each core stands for the others, which are with the slow tests.
-STANDING = ("mappo", "tad-ppo", "qplex", "gem", "td3-bc")
-EVERY = [n if n in STANDING else pytest.param(n, marks=pytest.mark.slow) for n in algorithms.names()]
+STANDING = ("mappo", "tad-ppo", "qplex", "gem", "mazero", "td3-bc")
+LEARNS_NOTHING = ("mcts",)
+EVERY = [
+    n if n in STANDING else pytest.param(n, marks=pytest.mark.slow)
+    for n in algorithms.names()
+    if n not in LEARNS_NOTHING
+]
 
 
 @pytest.fixture(scope="module", params=EVERY)

@@ -2,7 +2,7 @@
 
 from jaxmarl_envs.core._cheap import one_hot, uniform_index
 from jaxmarl_envs.core._check import ProtocolError, Report, check_environment, check_shapes, read_spec
-from jaxmarl_envs.core._environment import Environment, Wrapper
+from jaxmarl_envs.core._environment import Environment, Wrapper, observation_function
 from jaxmarl_envs.core._episode import Episode, load_episode, random_action, record_episode
 from jaxmarl_envs.core._field_docs import documented, field_docs
 from jaxmarl_envs.core._keys import KEY_IMPL, seed_key
@@ -31,7 +31,15 @@ from jaxmarl_envs.core._types import (
     transition,
 )
 from jaxmarl_envs.core._vector import VectorEnv, VectorState
-from jaxmarl_envs.core._viewer import Frame, Verdict, check_drawable, render, render_frames
+from jaxmarl_envs.core._viewer import (
+    LONGEST_FRAME,
+    SHORTEST_FRAME,
+    Frame,
+    Verdict,
+    check_drawable,
+    render,
+    render_frames,
+)
 from jaxmarl_envs.core._wrappers import (
     AgentId,
     Clock,
@@ -45,6 +53,8 @@ from jaxmarl_envs.core._wrappers import (
 
 __all__ = [
     "KEY_IMPL",
+    "LONGEST_FRAME",
+    "SHORTEST_FRAME",
     "AgentId",
     "Clock",
     "DelayReward",
@@ -81,6 +91,7 @@ __all__ = [
     "field_docs",
     "load_episode",
     "make",
+    "observation_function",
     "one_hot",
     "options",
     "origin",

@@ -1,7 +1,8 @@
 """The environment protocol, and the base class of wrappers."""
 
 import dataclasses
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
 
@@ -49,6 +50,8 @@ class Wrapper:
     """An environment around another; passes everything through unless a subclass overrides it."""
 
     env: Environment
+    keeps_observations: ClassVar[bool] = False
+    """Whether observations and global states are those of the wrapped environment (see `observation_function`)."""
 
     @property
     def spec(self) -> EnvSpec:
@@ -76,3 +79,15 @@ class Wrapper:
     def step(self, key: jax.Array, state: State, action: jax.Array, params: Params) -> tuple[State, TimeStep]:
         """The next state. Consumes `key`."""
         return self.env.step(key, state, action, params)
+
+
+def observation_function(env: Environment) -> Callable[[jax.Array], jax.Array] | None:
+    """`state [G] -> observations [N, *obs_shape]` where they are a known function of the global state, otherwise None.
+
+    An environment declares it as a method `observe`. Wrappers that change observations or the state hide it.
+    """
+    while isinstance(env, Wrapper):
+        if not env.keeps_observations:
+            return None
+        env = env.env
+    return getattr(env, "observe", None)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +43,8 @@ class EpisodeMetrics(Wrapper):
 
     Rows of training and evaluation contain the values at the last step of an episode.
     """
+
+    keeps_observations: ClassVar[bool] = True
 
     sums: tuple[str, ...] = ()
     """Metrics to sum over the steps, like a part of the reward."""
@@ -101,6 +103,8 @@ class EpisodeStatistics(Wrapper):
     Where `done` is true, they are those of the whole episode. The runner puts this wrapper around every environment,
     and reports the two as `return` and `length`.
     """
+
+    keeps_observations: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Rejects an environment whose metrics have reserved names."""

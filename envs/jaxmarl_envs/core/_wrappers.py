@@ -6,7 +6,7 @@ AgentId -> EpisodeStatistics -> VectorEnv (auto-reset). The wrappers for metrics
 
 import dataclasses
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,8 @@ class TimeLimitState:
 @dataclasses.dataclass(frozen=True)
 class TimeLimit(Wrapper):
     """Truncates (never terminates) an episode after `limit` steps."""
+
+    keeps_observations: ClassVar[bool] = True
 
     limit: int = 0
 
@@ -86,6 +88,8 @@ class DelayReward(Wrapper):
     payment, so rewards are no longer a function of what is observed; `ShowOwed` adds it. This wrapper goes around
     `TimeLimit`, because it must see its ends.
     """
+
+    keeps_observations: ClassVar[bool] = True
 
     every: int = 1
 

@@ -102,7 +102,7 @@ class MultiAgentBrax:
             start = self.brax_env.reset(key)
         zero, false = jnp.zeros((), jnp.float32), jnp.zeros((), bool)
         state = MultiAgentBraxState(start.pipeline_state, jnp.zeros((), jnp.int32), zero, false)
-        return state, restart(self.spec, obs=self._observe(start.obs), state=start.obs)
+        return state, restart(self.spec, obs=self.observe(start.obs), state=start.obs)
 
     def step(
         self, key: Array, state: MultiAgentBraxState, action: Array, params: tuple[()]
@@ -129,12 +129,27 @@ class MultiAgentBrax:
         raw = jnp.where(has_failed, 0.0, after.obs)
         return MultiAgentBraxState(pipeline, t, measure, is_over), transition(
             self.spec,
-            obs=self._observe(raw),
+            obs=self.observe(raw),
             state=raw,
             reward=jnp.where(state.is_over | has_failed, 0.0, after.reward),
             terminated=is_over,
             metrics=metrics,
         )
+
+    def observe(self, state: Array) -> Array:
+        """[N, *obs_shape] observations in a global state [G], which is brax's observation."""
+        raw, n = state, len(self.partition)
+        if self._entries is not None:
+            width = max(len(row) for row in self._entries)
+            nothing = raw.shape[0]  # past the end
+            table = np.array([row + (nothing,) * (width - len(row)) for row in self._entries])
+            return jnp.append(raw, 0.0)[table]
+        everything = jnp.broadcast_to(raw, (n, raw.shape[0]))
+        if self.obs == "full":
+            return everything
+        named = jnp.concatenate([everything, jnp.eye(n, dtype=jnp.float32)], axis=1)
+        spread = jnp.maximum(named.std(axis=1, keepdims=True), 1e-6)  # zero for one agent whose state is all ones
+        return (named - named.mean(axis=1, keepdims=True)) / spread
 
     def to_html(self, episode: Episode) -> str:
         """An interactive page of an episode, up to a failure of the physics. It loads its viewer from the network."""
@@ -164,21 +179,6 @@ class MultiAgentBrax:
             return None
         reach = int(self.obs.removeprefix("local-"))
         return local_entries(tree_of(self.brax_env.sys), self.layout, self.partition, reach)
-
-    def _observe(self, raw: Array) -> Array:
-        """[N, *obs_shape] from brax's observation [G]."""
-        n = len(self.partition)
-        if self._entries is not None:
-            width = max(len(row) for row in self._entries)
-            nothing = raw.shape[0]  # past the end
-            table = np.array([row + (nothing,) * (width - len(row)) for row in self._entries])
-            return jnp.append(raw, 0.0)[table]
-        everything = jnp.broadcast_to(raw, (n, raw.shape[0]))
-        if self.obs == "full":
-            return everything
-        named = jnp.concatenate([everything, jnp.eye(n, dtype=jnp.float32)], axis=1)
-        spread = jnp.maximum(named.std(axis=1, keepdims=True), 1e-6)  # zero for one agent whose state is all ones
-        return (named - named.mean(axis=1, keepdims=True)) / spread
 
     def _measured(self, state: MultiAgentBraxState, t: Array, metrics: dict[str, Array]) -> Array:
         """[] the metric named by `measure` after step `t`, from these metrics of brax."""

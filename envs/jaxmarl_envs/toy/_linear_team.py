@@ -95,7 +95,7 @@ class LinearTeam:
     def reset(self, key: jax.Array, params: LinearTeamParams) -> tuple[LinearTeamState, TimeStep]:
         """A random state. Consumes `key`."""
         x = params.start * jax.random.normal(key, (self.state_size,), jnp.float32)
-        return LinearTeamState(x), restart(self.spec, obs=self._to_all(x), state=x)
+        return LinearTeamState(x), restart(self.spec, obs=self.observe(x), state=x)
 
     def step(
         self, key: jax.Array, state: LinearTeamState, action: jax.Array, params: LinearTeamParams
@@ -111,14 +111,15 @@ class LinearTeam:
             + params.interaction * together
             + params.noise * jax.random.normal(key, (self.state_size,), jnp.float32)
         )
-        return LinearTeamState(x), transition(self.spec, obs=self._to_all(x), state=x, reward=-cost, terminated=False)
+        return LinearTeamState(x), transition(self.spec, obs=self.observe(x), state=x, reward=-cost, terminated=False)
 
     def draw(self, ax: Any, frame: Frame) -> Verdict | None:
         """Draws `frame` into matplotlib axes."""
         return draw_linear_team(ax, frame)
 
-    def _to_all(self, x: jax.Array) -> jax.Array:
-        return jnp.broadcast_to(x, (self.n_agents, self.state_size))
+    def observe(self, state: jax.Array) -> jax.Array:
+        """[N, M] observations in a global state [M]."""
+        return jnp.broadcast_to(state, (self.n_agents, self.state_size))
 
 
 def draw_system(seed: int, n_agents: int, state_size: int, action_size: int, radius: float) -> dict[str, Any]:

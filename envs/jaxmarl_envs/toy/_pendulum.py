@@ -74,8 +74,8 @@ class Pendulum:
         """A random angle and velocity. Consumes `key`."""
         start = jax.random.uniform(key, (2,), jnp.float32, -1.0)
         state = PendulumState(start[0] * jnp.pi, start[1])
-        obs = self._observe(state)
-        return state, restart(self.spec, obs=self._to_all(obs), state=obs)
+        obs = self._view(state)
+        return state, restart(self.spec, obs=self.observe(obs), state=obs)
 
     def step(
         self, key: jax.Array, state: PendulumState, action: jax.Array, params: PendulumParams
@@ -87,26 +87,27 @@ class Pendulum:
         turn += 3.0 * torque / (params.mass * params.length**2)
         velocity = jnp.clip(state.velocity + turn * params.dt, -MAX_SPEED, MAX_SPEED)
         state = PendulumState(_wrapped(state.angle + velocity * params.dt), velocity)
-        obs = self._observe(state)
+        obs = self._view(state)
         return state, transition(
             self.spec,
-            obs=self._to_all(obs),
+            obs=self.observe(obs),
             state=obs,
             reward=-cost,
             terminated=False,
             metrics={"success": (jnp.abs(state.angle) < UPRIGHT).astype(jnp.float32)},
         )
 
+    def observe(self, state: jax.Array) -> jax.Array:
+        """[N, 3] observations in a global state [3]."""
+        return jnp.broadcast_to(state, (self.n_agents, 3))
+
     def draw(self, ax: Any, frame: Frame) -> Verdict | None:
         """Draws `frame` into matplotlib axes."""
         return draw_pendulum(ax, frame)
 
     @staticmethod
-    def _observe(state: PendulumState) -> jax.Array:
+    def _view(state: PendulumState) -> jax.Array:
         return jnp.stack([jnp.cos(state.angle), jnp.sin(state.angle), state.velocity])
-
-    def _to_all(self, obs: jax.Array) -> jax.Array:
-        return jnp.broadcast_to(obs, (self.n_agents, 3))
 
 
 def _wrapped(angle: jax.Array) -> jax.Array:

@@ -134,13 +134,18 @@ class Puck:
         overlap = jnp.maximum(jnp.asarray(reach) - apart, 0.0)
         return ((overlap / apart)[..., None] * offset).sum(axis=1)
 
-    def _views(self, state: PuckState) -> dict[str, Any]:
-        agents, puck = state.position[:-1], state.position[-1:]
-        moving, sliding = state.velocity[:-1], state.velocity[-1:]
-        n = self.n_agents
+    def observe(self, state: jax.Array) -> jax.Array:
+        """[N, 10 + 4 (N - 1)] observations in a global state [4 N + 6]."""
+        n, size = self.n_agents, 2 * (self.n_agents + 1)
+        position, velocity = state[:size].reshape(n + 1, 2), state[size:-2].reshape(n + 1, 2)
+        agents, puck = position[:-1], position[-1:]
+        moving, sliding = velocity[:-1], velocity[-1:]
         everyone = [agents, moving, puck - agents, jnp.broadcast_to(sliding, (n, 2))]
-        everyone.append(jnp.broadcast_to(state.goal[None] - puck, (n, 2)))
+        everyone.append(jnp.broadcast_to(state[None, -2:] - puck, (n, 2)))
         others = np.array([[j for j in range(n) if j != i] for i in range(n)], np.int32).reshape(n, n - 1)
         seen = jnp.concatenate([agents[others] - agents[:, None], moving[others] - moving[:, None]], axis=-1)
+        return jnp.concatenate([*everyone, seen.reshape(n, -1)], axis=-1)
+
+    def _views(self, state: PuckState) -> dict[str, Any]:
         view = jnp.concatenate([state.position.ravel(), state.velocity.ravel(), state.goal])
-        return {"obs": jnp.concatenate([*everyone, seen.reshape(n, -1)], axis=-1), "state": view}
+        return {"obs": self.observe(view), "state": view}

@@ -31,6 +31,9 @@ _BUILT_IN = {
     "gem": "jaxmarl_suite.algorithms.off_policy.gem:SPEC",
     "gem-q": "jaxmarl_suite.algorithms.off_policy.gem_q:SPEC",
     "gem-meta": "jaxmarl_suite.algorithms.off_policy.gem_q:META_SPEC",
+    "mazero": "jaxmarl_suite.algorithms.planning.mazero:SPEC",
+    "muzero-joint": "jaxmarl_suite.algorithms.planning.muzero_joint:SPEC",
+    "mcts": "jaxmarl_suite.algorithms.planning.mcts:SPEC",
 }
 _registered: dict[str, AlgorithmSpec] = {}
 

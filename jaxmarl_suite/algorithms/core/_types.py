@@ -192,6 +192,9 @@ class Algorithm(NamedTuple):
     explore: ActFn | None = None
     """Like `act`, but as experience is collected after any warm-up: sampled, or with noise. Datasets are played with it;
     None to use `act`."""
+    sees_state: bool = False
+    """For policies that plan in the environment itself: in evaluations, `act` and the other policies are given
+    `(the environment's state [n, ...], timestep)` instead of the timestep."""
 
 
 @documented
