@@ -135,7 +135,13 @@ class _Run:
     @functools.cached_property
     def best(self) -> _Source:
         """The checkpoint with the highest return."""
-        return self.at(max(self.returns, key=self.returns.__getitem__))
+        source = self.at(max(self.returns, key=self.returns.__getitem__))
+        if source.trained.group.phases[source.trained.phase].algorithm.sees_state:
+            raise ValueError(
+                f"{source.trained.group.spec.name} plans from the environment's state; datasets are played from "
+                "observations only"
+            )
+        return source
 
     @functools.cached_property
     def references(self) -> tuple[float, float]:
@@ -206,8 +212,8 @@ class _Run:
                 return act(policy, carry, timestep, key, ctx)
 
             carry = init_carry(REFERENCE_EPISODES)
-            sizes = {"episodes": REFERENCE_EPISODES, "max_steps": max_steps}
-            return play(env, acting, carry, ctx.env_params, key, **sizes)[0]["return"].mean()
+            played, *_ = play(env, acting, carry, ctx.env_params, key, episodes=REFERENCE_EPISODES, max_steps=max_steps)
+            return played["return"].mean()
 
         return run
 

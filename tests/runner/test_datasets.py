@@ -26,7 +26,9 @@ STEPS = 30
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of TD3, two seeds, with four checkpoints. Its actor does nothing at first, which beats random actions."""
-    experiment = tiny("td3", seeds=2, lasting_checkpoints=4, absolute_episodes=0, changes={"capacity": 384})
+    experiment = tiny(
+        "td3", seeds=2, lasting_checkpoints=4, absolute_episodes=0, changes={"capacity": 416}
+    )  # room left
     return run(experiment, run_dir=tmp_path_factory.mktemp("datasets") / "run")
 
 
@@ -71,12 +73,12 @@ def test_tiers_are_what_they_are_called(trained: Path, tiers: dict[str, Dataset]
     assert (tiers["random"].items["obs"] != tiers["medium"].items["obs"]).any()
     # The replay of the newest checkpoint: eight environments, all of their steps, in actions of the environment.
     (wave,) = restore_policies(trained)
-    contents = jax.tree.map(lambda x: np.asarray(x)[1], wave.state.replay.contents)
+    steps = jax.tree.map(lambda x: np.asarray(x)[1, :, : 12 * 4], wave.state.replay.contents.steps)
     items = tiers["replay"].items
     assert len(items["episode"]) == 12 * 32
-    scaled = 1.0 + 2.0 * contents.steps.action  # from [-1, 1] to [-1, 3]
+    scaled = 1.0 + 2.0 * steps.action  # from [-1, 1] to [-1, 3]
     np.testing.assert_allclose(np.sort(items["action"].ravel()), np.sort(scaled.ravel()), atol=1e-5)
-    np.testing.assert_allclose(np.sort(items[REWARD].ravel()), np.sort(contents.steps.reward.ravel()), rtol=1e-6)
+    np.testing.assert_allclose(np.sort(items[REWARD].ravel()), np.sort(steps.reward.ravel()), rtol=1e-6)
     step = tiers["medium-replay"].about["env_steps"]
     earlier = {tiers["medium-replay"].items[REWARD][i, 0] for i in range(step)}
     assert step < 12 * 32 and tiers["medium-replay"].about["size"] == step
@@ -150,6 +152,13 @@ def test_mistakes(
     error = capsys.readouterr().err
     assert message in error and len(error.splitlines()) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["e.npz"]
+
+
+@pytest.mark.slow
+def test_planning_from_states_is_refused(tmp_path: Path) -> None:
+    path = run(tiny("mcts", evaluations=1, lasting_checkpoints=1, absolute_episodes=0), run_dir=tmp_path / "run")
+    with pytest.raises(ValueError, match="mcts plans from the environment's state"):
+        make_dataset(path, tmp_path / "data", tier="expert", steps=10)
 
 
 @pytest.mark.parametrize(

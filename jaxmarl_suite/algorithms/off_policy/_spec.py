@@ -76,6 +76,6 @@ def to_recorded(parts: Parts, config: OffPolicyConfig, env: Environment, state: 
         ended = (found.terminated | found.truncated)[:, :-1, None]
         before = jnp.where(ended, NO_ACTION, found.steps.action[:, :-1])
         streams["last_action"] = jnp.concatenate([jnp.full_like(before[:, :1], NO_ACTION), before], axis=1)
-    # A ring that has come round begins anywhere in an episode.
+    # A full ring may have come round: it then begins anywhere in an episode.
     begins = np.full(layout.num_envs, count < layout.capacity)
     return join_streams(jax.tree.map(np.asarray, streams), begins=begins, counts=np.asarray(found.is_known))

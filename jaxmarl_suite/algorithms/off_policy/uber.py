@@ -216,9 +216,9 @@ def compose(
     return choose(found, actions, ctx.hp.inverse_temperature, key)
 
 
-def make(config: UberConfig, env: Environment, has_data: bool) -> tuple[Phase, ...]:
-    """Both phases; the second alone may be run with the artifact of the first."""
-    team = make_team(
+def make_uber_team(config: UberConfig, env: Environment) -> Team:
+    """The actors and critics of both phases."""
+    return make_team(
         config,
         env,
         outputs=env.spec.action_dim,
@@ -226,6 +226,11 @@ def make(config: UberConfig, env: Environment, has_data: bool) -> tuple[Phase, .
         context=config.context,
         others=config.others,
     )
+
+
+def make(config: UberConfig, env: Environment, has_data: bool) -> tuple[Phase, ...]:
+    """Both phases; the second alone may be run with the artifact of the first."""
+    team = make_uber_team(config, env)
     vector, offline = VectorEnv(env, config.num_envs), LibraryLearner(team)
     layout = Expansion(team, online_method(team, None)).layout(env)
 
