@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from jaxmarl_suite import analysis
 from jaxmarl_suite.algorithms.off_policy.td3 import deterministic
-from jaxmarl_suite.algorithms.off_policy.uber import make_uber_team
+from jaxmarl_suite.algorithms.off_policy.uber import behavior_team
 from jaxmarl_suite.analysis import Run
 from jaxmarl_suite.replay import read_vault
 from jaxmarl_suite.runner import Trained, restore_policies
@@ -42,7 +42,7 @@ def action_distances(path: Path, data: Path) -> NDArray[np.float64]:
 
 def _distances(trained: Trained, obs: jax.Array) -> NDArray[np.float64]:
     config: Any = trained.group.config
-    team = make_uber_team(config, trained.group.env)
+    team = behavior_team(config, trained.group.env)
 
     @jax.jit
     def one(library: Any) -> jax.Array:

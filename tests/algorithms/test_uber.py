@@ -13,8 +13,9 @@ from line_env import Line
 from off_policy_tools import actor_output, compiled, critic_values, doubles, layers, mlp, random_batch
 from toy_envs import context
 
-from jaxmarl_suite.algorithms.off_policy import make_team, uber
+from jaxmarl_suite.algorithms.off_policy import _expansion, make_team, uber
 from jaxmarl_suite.algorithms.off_policy._intents import draw_intents, intent_network, labels, measured
+from jaxmarl_suite.algorithms.off_policy.td3 import deterministic
 from jaxmarl_suite.replay import REWARD, Dataset
 
 SMALL = {
@@ -156,7 +157,7 @@ def test_choices_follow_the_values():
     p = np.exp(10 * np.asarray(found, np.float64))
     p = p / p.sum(0)
     keys = jax.random.split(jax.random.key(0), 4000)
-    action, chosen, entropy = jax.vmap(partial(uber.choose, found, actions, jnp.float32(10.0)))(keys)
+    action, chosen, entropy = jax.vmap(partial(_expansion.choose, found, actions, jnp.float32(10.0)))(keys)
     for b in range(2):
         np.testing.assert_allclose(np.bincount(chosen[:, b], minlength=3) / 4000, p[:, b], atol=0.03)
         np.testing.assert_array_equal(action[:, b, 0, 0], np.asarray(actions)[np.asarray(chosen[:, b]), b, 0, 0])
@@ -171,11 +172,12 @@ def test_candidates_are_valued_in_their_own_states(n_agents):
     params = compiled(lambda key: jax.vmap(team.actor.init)(jax.random.split(key, 4)))(jax.random.key(0))
     theirs, own = jax.tree.map(lambda x: x[:3], params), jax.tree.map(lambda x: x[3], params)
     critic = compiled(team.critics.init)(jax.random.key(int(rng.integers(99))))
-    actions = compiled(partial(uber.candidates, team))(theirs, own, batch.obs)
+    acted = compiled(partial(deterministic, team))(own, batch.obs)
+    actions = compiled(partial(_expansion.candidates, team))(theirs, acted, batch.obs)
     each = [doubles(jax.tree.map(lambda x, i=i: x[i], params)) for i in range(4)]
     by_hand = [np.tanh(actor_output(one, doubles(batch.obs), True)) for one in each]
     np.testing.assert_allclose(actions, by_hand, rtol=1e-4, atol=1e-6)
-    found = compiled(partial(uber.scores, team))(critic, batch.obs, batch.state, actions)
+    found = compiled(partial(_expansion.scores, team))(critic, batch.obs, batch.state, actions)
     state = np.asarray(batch.state, np.float64)
     wanted = [critic_values(doubles(critic), state, action).min(0) for action in by_hand]
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
@@ -186,7 +188,7 @@ def test_the_guide_is_the_best_candidate():
     team, ctx = make_team(config, env, outputs=1, context="auto"), context(config, env)
     batch = random_batch(1, 6, np.random.default_rng(0))
     theirs = compiled(lambda key: jax.vmap(team.actor.init)(jax.random.split(key, 3)))(jax.random.key(0))
-    method = uber.online_method(team, theirs)
+    method = uber.online_method(team, team, theirs)
     params = compiled(method.init)(jax.random.key(5))
     loss, metrics = compiled(method.actor_loss)(params["actor"], params["critic"], batch, jax.random.key(0), ctx)
     state, obs = np.asarray(batch.state, np.float64), doubles(batch.obs)
@@ -227,10 +229,38 @@ def test_the_library_acts_and_stays_as_it_was():
     assert config.num_intents == len(jax.tree.leaves(policies[1]["library"])[0])
 
 
+def test_sac_reuses_a_library_too():
+    """Its own candidate is drawn as experience is collected; the library's act without noise."""
+    config, env = config_of(online="sac", inverse_temperature=0.0), Line()
+    first, second = uber.SPEC.build(config, env, has_data=True)
+    ctx = context(config, env)
+    start = compiled(first.algorithm.init)(jax.random.key(0), ctx())
+    library = first.artifact(start)
+    state = compiled(second.begin)(library, jax.random.key(3), ctx())
+    update = compiled(second.algorithm.update)
+    for clock in range(2):
+        state, metrics = update(state, ctx(clock=clock))
+    assert np.isfinite(metrics.learner["temperature"].total) and metrics.learner["acts_own"].weight == 8
+    policy, batch = second.algorithm.policy(state), random_batch(1, 64, np.random.default_rng(0))
+    _, timestep = jax.vmap(env.reset, (0, None))(jax.random.split(jax.random.key(1), 64), ())
+    timestep = dataclasses.replace(timestep, obs=batch.obs, state=batch.state)
+    explored, greedy = (
+        np.asarray(compiled(act)(policy, None, timestep, jax.random.key(2), ctx())[0])
+        for act in (second.algorithm.explore, second.algorithm.act)
+    )
+    behaviors = uber.behavior_team(config, env)
+    theirs = jax.vmap(lambda params: deterministic(behaviors, params, batch.obs))(library)
+    is_theirs = np.isclose(explored, behaviors.actions.to_env(theirs), atol=1e-5).any(0)[:, 0, 0]
+    assert 32 <= is_theirs.sum() < 64  # three of four candidates
+    same = np.isclose(explored, greedy, atol=1e-5)[:, 0, 0]
+    assert (is_theirs >= same).all()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"library": "noise"}, "library must be 'intents' or 'reward' or .*, got 'noise'"),
+        ({"online": "ddpg"}, "online must be 'td3' or 'sac', got 'ddpg'"),
         ({"reuse": "both"}, "reuse must be 'expansion' or 'guide', got 'both'"),
         ({"num_intents": 0}, "num_intents must be at least 1, got 0"),
         ({"intent_hidden": (0,)}, r"intent_hidden must .*at least 1|intent_hidden must hold positive widths"),

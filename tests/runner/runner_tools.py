@@ -54,7 +54,7 @@ _OFFLINE_SMALL: dict[str, Any] = {
     "gradient_steps": 2,
     "total_gradient_steps": 2 * UPDATES,
     "batch_size": 8,
-    "hidden": (4,),
+    "hidden": (32,),  # without a replay, networks are all that a state consists of
     "num_intents": 3,
     "intent_hidden": (4,),
 }

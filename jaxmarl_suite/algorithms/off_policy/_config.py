@@ -90,8 +90,8 @@ class OfflineConfig(GradientConfig):
 
     gradient_steps: int = 100
     """Gradient steps per update; of the critics, if there are any."""
-    total_gradient_steps: int = 500_000
-    """Length of the training in gradient steps, rounded up to whole updates."""
+    total_gradient_steps: int = 100_000
+    """Length of the training in gradient steps, rounded up to whole updates; papers take 500,000 to 1,000,000."""
 
 
 @hyperparameters

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxmarl_envs import pytree_dataclass
 
-from jaxmarl_suite.algorithms.core._types import Context, Metrics
+from jaxmarl_suite.algorithms.core._types import Average, Context, Metrics
 from jaxmarl_suite.algorithms.off_policy._core import Learners, OffPolicy
 from jaxmarl_suite.algorithms.off_policy._intents import Intents, draw_intents, intent_network, labels, measured
 from jaxmarl_suite.algorithms.off_policy._offline import StoredSteps, learn_offline, num_updates, stored_steps
@@ -97,7 +97,8 @@ class LibraryLearner:
                 own = dataclasses.replace(batch, reward=reward)
                 return self.learner.learn(head, own, key, ctx, improve_actor=is_due)
 
-            return jax.vmap(one)(heads, rewards, keys)
+            heads, metrics = jax.vmap(one)(heads, rewards, keys)
+            return heads, over_heads(metrics)
 
         heads, metrics = learn_offline(self.learner, state.heads, steps, learn_key, ctx, learn)
         return LibraryState(heads, intents, state.online, key), Metrics({}, metrics)
@@ -111,3 +112,13 @@ class LibraryLearner:
             return labels(self.network, intents, context, action, scale=scale, shift=shift)
         same = batch.reward if config.library == "reward" else jnp.ones_like(batch.reward)
         return jnp.broadcast_to(same, (config.num_intents, *same.shape))
+
+
+def over_heads(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Means over heads of metrics [N]. They are taken in each gradient step: outside of that loop, the order of a sum over
+    heads and steps would depend on the lanes that are trained together.
+    """
+    return {
+        name: Average(found.total.sum(0), found.weight.sum(0)) if isinstance(found, Average) else found.mean(0)
+        for name, found in metrics.items()
+    }

@@ -3,13 +3,14 @@
 
 Phase "library", offline: N random reward functions label the data, and N learners of TD3+BC learn from one each
 (`_library.py`). Its artifact is the library of their actors, which also fits other tasks of the same shapes
-(`--start-from`). Phase "online": TD3 from scratch, which at every step may play what its own target critics like best
-(policy expansion, Zhang et al. 2023, arXiv 2302.00935):
+(`--start-from`). Phase "online": TD3 (or SAC, `online="sac"`) from scratch, which at every step may play what its own
+target critics like best (policy expansion, Zhang et al. 2023, arXiv 2302.00935; `_expansion.py`):
 
     A(s) = {μ_1(s), ..., μ_N(s), π(s)},  P(i|s) ∝ exp(α min_k Q_k⁻(s, a_i)),  i ~ P,  a = clip(a_i + N(0, σ²), ±1)
 
 Evaluations sample i, too, without noise. Everything else is TD3: targets use π⁻, the replay starts empty, as the data has
-no rewards; the actor maximizes λ Q_1 with λ as offline. With `reuse="guide"` (critic-guided policy reuse, Zhang et al.
+no rewards; the actor maximizes λ Q_1 with λ as offline. SAC's own candidate is drawn from its policy, and no noise is
+added. With `reuse="guide"` (critic-guided policy reuse, Zhang et al.
 2022) π acts alone, and the actor's loss has 0.1 ‖π(s) - a_g‖² in addition, a_g the best candidate in the eyes of the
 critics. Deviations: critics and actors share one `target_rate`; the guide is chosen by the critics, not by their averages.
 
@@ -17,7 +18,6 @@ Reported are the composite policy, `own/...` (π alone), and during the first ph
 `library-0/...`. `acts_own` is the share of steps at which π acts, `acts_most` that of the most frequent candidate.
 """
 
-import dataclasses
 from functools import partial
 from typing import Any, Literal
 
@@ -26,44 +26,37 @@ import jax.numpy as jnp
 from jaxmarl_envs import Environment, TimeStep, VectorEnv, pytree_dataclass
 
 from jaxmarl_suite.algorithms.core._checks import check_floats
-from jaxmarl_suite.algorithms.core._rollout import Transitions
 from jaxmarl_suite.algorithms.core._types import (
     ActContext,
     Algorithm,
     AlgorithmSpec,
-    Average,
     Context,
     Metrics,
     Phase,
     Stacked,
     hyperparameters,
 )
-from jaxmarl_suite.algorithms.off_policy._core import (
-    Learners,
-    OffPolicy,
-    OffPolicyState,
-    init_state,
-    milestones,
-    update_state,
-)
+from jaxmarl_suite.algorithms.off_policy._core import OffPolicyState, init_state, milestones, update_state
+from jaxmarl_suite.algorithms.off_policy._expansion import Expansion, guided
 from jaxmarl_suite.algorithms.off_policy._library import KINDS, LibraryLearner
-from jaxmarl_suite.algorithms.off_policy._parts import Batch, Method, Team, make_team, without_padding
+from jaxmarl_suite.algorithms.off_policy._parts import Batch, Method, Team, make_team
 from jaxmarl_suite.algorithms.off_policy._parts import Metrics as Losses
-from jaxmarl_suite.algorithms.off_policy.bc import imitation
+from jaxmarl_suite.algorithms.off_policy.masac import MASACConfig
 from jaxmarl_suite.algorithms.off_policy.matd3 import MATD3Config
+from jaxmarl_suite.algorithms.off_policy.sac import sac_method
 from jaxmarl_suite.algorithms.off_policy.td3 import deterministic, td3_method
 from jaxmarl_suite.algorithms.off_policy.td3_bc import TD3BCConfig, scale_of_values
-from jaxmarl_suite.replay import Block
+from jaxmarl_suite.ops import tanh_normal
 
 
 @hyperparameters
-class UberConfig(TD3BCConfig, MATD3Config):
-    """The fields of TD3+BC, of TD3, of the library and of its reuse."""
+class UberConfig(TD3BCConfig, MATD3Config, MASACConfig):
+    """The fields of TD3+BC, of TD3 and SAC, of the library and of its reuse."""
 
     gradient_steps: int = 50
     """Gradient steps of the critics per update, in both phases."""
-    num_intents: int = 64
-    """N, policies in the library."""
+    num_intents: int = 16
+    """N, policies in the library; the paper has 100 to 256."""
     library: Literal["intents", "reward", "constant", "imitation", "untrained"] = "intents"
     """What the library learns from: random intents, the task's reward, a constant reward, the stored actions only, or
     nothing."""
@@ -73,6 +66,8 @@ class UberConfig(TD3BCConfig, MATD3Config):
     """Standard deviation of labels."""
     label_shift: float = 0.0
     """Mean of labels: 0 for tasks that never terminate, 1 (a bonus for survival) for those that do."""
+    online: Literal["td3", "sac"] = "td3"
+    """What learns in the second phase."""
     reuse: Literal["expansion", "guide"] = "expansion"
     """How the library is used: its policies act, or the own policy is drawn towards them."""
     inverse_temperature: float = 10.0
@@ -86,19 +81,10 @@ class UberConfig(TD3BCConfig, MATD3Config):
         check_floats(self, amounts=("label_scale", "inverse_temperature", "guide_weight"), finite=("label_shift",))
         if any(width < 1 for width in self.intent_hidden):
             raise ValueError(f"intent_hidden must hold positive widths, got {self.intent_hidden}")
-        for name, accepted in (("library", KINDS), ("reuse", ("expansion", "guide"))):
+        for name, accepted in (("library", KINDS), ("online", ("td3", "sac")), ("reuse", ("expansion", "guide"))):
             value = getattr(self, name)
             if value not in accepted:
                 raise ValueError(f"{name} must be {' or '.join(map(repr, accepted))}, got {value!r}")
-
-
-@pytree_dataclass
-class Chosen:
-    """A step as it was played."""
-
-    action: jax.Array  # [E, N, A] in [-1, 1]
-    acts: jax.Array  # [E] int32, number of the candidate that acts; that of π is the last, -1 at random
-    entropy: jax.Array  # [E] of the choice, in nats
 
 
 @pytree_dataclass
@@ -109,137 +95,66 @@ class OnlineState:
     online: OffPolicyState
 
 
-def candidates(team: Team, library: Any, own: Any, obs: jax.Array) -> jax.Array:
-    """[N + 1, B, n, A] actions of the library's policies and, last, of the own one, for observations [B, n, ...]."""
-    theirs = jax.vmap(lambda params: deterministic(team, params, obs))(library)
-    return jnp.concatenate([theirs, deterministic(team, own, obs)[None]])
-
-
-def scores(team: Team, critic: Any, obs: jax.Array, state: jax.Array, actions: jax.Array) -> jax.Array:
-    """[M, B] values of M candidates [M, B, n, A]: the minimum over all critics."""
-    return team.values(critic, obs, state, actions).min(0)
-
-
-def choose(
-    found: jax.Array, actions: jax.Array, inverse_temperature: jax.Array, key: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """`(actions [B, n, A], candidates [B], entropies [B])`, drawn in proportion to exp(α score) of scores [M, B].
-
-    Consumes `key`.
-    """
-    log_p = jax.nn.log_softmax(inverse_temperature * found, axis=0)
-    chosen = jax.random.categorical(key, log_p, axis=0).astype(jnp.int32)
-    action = actions[chosen, jnp.arange(actions.shape[1], dtype=jnp.int32)]
-    return action, chosen, -(jnp.exp(log_p) * log_p).sum(0)
-
-
-def online_method(team: Team, library: Any) -> Method:
-    """TD3, whose actor maximizes λ Q; with `reuse="guide"` it also imitates the best candidate."""
+def online_method(team: Team, behaviors: Team, library: Any) -> Method:
+    """The learner of the second phase: SAC, or TD3 whose actor maximizes λ Q; with `reuse="guide"` it also imitates."""
     config: Any = team.config
-    base = td3_method(team, n_step=config.n_step)
+    base = sac_method(team) if config.online == "sac" else _scaled(team, td3_method(team, n_step=config.n_step))
+    return guided(team, behaviors, library, base) if config.reuse == "guide" else base
+
+
+def _scaled(team: Team, base: Method) -> Method:
+    """TD3 whose actor maximizes λ Q."""
+    config: Any = team.config
 
     def actor_loss(actor: Any, critic: Any, batch: Batch, key: jax.Array, ctx: Context) -> tuple[jax.Array, Losses]:
-        own = deterministic(team, actor, batch.obs)
-        joint = team.joint_actions(own, batch.action)
+        joint = team.joint_actions(deterministic(team, actor, batch.obs), batch.action)
         climbed = critic if config.climb == "mean" else jax.tree.map(lambda x: x[:1], critic)
         values = team.values(climbed, batch.obs, batch.state, joint)
         loss = -ctx.hp.alpha / scale_of_values(values) * jnp.sum(values.mean((0, 2)))
-        if config.reuse == "expansion":
-            return loss, {"actor_loss": loss}
-        actions = jax.lax.stop_gradient(candidates(team, library, actor, batch.obs))
-        best = jnp.argmax(scores(team, critic, batch.obs, batch.state, actions), axis=0)
-        distance = imitation(team, own, actions[best, jnp.arange(best.shape[0], dtype=jnp.int32)])
-        return loss + ctx.hp.guide_weight * distance, {"actor_loss": loss, "guide_distance": distance}
+        return loss, {"actor_loss": loss}
 
     return base._replace(actor_loss=actor_loss)
 
 
-@dataclasses.dataclass(frozen=True)
-class Expansion(OffPolicy):
-    """TD3's learner that may play the policies of a library."""
-
-    library: Any = None
-    """Actors [N, ...], bound while a program is traced."""
-
-    def act(
-        self, learners: Learners, ctx: Context, carry: Any, timestep: TimeStep, key: jax.Array
-    ) -> tuple[jax.Array, Any, Chosen]:
-        """One step of acting: random during the warm-up, then the chosen candidate with noise. Consumes `key`."""
-        envs = timestep.obs.shape[0]
-
-        def at_random(key: jax.Array) -> Chosen:
-            action = self.setup.actions.random(key, timestep.action_mask)
-            return Chosen(action, jnp.full((envs,), -1, jnp.int32), jnp.zeros((envs,), jnp.float32))
-
-        is_warming_up = ctx.played(self.steps_per_update) < self.config.warmup_steps
-        chosen = jax.lax.cond(is_warming_up, at_random, partial(self._chosen, learners, timestep, ctx), key)
-        return self.setup.actions.to_env(chosen.action), carry, chosen
-
-    def _chosen(self, learners: Learners, timestep: TimeStep, ctx: Context, key: jax.Array) -> Chosen:
-        team: Any = self.setup
-        choice_key, noise_key = jax.random.split(key)
-        policy = {"library": self.library, "own": learners.actor.params, "critic": learners.targets["critic"]}
-        action, acts, entropy = compose(team, policy, timestep, choice_key, ctx)
-        noise = ctx.hp.exploration_noise * jax.random.normal(noise_key, action.shape, jnp.float32)
-        return Chosen(without_padding(team.spec, jnp.clip(action + noise, -1.0, 1.0)), acts, entropy)
-
-    def to_block(self, played: Transitions, last: TimeStep, ctx: Context) -> Block:
-        """Converts a rollout to a block; only actions are stored."""
-        return super().to_block(dataclasses.replace(played, record=played.record.action), last, ctx)
-
-    def report(self, played: Transitions) -> dict[str, Average]:
-        """How often which candidate acted after the warm-up."""
-        num = self.config.num_intents
-        acts, entropy = played.record.acts, played.record.entropy
-        counted = (acts >= 0).astype(jnp.float32)
-        shares = jnp.zeros((num + 1,), jnp.float32).at[jnp.where(acts < 0, num + 1, acts)].add(1.0, mode="drop")
-        weight = counted.sum()
-        return {
-            "acts_own": Average(shares[num], weight),
-            "acts_most": Average(shares.max(), weight),
-            "choice_entropy": Average((counted * entropy).sum(), weight),
-        }
-
-
-def compose(
-    team: Team, policy: Any, timestep: TimeStep, key: jax.Array, ctx: ActContext
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """`(actions [E, n, A], candidates [E], entropies [E])` of the composite policy. Consumes `key`."""
-    config: Any = team.config
-    if config.reuse == "guide":
-        action = deterministic(team, policy["own"], timestep.obs)
-        envs = timestep.obs.shape[0]
-        return action, jnp.full((envs,), config.num_intents, jnp.int32), jnp.zeros((envs,), jnp.float32)
-    state = timestep.state[..., : team.spec.state_size]
-    actions = candidates(team, policy["library"], policy["own"], timestep.obs)
-    found = scores(team, policy["critic"], timestep.obs, state, actions)
-    return choose(found, actions, ctx.hp.inverse_temperature, key)
-
-
-def make_uber_team(config: UberConfig, env: Environment) -> Team:
-    """The actors and critics of both phases."""
+def make_uber_team(config: UberConfig, env: Environment, *, outputs: int) -> Team:
+    """Actors with this number of outputs, and critics."""
     return make_team(
         config,
         env,
-        outputs=env.spec.action_dim,
+        outputs=outputs,
         share_parameters=config.share_parameters,
         context=config.context,
         others=config.others,
     )
 
 
+def behavior_team(config: UberConfig, env: Environment) -> Team:
+    """The deterministic actors and the critics of the first phase."""
+    return make_uber_team(config, env, outputs=env.spec.action_dim)
+
+
+def online_team(config: UberConfig, env: Environment) -> Team:
+    """The actors and critics of the second phase."""
+    if config.online == "td3":
+        return behavior_team(config, env)
+    return make_uber_team(config, env, outputs=tanh_normal(env.spec.action_dim).num_outputs)
+
+
 def make(config: UberConfig, env: Environment, has_data: bool) -> tuple[Phase, ...]:
     """Both phases; the second alone may be run with the artifact of the first."""
-    team = make_uber_team(config, env)
-    vector, offline = VectorEnv(env, config.num_envs), LibraryLearner(team)
-    layout = Expansion(team, online_method(team, None)).layout(env)
+    behaviors, team = behavior_team(config, env), online_team(config, env)
+    vector, offline = VectorEnv(env, config.num_envs), LibraryLearner(behaviors)
 
     def bound(library: Any) -> Expansion:
-        return Expansion(team, online_method(team, library), library)
+        method = online_method(team, behaviors, library)
+        return Expansion(team, method, behaviors, library, adds_noise=config.online == "td3")
+
+    unbound = bound(None)
+    layout = unbound.layout(env)
 
     def init_library(key: jax.Array, ctx: Context) -> Any:
         own_key, key = jax.random.split(key)
-        return offline.init(key, ctx, online_method(team, None).init(own_key))
+        return offline.init(key, ctx, unbound.method.init(own_key))
 
     def begin(library: Any, key: jax.Array, ctx: Context) -> OnlineState:
         return OnlineState(library, init_state(bound(library), vector, layout, key, ctx))
@@ -256,15 +171,19 @@ def make(config: UberConfig, env: Environment, has_data: bool) -> tuple[Phase, .
         return {"library": library, "own": actor, "critic": critic}
 
     def act(policy: Any, carry: Any, timestep: TimeStep, key: jax.Array, ctx: ActContext) -> tuple[jax.Array, Any]:
-        return team.actions.to_env(compose(team, policy, timestep, key, ctx)[0]), carry
+        chosen = unbound.chosen(policy, unbound.greedy(policy, timestep), timestep, key, ctx)
+        return team.actions.to_env(chosen.action), carry
+
+    def explore(policy: Any, carry: Any, timestep: TimeStep, key: jax.Array, ctx: ActContext) -> tuple[jax.Array, Any]:
+        return team.actions.to_env(unbound.explored(policy, timestep, key, ctx).action), carry
+
+    def act_own(policy: Any, carry: Any, timestep: TimeStep, key: jax.Array, ctx: ActContext) -> tuple[jax.Array, Any]:
+        return team.actions.to_env(unbound.greedy(policy, timestep)), carry
 
     def act_alone(
         params: Any, carry: Any, timestep: TimeStep, key: jax.Array, ctx: ActContext
     ) -> tuple[jax.Array, Any]:
-        return team.actions.to_env(deterministic(team, params, timestep.obs)), carry
-
-    def own(policy: Any, *rest: Any) -> tuple[jax.Array, Any]:
-        return act_alone(policy["own"], *rest)
+        return team.actions.to_env(deterministic(behaviors, params, timestep.obs)), carry
 
     def no_memory(n: int) -> jax.Array:
         return jnp.zeros((n, 0), jnp.float32)
@@ -276,7 +195,7 @@ def make(config: UberConfig, env: Environment, has_data: bool) -> tuple[Phase, .
         init_carry=no_memory,
         act=act,
         env_steps_per_update=0,
-        extra_acts={"own": own, "library": Stacked(act_alone, lambda policy: policy["library"])},
+        extra_acts={"own": act_own, "library": Stacked(act_alone, lambda policy: policy["library"])},
     )
     online_phase = Algorithm(
         init=init_online,
@@ -287,8 +206,9 @@ def make(config: UberConfig, env: Environment, has_data: bool) -> tuple[Phase, .
         init_carry=no_memory,
         act=act,
         env_steps_per_update=config.num_envs * config.rollout_length,
-        extra_acts={"own": own},
-        milestones=partial(milestones, online_method(team, None)),
+        extra_acts={"own": act_own},
+        milestones=partial(milestones, unbound.method),
+        explore=explore,
     )
     return (
         Phase(
@@ -308,7 +228,7 @@ SPEC: AlgorithmSpec = AlgorithmSpec(
     "uber",
     UberConfig,
     make,
-    "offline: behaviors of random intents, without rewards; online: td3 that reuses them",
+    "offline: behaviors of random intents, without rewards; online: td3 or sac that reuses them",
     actions=("continuous",),
     takes_data=True,
 )
