@@ -85,17 +85,17 @@ def test_labels_are_standardized_over_the_whole_dataset(intents):
 
 
 @cache
-def library(kind="intents"):
+def library(kind="intents", **changes):
     """`(first phase, second phase, config, init, update, context)` on `line/1`."""
-    config, env = config_of(library=kind), Line()
+    config, env = config_of(library=kind, **changes), Line()
     first, second = uber.SPEC.build(config, env, has_data=True)
     update = compiled(first.algorithm.update)
     return first, second, config, compiled(first.algorithm.init), update, partial(context, config, env)
 
 
-def learned(data, kind="intents", change=lambda state: state):
+def learned(data, kind="intents", change=lambda state: state, **changes):
     """The state of the first phase after its two updates."""
-    _, _, _, init, update, ctx = library(kind)
+    _, _, _, init, update, ctx = library(kind, **changes)
     state = change(init(jax.random.key(0), ctx()))
     for clock in range(2):
         state, metrics = update(state, ctx(clock=clock, data=data))
@@ -128,6 +128,16 @@ def test_changing_one_intent_leaves_the_others_bitwise():
     assert all((np.asarray(a)[1] != np.asarray(b)[1]).any() for a, b in zip(*critics))
     heads = np.asarray(ours.actor.params["head"]["params"]["Dense_0"]["kernel"])
     assert (heads[0] != heads[1]).any() and (heads[1] != heads[2]).any()
+
+
+def test_heads_learn_the_same_as_a_batch():
+    first, *_ = library()
+    data = first.data(dataset_of(Line()))
+    (one, by_one), (two, batched) = learned(data), learned(data, head_mode="vmap")
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), one.heads.actor, two.heads.actor)
+    assert by_one.learner.keys() == batched.learner.keys()
+    for name, found in by_one.learner.items():
+        np.testing.assert_allclose(found, batched.learner[name], rtol=1e-3, atol=1e-5)
 
 
 def test_intents_are_measured_once_and_never_trained():
@@ -260,6 +270,7 @@ def test_sac_reuses_a_library_too():
     ("changes", "message"),
     [
         ({"library": "noise"}, "library must be 'intents' or 'reward' or .*, got 'noise'"),
+        ({"head_mode": "pmap"}, "head_mode must be 'auto' or 'map' or 'vmap', got 'pmap'"),
         ({"online": "ddpg"}, "online must be 'td3' or 'sac', got 'ddpg'"),
         ({"reuse": "both"}, "reuse must be 'expansion' or 'guide', got 'both'"),
         ({"num_intents": 0}, "num_intents must be at least 1, got 0"),

@@ -46,6 +46,12 @@ class LibraryLearner:
         return OffPolicy(self.team, td3_bc_method(self.team))
 
     @property
+    def is_batched(self) -> bool:
+        """Whether heads learn as a batch."""
+        mode = self.team.config.head_mode
+        return mode == "vmap" or (mode == "auto" and jax.default_backend() != "cpu")
+
+    @property
     def updates(self) -> int:
         """Length of the phase; an untrained library takes one update, which does nothing."""
         config: Any = self.team.config
@@ -97,7 +103,10 @@ class LibraryLearner:
                 own = dataclasses.replace(batch, reward=reward)
                 return self.learner.learn(head, own, key, ctx, improve_actor=is_due)
 
-            heads, metrics = jax.vmap(one)(heads, rewards, keys)
+            if self.is_batched:
+                heads, metrics = jax.vmap(one)(heads, rewards, keys)
+            else:
+                heads, metrics = jax.lax.map(lambda inputs: one(*inputs), (heads, rewards, keys))
             return heads, over_heads(metrics)
 
         heads, metrics = learn_offline(self.learner, state.heads, steps, learn_key, ctx, learn)
@@ -114,11 +123,11 @@ class LibraryLearner:
         return jnp.broadcast_to(same, (config.num_intents, *same.shape))
 
 
-def over_heads(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Means over heads of metrics [N]. They are taken in each gradient step: outside of that loop, the order of a sum over
-    heads and steps would depend on the lanes that are trained together.
-    """
-    return {
-        name: Average(found.total.sum(0), found.weight.sum(0)) if isinstance(found, Average) else found.mean(0)
-        for name, found in metrics.items()
-    }
+def over_heads(metrics: dict[str, Any]) -> dict[str, Average]:
+    """Averages over heads of metrics [N]; empty where the heads' are."""
+
+    def over(found: jax.Array | Average) -> Average:
+        total, weight = found if isinstance(found, Average) else (found, jnp.ones_like(found))
+        return Average(total.sum(0), weight.sum(0))
+
+    return {name: over(found) for name, found in metrics.items()}

@@ -48,6 +48,13 @@ from jaxmarl_suite.algorithms.off_policy.td3 import deterministic, td3_method
 from jaxmarl_suite.algorithms.off_policy.td3_bc import TD3BCConfig, scale_of_values
 from jaxmarl_suite.ops import tanh_normal
 
+_CHOICES = {
+    "library": KINDS,
+    "head_mode": ("auto", "map", "vmap"),
+    "online": ("td3", "sac"),
+    "reuse": ("expansion", "guide"),
+}
+
 
 @hyperparameters
 class UberConfig(TD3BCConfig, MATD3Config, MASACConfig):
@@ -62,6 +69,9 @@ class UberConfig(TD3BCConfig, MATD3Config, MASACConfig):
     nothing."""
     intent_hidden: tuple[int, ...] = (256, 256)
     """Widths of the layers of intents."""
+    head_mode: Literal["auto", "map", "vmap"] = "auto"
+    """How the N learners run: one after another ("map"), or as a batch ("vmap"), which is faster for small networks, but
+    then last digits may depend on how many seeds are trained together. "auto": "map" on CPU, "vmap" elsewhere."""
     label_scale: float = 1.0
     """Standard deviation of labels."""
     label_shift: float = 0.0
@@ -81,7 +91,7 @@ class UberConfig(TD3BCConfig, MATD3Config, MASACConfig):
         check_floats(self, amounts=("label_scale", "inverse_temperature", "guide_weight"), finite=("label_shift",))
         if any(width < 1 for width in self.intent_hidden):
             raise ValueError(f"intent_hidden must hold positive widths, got {self.intent_hidden}")
-        for name, accepted in (("library", KINDS), ("online", ("td3", "sac")), ("reuse", ("expansion", "guide"))):
+        for name, accepted in _CHOICES.items():
             value = getattr(self, name)
             if value not in accepted:
                 raise ValueError(f"{name} must be {' or '.join(map(repr, accepted))}, got {value!r}")
