@@ -114,7 +114,7 @@ def test_every_field_of_a_config_is_read(name):
 
 OFFLINE = {"hidden": (4,), "batch_size": 3, "gradient_steps": 2, "total_gradient_steps": 4}
 PLAY = {"num_envs": 2, "rollout_length": 5, "capacity": 20, "warmup_steps": 0, "num_intents": 2, "intent_hidden": (3,)}
-OF_LIBRARY = [{}, {"reuse": "guide"}]
+OF_LIBRARY = [{}, {"reuse": "guide"}, {"online": "sac"}]
 
 
 @pytest.mark.parametrize("name", ["bc", "td3-bc", "implicit-q", "uber"])
