@@ -110,7 +110,7 @@ class ImportArguments:
     """The arguments of `dataset import`."""
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """A .npz file, by episode as Minari or flat as D4RL."""
+    """A .npz or .hdf5 file, by episode as Minari or flat as D4RL."""
     folder: Folder
     """A new folder for the dataset."""
     env: Annotated[str, tyro.conf.arg(metavar="ID")]
@@ -178,6 +178,6 @@ _COMMANDS: dict[str, tuple[Callable[[list[str], Session], Result], str, str]] = 
     "make": (_make, "RUN FOLDER [--tier TIER] [--steps N]", "record a run's replay, or its policies at play"),
     "card": (_card, "FOLDER", "origin, size, returns, score and digests; checks the data"),
     "list": (_list, "[FOLDER]", "the datasets below a folder"),
-    "import": (_import, "FILE.npz FOLDER --env ID", "episodes of another program"),
+    "import": (_import, "FILE FOLDER --env ID", "episodes of another program"),
     "export": (_export, "FOLDER FILE.npz", "episodes for another program"),
 }

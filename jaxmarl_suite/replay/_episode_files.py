@@ -1,6 +1,6 @@
-"""Files of episodes (`.npz`): datasets to and from other programs. Nothing in them is ever unpickled.
+"""Files of episodes (`.npz`, `.hdf5`): datasets to and from other programs. Nothing in them is ever unpickled.
 
-Two layouts are read. Written is the first. An agent axis [N] follows the step axis in teams only.
+Two layouts are read. Written is the first, as `.npz`. An agent axis [N] follows the step axis in teams only.
 
 - By episode, as in Minari: `episode_0/observations` [L + 1, ...], and `actions`, `rewards`, `terminations`,
   `truncations` [L, ...]; optional `states` [L + 1, G] and `masks` [L + 1, A].
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from jaxmarl_envs import EnvSpec
 
+from jaxmarl_suite.replay._hdf5 import ENDINGS, load_hdf5
 from jaxmarl_suite.replay._steps import NO_ACTION, REWARD, Items, Recorded, check_items, step_shapes
 
 _EPISODE = re.compile(r"episode_([0-9]+)/([a-z]+)")
@@ -29,13 +30,15 @@ _FLAT_NAMES = {"terminals": "terminations", "timeouts": "truncations"}
 
 
 def read_episode_file(path: str | Path, spec: EnvSpec) -> Recorded:
-    """The episodes in a `.npz` file, as steps of the environment described by `spec`.
+    """The episodes in a `.npz` or HDF5 file, as steps of the environment described by `spec`.
 
     Raises:
       ValueError: the file cannot be read, holds pickled objects, lacks an array, or does not fit `spec`.
     """
     path = Path(path)
-    arrays = _load(path)
+    if not path.is_file():
+        raise ValueError(f"no file {str(path)!r}")
+    arrays = load_hdf5(path) if path.suffix in ENDINGS else _load(path)
     where = repr(str(path))
     episodes = list(_episodes(where, arrays) if any("/" in name for name in arrays) else _flat(where, arrays))
     if not episodes:
@@ -95,9 +98,7 @@ def write_episode_file(path: str | Path, items: Mapping[str, np.ndarray], spec_o
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of the file."""
-    if not path.is_file():
-        raise ValueError(f"no file {str(path)!r}")
+    """All arrays of a `.npz` file."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile):

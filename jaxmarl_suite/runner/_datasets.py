@@ -362,7 +362,7 @@ def import_dataset(
     """Stores the episodes of a file as a dataset; returns its card. See `replay.read_episode_file` for the layouts.
 
     Args:
-      file: ends in `.npz`.
+      file: ends in `.npz`, or in `.hdf5` or `.h5` (needs the extra `minari`).
       path: a new folder.
       env: id of the environment that the episodes are of.
       env_options: its options.

@@ -243,7 +243,7 @@ def test_sac_reuses_a_library_too():
     """Its own candidate is drawn as experience is collected; the library's act without noise."""
     config, env = config_of(online="sac", inverse_temperature=0.0), Line()
     first, second = uber.SPEC.build(config, env, has_data=True)
-    ctx = context(config, env)
+    ctx = partial(context, config, env)
     start = compiled(first.algorithm.init)(jax.random.key(0), ctx())
     library = first.artifact(start)
     state = compiled(second.begin)(library, jax.random.key(3), ctx())
