@@ -43,7 +43,11 @@ def test_the_second_phase_starts_from_another_run_without_data(whole: Path, tmp_
     """With the same lengths it is the same, bit for bit; and the library fits a task with other episodes."""
     steps = tiny("uber").options.total_steps
     alone = run(tiny("uber", start_from=str(whole), data=None, total_steps=steps), run_dir=tmp_path / "alone")
-    ours, theirs = ({k: r["metrics"] for k, r in rows(p).items() if k[2] == "online"} for p in (whole, alone))
+    ours, theirs = (
+        # The best policy of the whole run may be one of its first phase.
+        {k: r["metrics"] for k, r in rows(p).items() if k[2] == "online" and r["kind"] != "absolute"}
+        for p in (whole, alone)
+    )
     assert ours == theirs
     other = dataclasses.replace(tiny("uber", start_from=str(whole), data=None), env_options={"limit": 5})
     (trained,) = restore_policies(run(other, run_dir=tmp_path / "other"))
