@@ -14,7 +14,7 @@ from jaxmarl_envs import TimeStep
 
 from jaxmarl_suite.algorithms import ActContext, Algorithm
 from jaxmarl_suite.runner._checkpoint import Checkpoints, from_host
-from jaxmarl_suite.runner._devices import configure, in_32_bits
+from jaxmarl_suite.runner._devices import configure, in_32_bits, seldom_collecting
 from jaxmarl_suite.runner._experiment import Experiment, Group, Lane
 from jaxmarl_suite.runner._folder import RunFolder
 from jaxmarl_suite.runner._lanes import acting_context, made_by, pad_lanes, state_shapes
@@ -73,6 +73,7 @@ class Evaluation:
 
 
 @in_32_bits
+@seldom_collecting
 def restore_policies(
     run_dir: str | Path,
     *,
@@ -258,6 +259,7 @@ def check_lane(lane: int | None, known: list[int]) -> None:
 
 
 @in_32_bits
+@seldom_collecting
 def _evaluate(trained: Trained, chosen: list[int], episodes: int | None) -> list[Evaluation]:
     options, group = trained.options, trained.group
     wanted = episodes or options.absolute_episodes or options.eval_episodes

@@ -28,14 +28,15 @@ FIRST_UPDATES = 3
 # One method of each core stands for the others, which are with the slow tests.
 STANDING = ("mappo", "tad-ppo", "qplex", "gem", "mazero", "td3-bc")
 LEARNS_NOTHING = ("mcts",)
-EVERY = [
-    n if n in STANDING else pytest.param(n, marks=pytest.mark.slow)
-    for n in algorithms.names()
-    if n not in LEARNS_NOTHING
-]
 
 
-@pytest.fixture(scope="module", params=EVERY)
+def every(standing: tuple[str, ...]) -> list[Any]:
+    """All that learn, those that do not stand for others marked as slow."""
+    names = (n for n in algorithms.names() if n not in LEARNS_NOTHING)
+    return [n if n in standing else pytest.param(n, marks=pytest.mark.slow) for n in names]
+
+
+@pytest.fixture(scope="module", params=every(STANDING))
 def name(request: pytest.FixtureRequest) -> str:
     """Every algorithm; all tests of one before those of the next, so that its programs are at hand."""
     return request.param
@@ -75,6 +76,8 @@ def test_a_hopeless_learning_rate_is_noticed(name: str, tmp_path: Path) -> None:
     assert not list((tmp_path / "run" / "checkpoints" / "000-00000").iterdir()), "nothing bad is saved"
 
 
+# A program of `mazero` takes several times as long to compile as another's, and each placement has one.
+@pytest.mark.parametrize("name", every(tuple(n for n in STANDING if n != "mazero")), indirect=True, scope="module")
 @pytest.mark.parametrize("variant", ["batched", "environments spread"])
 def test_other_placements_give_the_same_first_updates(name: str, variant: str, trained: Trained) -> None:
     """A lane batched with others, two on each of two devices; environments of a lane spread over two devices."""
@@ -124,7 +127,7 @@ def test_the_lengths_of_chunks_change_nothing(
     assert_same_arrays(final_arrays(ends[0])[:learner], final_arrays(trained(name, "single"))[:learner])
 
 
-@pytest.mark.parametrize("name", EVERY, indirect=True, scope="module")
+@pytest.mark.parametrize("name", every(STANDING), indirect=True, scope="module")
 @pytest.mark.parametrize("after", [1, 5, 10, 11, 12])
 def test_an_interrupted_run_ends_as_if_nothing_had_happened(
     name: str, after: int, trained: Trained, few_at_a_time: None, tmp_path: Path
