@@ -27,6 +27,9 @@ _BUILT_IN = {
     "gem": "jaxmarl_suite.algorithms.off_policy.gem:SPEC",
     "gem-q": "jaxmarl_suite.algorithms.off_policy.gem_q:SPEC",
     "gem-meta": "jaxmarl_suite.algorithms.off_policy.gem_q:META_SPEC",
+    "dima": "jaxmarl_suite.algorithms.imagination.dima:SPEC",
+    "mbppo-mlp": "jaxmarl_suite.algorithms.imagination.mbppo:MLP_SPEC",
+    "mbppo-transformer": "jaxmarl_suite.algorithms.imagination.mbppo:TRANSFORMER_SPEC",
 }
 _registered: dict[str, AlgorithmSpec] = {}
 

@@ -242,6 +242,9 @@ class AlgorithmSpec:
     record: Callable[[Any, Environment, State], dict[str, Any]] | None = None
     """`(config, env, state) -> items`: converts one lane's last state to items [M, ...] by name, which `Phase.data` of
     other methods can read; None if not supported."""
+    diagnose: Callable[..., Any] | None = None
+    """`(config, env, state, ctx, key, *, samples, steps) -> ModelQuality`: tests the world model in one lane's last state
+    against the environment; None if the method has none. Pure and compiled by the caller."""
 
     @property
     def default_config(self) -> Any:
