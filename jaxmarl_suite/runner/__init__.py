@@ -7,6 +7,7 @@ from jaxmarl_suite.runner._authors import TracingError
 from jaxmarl_suite.runner._compile import choose_wave
 from jaxmarl_suite.runner._deploy import Policy, export_policy, load_policy
 from jaxmarl_suite.runner._devices import configure
+from jaxmarl_suite.runner._diagnose import Diagnosis, diagnose
 from jaxmarl_suite.runner._environments import env_parameters
 from jaxmarl_suite.runner._eval_env import eval_flags
 from jaxmarl_suite.runner._evaluate import (  # fmt: skip
@@ -40,6 +41,7 @@ from jaxmarl_suite.runner._train import (  # fmt: skip
 
 __all__ = [
     "ENV_PREFIX",
+    "Diagnosis",
     "Diverged",
     "Evaluation",
     "Experiment",
@@ -60,6 +62,7 @@ __all__ = [
     "coerce",
     "configure",
     "default_run_dir",
+    "diagnose",
     "env_parameters",
     "eval_flags",
     "evaluate",
