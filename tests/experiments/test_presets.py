@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from experiments._study import random_return
+from experiments.dima_puck import presets as dima_puck
 from experiments.gem_discrete import presets as gem_discrete
 from experiments.gem_toy import measures
 from experiments.gem_toy import presets as gem_toy
@@ -18,6 +19,8 @@ from experiments.value_factorization import presets as value_factorization
 
 WITH_GYMNAX = importlib.util.find_spec("gymnax") is not None
 PRESETS = [
+    *dima_puck.equal_runs(),
+    *dima_puck.long_runs(),
     *(gem_discrete.all_runs() if WITH_GYMNAX else ()),
     *gem_toy.plain_runs(),
     *gem_toy.delayed_runs(),
