@@ -136,12 +136,13 @@ def said(output: Any) -> str:
 
 
 def contents(folder: Path) -> dict[str, Any]:
-    """What a finished run has to show: arrays of its last checkpoints, rows, summary; without wall times."""
+    """What a finished run has to show: arrays of its last checkpoints and artifacts, rows, summary; without wall times."""
     from jaxmarl_suite.runner import RunFolder
     from jaxmarl_suite.runner._checkpoint import Checkpoints
 
     run, arrays = RunFolder(folder), {}
-    for first, directory in run.waves(0, 2**31):
+    artifacts = sorted(run.artifacts.iterdir()) if run.artifacts.is_dir() else []
+    for first, directory in [*run.waves(0, 2**31), *((path.name, path) for path in artifacts)]:
         checkpoints = Checkpoints(directory, read_only=True)
         found, _, problems = checkpoints.restore()
         checkpoints.close()

@@ -107,8 +107,10 @@ def find_starts(experiment: Experiment, groups: Sequence[Group]) -> list[Start]:
     source = RunFolder.open(experiment.options.start_from)
     config = source.read_config()
     lanes = config.get("lanes")
-    if not isinstance(lanes, list) or not lanes:
-        raise ValueError(f"{source.path / 'config.json'}: 'lanes' must be a list, got {lanes!r}")
+    if not isinstance(lanes, list) or not lanes or not all(map(_describes_a_lane, lanes)):
+        raise ValueError(
+            f"{source.path / 'config.json'}: 'lanes' must be a list of objects with overrides, got {lanes!r}"
+        )
     chosen, count = experiment.options.start_lane, sum(len(group.lanes) for group in groups)
     if chosen is None and len(lanes) != count:
         raise ValueError(
@@ -163,6 +165,10 @@ def _find_start(
         env_steps=about["env_steps"],
         evaluations=about["evaluations"],
     )
+
+
+def _describes_a_lane(entry: Any) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("overrides", {}), dict)
 
 
 def _check_task(

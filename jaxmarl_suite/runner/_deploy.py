@@ -22,6 +22,7 @@ from jaxmarl_envs.core import KEY_IMPL
 
 from jaxmarl_suite.algorithms import ActContext
 from jaxmarl_suite.algorithms.core._types import ActFn
+from jaxmarl_suite.replay import MACHINE_ERRORS
 from jaxmarl_suite.runner._devices import in_32_bits
 from jaxmarl_suite.runner._evaluate import Trained, check_lane, restore_policies
 from jaxmarl_suite.runner._files import StorageError
@@ -280,7 +281,7 @@ def export_policy(
       platforms: JAX's names of the platforms on which the artifact is to run.
 
     Raises:
-      ValueError: `folder` exists, or the policy cannot be exported for any number of environments.
+      ValueError: `folder` exists or cannot be made, or the policy cannot be exported for any number of environments.
       ImportError: a package is missing.
       StorageError: the machine fails, e.g. the disk is full; nothing that was written is left.
     """
@@ -288,6 +289,7 @@ def export_policy(
 
     if batch is not None and batch < 1:
         raise ValueError(f"batch must be positive, got {batch}")
+    batch = None if batch is None else int(batch)
     target = Path(folder).absolute()
     if target.exists():
         raise ValueError(f"{str(folder)!r} exists; name a folder that does not")
@@ -378,4 +380,5 @@ def _write_folder(target: Path, files: Mapping[str, bytes]) -> None:
     except OSError as error:
         if beside is not None:
             shutil.rmtree(beside, ignore_errors=True)
-        raise StorageError(f"policy {str(target)!r} cannot be written: {error.strerror}") from error
+        kind = StorageError if error.errno in MACHINE_ERRORS else ValueError  # ValueError: the path is at fault
+        raise kind(f"policy {str(target)!r} cannot be written: {error.strerror}") from error

@@ -192,19 +192,26 @@ def played_fields(played: Played, lane: int, episodes: int, env: Environment) ->
     """The fields of a lane's row that describe its evaluation in `env`; `cut` only if some episodes were cut.
 
     Raises:
-      RuntimeError: if some agent had no legal action, so that what it did was not the policy's choice.
+      RuntimeError: if some agent had no legal action, so that what it did was not the policy's choice, or if episodes went
+        on beyond the limit of the environment's own spec.
     """
     if worst := max((float(share) for _, share in _members(played.stuck, lane, 0)), default=0.0):
         raise RuntimeError(
             f"agents of {env.spec.id!r} had no legal action in {worst:.0%} of the evaluation episodes: action_mask must "
             "allow each agent at least one; `jaxmarl-suite envs --check` checks environments of your own"
         )
+    cut = {name: float(share) for name, share in _members(played.cut, lane, 0) if share > 0}
+    if cut and env.spec.episode_limit:
+        raise RuntimeError(
+            f"{max(cut.values()):.0%} of the evaluation episodes of {env.spec.id!r} had not ended after "
+            f"spec.episode_limit={env.spec.episode_limit} steps: end them there (the wrapper TimeLimit does), or correct "
+            "the limit; `jaxmarl-suite envs --check` checks environments of your own"
+        )
     metrics = {name: float(value) for name, value in _members(played.metrics, lane, 0)}
     levels: Mapping[str, tuple[float, ...]] = dict(env.spec.quantiles)
     for name, values in _members(played.episodes, lane, 1):
         for level in levels[name.rpartition("/")[2]]:
             metrics[quantile_name(name, level)] = float(np.quantile(values.astype(np.float64), level))
-    cut = {name: float(share) for name, share in _members(played.cut, lane, 0) if share > 0}
     return {"metrics": metrics, "episodes": episodes, **({"cut": cut} if cut else {})}
 
 

@@ -46,9 +46,11 @@ def evaluate_rules(
       seed: seed of the episodes.
 
     Raises:
-      ValueError: the environment has no rules, a rule is unknown, or the number of episodes is invalid.
+      ValueError: the environment has no rules, a rule is unknown, or the seed or the number of episodes is invalid.
     """
     check_episodes(episodes)
+    if not 0 <= seed < 2**31:
+        raise ValueError(f"seed must be in 0..{2**31 - 1:,}, got {seed}")
     configure()
     env = EpisodeStatistics(jaxmarl_envs.make(env_id, **(env_options or {})))
     known = rules_of(env)

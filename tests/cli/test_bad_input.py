@@ -79,6 +79,11 @@ SWEEP = "sweep mappo --env matrix/random-2x3"
         ("trace cache d --capacities a", ["--capacities: expected any number of values, each an integer, got 'a'"]),
         (f"{XOR} --mappo.minibatches 7", ["minibatches must divide", "got 7"]),
         (f"{XOR} --env.horizon 0", ["matrix/xor: horizon must be an integer of at least 1, got 0"]),
+        (
+            f"{XOR} --env.horizon 9223372036854775808",
+            ["matrix/xor: horizon must fit into 32 bits, got 92233720368547758"],
+        ),
+        ("eval --env rag/cache-L0 --seed 99999999999", ["seed must be in 0..2,147,483,647, got 99999999999"]),
         (f"{XOR} --env.horizn 3", ["matrix/xor: unknown option 'horizn'", "accepted: horizon"]),
         (f"{XOR} --env.horizon", ["--env.horizon needs a value"]),
         (f"{XOR} --env.horizon=1 --env.horizon 2", ["--env.horizon is given twice"]),

@@ -117,6 +117,17 @@ def test_eval_prints_every_lane_and_draws(cli: Cli, finished_run: Path, in_tmp: 
     assert (in_tmp / "new/episode.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_drawing_is_refused_before_the_evaluation(
+    cli: Cli, finished_run: Path, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jaxmarl_suite.runner.evaluate_trained", lambda *_, **__: pytest.fail("evaluated"))
+    outcome = cli(f"eval {finished_run} --render episode.html")
+    assert outcome.code == 2 and "the suffix must be .gif or .png" in outcome.error
+    (in_tmp / "file").write_text("")
+    outcome = cli(f"eval {finished_run} --render file/episode.png")
+    assert outcome.code == 2 and "cannot be written" in outcome.error
+
+
 def test_evaluating_agrees_with_the_run(finished_run: Path) -> None:
     """Greedy policies of a deterministic one-shot game score the same on any episodes."""
     summary = json.loads((finished_run / "summary.json").read_text())

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 from jaxmarl_envs.rag.trace import generate_trace
+from jaxmarl_envs.rag.trace._writer import TraceWriter
 from jaxmarl_envs.rag.trace.replay import ReplayOptions, prompts, replay, send_times
 
 from tests.cli.conftest import Cli
@@ -47,6 +48,16 @@ def test_generate(cli: Cli, in_tmp):
     outcome = cli("trace generate made --sessions 20 --seed 3 --json")
     assert outcome.code == 0 and outcome.json["requests"] == len(generate_trace(20, 3))
     assert "choose another" in cli("trace generate made --sessions 20").error
+
+
+def test_a_trace_is_whole_or_not_there(cli: Cli, in_tmp):
+    assert cli("trace generate made --sessions 1000000000000").code == 2
+    assert list(in_tmp.iterdir()) == [], "the corrected command has the folder to itself"
+    with pytest.raises(RuntimeError, match="stopped"), TraceWriter(in_tmp / "made") as writer:
+        writer.write_requests(generate_trace(3, 1))
+        assert not (in_tmp / "made").exists()
+        raise RuntimeError("stopped")
+    assert list(in_tmp.iterdir()) == []
 
 
 @pytest.mark.parametrize(

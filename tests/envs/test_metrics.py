@@ -39,6 +39,13 @@ KINDS = {
         "mabrax height",
     ),
     "sum": ("overcooked shaped_reward", "mabrax distance"),
+    "of all requests so far": tuple(  # compared with plain simulators in test_rag_cache_env and test_rag_serve_env
+        f"rag {name}"
+        for name in (
+            *("local_hit", "peer_hit", "cost", "ttft", "request_ttft_p50", "request_ttft_p99", "slo", "tpot", "hit"),
+            *("goodput", "fairness", "token_hit", "tokens_per_second", "imbalance", "conflicts", "unfinished"),
+        )
+    ),
     "failure": ("mabrax physics_failures",),  # terminates
 }
 IDS = (
@@ -46,6 +53,8 @@ IDS = (
     *(f"toy/{variant}" for family in jaxmarl_envs.families() if family.name == "toy" for variant in family.variants),
     "matrix/M1",
     "micro/3m",
+    "rag/cache-L0",
+    "rag/serve-L2",
     *(
         pytest.param(env_id, marks=needs("jaxmarl"))
         for env_id in (
@@ -66,6 +75,11 @@ IDS = (
     "mabrax/humanoidstandup",
     pytest.param("gymnax/catch", marks=needs("gymnax")),
 )
+
+
+def test_every_family_is_here():
+    named = {str(getattr(one, "values", (one,))[0]).partition("/")[0] for one in IDS}
+    assert {family.name for family in jaxmarl_envs.families()} == named
 
 
 def kind_of(env_id, name):
@@ -156,8 +170,8 @@ def test_success_of_tasks_without_an_end_is_the_share_of_steps(env_id, options, 
 
 @needs("jaxmarl")
 def test_shaped_rewards_are_summed():
-    env = jaxmarl_envs.make("overcooked/cramped_room", max_steps=150)
-    _, actions, shown = play(env, KEY, 150)
+    env = jaxmarl_envs.make("overcooked/cramped_room", max_steps=400)
+    _, actions, shown = play(env, KEY, 400)
     theirs = env.unwrapped.env
 
     def body(state, inputs):
@@ -167,7 +181,7 @@ def test_shaped_rewards_are_summed():
         return state, jnp.stack([infos["shaped_reward"][agent] for agent in theirs.agents])
 
     reset_key, key = jax.random.split(KEY)
-    keys = jax.vmap(lambda key: jax.random.split(key)[1])(jax.random.split(key, 150))
+    keys = jax.vmap(lambda key: jax.random.split(key)[1])(jax.random.split(key, 400))
     with foreign():
         _, state = theirs.reset(reset_key)
         shaped = np.asarray(jax.jit(lambda s: jax.lax.scan(body, s, (keys, actions))[1])(state))  # [T, 2]

@@ -18,6 +18,7 @@ from jaxmarl_suite.runner import TracingError, TrainOptions, choose_wave, train
 from jaxmarl_suite.runner._experiment import Experiment
 
 FILE = Path(__file__).name
+GENERATOR, ORDER = np.random.default_rng(0), np.arange(10_000)
 CHECK = 'run "jaxmarl-suite envs --check own/'
 
 
@@ -37,6 +38,9 @@ class Own:
     def reset(self, key, params):
         if self.fault == "reset":
             raise KeyError("mass")
+        if self.fault == "generator":
+            GENERATOR.shuffle(ORDER)
+            return jnp.float32(ORDER[0]), restart(self.spec, obs=jnp.zeros((2, 3)))
         start = np.random.rand() if self.fault == "host randomness" else 0.0
         return jnp.float32(start), restart(self.spec, obs=jnp.zeros((2, 4 if self.fault == "obs" else 3)))
 
@@ -44,7 +48,10 @@ class Own:
         if self.fault == "bool" and action[0] > 0:
             state = state + 1
         metrics = {"kills": jnp.zeros(())} if self.fault == "metrics" else dict.fromkeys(self.spec.metrics, 0.0)
-        timestep = transition(self.spec, obs=jnp.zeros((2, 3)), reward=0.0, terminated=state > 3, metrics=metrics)
+        is_over = state > (3 if self.fault != "limit" else 9)
+        timestep = transition(self.spec, obs=jnp.zeros((2, 3)), reward=0.0, terminated=is_over, metrics=metrics)
+        if self.fault == "limit":
+            state = state + 1
         if self.fault == "mask":  # in some steps only, and of one agent
             is_legal = jnp.ones((2, 2), bool).at[1].set(state < 0.5)
             state, timestep = state + 0.6, timestep.replace(action_mask=is_legal)
@@ -100,6 +107,7 @@ def own() -> Iterator[None]:
         ("state", "state: step returns int32[], expected float32[] as from reset; for"),
         ("metrics", "step: metrics has keys ['kills'], expected spec.metrics []; for"),
         ("host randomness", "reset draws from the random state of Python or NumPy: the number is fixed when"),
+        ("generator", "reset is not pure: two traces differ"),
         ("reset", "reset raised KeyError: 'mass' ("),
         ("bool", "step raised TracerBoolConversionError: Attempted boolean conversion"),
         ("empty", "spec is missing (and 3 more); for"),
@@ -128,6 +136,13 @@ def test_agents_without_a_legal_action_are_noticed_in_evaluations(tmp_path: Path
         RuntimeError, match=r"agents of 'own/mask' had no legal action in 100% of the evaluation episodes"
     ):
         train("own-method", "own/mask", options=options, run_dir=tmp_path / "run")
+
+
+def test_episodes_beyond_the_limit_of_the_spec_are_noticed_in_evaluations(tmp_path: Path) -> None:
+    options = TrainOptions(total_steps=128, evaluations=1, eval_episodes=2, absolute_episodes=0)
+    text = r"100% of the evaluation episodes of 'own/limit' had not ended after spec.episode_limit=3 steps"
+    with pytest.raises(RuntimeError, match=text):
+        train("own-method", "own/limit", options=options, run_dir=tmp_path / "run")
 
 
 @pytest.mark.parametrize("fault", ["make", "init", "update", "act"])

@@ -13,6 +13,7 @@ from runner_tools import UPDATES, Recorder, assert_same_arrays, final_arrays, ro
 
 from jaxmarl_suite.runner import Experiment, Interrupted, TrainOptions, resume, run
 from jaxmarl_suite.runner._checkpoint import Checkpoints
+from jaxmarl_suite.runner._wave import Wave
 
 pytestmark = pytest.mark.usefixtures("toys")
 WAVE = "checkpoints/000-00000"
@@ -78,6 +79,27 @@ def test_lasting_checkpoints_survive_an_interrupt_and_what_follows(tmp_path: Pat
         resume(tmp_path / "run", experiment=toy(evaluations=4, keep_checkpoints=1))
     resume(tmp_path / "run", experiment=experiment)
     assert steps(tmp_path / "run")[::-1] == [half, 4 * UPDATES, 4 * UPDATES + 1]
+
+
+def test_a_signal_is_heard_between_the_evaluations_of_the_best_policy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = toy(seeds=2, absolute_episodes=24)  # three batches
+    evaluate, heard = Wave._evaluate, []
+
+    def interrupted(wave: Wave, policy: Any, index: int, step: Any) -> Any:
+        if index >= 10**6:
+            heard.append(index)
+            if len(heard) == 2:
+                signal.raise_signal(signal.SIGTERM)
+        return evaluate(wave, policy, index, step)
+
+    monkeypatch.setattr(Wave, "_evaluate", interrupted)
+    with pytest.raises(Interrupted):
+        run(experiment, run_dir=tmp_path / "run")
+    assert heard == [10**6, 10**6 + 1]
+    resume(tmp_path / "run")
+    assert rows(tmp_path / "run") == rows(run(experiment, run_dir=tmp_path / "whole"))
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -1,5 +1,6 @@
 """Trained policies outside the suite: loaded, and as files for a process that has JAX only."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -136,7 +137,9 @@ def test_lanes_seeds_and_extra_policies(tmp_path: Path) -> None:
             load_policy(run_dir, **options)
 
 
-def test_wrong_inputs_and_folders(trained: Callable[[str, str], Path], tmp_path: Path) -> None:
+def test_wrong_inputs_and_folders(
+    trained: Callable[[str, str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     policy = load_policy(trained("ippo", "single"))
     agents, *shape = policy.spec.n_agents, *policy.spec.obs_shape
     with pytest.raises(
@@ -148,11 +151,17 @@ def test_wrong_inputs_and_folders(trained: Callable[[str, str], Path], tmp_path:
     (tmp_path / "there").mkdir()
     with pytest.raises(ValueError, match="exists; name a folder that does not"):
         export_policy(policy, tmp_path / "there")
+    assert export_policy(policy, tmp_path / "two", batch=np.int64(2))["action"]["shape"][0] == 2
     with pytest.raises(ValueError, match="batch must be positive, got 0"):
         export_policy(policy, tmp_path / "new", batch=0)
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="cannot be written"):
+    with pytest.raises(ValueError, match="cannot be written"):
         export_policy(policy, tmp_path / "file" / "policy")
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(Path, "write_bytes", lambda *_: (_ for _ in ()).throw(full))
+    with pytest.raises(StorageError, match="cannot be written: No space left on device"):
+        export_policy(policy, tmp_path / "full")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "there", "two"]
 
 
 def test_the_command(trained: Callable[[str, str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

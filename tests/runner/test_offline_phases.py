@@ -351,6 +351,13 @@ def test_other_artifacts_than_the_needed_one_are_refused(both: Path, data: Path,
             tiny("tad-ppo", seeds=2, start_from=str(both)), env="counting/countdown", env_options={}
         )
         find_starts(other, other.groups())
+    odd = tmp_path / "odd"
+    shutil.copytree(both, odd)
+    config = json.loads((odd / "config.json").read_text())
+    for lanes in ([1], [{"overrides": 3}]):
+        (odd / "config.json").write_text(json.dumps(config | {"lanes": lanes}))
+        with pytest.raises(ValueError, match=r"config\.json: 'lanes' must be a list of objects with overrides, got \["):
+            run(library(None, seeds=1, start_from=str(odd)), run_dir=tmp_path / "run")
     damaged = tmp_path / "damaged"
     shutil.copytree(both, damaged)
     for path in (damaged / "artifacts").rglob("*"):

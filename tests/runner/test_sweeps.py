@@ -108,6 +108,18 @@ def test_little_memory_splits_the_lanes_and_too_little_is_refused(tmp_path: Path
     assert not (tmp_path / "refused").exists(), "a refused run leaves nothing behind"
 
 
+def test_evaluations_count_towards_the_memory() -> None:
+    experiment = toy(seeds=1, eval_episodes=2**15, absolute_episodes=0)
+    _, programs, placement = choose_wave(experiment.groups()[0], experiment.options)
+    trained, all_of_it = programs[0].memory["total"], programs[0].peak_bytes
+    assert all_of_it > 2 * trained
+    options = dataclasses.replace(experiment.options, memory_gib=(trained + all_of_it) / 2 * placement.mesh.size / GIB)
+    with pytest.raises(
+        ValueError, match=r"one lane needs .*; evaluations need most of it: lower eval_episodes, or raise"
+    ):
+        choose_wave(experiment.groups()[0], options)
+
+
 @pytest.mark.parametrize(
     ("name", "changes", "lower"),
     [

@@ -2,6 +2,9 @@
 
 import itertools
 import json
+import os
+import shutil
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +22,7 @@ _LINE = (
 
 
 class TraceWriter:
-    """Writes a trace into a new folder, piece by piece; a context manager.
+    """Writes a trace into a new folder, piece by piece; a context manager. The folder appears when all of it is written.
 
     Raises:
       ValueError: if the folder exists and is not empty.
@@ -29,17 +32,25 @@ class TraceWriter:
         self.folder = Path(folder)
         if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
             raise ValueError(f"a trace is written into a new folder, and {str(folder)!r} exists; choose another")
-        self.folder.mkdir(parents=True, exist_ok=True)
+        parent = self.folder.absolute().parent
+        parent.mkdir(parents=True, exist_ok=True)
+        self._beside = Path(tempfile.mkdtemp(prefix=f".{self.folder.name}.", dir=parent))
         names = {part: file for part, (file, _) in TABLES.items()} | {"requests": TRACE_FILE}
-        self._files = {part: (self.folder / name).open("w", encoding="ascii") for part, name in names.items()}
+        self._files = {part: (self._beside / name).open("w", encoding="ascii") for part, name in names.items()}
 
     def __enter__(self) -> "TraceWriter":
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        for file in self._files.values():
-            file.write("\n")  # the original files end with an empty line as well
-            file.close()
+        try:
+            for file in self._files.values():
+                with file:
+                    file.write("\n")  # the original files end with an empty line as well
+            if error is None:
+                self._beside.chmod(0o755)
+                os.rename(self._beside, self.folder.absolute())
+        finally:
+            shutil.rmtree(self._beside, ignore_errors=True)  # gone if it was renamed
 
     def write_requests(self, trace: Trace) -> None:
         """Appends requests; their times must go on from those before."""
