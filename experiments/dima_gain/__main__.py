@@ -21,7 +21,7 @@ class Options:
     steps: int = 3000
     """Gradient steps of each trained network."""
     teams: tuple[int, ...] = (2, 3)
-    """Sizes of the teams of the trained networks."""
+    """Sizes of the teams of the trained networks; none for the exact table alone."""
     seed: int = 0
     """Seed of the trained networks."""
     folder: Path = Path(__file__).parent
@@ -42,15 +42,15 @@ def main(options: Options) -> None:
             lines.append([f"{n}", reveal, _numbers(found), _numbers(known.gains)])
             print(lines[-1], flush=True)
     setting = (
-        f"\n\n{time.perf_counter() - start:.0f} s for both tables with compilation, on {processor()}, "
-        f"{runner.usable_cores()} cores; JAX {jax.__version__}, Python {platform.python_version()}."
+        f"\n\n{time.perf_counter() - start:.0f} s with compilation, on {processor()}, {runner.usable_cores()} cores; JAX "
+        f"{jax.__version__}, Python {platform.python_version()}."
     )
-    tables = {
-        "table:exact": _exact_table(exact),
-        "table:learned": markdown_table(["agents", "reveal", "trained", "exact posterior"], lines)
-        + f"\n\n{options.steps} gradient steps on 256 fresh examples, seed {options.seed}."
-        + setting,
-    }
+    tables = {"table:exact": _exact_table(exact) + ("" if lines else setting)}
+    if lines:
+        trained = f"\n\n{options.steps} gradient steps on 256 fresh examples each, seed {options.seed}."
+        tables["table:learned"] = (
+            markdown_table(["agents", "reveal", "trained", "exact posterior"], lines) + trained + setting
+        )
     for name, markdown in tables.items():
         analysis.update_section(options.folder / "README.md", name, markdown)
         print(f"{name}\n\n{markdown}\n")
