@@ -4,9 +4,9 @@ The model is an environment: imagination is `rollout` in it, and what learns is 
 so that all of it is compiled together.
 
 Deliberate differences from DIMA's code: training examples are drawn by age of steps instead of episodes, and uniformly
-for rewards and observations instead of by visit counts; the critic sees the state, not the previous joint action; actors
-have the suite's networks; returns are those of the shared generalized advantage, so that its extra discount does not
-occur.
+for rewards and observations instead of by visit counts; the step sizes of the models are not warmed up; the critic sees
+the state, not the previous joint action; actors have the suite's networks; returns are those of the shared generalized
+advantage, so that its extra discount does not occur.
 """
 
 import dataclasses
