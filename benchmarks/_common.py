@@ -22,7 +22,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What every benchmark can do with its result."""
+    """Options that all benchmarks share."""
 
     json: Path | None = None
     """Where to write the result."""
@@ -41,7 +41,7 @@ class Options:
 
 @dataclasses.dataclass
 class Spent:
-    """Seconds that a piece of work took: on the wall, and of CPU in all threads of this process."""
+    """Wall-clock seconds, and CPU seconds of all threads of this process."""
 
     wall: float = 0.0
     cpu: float = 0.0
@@ -49,14 +49,14 @@ class Spent:
 
 @contextmanager
 def stopwatch() -> Iterator[Spent]:
-    """The seconds of the block, known at its end."""
+    """Measures the block; the seconds are filled in when it ends."""
     spent, wall, cpu = Spent(), time.perf_counter(), time.process_time()
     yield spent
     spent.wall, spent.cpu = time.perf_counter() - wall, time.process_time() - cpu
 
 
 def peak_rss() -> int:
-    """Most bytes of memory that this process has held so far; 0 where the system does not say."""
+    """Peak memory of this process in bytes; 0 if the system does not report it."""
     try:
         # Not getrusage: its maximum starts from that of the process that started this one.
         with open("/proc/self/status", encoding="ascii") as file:
@@ -72,7 +72,7 @@ def peak_rss() -> int:
 
 
 def hardware() -> dict[str, Any]:
-    """What the numbers depend on. Starts JAX's backend: processes that only start others ask one of those."""
+    """Versions, devices and the machine. Starts JAX's backend; a process that only starts others asks one of them."""
     from jaxmarl_suite.runner._folder import versions
 
     return {**versions(), **machine()}
@@ -108,7 +108,7 @@ def hardware_line(found: Mapping[str, Any]) -> str:
 
 
 def target(name: str, value: float, bound: float, *, at_most: bool = False) -> Row:
-    """Whether a measured value is where it should be."""
+    """Whether a measured value meets its bound."""
     is_met = value <= bound if at_most else value >= bound
     return {
         "name": name,
@@ -136,7 +136,7 @@ class Change(NamedTuple):
 
 
 def compare(old_rows: Sequence[Row], table: Table, tolerance: float) -> list[Change]:
-    """The rows that both have, in the order of the new ones."""
+    """The rows that are in both results, in the order of the new one."""
 
     def key(row: Row) -> tuple[Any, ...]:
         return tuple(row.get(name) for name in table.key)

@@ -12,6 +12,7 @@ from jaxmarl_envs import seed_key
 from jaxmarl_envs.hallway import Hallway
 from jaxmarl_envs.hallway._env import digits
 from jaxmarl_envs.matrix import MatrixGame
+from jaxmarl_envs.rag import RagCache, RagServe
 
 Carry = Any
 
@@ -42,6 +43,8 @@ def bare_loop(env: jaxmarl_envs.Environment, num_envs: int) -> tuple[Callable, C
     game = getattr(env, "unwrapped", env)
     if isinstance(game, Hallway):
         return _bare_hallway(game, num_envs, env.spec.episode_limit)
+    if isinstance(game, RagCache | RagServe):
+        return _bare_windows(env, game, num_envs)
     assert isinstance(game, MatrixGame)
     n, a = game.n_agents, game.num_actions
     payoff = jnp.asarray(game.default_params.payoff)
@@ -108,6 +111,35 @@ def _bare_hallway(game: Hallway, num_envs: int, limit: int) -> tuple[Callable, C
         done = home.any(axis=1) | (t >= limit)
         reward = jnp.where(home.all(axis=1), 10.0, 0.0)
         return (jnp.where(done[:, None], cells(reset_key), x), jnp.where(done, 0, t)), reward, done
+
+    return start, step
+
+
+def _bare_windows(env: jaxmarl_envs.Environment, game: RagCache | RagServe, num_envs: int) -> tuple[Callable, Callable]:
+    """The task's own step without what only learners read: of that nothing is carried, so that nothing computes it."""
+    params, limit, spec = env.default_params, env.spec.episode_limit, env.spec
+    assert limit is not None
+
+    def start(key: jax.Array) -> Carry:
+        keys = jax.random.split(key, num_envs)
+        return jax.vmap(game.reset, (0, None))(keys, params)[0], jnp.zeros(num_envs, jnp.int32)
+
+    def step(key: jax.Array, carry: Carry) -> tuple[Carry, jax.Array, jax.Array]:
+        state, t = carry
+        action_key, step_key, reset_key = jax.random.split(key, 3)
+        action = random_actions(action_key, (num_envs, spec.n_agents), spec.num_actions)
+        keys = jax.random.split(step_key, num_envs)
+        state, timestep = jax.vmap(game.step, (0, 0, 0, None))(keys, state, action, params)
+        done = timestep.terminated | (t + 1 >= limit)
+
+        def restart(carry: Carry) -> Carry:
+            def choose(new: jax.Array, old: jax.Array) -> jax.Array:
+                return jnp.where(done.reshape(done.shape + (1,) * (old.ndim - 1)), new, old)
+
+            return jax.tree.map(choose, start(reset_key), carry)
+
+        carry = jax.lax.cond(done.any(), restart, lambda carry: carry, (state, t + 1))
+        return carry, timestep.reward[:, 0], done
 
     return start, step
 

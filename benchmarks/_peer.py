@@ -1,7 +1,7 @@
 """JaxMARL's training scripts, run from a checkout of it: nothing of them is kept here.
 
-A script is imported as it lies there, with the settings of its own YAML file. It logs to wandb; an empty module stands in
-for it, whose log calls do nothing. `make_train(config)` is compiled the way the script does it.
+A script is imported as it lies there, with the settings of its own YAML file. It logs to wandb, which is replaced
+by an empty module whose log calls do nothing. `make_train(config)` is compiled the way the script does it.
 """
 
 import importlib
@@ -52,7 +52,7 @@ SCRIPTS: dict[str, Script] = {
 
 
 def check_checkout(folder: Path) -> None:
-    """Refuses a folder that the scripts do not lie in.
+    """Rejects a folder that does not contain the scripts.
 
     Raises:
       ValueError: names what is missing.

@@ -164,7 +164,7 @@ def _start_cores(task: dict[str, Any]) -> Callable[[dict[str, Any]], Row]:
 
 
 def measure_cores(env_id: str, num_envs: int, steps: int, repetitions: int) -> list[Row]:
-    """A row a mode of `CORE_MODES`: medians of steps/s over calls that alternate between processes."""
+    """One row per mode of `CORE_MODES`: medians of steps/s over calls that alternate between processes."""
     times: dict[str, list[Row]] = {mode: [] for mode in CORE_MODES}
     with contextlib.ExitStack() as stack:
         workers = {}

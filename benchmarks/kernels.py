@@ -65,7 +65,7 @@ def forms(leading: tuple[int, ...], inputs: int, outputs: int) -> dict[str, tupl
 
 
 def measure(leading: tuple[int, ...], inputs: int, outputs: int, repetitions: int, calls: int) -> list[Row]:
-    """A row a form: median seconds of a call, and how many times those of the plain product."""
+    """One row per form: median seconds of a call, and their ratio to the plain product's."""
     programs = {
         name: (jax.jit(function).lower(*arrays).compile(), arrays)
         for name, (function, arrays) in forms(leading, inputs, outputs).items()

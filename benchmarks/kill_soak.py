@@ -136,7 +136,7 @@ def said(output: Any) -> str:
 
 
 def contents(folder: Path) -> dict[str, Any]:
-    """What a finished run has to show: arrays of its last checkpoints and artifacts, rows, summary; without wall times."""
+    """The results of a finished run: arrays of its last checkpoints and artifacts, rows, summary; without wall times."""
     from jaxmarl_suite.runner import RunFolder
     from jaxmarl_suite.runner._checkpoint import Checkpoints
 
@@ -217,7 +217,7 @@ def soak(method: str, kills: int, seed: int, folder: Path) -> list[Row]:
 
 
 def table_of(rows: list[Row]) -> Table:
-    """A line for each method: kills, what was found after them, and whether the runs ended equal."""
+    """One line per method: kills, what was found after them, and whether the runs ended like the undisturbed one."""
     shown = []
     for method in dict.fromkeys(row["method"] for row in rows):
         mine = [row for row in rows if row["method"] == method]

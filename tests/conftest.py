@@ -20,6 +20,8 @@ import pytest
 from jaxmarl_suite.runner import configure
 
 configure()
+# Small programs as well: most are operations outside `jit`, of which every file compiles hundreds, the same ones as others.
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

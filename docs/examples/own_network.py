@@ -4,7 +4,7 @@ import jaxmarl_suite
 from jaxmarl_suite import analysis
 from jaxmarl_suite.algorithms import AlgorithmSpec, Phase, register
 from jaxmarl_suite.algorithms.core import central_view
-from jaxmarl_suite.algorithms.ppo import PPOConfig, local_policy, make_ppo
+from jaxmarl_suite.algorithms.ppo import PPOConfig, local_policy, make_ppo, make_ppo_learner
 from jaxmarl_suite.networks import attention_over_time, make_network
 
 
@@ -15,7 +15,8 @@ def make(config, env):
     critic_view = central_view(env.spec)
     critic = make_network(critic_view.size, 1, hidden=(128, 128))
     policy = local_policy(config, env, actor)
-    return (Phase("ppo", make_ppo(config, env, policy, critic_view, critic=critic)),)
+    ppo = make_ppo_learner(config, env.spec, policy, critic_view, critic=critic)
+    return (Phase("ppo", make_ppo(ppo, env)),)
 
 
 # Where networks remember, `recurrent` keeps `chunk_length` steps together.

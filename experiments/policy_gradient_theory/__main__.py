@@ -49,11 +49,11 @@ def main(options: Options) -> None:
     )
     tables = {
         "named-games": _named_table(named)
-        + f"\n\n{options.num_seeds} seeds a cell (key {options.seed}), {middle - start:.1f} s in all with compilation, "
+        + f"\n\n{options.num_seeds} seeds per cell (key {options.seed}), {middle - start:.1f} s in all with compilation, "
         + f"on {setting}.",
         "plateaus": _plateau_table(plateaus, options.plateau_steps),
         "random-games": _random_table(random)
-        + f"\n\n{options.num_games} games a row (`matrix/random-NxA`, seeds 0 to {options.num_games - 1}), "
+        + f"\n\n{options.num_games} games per row (`matrix/random-NxA`, seeds 0 to {options.num_games - 1}), "
         + f"{end - middle:.1f} s in all with compilation, on {setting}.",
     }
     readme = options.folder / "README.md"

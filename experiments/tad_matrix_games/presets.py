@@ -92,7 +92,7 @@ def named_runs(group: str) -> list[Preset]:
 
 
 def random_runs() -> list[Preset]:
-    """All methods on random games of five players with four actions: one lane a game."""
+    """All methods on random games of five players with four actions: one lane per game."""
     options = TrainOptions(total_steps=STEPS["random"], seeds=1, evaluations=10, absolute_episodes=0)
     return [
         Preset(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,24 +69,7 @@ def plot(
     groups = group_runs(runs, pool)
     along = axis or _axis(groups, metric, kind)
     looks = _looks(groups)
-
-    def band(curve: SeriesCurve) -> Band:
-        return bootstrap_band(curve.strata, confidence=confidence, resamples=resamples, seed=seed)
-
-    def line(series: Series, divide: bool) -> Line:
-        label, color, dashes = looks[series.label]
-        curve = series.curve(metric, kind=kind, normalized=divide)
-        if kind == "eval":  # a student is not shown before it learns
-            start = int(np.searchsorted(curve.steps, series.first_trained_step))
-            if 0 < start < len(curve.steps):
-                strata = tuple(stratum[:, start:] for stratum in curve.strata)
-                curve = SeriesCurve(curve.env_steps[start:], curve.steps[start:], curve.updates[start:], strata)
-        policies = []
-        for policy in series.policies(metric) if kind == "eval" else ():
-            other = series.curve(f"{policy}/{metric}", normalized=divide)
-            policies.append((policy, getattr(other, along), band(other)))
-        return Line(series.label, label, color, dashes, getattr(curve, along), band(curve), tuple(policies))
-
+    band = partial(_band, confidence=confidence, resamples=resamples, seed=seed)
     panels = []
     for env in dict.fromkeys(series.env for series in groups):
         members = [series for series in groups if series.env == env]
@@ -93,21 +78,16 @@ def plot(
         panels.append(
             Panel(
                 env=env,
-                lines=tuple(line(series, divide) for series in members),
+                lines=tuple(
+                    _line(series, looks[series.label], metric, kind, along, divide, band) for series in members
+                ),
                 quantity=f"{metric} / optimum" if divide else metric,
                 optimum=_reference(members, divide) if is_return else None,
             )
         )
-
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     algorithms = {series.algorithm for series in groups}
     settings = list(dict.fromkeys(name for series in groups for name, _ in series.settings))
-    with matplotlib.rc_context(style.RC):
-        figure = Figure(dpi=dots_per_inch)
-        FigureCanvasAgg(figure)  # measures text; needs no display
+    with _saved(target, dots_per_inch) as figure:
         draw(
             figure,
             panels,
@@ -117,11 +97,53 @@ def plot(
             axis_label="environment steps" if along == "env_steps" else "updates",
             width=width,
         )
+    return target
+
+
+@contextmanager
+def _saved(target: Path, dots_per_inch: int) -> Iterator[Any]:
+    """An empty figure, saved when the block ends; without a date, so that equal figures are equal files."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(style.RC):
+        figure = Figure(dpi=dots_per_inch)
+        FigureCanvasAgg(figure)  # measures text; needs no display
+        yield figure
         target.parent.mkdir(parents=True, exist_ok=True)
         undated: dict[str, dict[str, Any]] = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
         metadata = undated[target.suffix.lower()]
         figure.savefig(target, dpi=dots_per_inch, facecolor="white", metadata=metadata)
-    return target
+
+
+def _band(curve: SeriesCurve, *, confidence: float, resamples: int, seed: int) -> Band:
+    """The interquartile mean of a curve and its interval."""
+    return bootstrap_band(curve.strata, confidence=confidence, resamples=resamples, seed=seed)
+
+
+def _line(
+    series: Series,
+    look: tuple[str, str, Any],
+    metric: str,
+    kind: Literal["train", "eval"],
+    along: Axis,
+    divide: bool,
+    band: Callable[[SeriesCurve], Band],
+) -> Line:
+    """A series as it is drawn: its own curve from where it learns, and those of extra policies in evaluations."""
+    label, color, dashes = look
+    curve = series.curve(metric, kind=kind, normalized=divide)
+    if kind == "eval":  # a student is not shown before it learns
+        start = int(np.searchsorted(curve.steps, series.first_trained_step))
+        if 0 < start < len(curve.steps):
+            strata = tuple(stratum[:, start:] for stratum in curve.strata)
+            curve = SeriesCurve(curve.env_steps[start:], curve.steps[start:], curve.updates[start:], strata)
+    policies = []
+    for policy in series.policies(metric) if kind == "eval" else ():
+        other = series.curve(f"{policy}/{metric}", normalized=divide)
+        policies.append((policy, getattr(other, along), band(other)))
+    return Line(series.label, label, color, dashes, getattr(curve, along), band(curve), tuple(policies))
 
 
 def is_return_metric(metric: str) -> bool:

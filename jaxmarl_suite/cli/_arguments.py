@@ -8,8 +8,10 @@ from typing import Annotated, Any, Literal
 import jaxmarl_envs
 import tyro
 
-from jaxmarl_suite import algorithms, runner
+from jaxmarl_suite import algorithms, recipes, runner
+from jaxmarl_suite.algorithms import coerce
 from jaxmarl_suite.cli._parse import EVAL_PREFIX, PROG, parse, parse_grid, take_env_options, with_prefix
+from jaxmarl_suite.recipes import Recipe
 from jaxmarl_suite.runner import Experiment, TrainOptions
 
 _GRID = tyro.conf.arg(
@@ -26,6 +28,8 @@ class Request:
     run_dir: Path | None
     resume: bool
     sinks: tuple[str, ...]
+    recipe: Recipe | None
+    """Where the settings come from that were not given; None for the algorithm's defaults."""
 
 
 def parse_experiment(argv: Sequence[str], command: str, summary: str) -> Request:
@@ -38,20 +42,22 @@ def parse_experiment(argv: Sequence[str], command: str, summary: str) -> Request
     eval_env_options, rest = take_env_options(rest, EVAL_PREFIX)
     wants_help = bool({"-h", "--help"} & set(rest))
     name = _algorithm(rest, command, wants_help)
-    arguments = _arguments(name, command)
+    recipe = None if name is None else recipes.choose(_value(rest, "--recipe") or "auto", name, _value(rest, "--env"))
+    arguments = _arguments(name, command, recipe)
     about = (
         f"{summary}\n\nSet options of the environment with --env.NAME VALUE, and options in which evaluations differ from "
         f"training with {EVAL_PREFIX}NAME VALUE"
     )
     if name is not None:
         rest = with_prefix(arguments, rest, _flag_prefix(name))
+        about += f". Defaults are those of recipe {recipe.name}" if recipe else ""
         about += f"; --{_flag_prefix(name)}.NAME may be shortened to --NAME if there is no other option of that name"
     else:
         about += f'.\nThe settings of an algorithm: "{PROG} {command} ALGO --help"; algorithms: ' + ", ".join(
             algorithms.names()
         )
     if wants_help:
-        about += _env_help(rest)
+        about += _env_help(_value(rest, "--env"))
     given: Any = parse(arguments, rest, command, about)
     config = getattr(given, _field(given.algorithm))
     grid = parse_grid(given.grid, config) if command != "train" else {}
@@ -59,8 +65,8 @@ def parse_experiment(argv: Sequence[str], command: str, summary: str) -> Request
         raise ValueError('missing --grid, e.g. --grid learning_rate=1e-4,3e-4; for one setting use "train"')
     experiment = Experiment(given.algorithm, given.env, config, env_options, grid, given.options, eval_env_options)
     if command == "plan":
-        return Request(experiment, None, False, ())
-    return Request(experiment, given.run_dir, given.resume, given.sinks)
+        return Request(experiment, None, False, (), recipe)
+    return Request(experiment, given.run_dir, given.resume, given.sinks, recipe)
 
 
 def _algorithm(argv: Sequence[str], command: str, wants_help: bool) -> str | None:
@@ -81,14 +87,16 @@ def _field(algorithm: str) -> str:
     return algorithm.replace("-", "_")
 
 
-def _env_help(argv: Sequence[str]) -> str:
+def _value(argv: Sequence[str], flag: str) -> str:
+    """The value of an option, before the command line is parsed; empty if it is not given."""
+    words = [part for word in argv for part in (word.split("=", 1) if word.startswith(f"{flag}=") else [word])]
+    value = (words[words.index(flag) + 1 :] or [""])[0] if flag in words else ""
+    return "" if value.startswith("-") else value
+
+
+def _env_help(env_id: str) -> str:
     """Help for the options and traced parameters of the environment, if one is given."""
-    words = [
-        *(part for word in argv for part in (word.split("=", 1) if word.startswith("--env=") else [word])),
-        "--env",
-    ]
-    env_id = (words[words.index("--env") + 1 :] or [""])[0]
-    if not env_id or env_id.startswith("-"):
+    if not env_id:
         return ""
     traced = runner.env_parameters(env_id)
     static = {name: value for name, value in jaxmarl_envs.options(env_id).items() if name not in traced}
@@ -105,7 +113,7 @@ def _flag_prefix(algorithm: str) -> str:
     return _field(algorithm).replace("_", "-")
 
 
-def _arguments(algorithm: str | None, command: str) -> type:
+def _arguments(algorithm: str | None, command: str, recipe: Recipe | None) -> type:
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = [
         ("algorithm", Annotated[str, tyro.conf.arg(metavar="ALGO", help="The algorithm."), tyro.conf.Positional]),
         ("env", Annotated[str, tyro.conf.arg(metavar="ID", help="The environment, e.g. matrix/climbing.")]),
@@ -121,11 +129,15 @@ def _arguments(algorithm: str | None, command: str) -> type:
             ("resume", Annotated[bool, again, tyro.conf.FlagCreatePairsOff], False),
             ("sinks", Annotated[tuple[Literal["tensorboard", "wandb"], ...], sinks], ()),
         ]
+    how = 'Tuned settings: "auto" for those of this algorithm and environment if there are any, "none", or a name.'
+    fields.append(("recipe", Annotated[str, tyro.conf.arg(metavar="NAME", help=how)], "auto"))
     fields.append(
         ("options", Annotated[TrainOptions, tyro.conf.arg(name="")], dataclasses.field(default=TrainOptions()))
     )
     if algorithm is not None:
         spec = algorithms.get(algorithm)
         default = spec.default_config
+        if recipe is not None:
+            default = dataclasses.replace(default, **coerce(default, recipe.settings))
         fields.append((_field(algorithm), spec.config, dataclasses.field(default=default)))
     return dataclasses.make_dataclass("Arguments", fields, frozen=True)

@@ -27,6 +27,8 @@ class EvalArguments:
     """Use the checkpoint after this many environment steps of a lane. Default: the newest."""
     render: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Draw one episode of the best policy: .gif for an animation, .png for a single sheet, .html for robots."""
+    fps: float | None = None
+    """Frames per second of the .gif, at most 50. Default: the environment's own, or 1.7."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +57,7 @@ def eval(argv: list[str], session: Session) -> Result:
     given = parse(EvalArguments, rest, "eval", about)
     if given.render is not None and given.render.suffix not in (".gif", ".png", ".html"):
         raise ValueError(f"--render {given.render}: the suffix must be .gif or .png, or .html for robots")
+    _check_fps(given)
     from jaxmarl_envs.core import check_drawable
 
     from jaxmarl_suite.runner import check_episodes, evaluate_trained, restore_policies
@@ -77,7 +80,7 @@ def eval(argv: list[str], session: Session) -> Result:
     )
     result: Result = {"run_dir": str(given.run), "evaluations": [dataclasses.asdict(one) for one in found]}
     if given.render is not None:
-        result["render"] = str(_render(waves, given.lane or 0, given.render))
+        result["render"] = str(_render(waves, given.lane or 0, given.render, given.fps))
         session.console().print(f"drawn: {given.render}", markup=False)
     return result
 
@@ -115,7 +118,20 @@ def _eval_rules(argv: list[str], session: Session) -> Result:
     return {"env": given.env, "env_options": options, "episodes": given.episodes, "rules": found}
 
 
-def _render(waves: list[Any], lane: int, path: Path) -> Path:
+def _check_fps(given: EvalArguments) -> None:
+    """Rejects a speed that no animation can have, and one without an animation."""
+    if given.fps is None:
+        return
+    from jaxmarl_envs.core import LONGEST_FRAME, SHORTEST_FRAME
+
+    if given.render is None or given.render.suffix != ".gif":
+        raise ValueError(f"--fps {given.fps:g} is the speed of an animation: it needs --render FILE.gif")
+    slowest, fastest = 1 / LONGEST_FRAME, 1 / SHORTEST_FRAME
+    if not slowest <= given.fps <= fastest:
+        raise ValueError(f"--fps must be from {slowest:.3g} to {fastest:g}, got {given.fps:g}")
+
+
+def _render(waves: list[Any], lane: int, path: Path, fps: float | None) -> Path:
     from jaxmarl_envs import record_episode, render
 
     from jaxmarl_suite.runner import make_act
@@ -129,5 +145,5 @@ def _render(waves: list[Any], lane: int, path: Path) -> Path:
                 episode = record_episode(env, seed_key(one.seed), act, params=one.eval_params, max_steps=limit)
                 params = None if one.eval_params is env.default_params else one.eval_params
                 with writing(path, "--render "):
-                    return render(env, episode, path, params=params)
+                    return render(env, episode, path, params=params, seconds_per_frame=fps and 1 / fps)
     raise ValueError(f"no lane {lane} with a checkpoint")

@@ -20,6 +20,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
     "Train": {
         "train": ("_training", "ALGO --env ID [--seeds N] [--total-steps N]", "train an algorithm, all seeds at once"),
         "sweep": ("_training", "ALGO --env ID --grid FIELD=A,B ...", "train a grid of settings, with seeds for each"),
+        "tune": ("_tuning", "ALGO --env ID --space FIELD=LOW:HIGH:log ...", "search settings by successive halving"),
         "resume": ("_training", "RUN", "continue a run that was interrupted or killed"),
         "plan": ("_planning", "ALGO --env ID [--seeds N] [--grid ...]", "compile only: seconds, memory, what is logged"),
     },
@@ -34,6 +35,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
     },
     "Environments, algorithms, tools": {
         "envs": ("_catalogue", "[--family F] [--check MODULE:CLASS]", "list environments, or check your own"),
+        "recipes": ("_recipes", "[NAME]", "list tuned settings, or show one with its source and results"),
+        "reproduce": ("_recipes", "NAME [--seeds N]", "train a recipe again and compare with its stored result"),
         "algos": ("_catalogue", "[NAME]", "list algorithms, or the settings of one"),
         "bench": ("_bench", "[NAME ...]", "measure throughput, compile time, memory"),
         "trace": ("_trace", "stats|plot|generate|cache|replay [...]", "RAG workloads: inspect, generate, replay"),

@@ -13,6 +13,8 @@ def plan(argv: list[str], session: Session) -> Result:
     """Seconds, memory and rows of every program of an experiment."""
     request = parse_experiment(argv, "plan", "Compiles an experiment and shows its cost, without training.")
     experiment, options = request.experiment, request.experiment.options
+    if request.recipe:
+        session.note(request.recipe.announcement)
     runner.configure()
     groups = experiment.groups()
     warnings = runner.check_milestones(groups, options)

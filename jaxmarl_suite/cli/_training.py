@@ -56,6 +56,8 @@ def _train(argv: list[str], command: str, summary: str, session: Session) -> Res
         if request.run_dir is None:
             raise ValueError("--resume needs --run-dir, the run to continue")
         return _resume(request.run_dir, experiment, request.sinks, session)
+    if request.recipe:
+        session.note(request.recipe.announcement)
     runner.configure()
     total = runner.total_steps(experiment)
     folder = request.run_dir or runner.default_run_dir(experiment.algorithm, experiment.env)

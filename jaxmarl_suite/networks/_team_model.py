@@ -27,8 +27,10 @@ class TeamModel(NamedTuple):
     represent: Callable[[Params, jax.Array], jax.Array]
     """`(params, obs [*B, N, O]) -> state [*B, N, H]`."""
     advance: Callable[..., tuple[jax.Array, jax.Array]]
-    """`(params, state [*B, N, H], action [*B, N] int, dropout_key=None) -> (next state [*B, N, H], reward logits [*B,
-    R])`. With a key, which is consumed, dropout is applied in the communication between agents, as in training."""
+    """`(params, state [*B, N, H], action [*B, N] int, dropout_key=None, gradient_share=1.0) -> (next state [*B, N, H],
+    reward logits [*B, R])`. With a key, which is consumed, dropout is applied in the communication between agents, as in
+    training. The gradient that passes back through the next state (the reward's too) is multiplied by
+    `gradient_share`."""
     assess: Callable[[Params, jax.Array], tuple[jax.Array, jax.Array]]
     """`(params, state [*B, N, H]) -> (policy logits [*B, N, A], value logits [*B, R])`."""
     project: Callable[[Params, jax.Array], jax.Array]
@@ -119,17 +121,21 @@ class _TeamNetworks(nn.Module):
 
     def __call__(self, obs: jax.Array, action: jax.Array) -> tuple[jax.Array, ...]:
         """Uses every parameter, for `init`."""
-        state, reward = self.advance(self.represent(obs), action, False)
+        state, reward = self.advance(self.represent(obs), action, False, 1.0)
         return reward, *self.assess(state), self.predict_projection(state)
 
     def represent(self, obs: jax.Array) -> jax.Array:
         return self.observe(obs)
 
-    def advance(self, state: jax.Array, action: jax.Array, training: bool) -> tuple[jax.Array, jax.Array]:
+    def advance(
+        self, state: jax.Array, action: jax.Array, training: bool, gradient_share: float
+    ) -> tuple[jax.Array, jax.Array]:
         chosen = jax.nn.one_hot(action, self.sizes.num_actions, dtype=state.dtype)
         own = jnp.concatenate([state, chosen], axis=-1)
         heard = own if self.communicate is None else jnp.concatenate([own, self.communicate(own, training)], axis=-1)
         state = state + self.change(heard)
+        if gradient_share != 1.0:
+            state = gradient_share * state + (1.0 - gradient_share) * jax.lax.stop_gradient(state)
         return state, self.reward(_joined(jnp.concatenate([state, chosen], axis=-1)))
 
     def assess(self, state: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -222,10 +228,15 @@ def make_team_model(
         return lambda params, x: module.apply(params, x, method=name)
 
     def advance(
-        params: Params, state: jax.Array, action: jax.Array, dropout_key: jax.Array | None = None
+        params: Params,
+        state: jax.Array,
+        action: jax.Array,
+        dropout_key: jax.Array | None = None,
+        gradient_share: float = 1.0,
     ) -> tuple[jax.Array, jax.Array]:
         rngs = None if dropout_key is None else {"dropout": dropout_key}
-        found: Any = module.apply(params, state, action, dropout_key is not None, method="advance", rngs=rngs)
+        training = dropout_key is not None
+        found: Any = module.apply(params, state, action, training, gradient_share, method="advance", rngs=rngs)
         return found
 
     return TeamModel(init, apply("represent"), advance, apply("assess"), apply("project"), apply("predict_projection"))

@@ -243,7 +243,7 @@ class _Scale(NamedTuple):
         for name, bound in (("low", low), ("high", high)):
             end = np.asarray(bound, np.float64)
             if end.shape not in ((), (dim,)):
-                raise ValueError(f"{owner}: {name} must be one number or {dim}, one an entry, got {bound}")
+                raise ValueError(f"{owner}: {name} must be one number or {dim}, one per entry, got {bound}")
             ends.append(np.broadcast_to(end, (dim,)))
         lowest, highest = ends
         is_free = np.isneginf(lowest) & np.isposinf(highest)

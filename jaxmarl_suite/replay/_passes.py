@@ -68,7 +68,7 @@ def targets_of_store(
     # Rolled so that the oldest step comes first and the newest last: the write head is then the end of the arrays.
     number = contents.final_number
     is_lost = (number >= 0) & (number < contents.num_cuts[:, None] - layout.num_finals)
-    # A return does not run into a step of which is not known what it led to; what was observed before it is.
+    # A return stops before a step whose last observation was overwritten, and bootstraps there instead.
     is_cut = (number >= 0) | jnp.roll(is_lost, -1, axis=1)
     in_time = [
         jnp.roll(jnp.swapaxes(x, 0, 1), -head.next_slot, axis=0)

@@ -18,13 +18,16 @@ from jaxmarl_suite.runner._evaluate import (  # fmt: skip
     evaluate_trained,
     make_act,
     restore_policies,
+    take_policy,
 )
 from jaxmarl_suite.runner._experiment import ENV_PREFIX, Experiment, Group, Lane
 from jaxmarl_suite.runner._files import StorageError, move_aside
 from jaxmarl_suite.runner._folder import RunFolder, default_run_dir
 from jaxmarl_suite.runner._machine import usable_cores
 from jaxmarl_suite.runner._options import TrainOptions
+from jaxmarl_suite.runner._play import play
 from jaxmarl_suite.runner._record import record
+from jaxmarl_suite.runner._reproduce import recipe_experiment
 from jaxmarl_suite.runner._rules import evaluate_rules, rules_of
 from jaxmarl_suite.runner._schedule import check_milestones, plan_phases
 from jaxmarl_suite.runner._train import (  # fmt: skip
@@ -73,11 +76,14 @@ __all__ = [
     "make_act",
     "move_aside",
     "plan_phases",
+    "play",
+    "recipe_experiment",
     "record",
     "restore_policies",
     "resume",
     "rules_of",
     "run",
+    "take_policy",
     "total_env_steps",
     "total_steps",
     "train",

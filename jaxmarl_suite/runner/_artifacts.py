@@ -133,11 +133,11 @@ def _find_start(
     rows: dict[int, list[np.ndarray]] = {}  # by source lane
     about: Mapping[str, Any] = {}
     others: set[str] = set()
+    damaged: list[str] = []  # matters only if a wanted lane is not found elsewhere
     for directory in sorted(source.artifacts.iterdir()) if source.artifacts.is_dir() else ():
         arrays, found, problems = _restore(directory, len(group.earlier) - 1)
         if arrays is None:
-            if problems:
-                raise ValueError(f"run {source.name!r}: {problems[0]}")
+            damaged += problems[:1]
             continue
         if found.get("phase") != phase.name:
             others.add(str(found.get("phase")))
@@ -150,6 +150,8 @@ def _find_start(
         for row, lane in taken:
             rows[lane] = [array[row] for array in arrays]
     if lacking := sorted(set(wanted.values()) - set(rows)):
+        if damaged:
+            raise ValueError(f"run {source.name!r}: {damaged[0]}")
         there = f"; it has one of phase {', '.join(map(repr, sorted(others)))}" if others else ""
         raise ValueError(
             f"run {source.name!r} has no artifact of phase {phase.name!r} of lane {lacking[0]}{there}; it is written when "

@@ -24,9 +24,8 @@ from jaxmarl_suite.algorithms import ActContext
 from jaxmarl_suite.algorithms.core._types import ActFn
 from jaxmarl_suite.replay import MACHINE_ERRORS
 from jaxmarl_suite.runner._devices import in_32_bits
-from jaxmarl_suite.runner._evaluate import Trained, check_lane, restore_policies
+from jaxmarl_suite.runner._evaluate import Trained, check_lane, restore_policies, take_policy
 from jaxmarl_suite.runner._files import StorageError
-from jaxmarl_suite.runner._placement import acting_axes, take_lane
 
 FORMAT = 1
 """Version of the files that `export_policy` writes."""
@@ -207,16 +206,19 @@ def load_policy(
     trained, index = _choose(waves, seed, lane)
     if best and not np.isfinite(trained.best_score[index]):
         raise ValueError(f"lane {trained.lanes[index].index} has no best policy yet: nothing was evaluated")
-    algorithm = trained.group.eval_phases[trained.phase].algorithm
-    ctx = trained.context([trained.lanes[index]], trained.best_step[index] if best else trained.step)
+    algorithm, parameters, ctx = take_policy(trained, trained.lanes[index].index, "best" if best else "final")
+    if algorithm.sees_state:
+        raise ValueError(
+            f"{trained.group.spec.name} plans from the environment's state; a loaded policy sees observations only"
+        )
     spec = trained.group.eval_env.spec
     return Policy(
         spec=spec.replace(metrics=()),
-        parameters=jax.tree.map(lambda x: jnp.asarray(x[index]), trained.best if best else trained.final),
+        parameters=jax.tree.map(jnp.asarray, parameters),
         about=_about(trained, index, best, name),
         act_fn=_named(algorithm.act, algorithm.extra_acts, name, trained.group.spec.name),
         make_carry=algorithm.init_carry,
-        ctx=take_lane(ctx, acting_axes(ctx.env_params), 0),
+        ctx=ctx,
     )
 
 

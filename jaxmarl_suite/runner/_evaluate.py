@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxmarl_envs import TimeStep
 
-from jaxmarl_suite.algorithms import ActContext
+from jaxmarl_suite.algorithms import ActContext, Algorithm
 from jaxmarl_suite.runner._checkpoint import Checkpoints, from_host
 from jaxmarl_suite.runner._devices import configure, in_32_bits
 from jaxmarl_suite.runner._experiment import Experiment, Group, Lane
@@ -273,6 +273,23 @@ def _evaluate(trained: Trained, chosen: list[int], episodes: int | None) -> list
 
 
 @in_32_bits
+def take_policy(trained: Trained, lane: int, policy: str = "best") -> tuple[Algorithm, Any, ActContext]:
+    """What `algorithm.act(policy, carry, timestep, key, ctx)` needs: the algorithm, a lane's policy, and its context.
+
+    Args:
+      trained: includes the lane.
+      lane: its index in the run.
+      policy: "best" or "final".
+    """
+    index = [one.index for one in trained.lanes].index(lane)
+    step = trained.best_step[index] if policy == "best" else trained.step
+    ctx = trained.context([trained.lanes[index]], step)
+    ctx = take_lane(ctx, acting_axes(ctx.env_params), 0)
+    chosen = jax.tree.map(lambda x: x[index], trained.best if policy == "best" else trained.final)
+    return trained.group.eval_phases[trained.phase].algorithm, chosen, ctx
+
+
+@in_32_bits
 def make_act(trained: Trained, lane: int, policy: str = "best") -> Callable[[jax.Array, TimeStep], jax.Array]:
     """`(key, timestep) -> action` for one instance of the evaluation environment, for `jaxmarl_envs.record_episode`.
 
@@ -282,13 +299,13 @@ def make_act(trained: Trained, lane: int, policy: str = "best") -> Callable[[jax
       trained: includes the lane.
       lane: its index in the run.
       policy: "best" or "final".
+
+    Raises:
+      ValueError: for a method that plans from states, which are not shown here.
     """
-    index = [one.index for one in trained.lanes].index(lane)
-    algorithm = trained.group.eval_phases[trained.phase].algorithm
-    step = trained.best_step[index] if policy == "best" else trained.step
-    ctx = trained.context([trained.lanes[index]], step)
-    ctx = take_lane(ctx, acting_axes(ctx.env_params), 0)
-    chosen = jax.tree.map(lambda x: x[index], trained.best if policy == "best" else trained.final)
+    algorithm, chosen, ctx = take_policy(trained, lane, policy)
+    if algorithm.sees_state:
+        raise ValueError("this method plans from the environment's state, and recorded episodes show observations only")
     step = in_32_bits(jax.jit(lambda carry, timestep, key: algorithm.act(chosen, carry, timestep, key, ctx)))
     memory = [algorithm.init_carry(1)]
 

@@ -83,8 +83,9 @@ class Experiment:
     defaults."""
     env_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Passed to `jaxmarl_envs.make`, or scalar fields of the environment's parameters if it has no such option."""
-    grid: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
-    """Values by config field or `env.OPTION`; every combination is a grid point."""
+    grid: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    """Values by config field or `env.OPTION`, every combination of which is a point; or the points themselves, each with its
+    values by name."""
     options: TrainOptions = dataclasses.field(default_factory=TrainOptions)
     eval_env_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Options of the environment in which evaluations differ from training, beside those of its family
@@ -107,7 +108,15 @@ class Experiment:
         for field, prefix in (("env_options", ENV_PREFIX), ("eval_env_options", f"eval-{ENV_PREFIX}")):
             options = {name: plain_value(f"{prefix}{name}", value) for name, value in getattr(self, field).items()}
             object.__setattr__(self, field, options)
-        object.__setattr__(self, "grid", {name: grid_values(name, values) for name, values in self.grid.items()})
+        if isinstance(self.grid, Mapping):
+            object.__setattr__(self, "grid", {name: grid_values(name, values) for name, values in self.grid.items()})
+        else:
+            if not self.grid:
+                raise ValueError("a list of points needs at least one")
+            if wrong := [point for point in self.grid if not isinstance(point, Mapping)]:
+                raise ValueError(f"a list of points holds values by name for each, got {wrong[0]!r}")
+            points = [{name: plain_value(name, value) for name, value in point.items()} for point in self.grid]
+            object.__setattr__(self, "grid", points)
 
     @property
     def spec(self) -> AlgorithmSpec:
@@ -125,23 +134,29 @@ class Experiment:
         return self.config
 
     def points(self) -> list[dict[str, Any]]:
-        """Every combination of the grid's values, as overrides; a single empty one without a grid."""
+        """The grid's points as overrides; a single empty one without a grid."""
+        grid = self.grid
+        if isinstance(grid, Mapping):
+            names, count = list(grid), math.prod(len(values) for values in grid.values())
+        else:
+            names, count = [name for point in grid for name in point], len(grid)
         fields = {f.name for f in dataclasses.fields(self.base_config)}
-        for name, values in self.grid.items():
+        for name in names:
             if not name.startswith(ENV_PREFIX) and name not in fields:
                 raise ValueError(
                     unknown_field(name, fields, f" in the config of {self.algorithm}")
                     + f"; options of the environment are spelled {ENV_PREFIX}NAME"
                 )
-            if len(values) == 0:
+            if isinstance(grid, Mapping) and not grid[name]:
                 raise ValueError(f"grid over {name!r} has no values")
-        points = math.prod(len(values) for values in self.grid.values())
-        if points * self.options.seeds > MAX_LANES:
+        if count * self.options.seeds > MAX_LANES:
             raise ValueError(
-                f"{points:,} points x {self.options.seeds:,} seeds are {points * self.options.seeds:,} lanes; "
+                f"{count:,} points x {self.options.seeds:,} seeds are {count * self.options.seeds:,} lanes; "
                 f"at most {MAX_LANES:,} in one run"
             )
-        return [dict(zip(self.grid, values)) for values in itertools.product(*self.grid.values())]
+        if isinstance(grid, Mapping):
+            return [dict(zip(grid, values)) for values in itertools.product(*grid.values())]
+        return [dict(point) for point in grid]
 
     def groups(self) -> list[Group]:
         """Lanes grouped by the programs that they share, in order of first appearance. Computed once.
@@ -314,13 +329,14 @@ class Experiment:
         """Reads the experiment of a run folder.
 
         Raises:
-          ValueError: the file does not describe an experiment; its name is given.
+          ValueError: the file does not describe an experiment; its name is given, and the version that wrote it if it
+            was another one.
         """
         data = folder.read_config()
         try:
             return cls.from_json(data)
         except ValueError as error:
-            raise ValueError(f"{folder.path / 'config.json'}: {error}") from None
+            raise ValueError(f"{folder.path / 'config.json'}: {error}{folder.other_version()}") from None
 
 
 class _Kind(NamedTuple):

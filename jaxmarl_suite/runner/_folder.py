@@ -30,7 +30,7 @@ _CONFIG = {
     "env_options": dict,
     "eval_env_options": dict,
     "config": dict,
-    "grid": dict,
+    "grid": dict | list,
     "train": dict,
 }
 _ABSENT: dict[str, Any] = {"eval_env_options": {}}
@@ -45,7 +45,8 @@ _ROW = {
     "env_steps": int,
     "metrics": dict,
 }
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "jaxmarl-suite")
+_SUITE = "jaxmarl-suite"
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", _SUITE)
 
 
 _JAX_FLAGS = (
@@ -63,14 +64,16 @@ def jax_flags() -> dict[str, Any]:
     return {name: getattr(jax.config, f"jax_{name}", None) for name in _JAX_FLAGS}
 
 
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
 def versions() -> dict[str, Any]:
     """What the numbers of a run depend on: packages, platform, devices, JAX settings."""
-    found: dict[str, Any] = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = None
+    found: dict[str, Any] = {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}}
     devices = jax.devices()
     return found | {
         "platform": devices[0].platform,
@@ -204,16 +207,30 @@ class RunFolder:
         """
         config = self.read("config.json")
         if config.get("schema") != SCHEMA:
-            raise ValueError(f"{self.name!r} has schema {config.get('schema')!r}; this version reads {SCHEMA}")
+            raise ValueError(
+                f"{self.name!r} has schema {config.get('schema')!r}; this version reads {SCHEMA}{self.other_version()}"
+            )
         for name, kind in _CONFIG.items():
             if not isinstance(config.get(name, _ABSENT.get(name)), kind):
+                wanted, found = getattr(kind, "__name__", kind), config.get(name)
                 raise ValueError(
-                    f"{self.path / 'config.json'}: {name!r} must be a {kind.__name__}, got {config.get(name)!r}"
+                    f"{self.path / 'config.json'}: {name!r} must be a {wanted}, got {found!r}{self.other_version()}"
                 )
         sinks = config.get("sinks", [])
         if not isinstance(sinks, list) or not all(isinstance(sink, str) for sink in sinks):
-            raise ValueError(f"{self.path / 'config.json'}: 'sinks' must be a list of names, got {sinks!r}")
+            raise ValueError(
+                f"{self.path / 'config.json'}: 'sinks' must be a list of names, got {sinks!r}{self.other_version()}"
+            )
         return config
+
+    def other_version(self) -> str:
+        """A note for error messages if another version of the suite wrote this run; empty if none is known to have."""
+        try:
+            theirs = self.read("versions.json").get(_SUITE)
+        except (OSError, ValueError):
+            return ""
+        ours = _version(_SUITE)
+        return "" if theirs in (None, ours) else f"; written by another version ({theirs}; this is {ours})"
 
     def summary(self) -> dict[str, Any]:
         """Reads summary.json; empty if it is missing or damaged, since a run rewrites it when it ends."""

@@ -33,13 +33,14 @@ class Played:
 
 def play(
     env: Environment,
-    act: Callable[[Any, TimeStep, jax.Array], tuple[jax.Array, Any]],
+    act: Callable[[Any, Any, jax.Array], tuple[jax.Array, Any]],
     carry: Any,
     params: Any,
     key: jax.Array,
     *,
     episodes: int,
     max_steps: int,
+    sees_state: bool = False,
 ) -> tuple[dict[str, jax.Array], jax.Array, jax.Array, jax.Array]:
     """Plays E whole episodes: `(metrics [E] by name, done [E], steps [] int32, stuck [E])`.
 
@@ -56,6 +57,7 @@ def play(
       episodes: E.
       max_steps: if the environment has no limit of its own, episodes are cut after this many steps, and count as they
         are.
+      sees_state: `act` is given `(state [E, ...], timestep)` instead of the timestep.
     """
     limit = env.spec.episode_limit or max_steps
     reset_key, run_key = jax.random.split(key)
@@ -72,7 +74,7 @@ def play(
         t, state, timestep, carry, done, stuck = carried
         stuck = stuck | (~done & ~timestep.action_mask.any(-1).all(-1))
         act_key, step_key = jax.random.split(keys[t])
-        action, carry = act(carry, timestep, act_key)
+        action, carry = act(carry, (state, timestep) if sees_state else timestep, act_key)
         step_keys = jax.random.split(step_key, episodes)
         new_state, new = jax.vmap(env.step, (0, 0, 0, None))(step_keys, state, action, params)
 
@@ -91,16 +93,18 @@ def play(
 
 def play_policy(
     env: Environment,
-    act: Callable[[Any, TimeStep, jax.Array], tuple[jax.Array, Any]],
+    act: Callable[[Any, Any, jax.Array], tuple[jax.Array, Any]],
     carry: Any,
     params: Any,
     key: jax.Array,
     *,
     episodes: int,
     max_steps: int,
+    sees_state: bool = False,
 ) -> Played:
     """Results of one policy; arguments as for `play`."""
-    found, done, _, stuck = play(env, act, carry, params, key, episodes=episodes, max_steps=max_steps)
+    sizes = {"episodes": episodes, "max_steps": max_steps}
+    found, done, _, stuck = play(env, act, carry, params, key, **sizes, sees_state=sees_state)
     return Played(
         {name: value.mean() for name, value in found.items()},
         {"return": 1.0 - done.mean(dtype=jnp.float32)},
@@ -138,12 +142,13 @@ def evaluate_policy(
     """
 
     def achieve(act: ActFn, init_carry: Callable[[int], Any], policy: Any) -> Played:
-        def acting(carry: Any, timestep: TimeStep, key: jax.Array) -> tuple[jax.Array, Any]:
-            return act(policy, carry, timestep, key, ctx)
+        def acting(carry: Any, shown: Any, key: jax.Array) -> tuple[jax.Array, Any]:
+            return act(policy, carry, shown, key, ctx)
 
         # The same key for all, so that policies are compared on the same episodes.
         carry = init_carry(episodes)
-        return play_policy(env, acting, carry, ctx.env_params, key, episodes=episodes, max_steps=max_steps)
+        sizes = {"episodes": episodes, "max_steps": max_steps}
+        return play_policy(env, acting, carry, ctx.env_params, key, **sizes, sees_state=algorithm.sees_state)
 
     found = Played({}, {}, {}, {})
     for name, act in {"": algorithm.act, **algorithm.extra_acts}.items():

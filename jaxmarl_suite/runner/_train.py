@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from jaxmarl_suite.recipes import choose
 from jaxmarl_suite.runner._artifacts import Artifacts, Start, find_starts, read_start
 from jaxmarl_suite.runner._checkpoint import check_storage
 from jaxmarl_suite.runner._compile import choose_wave
@@ -54,6 +55,7 @@ def train(
     env: str,
     *,
     config: Any = None,
+    recipe: str = "auto",
     env_options: Mapping[str, Any] | None = None,
     eval_env_options: Mapping[str, Any] | None = None,
     grid: Mapping[str, Sequence[Any]] | None = None,
@@ -69,6 +71,8 @@ def train(
       env: an id, e.g. "matrix/climbing".
       config: the algorithm's config, or a mapping from field names to values that differ from the defaults, e.g.
         `{"recurrent": True}`; None for the defaults.
+      recipe: "auto" for the tuned settings of this algorithm on this environment, if there are any, in place of its
+        defaults; "none"; or the name of a recipe. A whole config has all settings and leaves none to a recipe.
       env_options: passed to `jaxmarl_envs.make`.
       eval_env_options: options in which evaluations differ from training, in addition to those of the environment's
         family.
@@ -84,6 +88,16 @@ def train(
       Interrupted: on SIGINT or SIGTERM, after saving; `resume` continues.
       StorageError: something could not be written, e.g. on a full disk; everything written before is intact.
     """
+    is_whole = config is not None and not isinstance(config, Mapping)
+    if is_whole and recipe not in ("auto", "none"):
+        raise ValueError(
+            f"a whole config leaves nothing to recipe {recipe!r}: give a mapping of the fields that differ from it"
+        )
+    chosen = None if is_whole else choose(recipe, algorithm, env)
+    listener = listener or Silent()
+    if chosen is not None:
+        config = {**chosen.settings, **(config or {})}
+        listener.announce(chosen.announcement)
     experiment = Experiment(
         algorithm,
         env,
@@ -277,7 +291,7 @@ def _run(
             summary.write("finished")
     except Diverged as error:
         summary.write("failed", error=str(error))
-        raise Diverged(f"{error}; checkpoints of {folder.path} are from before") from None
+        raise Diverged(f"{error}; checkpoints of {folder.path} are from before", error.lane) from None
     except Interrupted:
         summary.write("interrupted")
         raise Interrupted(f'stopped and saved; continue with "jaxmarl-suite resume {folder.name}"') from None

@@ -32,6 +32,10 @@ _CHUNK_SECONDS_A_BYTE = 4e-9
 class Diverged(RuntimeError):
     """A metric is not finite: the run stops, and its last good checkpoint is kept."""
 
+    def __init__(self, text: str, lane: Lane) -> None:
+        super().__init__(text)
+        self.lane = lane
+
 
 class Interrupted(RuntimeError):
     """The run was asked to stop, and was saved."""
@@ -172,7 +176,8 @@ class Wave:
                 name = jax.tree_util.keystr(path[1:], simple=True, separator=".")
                 raise Diverged(
                     f"{name!r} in the state of seed {lane.seed}{_setting(lane)} is NaN after update "
-                    f"{self.progress.update - 1} of phase {plan.name!r}"
+                    f"{self.progress.update - 1} of phase {plan.name!r}",
+                    lane,
                 )
 
     def _begin(self) -> None:
@@ -286,7 +291,8 @@ class Wave:
             update, name, lane = min(bad, key=lambda b: b[0])
             raise Diverged(
                 f"metric {name!r} of seed {lane.seed}{_setting(lane)} is not finite since update {update} of phase "
-                f"{plan.name!r} ({plan.env_steps(update)} environment steps)"
+                f"{plan.name!r} ({plan.env_steps(update)} environment steps)",
+                lane,
             )
 
     def _row(self, kind: str, plan: PhasePlan, lane: Lane, metrics: dict[str, Any]) -> dict[str, Any]:

@@ -232,14 +232,14 @@ def check_payoff(payoff: Any, *, num_agents: int | None = None) -> jax.Array:
         payoff = np.asarray(payoff)
         if payoff.dtype.kind not in "fiub":
             raise ValueError(
-                f"payoff must be numeric, got dtype {payoff.dtype}; accepted: real numbers, one a joint action"
+                f"payoff must be numeric, got dtype {payoff.dtype}; accepted: real numbers, one per joint action"
             )
         payoff = jnp.asarray(payoff, float)
     least = 1 if num_agents is None else max(1, num_agents)
     if payoff.ndim < least or min(payoff.shape) < 1:
         raise ValueError(
-            f"payoff must have at least {least} axes, each of length at least 1 (one axis an agent, one entry an "
-            f"action), got shape {payoff.shape}"
+            f"payoff must have at least {least} axes, each of length at least 1 (one axis per agent, one entry "
+            f"per action), got shape {payoff.shape}"
         )
     if not isinstance(payoff, jax.core.Tracer) and not bool(jnp.all(jnp.isfinite(payoff))):
         raise ValueError(f"payoff must be finite, got {int(jnp.sum(~jnp.isfinite(payoff)))} entries that are not")

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from jaxmarl_suite.theory._factorization import check_target
 
 MixerKind = Literal["qmix", "qplex"]
-Parameters = dict[str, Any]  # arrays, or one array an agent; seeds last
+Parameters = dict[str, Any]  # arrays, or one array per agent; seeds last
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,6 +1,6 @@
 """Exact returns, advantages and gradients of softmax policies on n-player cooperative matrix games.
 
-A game is a payoff `R[a_1, ..., a_n]`. A policy is one softmax table an agent, of one of two kinds:
+A game is a payoff `R[a_1, ..., a_n]`. A policy is one softmax table per agent, of one of two kinds:
 
 - decentralized: `p_k(a_k)`, logits `[A_k]`; the joint policy is the product;
 - sequential: `p_k(a_k | a_1..a_{k-1})`, logits `[A_1, ..., A_k]`; the joint policy is the chain-rule product, which
@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 
 Tables = tuple[jax.Array, ...]
-"""One table an agent: logits, probabilities, advantages or gradients."""
+"""One table per agent: logits, probabilities, advantages or gradients."""
 
 # Sums over at most this many actions are written out as slices and adds, which XLA fuses with what surrounds them;
 # a reduction would end the fusion (17 times slower for 3x3 games on a CPU).
@@ -83,7 +83,7 @@ def _backup(payoff: jax.Array, conditionals: Sequence[jax.Array]) -> tuple[list[
 def _num_lane_axes(payoff: jax.Array, tables: Tables) -> int:
     if not tables or payoff.ndim < len(tables):
         raise ValueError(
-            f"payoff needs one action axis an agent, got shape {payoff.shape} for {len(tables)} agents; "
+            f"payoff needs one action axis per agent, got shape {payoff.shape} for {len(tables)} agents; "
             "accepted: [A_1, ..., A_n] and, behind it, lane axes"
         )
     return payoff.ndim - len(tables)

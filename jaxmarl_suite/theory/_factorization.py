@@ -65,10 +65,10 @@ def check_data(data: Any, shape: tuple[int, ...]) -> Floats:
 
 
 def product_data(marginals: Any) -> Floats:
-    """`p_D(a) = Π_i p_i(a_i)`, [A_1, ..., A_n], from one distribution [A_i] an agent."""
+    """`p_D(a) = Π_i p_i(a_i)`, [A_1, ..., A_n], from one distribution [A_i] per agent."""
     tables = [check_data(p, np.shape(p)) for p in marginals]
     if not tables or any(p.ndim != 1 for p in tables):
-        raise ValueError(f"marginals must be one vector an agent, got the shapes {[p.shape for p in tables]}")
+        raise ValueError(f"marginals must be one vector per agent, got the shapes {[p.shape for p in tables]}")
     return functools.reduce(np.multiply.outer, tables)
 
 
@@ -144,7 +144,7 @@ def igm_complete(target: Any, data: Any = None, *, greedy: Sequence[int] | None 
     chosen = np.unravel_index(int(y.argmax()), y.shape) if greedy is None else greedy
     best = tuple(int(a) for a in chosen)
     if len(best) != y.ndim or any(not 0 <= b < a for b, a in zip(best, y.shape)):
-        raise ValueError(f"greedy must be one action an agent, within {y.shape}, got {best}")
+        raise ValueError(f"greedy must be one action per agent, within {y.shape}, got {best}")
     mass, total_mass = weight[best] * y[best], weight[best]
     others = [a for a in np.ndindex(*y.shape) if a != best]
     for a in sorted(others, key=lambda a: -y[a]):

@@ -44,7 +44,7 @@ def doubles(tree):
 
 
 def history(rng, steps):
-    """Random steps with both kinds of ends; each shows what the one before led to, or a new episode's start."""
+    """Random steps with both kinds of ends. An observation is the previous step's next one, or starts a new episode."""
     rows, obs = [], rng.normal()
     for _ in range(steps):
         row = {
@@ -91,7 +91,7 @@ def as_block(rows):
 
 
 def stored_transitions(layout, store):
-    """All stored steps with what they led to, [E, T, ...], oldest first, as NumPy arrays."""
+    """All stored transitions [E, T, ...], oldest first, as NumPy arrays."""
     count = int(store.head.num_stored)
     slot = slots_in_time(layout, store.head, jnp.arange(count, dtype=jnp.int32))
     env, slot = jnp.meshgrid(jnp.arange(layout.num_envs, dtype=jnp.int32), slot, indexing="ij")

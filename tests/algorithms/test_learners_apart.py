@@ -16,9 +16,9 @@ from q_tools import parts_of as q_parts_of
 from q_tools import random_batch as random_batch_of_sequences
 from toy_envs import Noisy, context
 
-from jaxmarl_suite.algorithms.core import local_view, rollout
+from jaxmarl_suite.algorithms.core import rollout
 from jaxmarl_suite.algorithms.off_policy import OffPolicy
-from jaxmarl_suite.algorithms.ppo import PPOConfig, Trajectory, init_state, local_policy, make_ppo_learner, update_state
+from jaxmarl_suite.algorithms.ppo import PPOConfig, Trajectory, init_state, ippo, update_state
 from jaxmarl_suite.algorithms.q_learning import QBatch, QLearning
 
 
@@ -58,17 +58,11 @@ def weights(seed: int) -> dict[str, jax.Array]:
     }
 
 
-def ippo(config: PPOConfig, env: Any) -> Any:
-    """IPPO's learner."""
-    spec = env.spec
-    return make_ppo_learner(config, spec, local_policy(config, env), local_view(spec, agent_id=True))
-
-
 def test_ippo_learns_in_a_model_whose_parameters_are_an_argument():
     """One compiled program for all weights; from the steps of a model, in an update of the user's own."""
     model, size, length = Imagined(), 16, 8
     config = PPOConfig(num_envs=size, rollout_length=length, epochs=4, learning_rate=0.01, hidden=(8,))
-    ppo, vector, traces = ippo(config, model), VectorEnv(model, size), []
+    ppo, vector, traces = ippo.parts(config, model), VectorEnv(model, size), []
     ctx = context(config, model)
 
     @partial(jax.jit, compiler_options=QUICK)
@@ -102,7 +96,7 @@ def test_ppo_on_a_fixed_trajectory_is_ppo_in_its_loop(recurrent):
     config = PPOConfig(
         num_envs=4, rollout_length=6, epochs=2, recurrent=recurrent, memory_size=4, chunk_length=3, hidden=(4,)
     )
-    ppo, vector, ctx = ippo(config, env), VectorEnv(env, config.num_envs), context(config, env)
+    ppo, vector, ctx = ippo.parts(config, env), VectorEnv(env, config.num_envs), context(config, env)
     state = jax.jit(partial(init_state, ppo, vector), compiler_options=QUICK)(jax.random.key(0), ctx)
     update = jax.jit(partial(update_state, ppo, vector), compiler_options=QUICK)
     state, _ = update(state, ctx)

@@ -13,7 +13,7 @@ from toy_envs import Noisy, context
 
 from jaxmarl_suite import algorithms
 from jaxmarl_suite.algorithms.core import central_view
-from jaxmarl_suite.algorithms.ppo import PPOConfig, local_policy, make_ppo
+from jaxmarl_suite.algorithms.ppo import PPOConfig, local_policy, make_ppo, make_ppo_learner
 from jaxmarl_suite.algorithms.q_learning import QConfig, make_q_learning, make_team, mixed
 from jaxmarl_suite.networks import attention_over_time, per_agent, sum_mixer
 
@@ -42,7 +42,8 @@ def test_ppo_with_a_policy_and_a_critic_of_the_callers(share):
     policy = local_policy(config, ENV, actor)
     view = central_view(ENV.spec)
     critic = attention_over_time(view.size, 1, window=2, width=4, heads=1)
-    algorithm, ctx = make_ppo(config, ENV, policy, view, critic=critic), context(config, ENV)
+    algorithm = make_ppo(make_ppo_learner(config, ENV.spec, policy, view, critic=critic), ENV)
+    ctx = context(config, ENV)
     init, update = compiled(algorithm)
     state, before = init(jax.random.key(0), ctx), None
     for _ in range(2):

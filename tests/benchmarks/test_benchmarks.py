@@ -19,9 +19,11 @@ from benchmarks import (
     _tables,
     adapters,
     env_stepping,
+    football,
     kernels,
     mabrax,
     micro,
+    parts,
     replay,
     startup,
     training,
@@ -132,6 +134,17 @@ def test_adapters_are_measured_beside_the_original():
         adapters.Args(ids=("matrix/xor",))
 
 
+@pytest.mark.slow
+def test_football_is_measured_beside_plain_python():
+    row = football.measure("empty_goal", 2, 2, 1)
+    assert row["ratio"] == pytest.approx(row["steps_per_s"] / row["python_steps_per_s"]) and row["compile_s"] > 0
+    assert "| empty_goal" in _tables.render(football.table_of([row]))
+    at_target = {**row, "id": "3_vs_1_with_keeper", "num_envs": 256, "steps_per_s": 200_000.0}
+    assert [t["is_met"] for t in football.targets_of([at_target, row])] == [True]
+    with pytest.raises(ValueError, match="unknown environment 'football/soccer'"):
+        football.Args(scenarios=("soccer",))
+
+
 @needs("jaxmarl")
 @pytest.mark.slow
 def test_micro_is_measured_beside_smax():
@@ -141,7 +154,7 @@ def test_micro_is_measured_beside_smax():
         and row["micro_us"] > 0
         and row["ratio"] == pytest.approx(row["smax_us"] / row["micro_us"], rel=1)
     )
-    assert "| 3m" in _tables.render(micro.table_of([row]))
+    assert " 3m |" in _tables.render(micro.table_of([row]))
     assert [t["is_met"] for t in micro.targets_of([{**row, "id": "3s5z", "ratio": 21.0}, row])] == [True]
     with pytest.raises(ValueError, match=r"maps must be among .*3s5z.*; got 'bane_vs_bane'"):
         micro.Args(maps=("bane_vs_bane",))
@@ -221,12 +234,37 @@ def test_mistakes_are_told_before_measuring(tmp_path):
         kernels.Args(leading=())
 
 
+def test_parts_of_an_update_are_timed():
+    rows = parts.measure_method("ippo", 1, 2, 1, TINY, "matrix/climbing")
+    assert [row["part"] for row in rows] == ["play", "learn", parts.WHOLE] and rows[-1]["ratio"] == 1
+    assert all(row["seconds"] > 0 and row["cpu_seconds"] > 0 for row in rows)
+    assert "| ippo " in _tables.render(parts.parts_table(rows))
+    cells = parts.grus(parts.Size(3, 2, 4, 5))
+    flax, ours = (jax.jit(call.function)(*call.args) for call in cells.values())
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), flax, ours)
+    rows = parts.measure("mappo", "cell", cells, "ours", 1, 1)
+    assert "| Flax " in _tables.render(parts.gru_table(rows))
+    with pytest.raises(ValueError, match="must be positive"):
+        parts.Args(calls=0)
+
+
+@pytest.mark.slow
+@needs("jaxmarl")
+def test_parts_of_the_contests_are_timed():
+    for name in ("qmix", "mappo"):
+        rows = parts.measure_method(name, 40, 1, 1)
+        play, learn, whole = rows
+        assert play["cpu_seconds"] < whole["cpu_seconds"] and learn["ratio"] > 0.2
+
+
 def test_page_has_a_place_for_every_table():
     text = _common.README.read_text(encoding="utf-8")
     cpu = (
         "training",
         "training-continuous",
         "peers",
+        "parts",
+        "parts-gru",
         "episodic",
         "kernels",
         "replay",
@@ -238,6 +276,9 @@ def test_page_has_a_place_for_every_table():
         "mabrax",
         "mabrax-compile",
         "micro",
+        "rag",
+        "rag-trace",
+        "football",
     )
     for name in (
         *cpu,
@@ -251,7 +292,8 @@ def test_page_has_a_place_for_every_table():
 
 
 @pytest.mark.parametrize(
-    "name", ["training", "kernels", "replay", "startup", "env-stepping", "adapters", "mabrax", "micro"]
+    "name",
+    ["training", "kernels", "parts", "replay", "startup", "env-stepping", "adapters", "mabrax", "micro", "football"],
 )
 def test_command_line_knows_the_scripts(name, capsys):
     assert cli(["bench", name, "--help"]) == 0

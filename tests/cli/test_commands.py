@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 import jaxmarl_suite
 from jaxmarl_suite.cli._arguments import parse_experiment
@@ -115,6 +116,10 @@ def test_eval_prints_every_lane_and_draws(cli: Cli, finished_run: Path, in_tmp: 
     assert [(one["lane"], one["policy"]) for one in found] == [(0, "final"), (1, "final"), (0, "best"), (1, "best")]
     assert all(one["episodes"] == 8 and 0 <= one["metrics"]["return"] <= 1 for one in found)
     assert (in_tmp / "new/episode.png").read_bytes().startswith(b"\x89PNG")
+    outcome = cli(f"eval {finished_run} --episodes 8 --lane 0 --render episode.gif --fps 20")
+    assert outcome.code == 0, outcome.err
+    with Image.open(in_tmp / "episode.gif") as animation:
+        assert animation.info["duration"] == 50
 
 
 def test_drawing_is_refused_before_the_evaluation(

@@ -1,14 +1,18 @@
 """From and to JaxMARL: the same episodes as `step_env` plays, and back again."""
 
+import itertools
 import sys
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import jaxmarl_envs
 import numpy as np
 import pytest
-from jaxmarl_envs import VectorEnv, adapters, check_environment
+from jaxmarl_envs import VectorEnv, adapters, check_environment, record_episode, render_frames
 from jaxmarl_envs.adapters._packages import foreign, load
+from jaxmarl_envs.core import check_drawable
+from jaxmarl_envs.smax import _viewer as _smax_viewer
 
 from tests.envs.adapter_tools import assert_same, needs, play
 
@@ -343,3 +347,35 @@ def test_our_adapters_refuse_what_is_not_ours(name):
     words = f"{name} takes an environment of this package, got a SimpleSpreadMPE without spec"
     with pytest.raises(ValueError, match=words):
         getattr(adapters, name)(theirs)
+
+
+@pytest.mark.parametrize(
+    "env_id", ["smax/3m", "mpe/simple-spread", "mpe/simple-speaker-listener", "overcooked/cramped_room"]
+)
+def test_every_step_is_drawn(env_id):
+    """So that `eval --render` has a picture; environments of others without a drawing are refused before they play."""
+    env = jaxmarl_envs.make(env_id)
+    check_drawable(env, "episode.gif")
+    frames = render_frames(env, record_episode(env, KEY, max_steps=8))
+    assert len(frames) == 9 and all(frame.shape == (480, 640, 3) for frame in frames)
+    changes = sum((a != b).any() for a, b in itertools.pairwise(frames))
+    assert changes == 8
+    plain = adapters.from_jaxmarl(getattr(env, "unwrapped", env).env)
+    with pytest.raises(ValueError, match="cannot draw"):
+        check_drawable(plain, "episode.gif")
+
+
+def test_shots_that_are_drawn_hurt():
+    """Shots in SMAX, by JaxMARL's numbering of targets: exactly those who lost health were shot at."""
+    env = jaxmarl_envs.make("smax/3m")
+    episode = record_episode(env, KEY, max_steps=40)
+    inner, found = env.env, []
+    for t in range(1, len(episode) + 1):
+        state, was = (jax.tree.map(lambda x, k=k: x[k], episode.states) for k in (t, t - 1))
+        frame = SimpleNamespace(state=state, previous=was)
+        hurt = np.asarray(state.state.unit_health) < np.asarray(was.state.unit_health)
+        shots = _smax_viewer._shots(inner, frame, np.asarray(state.state.unit_alive))
+        found += shots
+        assert {target for _, target in shots} == set(np.nonzero(hurt)[0])
+        assert all((shooter < 3) != (target < 3) for shooter, target in shots)
+    assert found

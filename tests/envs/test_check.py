@@ -70,10 +70,16 @@ def test_large_entries_are_warned_of_by_index():
     assert check_environment(Good()).warnings == ()
 
 
-MICRO = ("3m", "corridor", "terran_5_vs_5")
-"""Of the fights, one of each sort of start and ground; the others are as these, with other units."""
+QUICK = {
+    "micro": ("3m", "corridor", "terran_5_vs_5"),
+    "football": ("3_vs_1_with_keeper",),
+    "rag": ("cache-L0", "cache-L1"),  # serving: test_rag_serve_env.py, on fewer windows
+}
+"""Of the large families, one variant of each sort of start, ground and ending; the others have other units or players."""
 OWN = [
-    pytest.param(f"{f.name}/{variant}", marks=[pytest.mark.slow] if f.name == "micro" and variant not in MICRO else [])
+    pytest.param(
+        f"{f.name}/{variant}", marks=[pytest.mark.slow] if variant not in QUICK.get(f.name, (variant,)) else []
+    )
     for f in jaxmarl_envs.families()
     if not f.package
     for variant in f.variants

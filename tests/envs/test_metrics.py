@@ -1,5 +1,7 @@
 """Metrics describe whole episodes at their ends, in every family; and names that are taken are refused."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import jaxmarl_envs
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 from jaxmarl_envs import EnvSpec, EpisodeMetrics, EpisodeStatistics, ProtocolError, check_environment
 from jaxmarl_envs.adapters._packages import foreign
-from jaxmarl_envs.core import restart, transition
+from jaxmarl_envs.core import _check_play, restart, transition
 
 from tests.envs.adapter_tools import needs, play
 
@@ -31,6 +33,10 @@ KINDS = {
         "jumanji ratio_dirty_tiles",
         "micro dead_allies",
         "micro dead_enemies",
+        "football goal",
+        "football conceded",
+        "football passes",
+        "football shots",
     ),
     "mean": (
         *(f"toy/{task} success" for task in ("pendulum", "pendulum-2", "point-mass", "point-mass-2", "puck")),
@@ -53,6 +59,7 @@ IDS = (
     *(f"toy/{variant}" for family in jaxmarl_envs.families() if family.name == "toy" for variant in family.variants),
     "matrix/M1",
     "micro/3m",
+    "football/3_vs_1_with_keeper",
     "rag/cache-L0",
     "rag/serve-L2",
     *(
@@ -101,6 +108,7 @@ def test_every_metric_is_of_a_known_kind(env_id):
 @pytest.mark.parametrize(
     "env_id", ["hallway/2-3", "toy/chain", "toy/chain-continuous", "toy/inverted-pendulum", "jumanji/lbf-5x5-2p-1f",
                "jumanji/connector-5x5-3ag", "jumanji/cleaner-4x4-2ag", "micro/3m",
+               "football/3_vs_1_with_keeper",
                pytest.param("smax/3m", marks=needs("jaxmarl")),
                pytest.param("hanabi/very-small-2p", marks=needs("jaxmarl"))],
 )  # fmt: skip
@@ -263,3 +271,19 @@ def test_learners_names_are_free():
 
     assert set(EpisodeStatistics(Free()).spec.metrics) == {"entropy", "value", "episode_return", "episode_length"}
     check_environment(EpisodeStatistics(Free()))
+
+
+def test_episodes_that_have_not_ended_say_nothing_about_metrics():
+    """A rare event in an episode that goes on is no sign of a metric of single steps; in one that ends at 0 it is."""
+    done = np.zeros((3, 5), bool)
+    done[1, :4] = True  # one episode ends in each of four instances; the fifth goes on
+    unfinished, finished = np.zeros((3, 5)), np.zeros((4, 5))
+    unfinished[2, :] = 1.0
+    finished[1, 0] = 1.0
+
+    def warnings(done, values):
+        shown = SimpleNamespace(terminated=done, truncated=np.zeros_like(done), metrics={"shots": values})
+        return _check_play.last_step_metrics(shown)
+
+    assert warnings(done, unfinished) == []
+    assert len(warnings(np.concatenate([np.zeros((1, 5), bool), done]), finished)) == 1

@@ -96,6 +96,8 @@ def test_equals_an_event_by_event_simulator(kind):
         assert metrics["ttft"] == pytest.approx(ttft.mean(), rel=1e-5)
         assert metrics["request_ttft_p50"] == pytest.approx(np.sort(ttft)[12], rel=1e-5)
         assert metrics["slo"] == pytest.approx((ttft <= 1).mean())
+        assert metrics["goodput"] == pytest.approx((ttft <= 1).sum() / (steps * plain.slot / UNITS), rel=1e-5)
+        assert metrics["fairness"] == pytest.approx(ttft.sum() ** 2 / (len(ttft) * (ttft**2).sum()), rel=1e-4)
         assert metrics["hit"] == pytest.approx(plain.hits / plain.reads)
         assert int(np.asarray(state.references)[1]) == plain.reads == (window["docs"] >= 0).sum()
         assert metrics["conflicts"] == plain.conflicts and metrics["unfinished"] == 0

@@ -61,6 +61,27 @@ def test_files(hallway, tmp_path):
         render(env, episode, tmp_path / "episode.mp4")
 
 
+def test_speed_of_animations(hallway, tmp_path):
+    """Given, the environment's own, or 0.6 s per frame."""
+    env, episode = hallway
+
+    def duration(env, **options):
+        with Image.open(render(env, episode, tmp_path / "episode.gif", **options)) as gif:
+            return gif.info["duration"]
+
+    class Fast:
+        spec, default_params, draw = env.spec, env.default_params, getattr(env, "unwrapped", env).draw
+        seconds_per_frame = 0.1
+
+    assert duration(env) == 600 and duration(env, seconds_per_frame=0.05) == 50
+    assert duration(Fast()) == 100 and duration(Fast(), seconds_per_frame=0.2) == 200
+    assert jaxmarl_envs.make("football/corner").seconds_per_frame == 0.1
+    for seconds in (0.0, 0.001, float("nan")):
+        with pytest.raises(ValueError, match=r"seconds_per_frame must be from 0\.02 to 60"):
+            render(env, episode, tmp_path / "other.gif", seconds_per_frame=seconds)
+    assert not (tmp_path / "other.gif").exists()
+
+
 @pytest.mark.parametrize(
     "env_id", ["matrix/climbing", "matrix/two-step", "matrix/multitask-2x3", "matrix/random-3x5", "matrix/random-1x4"]
 )

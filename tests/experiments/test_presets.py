@@ -11,13 +11,16 @@ from experiments.gem_discrete import presets as gem_discrete
 from experiments.gem_toy import measures
 from experiments.gem_toy import presets as gem_toy
 from experiments.mabrax_ppo import presets as mabrax_ppo
+from experiments.mazero_matrix import presets as mazero_matrix
+from experiments.mazero_micro import presets as mazero_micro
+from experiments.mazero_search import presets as mazero_search
 from experiments.q_methods import presets as q_methods
 from experiments.rag_serving import presets as rag_serving
 from experiments.tad_hallway import presets as tad_hallway
 from experiments.tad_matrix_games import presets as tad_matrix_games
 from experiments.value_factorization import presets as value_factorization
 
-WITH_GYMNAX = importlib.util.find_spec("gymnax") is not None
+WITH_GYMNAX, WITH_JUMANJI = (importlib.util.find_spec(name) is not None for name in ("gymnax", "jumanji"))
 PRESETS = [
     *dima_puck.equal_runs(),
     *dima_puck.long_runs(),
@@ -26,6 +29,11 @@ PRESETS = [
     *gem_toy.delayed_runs(),
     *gem_toy.shown_runs(),
     *gem_toy.ablation_runs(),
+    *mazero_matrix.runs(),
+    *mazero_micro.hallway_runs(),
+    *mazero_micro.fight_runs(),
+    *mazero_micro.paper_runs(),
+    *mazero_search.runs(tuple(name for name in mazero_search.TASKS if name != "connector" or WITH_JUMANJI)),
     *q_methods.game_runs(),
     *q_methods.hallway_runs(),
     *rag_serving.all_runs(),
@@ -44,6 +52,8 @@ def test_names_are_unique_in_a_study():
         gem_toy.plain_runs() + gem_toy.delayed_runs() + gem_toy.shown_runs() + gem_toy.ablation_runs(),
         value_factorization.mmdp_runs(),
         gem_discrete.all_runs(),
+        mazero_matrix.runs(),
+        mazero_micro.hallway_runs() + mazero_micro.fight_runs() + mazero_micro.paper_runs(),
         rag_serving.all_runs(),
     ):
         names = [preset.name for preset in runs]
@@ -82,3 +92,12 @@ def test_gem_and_dqn_are_matched():
     steps = [config["num_envs"] * config["rollout_length"] for config in (gem, dqn)]
     assert steps[0] / gem["gradient_steps"] == steps[1] / dqn["gradient_steps"]
     assert gem["target_period"] == dqn["target_period"]
+
+
+@pytest.mark.parametrize("study", [mazero_matrix, mazero_micro], ids=["matrix", "micro"])
+def test_mazero_and_qmix_begin_to_learn_at_the_same_step(study):
+    """QMIX counts stretches of experience, and MAZero steps; both take as many gradient steps per step."""
+    q, planner = study.QMIX, study.MAZERO
+    assert q["learning_starts"] * q["rollout_length"] == planner["warmup_steps"]
+    ratios = [c["gradient_steps"] / (c["num_envs"] * c["rollout_length"]) for c in (q, planner)]
+    assert ratios[0] == ratios[1]

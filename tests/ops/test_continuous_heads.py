@@ -224,7 +224,7 @@ def test_entries_without_bounds_are_in_their_own_units():
         ({"dim": 0}, "dim must be a whole number of at least 1, got 0"),
         ({"dim": 2, "low": 1.0}, "needs low < high, both finite or neither, got low=1.0, high=1.0"),
         ({"dim": 1, "low": -np.inf}, "both finite or neither, got low=-inf, high=1.0"),
-        ({"dim": 2, "high": (1.0, 2.0, 3.0)}, r"high must be one number or 2, one an entry, got \(1.0, 2.0, 3.0\)"),
+        ({"dim": 2, "high": (1.0, 2.0, 3.0)}, r"high must be one number or 2, one per entry, got \(1.0, 2.0, 3.0\)"),
         ({"dim": 2, "initial_std": 0.0}, "initial_std must lie between 0.001 and 10.0, got 0.0"),
         ({"dim": 2, "std_range": (1.0, 0.5)}, r"std_range must be two numbers 0 < a < b, got \(1.0, 0.5\)"),
     ],

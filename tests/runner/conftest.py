@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import library_toy
 import line_env
 import pytest
 import runner_toy
@@ -72,3 +73,23 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Pa
         return folders[name, variant]
 
     return get
+
+
+@pytest.fixture
+def named() -> Iterator[None]:
+    """The method of `library_toy` has a name."""
+    with library_toy.registered():
+        yield
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stored numbers."""
+    return library_toy.write_data(tmp_path_factory.mktemp("data") / "numbers")
+
+
+@pytest.fixture(scope="module")
+def both(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of `library_toy` of two lanes through both phases."""
+    with runner_toy.registered(), library_toy.registered():
+        return run(library_toy.library(data, seeds=2), run_dir=tmp_path_factory.mktemp("both") / "run")

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxmarl_envs import TimeStep, VectorEnv, VectorState, pytree_dataclass
+from runner_tools import rows
 
 from jaxmarl_suite import algorithms
 from jaxmarl_suite.algorithms import (  # fmt: skip
@@ -21,9 +22,11 @@ from jaxmarl_suite.algorithms import (  # fmt: skip
     hyperparameters,
 )
 from jaxmarl_suite.replay import SCHEMA, write_vault
+from jaxmarl_suite.runner import Experiment, TrainOptions
 
 OFFLINE_UPDATES = 10
 ENV_STEPS = 4  # per update of the second phase
+PLAY_UPDATES = 6
 
 
 @hyperparameters
@@ -140,3 +143,24 @@ def registered(name: str = "library-toy", make: Any = make, **settings: Any) -> 
         yield
     finally:
         del algorithms.core._registry._registered[name]
+
+
+def library(data: Path | None, *, env: str = "counting/countdown", grid: Any = None, **options: Any) -> Experiment:
+    """Ten updates without a step, then six of play."""
+    settings = {name: options.pop(name) for name in ("offline_updates", "entries", "rate") if name in options}
+    chosen = {
+        "total_steps": PLAY_UPDATES * ENV_STEPS,
+        "evaluations": 2,
+        "eval_episodes": 4,
+        "absolute_episodes": 4,
+        "log_rows": 5,
+        "checkpoint_seconds": 1e6,
+        "data": None if data is None else str(data),
+    }
+    return Experiment("library-toy", env, settings, {}, grid or {}, TrainOptions(**{**chosen, **options}))
+
+
+def of_phase(run_dir: Path, phase: str) -> dict[Any, Any]:
+    """The rows of a phase, without the step that tells where in the run they are."""
+    found = {key: row for key, row in rows(run_dir).items() if row["phase"] == phase}
+    return {key: {name: value for name, value in row.items() if name != "step"} for key, row in found.items()}

@@ -46,6 +46,19 @@ _OFF_POLICY_SMALL: dict[str, Any] = {
     "warmup_steps": 64,
     "hidden": (4,),
 }
+_PLANNING_SMALL: dict[str, Any] = {
+    "unroll_steps": 2,
+    "n_step": 2,
+    "num_simulations": 4,
+    "num_samples": 2,
+    "target_period": 3,
+    "num_bins": 9,
+    "width": 4,
+    "head_hidden": (4,),
+    "predictor_hidden": 4,
+    "communication_layers": 1,
+    "num_heads": 2,
+}
 _IMAGINATION_SMALL: dict[str, Any] = {
     "num_envs": 8,
     "rollout_length": 4,
@@ -73,6 +86,7 @@ _OWN: dict[str, dict[str, Any]] = {
     "ippo": {"recurrent": True, "memory_size": 8, "chunk_length": 2},
     "iql": {"recurrent": True},
     "vdn": {"prioritized": True},
+    "mcts": {"simulations": (2, 4), "num_samples": 2},
 }
 
 
@@ -84,7 +98,7 @@ def tiny_config(name: str, **changes: Any) -> Any:
     if "imagined_envs" in fields:
         sizes = _IMAGINATION_SMALL
     elif "warmup_steps" in fields:
-        sizes = _OFF_POLICY_SMALL
+        sizes = {**_OFF_POLICY_SMALL, **(_PLANNING_SMALL if "unroll_steps" in fields else {})}
     else:
         sizes = {**_SMALL, **(_Q_SMALL if "capacity" in fields else {})}
     small = {k: v for k, v in sizes.items() if k in fields}

@@ -25,8 +25,13 @@ from jaxmarl_suite.runner import Diverged, Interrupted, _compile, _wave, resume,
 Trained = Callable[[str, str], Path]
 FIRST_UPDATES = 3
 # One method of each core stands for the others, which are with the slow tests.
-STANDING = ("mappo", "tad-ppo", "qplex", "gem", "mbppo-mlp")
-EVERY = [n if n in STANDING else pytest.param(n, marks=pytest.mark.slow) for n in algorithms.names()]
+STANDING = ("mappo", "tad-ppo", "qplex", "gem", "mazero", "mbppo-mlp")
+LEARNS_NOTHING = ("mcts",)
+EVERY = [
+    n if n in STANDING else pytest.param(n, marks=pytest.mark.slow)
+    for n in algorithms.names()
+    if n not in LEARNS_NOTHING
+]
 
 
 @pytest.fixture(scope="module", params=EVERY)

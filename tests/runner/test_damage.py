@@ -84,7 +84,9 @@ def change(path: Path, name: str, value: Any) -> None:
 CONFIG: dict[str, tuple[Any, str]] = {
     "sinks": (None, "'sinks' must be a list of names, got None"),
     "grid": ({"step": 5}, "grid over 'step' needs a list of values, got 5"),
-    "grid ": ([], "'grid' must be a dict"),
+    "grid ": (3, r"'grid' must be a dict \| list, got 3"),
+    "grid  ": ([], "a list of points needs at least one"),
+    "grid   ": ([5], "a list of points holds values by name for each, got 5"),
     "algorithm": (None, "'algorithm' must be a str"),
     "config.num_envs": ("x", "num_envs must be int, got 'x'"),
     "config.two_phases": (3, "two_phases must be bool, got 3"),

@@ -1,6 +1,7 @@
 """The run folder and the sinks."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -104,14 +105,30 @@ def test_a_folder_that_cannot_be_made_is_refused_with_its_reason(tmp_path: Path)
         run(toy(), run_dir=tmp_path / "file" / "run")
 
 
-def test_resume_needs_a_run_of_this_schema(tmp_path: Path) -> None:
+def test_resume_needs_a_run_of_this_schema_and_names_another_version(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is not a run folder: it has no config"):
         resume(tmp_path)
     run_dir = run(toy(), run_dir=tmp_path / "run")
     config = json.loads((run_dir / "config.json").read_text())
     RunFolder(run_dir).write("config.json", {**config, "schema": 99})
-    with pytest.raises(ValueError, match="has schema 99; this version reads 1"):
+    with pytest.raises(ValueError, match=r"has schema 99; this version reads 1$"):
         resume(run_dir)
+    unknown = {**config, "config": {**config["config"], "gone": 1}}
+    RunFolder(run_dir).write("config.json", unknown)
+    with pytest.raises(ValueError, match=r"config.json: .*'gone'") as caught:
+        resume(run_dir)
+    assert "another version" not in str(caught.value)
+    versions = json.loads((run_dir / "versions.json").read_text())
+    RunFolder(run_dir).write("versions.json", {**versions, "jaxmarl-suite": "0.0.1"})
+    note = rf"; written by another version \(0\.0\.1; this is {re.escape(versions['jaxmarl-suite'])}\)$"
+    for content, problem in (
+        (unknown, "'gone'"),
+        ({**config, "schema": 99}, "reads 1"),
+        ({**config, "grid": 1}, "'grid'"),
+    ):
+        RunFolder(run_dir).write("config.json", content)
+        with pytest.raises(ValueError, match=f"{problem}.*{note}"):
+            resume(run_dir)
     (run_dir / "config.json").write_text("{")
     with pytest.raises(ValueError, match="is not valid JSON"):
         resume(run_dir)

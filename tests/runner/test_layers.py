@@ -17,8 +17,10 @@ ENVS = Path(jaxmarl_envs.__file__).parent
 PARTS = ("networks", "replay", "search", "worldmodels", "ops")
 # What each folder of the suite may import from the suite, besides itself.
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
-    "cli": ("runner", "algorithms", "analysis", "theory", *PARTS),
-    "runner": ("algorithms", *PARTS),
+    "cli": ("tuning", "runner", "recipes", "algorithms", "analysis", "theory", *PARTS),
+    "tuning": ("runner", "analysis", "algorithms"),
+    "runner": ("recipes", "algorithms", *PARTS),
+    "recipes": (),
     "algorithms": PARTS,
     "networks": ("ops",),
     "replay": ("ops",),
@@ -104,7 +106,7 @@ BUILT_ON = {"imagination": {"ppo"}}
 """Families that are built on others."""
 
 
-@pytest.mark.parametrize("family", ["core", "ppo", "q_learning", "off_policy", "imagination"])
+@pytest.mark.parametrize("family", ["core", "ppo", "q_learning", "off_policy", "planning", "imagination"])
 def test_families_of_algorithms_know_the_core_only(family: str) -> None:
     on_disk = {p.name for p in (SUITE / "algorithms").iterdir() if p.is_dir() and p.name != "__pycache__"}
     assert family in on_disk

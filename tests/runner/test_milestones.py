@@ -28,6 +28,7 @@ def lines(name, env, steps, grid=None, **settings):
         ("td3", "toy/pendulum", {"warmup_steps": 0, "policy_delay": 9000}, "policy_delay 9,000 the first"),
         ("gem-q", "gymnax/catch", {"warmup_steps": 6000}, "warmup_steps 6,000"),
         ("gem-meta", "gymnax/catch", {"warmup_steps": 6000}, "warmup_steps 6,000"),
+        *((name, "matrix/climbing", {"warmup_steps": 6000}, "warmup_steps 6,000") for name in ("mazero", "muzero-joint")),
         *((name, "matrix/climbing", {"learning_starts": 400}, "learning_starts 400") for name in Q_METHODS),
     ],
 )  # fmt: skip

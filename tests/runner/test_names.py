@@ -63,7 +63,7 @@ def shapes(phases: tuple[Any, ...], env: Any, config: Any) -> list[Metrics]:
     return found
 
 
-@pytest.mark.parametrize("name", algorithms.names())
+@pytest.mark.parametrize("name", [name for name in algorithms.names() if name != "mcts"])  # its updates play nothing
 def test_an_environment_may_report_what_the_learner_reports(name: str) -> None:
     """Every method, in an environment whose metrics have the names of the method's own."""
     experiment = tiny(name)

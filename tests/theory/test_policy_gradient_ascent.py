@@ -264,5 +264,5 @@ def test_bad_logits():
         init_logits(jax.random.key(0), (2, 2), policy="sequential", sd=-1.0)
     with pytest.raises(ValueError, match="no lanes"):
         ascent.run(CLIMBING, (jnp.zeros((0, 3)), jnp.zeros((0, 3, 3))))
-    with pytest.raises(ValueError, match="one action axis an agent"):
+    with pytest.raises(ValueError, match="one action axis per agent"):
         expected_return(jnp.zeros(3), (jnp.ones(3) / 3, jnp.ones(3) / 3))

@@ -259,12 +259,12 @@ def test_bad_input():
         monotone_least_squares(y, [[0.5, 0.5], [0.0, 0.0]])
     with pytest.raises(ValueError, match=r"have 1625702400 orders; accepted: at most 50000"):
         monotone_least_squares(np.zeros((8, 8)))
-    with pytest.raises(ValueError, match="one vector an agent"):
+    with pytest.raises(ValueError, match="one vector per agent"):
         product_data([np.full((2, 2), 0.25)])
     with pytest.raises(ValueError, match=r"target must have the shape \(2, 2\), got \(3, 3\)"):
         linear_closed_form(y).squared_error(np.zeros((3, 3)))
     for greedy in [(0, 2), (-1, 0), (0,)]:
-        with pytest.raises(ValueError, match=r"greedy must be one action an agent, within \(2, 2\), got"):
+        with pytest.raises(ValueError, match=r"greedy must be one action per agent, within \(2, 2\), got"):
             igm_complete(y, greedy=greedy)
     with pytest.raises(ValueError, match=r"shape \[A_1, ..., A_n\]"):
         igm_complete(1.0)

@@ -97,10 +97,10 @@ def test_it_learns_a_reward_and_an_end() -> None:
         return (optax.apply_updates(params, updates), opt), found
 
     params = jax.jit(model.init)(jax.random.key(0))
-    keys = jax.random.split(jax.random.key(1), 300)
+    keys = jax.random.split(jax.random.key(1), 500)
     _, found = jax.jit(lambda carry: jax.lax.scan(step, carry, keys))((params, optimizer.init(params)))
-    assert float(found["reward_loss"][-30:].mean()) < 0.02  # 0.25 without learning
-    assert float(found["end_loss"][-30:].mean()) < 0.2  # 0.62 without learning
+    assert float(found["reward_loss"][-30:].mean()) < 0.01  # 0.25 without learning
+    assert float(found["end_loss"][-30:].mean()) < 0.15  # 0.62 without learning
 
 
 def test_what_cannot_work_is_rejected() -> None:

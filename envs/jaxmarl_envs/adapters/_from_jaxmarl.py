@@ -1,6 +1,7 @@
 """Environments of JaxMARL as environments of this package."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
@@ -9,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmarl_envs.adapters._packages import check_parts, foreign
-from jaxmarl_envs.core import Environment, EnvSpec, PadAgents, TimeStep, seed_key
+from jaxmarl_envs.core import Environment, EnvSpec, Frame, PadAgents, TimeStep, Verdict, seed_key
 
 Array = jax.Array
 
@@ -48,6 +49,8 @@ class Reading:
     bonus_scale: float = 0.0
     obs_bounds: tuple[float, float] = (-float("inf"), float("inf"))
     """See `EnvSpec`. JaxMARL's spaces are not used: they do not describe the global state, and not all are correct."""
+    draw: Callable[[Any, Any, Any], Any] | None = None
+    """`(env, matplotlib axes, Frame) -> Verdict | None`, which draws a step; None if it cannot be drawn."""
     reset_is_costly: bool = False
     """See `EnvSpec`."""
     optimum: float | None = None
@@ -157,6 +160,11 @@ class FromJaxMARL:
                 obs, inner, self._global_state(obs, inner), reward, terminated, done & ~terminated, metrics
             )
         return inner, timestep
+
+    @property
+    def draw(self) -> Callable[[Any, Frame], Verdict | None] | None:
+        """`(axes, frame)`: draws a step; None if the reading has no drawing."""
+        return None if self.reading.draw is None else functools.partial(self.reading.draw, self.env)
 
     @cached_property
     def _agents(self) -> tuple[str, ...]:

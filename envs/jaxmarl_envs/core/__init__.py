@@ -31,7 +31,15 @@ from jaxmarl_envs.core._types import (
     transition,
 )
 from jaxmarl_envs.core._vector import VectorEnv, VectorState
-from jaxmarl_envs.core._viewer import Frame, Verdict, check_drawable, render, render_frames
+from jaxmarl_envs.core._viewer import (
+    LONGEST_FRAME,
+    SHORTEST_FRAME,
+    Frame,
+    Verdict,
+    check_drawable,
+    render,
+    render_frames,
+)
 from jaxmarl_envs.core._wrappers import (
     AgentId,
     Clock,
@@ -45,6 +53,8 @@ from jaxmarl_envs.core._wrappers import (
 
 __all__ = [
     "KEY_IMPL",
+    "LONGEST_FRAME",
+    "SHORTEST_FRAME",
     "AgentId",
     "Clock",
     "DelayReward",

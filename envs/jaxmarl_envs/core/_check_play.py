@@ -244,15 +244,16 @@ def large_entries(played: dict[str, Any]) -> list[str]:
 
 
 def last_step_metrics(vector: TimeStep) -> list[str]:
-    """One line per metric that seems to describe single steps: it was positive in some step, but 0 at the end of every
-    episode.
+    """One line per metric that seems to describe single steps: it rose in some episode, but is 0 at the end of all of
+    them. Episodes that have not ended say nothing.
     """
     done = vector.terminated | vector.truncated
     is_first = np.concatenate([np.ones_like(done[:1]), done[:-1]])
+    ends_later = np.maximum.accumulate(done[::-1])[::-1]
     warnings = []
     for name, values in vector.metrics.items():
         ends = values[done]
-        rises = np.concatenate([np.zeros_like(done[:1]), values[1:] > values[:-1]]) & ~is_first
+        rises = np.concatenate([np.zeros_like(done[:1]), values[1:] > values[:-1]]) & ~is_first & ends_later
         if len(ends) >= _LEAST_ENDS and not ends.any() and rises.any():
             warnings.append(
                 f"metrics[{name!r}] is 0 at the end of all {len(ends)} episodes and was not before: rows hold what it is at "

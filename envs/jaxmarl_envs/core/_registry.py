@@ -24,6 +24,7 @@ _BUILT_IN = {
     "gymnax": "jaxmarl_envs.gymnax:FAMILY",
     "micro": "jaxmarl_envs.micro:FAMILY",
     "rag": "jaxmarl_envs.rag:FAMILY",
+    "football": "jaxmarl_envs.football:FAMILY",
 }
 
 
@@ -148,14 +149,14 @@ def _check_options(env_id: str, family: Family, options: Mapping[str, Any]) -> N
         if parameter.name in accepted and parameter.default is parameter.empty and parameter.name not in options:
             raise ValueError(f"{env_id}: missing option {parameter.name!r}")
     for name, value in options.items():
-        if isinstance(value, int) and not -(2**31) <= value < 2**31:
-            raise ValueError(f"{env_id}: {name} must fit into 32 bits, got {value}")
         if name not in accepted and not (takes_all and (name != first.name or first.kind is first.POSITIONAL_ONLY)):
             near = difflib.get_close_matches(name, accepted, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise UnknownOption(
                 f"{env_id}: unknown option {name!r}; {hint}accepted: {', '.join(accepted) or 'no options'}"
             )
+        if isinstance(value, int) and not -(2**31) <= value < 2**31:
+            raise ValueError(f"{env_id}: {name} must fit into 32 bits, got {value}")
 
 
 class UnknownVariant(ValueError):

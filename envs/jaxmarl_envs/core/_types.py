@@ -121,7 +121,7 @@ class EnvSpec:
             value = getattr(self, field)
             if value and len(value) != self.n_agents:
                 raise ValueError(
-                    f"environment {self.id!r}: {field} needs one entry an agent ({self.n_agents}), got {value}"
+                    f"environment {self.id!r}: {field} needs one entry per agent ({self.n_agents}), got {value}"
                 )
 
         for field, size in (("agent_num_actions", "num_actions"), ("agent_action_sizes", "action_dim")):

@@ -1,8 +1,9 @@
 """Drawing of recorded episodes, without a display.
 
 An environment draws itself with a method `draw(ax, frame)` (a matplotlib axes and a `Frame`), which may return a
-`Verdict`; heading and numbers are the same for all. matplotlib and pillow are imported on first use. If a picture is
-not enough, as for robots in space, a method `to_html(episode)` can return an interactive page, instead or in addition.
+`Verdict`; heading and numbers are the same for all. It may have its own `seconds_per_frame` of animations. matplotlib and
+pillow are imported on first use. If a picture is not enough, as for robots in space, a method `to_html(episode)` can
+return an interactive page, instead or in addition.
 """
 
 import dataclasses
@@ -25,6 +26,12 @@ AGENTS = ("#2f6db5", "#d9793a", "#7a4fa3", "#1f968b", "#c0417a", "#8a6d3b")
 """Colors of the agents, repeated if there are more agents."""
 MAX_SHEET = 12
 """Maximum number of frames on a contact sheet."""
+
+
+SECONDS_PER_FRAME = 0.6
+"""Duration of a frame in an animation, unless the environment has its own."""
+SHORTEST_FRAME, LONGEST_FRAME = 0.02, 60.0
+"""Durations that GIF viewers show as they are."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +101,7 @@ def render(
     *,
     params: Params = None,
     frame: int | None = None,
-    seconds_per_frame: float = 0.6,
+    seconds_per_frame: float | None = None,
 ) -> Path:
     """Draws an episode into the file `path` and returns its path.
 
@@ -105,13 +112,20 @@ def render(
         the environment has one.
       params: traced parameters; `env.default_params` if None.
       frame: the only frame to draw into a `.png`, counted as a Python index: 0 the start, -1 the end.
-      seconds_per_frame: duration in the animation; the last frame is shown three times as long.
+      seconds_per_frame: duration in the animation; the last frame is shown three times as long. None: the
+        environment's own `seconds_per_frame`, or 0.6.
 
     Raises:
-      ValueError: another suffix, or an environment that cannot be drawn.
+      ValueError: another suffix, an environment that cannot be drawn, or an impossible duration.
     """
     path = Path(path)
     check_drawable(env, path)
+    if seconds_per_frame is None:
+        seconds_per_frame = getattr(getattr(env, "unwrapped", env), "seconds_per_frame", SECONDS_PER_FRAME)
+    if not SHORTEST_FRAME <= seconds_per_frame <= LONGEST_FRAME:
+        raise ValueError(
+            f"seconds_per_frame must be from {SHORTEST_FRAME} to {LONGEST_FRAME:g}, got {seconds_per_frame}"
+        )
     if path.suffix == ".html":
         innermost: Any = getattr(env, "unwrapped", env)
         path.write_text(innermost.to_html(episode), encoding="utf-8")

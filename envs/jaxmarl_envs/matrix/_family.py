@@ -96,7 +96,7 @@ def repeated_game(name: str, payoff: np.ndarray, horizon: int = 1) -> MatrixGame
     """
     n_agents, num_actions = payoff.ndim, payoff.shape[0] if payoff.ndim else 0
     if any(length != num_actions for length in payoff.shape):
-        raise ValueError(f"matrix/{name}: payoffs need one axis an agent, all of one length, got {payoff.shape}")
+        raise ValueError(f"matrix/{name}: payoffs need one axis per agent, all of the same length, got {payoff.shape}")
     _check_size(name, n_agents, num_actions, 1)
     return MatrixGame(
         n_agents=n_agents,

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxmarl_envs.micro._loops import fold, plane, row
+from jaxmarl_envs.core._batch_last import fold, plane, row
 from jaxmarl_envs.micro._params import CELL, COARSE, FINE, NEVER, MicroParams, Pairs, Units, rounded
 from jaxmarl_envs.micro._plan import Plan
 from jaxmarl_envs.micro._state import Aim, Fight, Orders

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmarl_envs.core import EnvSpec, Frame, TimeStep, Verdict, restart, transition
+from jaxmarl_envs.core._batch_last import apart, batch_last, random_words
 from jaxmarl_envs.micro import _show, _starts
-from jaxmarl_envs.micro._loops import apart, in_rows
 from jaxmarl_envs.micro._params import (
     POINT,
     MicroParams,
@@ -131,7 +131,7 @@ class Micro:
 def _batched_reset(plan: Plan) -> Any:
     """`reset(key, params)` of one instance, which `vmap` turns into one computation on [.., E]."""
     words = _starts.words_of_reset(plan)
-    return _batch_last(lambda keys, params: _reset(plan, _words(keys, words), params))
+    return batch_last(_finite, lambda keys, params: _reset(plan, random_words(keys, words), params))
 
 
 @functools.lru_cache(maxsize=256)
@@ -139,49 +139,14 @@ def _batched_step(plan: Plan) -> Any:
     """`step(key, state, action, params)` of one instance, which `vmap` turns into one computation on [.., E]."""
 
     def step(keys: Array, fight: Fight, action: Array, params: MicroParams) -> Any:
-        return _step(plan, _words(keys, 2), fight, action, params)
+        return _step(plan, random_words(keys, 2), fight, action, params)
 
-    return _batch_last(step)
-
-
-def _words(keys: Array, count: int) -> Array:
-    """[count, E] uint32 random words. Consumes `keys` [E]."""
-    return jax.vmap(lambda key: jax.random.bits(key, (count,), jnp.uint32), out_axes=1)(keys)
+    return batch_last(_finite, step)
 
 
-def _batch_last(function: Any) -> Any:
-    """Turns `function` of arguments [.., E] and keys [E] into a function of one instance: `vmap` puts its axis last.
-
-    Its results, [fight, obs, global state, ..], have all axes reversed: [E, N, D] outside is [D, N, E] inside. Params,
-    the last argument, keep size 1 along the last axis if instances share them.
-    """
-
-    def spread(arguments: Any, is_batched: Any, size: int) -> list[Any]:
-        def last(x: Array, batched: bool) -> Array:
-            return jnp.moveaxis(x, 0, -1) if batched else jnp.broadcast_to(x[..., None], (*x.shape, size))
-
-        def last_of_params(x: Array, batched: bool) -> Array:
-            return jnp.moveaxis(x, 0, -1) if batched else x[..., None]
-
-        *others, params = zip(arguments, is_batched)
-        return [*(jax.tree.map(last, *pair) for pair in others), jax.tree.map(last_of_params, *params)]
-
-    @jax.custom_batching.custom_vmap
-    def single(*arguments: Any) -> Any:
-        found = function(*spread(arguments, jax.tree.map(lambda _: False, arguments), 1))
-        return jax.tree.map(lambda x: x[..., 0].T, found)
-
-    @single.def_vmap
-    def _(axis_size: int, is_batched: Any, *arguments: Any) -> Any:
-        batched = spread(arguments, is_batched, axis_size)
-        fight, obs, whole, *others = function(*batched)
-        # Networks read these in rows. Turned within the selection of restarted episodes, they would be read from memory in
-        # the wrong order.
-        obs, whole = apart(batched[-1].sight, lambda *shown: tuple(map(in_rows, shown)), obs, whole)
-        found = [jax.tree.map(jnp.transpose, fight), obs, whole, *jax.tree.map(jnp.transpose, others)]
-        return found, jax.tree.map(lambda _: True, found)
-
-    return single
+def _finite(params: MicroParams) -> Array:
+    """A traced number that is finite."""
+    return params.sight
 
 
 def _numbers(plan: Plan, fight_kinds: Array, params: MicroParams) -> tuple[MicroParams, Units, Pairs]:

@@ -11,8 +11,8 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from jaxmarl_envs.core._batch_last import apart, fold, row
 from jaxmarl_envs.micro._enemy import targets_of_enemies, targets_of_healers, wanted
-from jaxmarl_envs.micro._loops import apart, fold, row
 from jaxmarl_envs.micro._params import CELL, FINE, POINT, MicroParams, Pairs, Units, on_grid, rounded
 from jaxmarl_envs.micro._plan import Plan
 from jaxmarl_envs.micro._state import NOBODY, Aim, Chance, Fight, Orders, fetched, packed, unpacked

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmarl_envs.core import pytree_dataclass
-from jaxmarl_envs.micro._loops import fold, row
+from jaxmarl_envs.core._batch_last import fold, row
 
 Array = jax.Array
 NOBODY = 0xFFFFFFFF

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxmarl_envs.adapters._from_jaxmarl import Reading, from_jaxmarl
 from jaxmarl_envs.adapters._packages import check_options, foreign, load, scalar_options
 from jaxmarl_envs.core import Environment, Family, UnknownVariant
+from jaxmarl_envs.mpe._viewer import draw
 
 _CLASSES = {
     "simple-spread": "SimpleSpreadMPE",
@@ -56,7 +57,7 @@ def _make(env_id: str, max_steps: int, options: tuple[tuple[str, Any], ...]) -> 
             env = getattr(mpe, _CLASSES[env_id.partition("/")[2]])(**chosen)
         except AssertionError as error:
             raise ValueError(f"{env_id}: {error}") from None
-    reading = Reading(episode_limit=max_steps + 1, is_terminal=_never, reset_is_costly=True)
+    reading = Reading(episode_limit=max_steps + 1, is_terminal=_never, draw=draw, reset_is_costly=True)
     return from_jaxmarl(env, reading, id=env_id)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxmarl_envs.adapters._from_jaxmarl import Reading, from_jaxmarl
 from jaxmarl_envs.adapters._packages import check_options, foreign, load, scalar_options
 from jaxmarl_envs.core import Environment, EpisodeMetrics, Family, UnknownVariant
+from jaxmarl_envs.overcooked._viewer import draw
 
 _COUNTS = {16: 3, 17: 3, 18: 3, 19: 3, 20: 20}
 """Layers of an observation that are not binary, by their largest value: ingredients in a pot and in a soup, steps until
@@ -63,6 +64,7 @@ def _make(env_id: str, shaped: float, options: tuple[tuple[str, Any], ...]) -> E
         measure=_measure,
         bonus=_shaped if shaped else None,
         bonus_scale=shaped,
+        draw=draw,
         reset_is_costly=True,
     )
     return EpisodeMetrics(from_jaxmarl(env, reading, id=env_id), sums=("shaped_reward",))

@@ -19,10 +19,12 @@ from jaxmarl_envs.rag._rules import SERVE_RULES, Rule
 
 MAX_DOCS = 7
 METRICS = (
-    "ttft", "request_ttft_p50", "request_ttft_p99", "slo", "tpot", "hit", "token_hit", "tokens_per_second", "imbalance",
-    "conflicts", "unfinished",
+    "ttft", "request_ttft_p50", "request_ttft_p99", "slo", "goodput", "fairness", "tpot", "hit", "token_hit",
+    "tokens_per_second", "imbalance", "conflicts", "unfinished",
 )  # fmt: skip
-"""Metrics of an episode; `request_ttft_p50` is the median over its requests."""
+"""Metrics of an episode; `request_ttft_p50` is the median over its requests, `slo` the share whose first token came in
+time, `goodput` how many of those there were per second, `fairness` Jain's index of the times to the first token (1 if all
+are equal), `imbalance` the most requests that a replica took, relative to the mean."""
 _EMA = 1 / 32
 
 
@@ -264,17 +266,21 @@ class RagServe:
         per_token = jnp.where(is_timed, seconds / jnp.maximum(output - 1, 1).astype(jnp.float32), 0.0)
         agents = jnp.arange(self.n_agents, dtype=jnp.int32)
         served = (state.replica[None] == agents[:, None]).astype(jnp.float32).sum(axis=1)
+        in_time = (has_first & (ttft <= params.slo)).astype(jnp.float32)
+        elapsed = jnp.maximum(now, 1).astype(jnp.float32) / UNITS
+        squares = self.requests * jnp.square(ordered).sum()
         hits, reads, hit_tokens, tokens = state.references.astype(jnp.float32)
         values = {
             "ttft": ordered.mean(),
             "request_ttft_p50": ordered[self.requests // 2],
             "request_ttft_p99": ordered[min(int(0.99 * self.requests), self.requests - 1)],
-            "slo": (has_first & (ttft <= params.slo)).astype(jnp.float32).mean(),
+            "slo": in_time.mean(),
+            "goodput": in_time.sum() / elapsed,
+            "fairness": jnp.where(squares > 0, jnp.square(ordered.sum()) / jnp.where(squares > 0, squares, 1.0), 1.0),
             "tpot": per_token.sum() / jnp.maximum(is_timed.astype(jnp.float32).sum(), 1),
             "hit": hits / jnp.maximum(reads, 1),
             "token_hit": hit_tokens / jnp.maximum(tokens, 1),
-            "tokens_per_second": jnp.where(is_done, output, 0).sum().astype(jnp.float32)
-            / (jnp.maximum(now, 1).astype(jnp.float32) / UNITS),
+            "tokens_per_second": jnp.where(is_done, output, 0).sum().astype(jnp.float32) / elapsed,
             "imbalance": served.max() / jnp.maximum(served.mean(), 1 / self.n_agents),
             "conflicts": state.conflicts.astype(jnp.float32),
             "unfinished": 1 - is_done.astype(jnp.float32).mean(),

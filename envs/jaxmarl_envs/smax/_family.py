@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxmarl_envs.adapters._from_jaxmarl import Reading, from_jaxmarl
 from jaxmarl_envs.adapters._packages import check_options, foreign, load, scalar_options
 from jaxmarl_envs.core import Environment, Family, UnknownVariant
+from jaxmarl_envs.smax._viewer import draw
 
 _VARIANTS = (
     "3m",
@@ -86,6 +87,7 @@ def _make(env_id: str, max_steps: int, options: tuple[tuple[str, Any], ...]) -> 
         global_state=_world_state,
         metrics=("win",),
         measure=_measure,
+        draw=draw,
         reset_is_costly=True,
     )
     return from_jaxmarl(env, reading, id=env_id)

@@ -189,6 +189,9 @@ class Algorithm(NamedTuple):
     `NAME/return`; for the members of a stack `NAME-0/return`, `NAME-1/return`, ..."""
     milestones: Callable[[Any], tuple[Milestone, ...]] = lambda config: ()
     """`config of a lane -> milestones`, compared with the length of the phase before training."""
+    sees_state: bool = False
+    """For policies that plan in the environment itself: in evaluations, `act` and the other policies are given
+    `(the environment's state [n, ...], timestep)` instead of the timestep."""
 
 
 @documented

@@ -264,31 +264,9 @@ def make_ppo_learner(
     return PPO(config, spec, policy, critic, critic_view, share_critic, sequential, fit_actors)
 
 
-def make_ppo(
-    config: PPOConfig,
-    env: Environment,
-    policy: JointPolicy,
-    critic_view: View,
-    *,
-    share_critic: bool = True,
-    sequential: bool = False,
-    fit_actors: FitActors = all_at_once,
-    critic: Network | None = None,
-) -> Algorithm:
-    """The PPO algorithm with these parts: collects rollouts in `env` and learns from them. Arguments are those of
-    `make_ppo_learner`.
-    """
-    ppo = make_ppo_learner(
-        config,
-        env.spec,
-        policy,
-        critic_view,
-        share_critic=share_critic,
-        sequential=sequential,
-        fit_actors=fit_actors,
-        critic=critic,
-    )
-    vector = VectorEnv(env, config.num_envs)
+def make_ppo(ppo: PPO, env: Environment) -> Algorithm:
+    """The PPO algorithm that collects rollouts in `env` and learns from them with `ppo`."""
+    config, policy, vector = ppo.config, ppo.policy, VectorEnv(env, ppo.config.num_envs)
 
     def act(actor: Any, carry: Any, timestep: TimeStep, key: jax.Array, ctx: ActContext) -> tuple[jax.Array, Any]:
         action, carry = policy.greedy(actor, carry, timestep, key)

@@ -13,7 +13,7 @@ from jaxmarl_suite.algorithms.core._types import AlgorithmSpec, Phase
 from jaxmarl_suite.algorithms.core._views import central_view
 from jaxmarl_suite.algorithms.ppo._actors import KINDS
 from jaxmarl_suite.algorithms.ppo._config import PPOConfig
-from jaxmarl_suite.algorithms.ppo._core import make_ppo
+from jaxmarl_suite.algorithms.ppo._core import PPO, make_ppo, make_ppo_learner
 from jaxmarl_suite.algorithms.ppo._decentralized import local_policy
 from jaxmarl_suite.algorithms.ppo._losses import first
 from jaxmarl_suite.algorithms.ppo._policies import JointPolicy
@@ -51,12 +51,17 @@ def one_after_another(
     return actor, jax.tree.map(jnp.mean, metrics)
 
 
-def make(config: PPOConfig, env: Environment) -> tuple[Phase, ...]:
-    """HAPPO for `env`; rejects shared parameters, with which agents cannot be updated separately."""
+def parts(config: PPOConfig, env: Environment) -> PPO:
+    """HAPPO's learner for `env`; rejects shared parameters, with which agents cannot be updated separately."""
     if config.share_parameters:
         raise ValueError("happo updates agents apart: share_parameters must be False, got True")
-    policy = local_policy(config, env)
-    return (Phase("ppo", make_ppo(config, env, policy, central_view(env.spec), fit_actors=one_after_another)),)
+    policy, critic_view = local_policy(config, env), central_view(env.spec)
+    return make_ppo_learner(config, env.spec, policy, critic_view, fit_actors=one_after_another)
+
+
+def make(config: PPOConfig, env: Environment) -> tuple[Phase, ...]:
+    """HAPPO for `env`."""
+    return (Phase("ppo", make_ppo(parts(config, env), env)),)
 
 
 SPEC = AlgorithmSpec(

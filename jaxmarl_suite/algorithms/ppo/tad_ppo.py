@@ -33,7 +33,7 @@ from jaxmarl_suite.algorithms.core._types import (
 from jaxmarl_suite.algorithms.core._views import View, sequential_view
 from jaxmarl_suite.algorithms.ppo._actors import KINDS, default_network, policy_head, policy_network
 from jaxmarl_suite.algorithms.ppo._config import PPOConfig
-from jaxmarl_suite.algorithms.ppo._core import PPOState, make_ppo
+from jaxmarl_suite.algorithms.ppo._core import PPOState, make_ppo, make_ppo_learner
 from jaxmarl_suite.algorithms.ppo._decentralized import local_policy
 from jaxmarl_suite.algorithms.ppo._losses import first
 from jaxmarl_suite.algorithms.ppo._policies import JointPolicy, autoregressive_policy
@@ -155,7 +155,8 @@ def make(config: TADConfig, env: Environment) -> tuple[Phase, ...]:
     critic_view = sequential_view(env.spec, head)
     network = partial(teacher_network, config, head)
     teacher = autoregressive_policy(policy_network(config, env.spec, view, head, network), view, head)
-    ppo = make_ppo(config, env, teacher, critic_view, sequential=True, critic=network(critic_view, 1))
+    critic = network(critic_view, 1)
+    ppo = make_ppo(make_ppo_learner(config, env.spec, teacher, critic_view, sequential=True, critic=critic), env)
     distiller = Distiller(config, env.spec, teacher, local_policy(config, env))
     distillation = make_distillation(distiller, env)
 

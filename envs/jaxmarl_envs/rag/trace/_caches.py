@@ -1,18 +1,17 @@
 """Hit ratios of one cache under classical eviction rules, in plain Python.
 
-A miss is always admitted, except by `MIN-BYPASS`. The victim is the item with the lowest priority, of equal ones the one
-in the lowest slot; free slots are filled from the lowest on. All priorities are integers, so that another implementation
-can agree exactly:
+Misses are always admitted, except by `MIN-BYPASS`. The victim is the item with the lowest priority; ties go to the lowest
+slot. The lowest free slot is filled first. All priorities are integers, so that another implementation can agree exactly:
 
-- `FIFO`: when the item came in; `LRU`: when it was last used;
-- `LFU`: how often it was used in the whole history, also while it was not cached;
-- `LFU-DA`: the same at its last use, plus the age of the cache then: the priority that was evicted last;
-- `GDSF`: LFU-DA with uses / size (in units of 1 / 2**20, rounded down), so that equal sizes make the two one rule;
-- `MIN`: the sooner its next use, the higher. Reads the future: a bound for the others where sizes are equal;
-- `MIN-BYPASS`: the same, and what would be used last of all is not admitted. A bound for rules that may refuse, too.
+- `FIFO`: the time of admission; `LRU`: the time of the last use;
+- `LFU`: the number of uses so far, including those while the item was not cached;
+- `LFU-DA`: the number of uses at the last use, plus the cache's age then, which is the priority of the last victim;
+- `GDSF`: LFU-DA with uses / size (in units of 1 / 2**20, rounded down); with equal sizes it is LFU-DA;
+- `MIN`: higher for items that are used again sooner. It reads the future and bounds the others if sizes are equal;
+- `MIN-BYPASS`: MIN that does not admit an item whose next use is the latest of all. It also bounds rules that may bypass.
 
-Where `sizes` are given, capacity is a budget of tokens: items are evicted until the new one fits, and one that is larger
-than the budget is not admitted.
+With `sizes`, the capacity is a budget of tokens: items are evicted until the new one fits. An item that is larger than
+the budget is not admitted.
 """
 
 import heapq
@@ -23,12 +22,12 @@ import numpy as np
 
 POLICIES = ("FIFO", "LRU", "LFU", "LFU-DA", "GDSF", "MIN")
 NEVER = 2**31 - 1
-"""Next use of items that are not used again."""
+"""The next use of an item that is not used again."""
 SIZE_UNIT = 2**20
 
 
 def next_uses(stream: np.ndarray) -> np.ndarray:
-    """[T] int64: index of the next occurrence of the same item, `NEVER` if there is none."""
+    """[T] int64: the index of the next occurrence of the same item, or `NEVER`."""
     after = np.full(len(stream), NEVER, np.int64)
     order = np.argsort(stream, kind="stable")
     same = stream[order[1:]] == stream[order[:-1]]
@@ -70,7 +69,7 @@ def hit_ratio_curve(
 
 
 def _lru(items: list[int], capacity: int) -> list[bool]:
-    """LRU with unit sizes needs no priorities."""
+    """Hits of LRU with unit sizes, which needs no priorities."""
     cached: OrderedDict[int, None] = OrderedDict()
     hits = []
     for item in items:
@@ -86,7 +85,7 @@ def _lru(items: list[int], capacity: int) -> list[bool]:
 
 
 Priority = Callable[[int, int, int, int], int]
-_PRIORITIES: dict[str, Priority] = {  # of the time, the uses, the age and the size
+_PRIORITIES: dict[str, Priority] = {  # arguments: time, uses, age, size
     "FIFO": lambda time, uses, age, size: time,
     "LRU": lambda time, uses, age, size: time,
     "LFU": lambda time, uses, age, size: uses,
@@ -101,7 +100,7 @@ def _by_priority(policy: str, items: list[int], sizes: list[int], future: list[i
     slot_of: dict[int, int] = {}
     held: list[tuple[int, int]] = []  # by slot: item and size
     version: list[int] = []
-    free: list[int] = []  # heap of slots that were emptied
+    free: list[int] = []  # heap of free slots
     uses: dict[int, int] = {}
     heap: list[tuple[int, int, int]] = []
     used = age = 0

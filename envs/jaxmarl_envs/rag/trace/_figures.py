@@ -1,4 +1,4 @@
-"""Figures of a trace on one sheet; matplotlib is imported on first use."""
+"""Draws figures of a trace on one page. matplotlib is imported on first use."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +30,7 @@ def plot_trace(trace: Trace, path: str | Path) -> Path:
     """Draws nine panels (load, lengths, skew, locality, hit ratios, sessions) into a file and returns its path.
 
     Raises:
-      ValueError: for another suffix, or a trace without any passage.
+      ValueError: for an unknown suffix, or a trace without passages.
     """
     path = Path(path)
     if path.suffix not in SUFFIXES:
@@ -85,7 +85,7 @@ def _lengths(ax: "Axes", trace: Trace) -> None:
 
 
 def _components(ax: "Axes", trace: Trace) -> None:
-    """Shares of the prompt's parts within ten groups of requests of increasing length."""
+    """Token shares of the prompt's parts, in ten groups of requests by length."""
     groups = np.array_split(np.argsort(trace.input_length, kind="stable"), min(10, len(trace)))
     middle = [float(np.median(trace.input_length[group])) for group in groups]
     tokens = {part: trace.part_tokens(part) for part in PARTS}
@@ -128,7 +128,7 @@ def _reuse(ax: "Axes", trace: Trace) -> None:
 def _hits(ax: "Axes", trace: Trace) -> None:
     stream = trace.docs[trace.docs >= 0]
     for policy in POLICIES:
-        if policy != "GDSF":  # of equal sizes: LFU-DA
+        if policy != "GDSF":  # with equal sizes it is LFU-DA
             ax.plot(CAPACITIES, hit_ratio_curve(policy, stream, CAPACITIES), marker="o", markersize=3, label=policy)
     ax.set_xscale("log", base=2)
     _label(ax, "Hit ratio of one cache", "passages held", "hit ratio", legend=True)

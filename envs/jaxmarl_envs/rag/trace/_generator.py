@@ -1,14 +1,15 @@
-"""Synthetic traces with the statistics of the recorded one, of any size.
+"""Generates traces of any size with the statistics of the recorded one.
 
-Sessions begin as a Poisson process whose rate follows hour and day, given their number. Classes of turns are a Markov chain,
-lengths follow the quantiles in `calibration.json`, and passages a topic model:
+Session starts are a Poisson process, given their number, with a rate that depends on hour and day. The classes of a
+session's turns are a Markov chain. Lengths are drawn from the quantiles in `calibration.json`. Passages follow a topic
+model:
 
-- topics have a popularity that varies from day to day; each owns a window of passages, which overlaps the next one's;
-- a session tends to stay with its topic, and now and then takes up one of those just asked about by others;
-- every pick of a request is one of its topic's passages or, less often, a hub, which belongs to no topic.
+- the popularity of topics varies from day to day; each topic owns a window of passages that overlaps the next one;
+- a session usually keeps its topic, and sometimes switches to one that others have just asked about;
+- each passage of a request comes from its topic or, less often, from a set of hubs that belong to no topic.
 
-The structure and its constants were fitted to the recorded trace; that its parts exist in reality is not claimed. A larger
-trace has more sessions in the same fourteen days: think times stay what they are.
+The model was fitted to the recorded trace; it is not claimed that its parts exist in reality. A larger trace has more
+sessions in the same fourteen days, with unchanged think times.
 """
 
 import dataclasses
@@ -26,7 +27,7 @@ from jaxmarl_envs.rag.trace._trace import Ragged, Table, Trace, distinct_docs, j
 from jaxmarl_envs.rag.trace._writer import write_chunks
 
 CLASSES = "ABC"
-"""Retrieval; retrieval and web search; neither."""
+"""A: retrieval; B: retrieval and web search; C: neither."""
 DAYS, START_HOUR, START_MS = 14, 12, 1_757_476_800_000
 """The trace begins at noon (local time); session ids count milliseconds from there."""
 RECORDED_SESSIONS = 3990
@@ -38,17 +39,17 @@ TOPIC_EXPONENT, TOPIC_SHIFT, DAILY_SPREAD = 1.195, 10.0, 0.744
 RANK_EXPONENT, HUB_EXPONENT, HUB_SHARE = 1.73, 0.55, 0.229
 KEEP_TOPIC, TAKE_RECENT, RECENT = 0.72, 0.04, 11
 FULL_SHARE = 0.968
-"""Requests with retrieval that have all six picks."""
+"""Share of requests with retrieval that pick all six passages."""
 N_PICKS = 6
 _CHUNK = 16_384
-_FIRST_SYSTEM = 8302  # ids of the system's chunks follow the corpus: first chunks by class, the last of C, daily ones
+_FIRST_SYSTEM = 8302  # ids of system chunks follow the corpus: first chunks by class, last of C, daily
 _LAST_OF_C, _DAILY, _CLOCK = _FIRST_SYSTEM + 3, _FIRST_SYSTEM + 4, _FIRST_SYSTEM + 4 + 2 * DAYS
 _MOST_HISTORY_CHUNKS = 10
 
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """The numbers that the generator reads from `calibration.json`."""
+    """The generator's parameters, from `calibration.json`."""
 
     by_class: dict[str, Any]
     turns: np.ndarray  # [25] float64, probabilities of 1, 2, ... turns
@@ -60,12 +61,12 @@ class Calibration:
     levels: np.ndarray  # their levels, 0..1
 
     def draw(self, rng: np.random.Generator, quantiles: Any, size: int) -> np.ndarray:
-        """[size] int64 between the given quantiles, linear in between."""
+        """[size] int64 draws from a distribution with these quantiles, interpolated linearly."""
         return np.rint(np.interp(rng.random(size), self.levels, quantiles)).astype(np.int64)
 
 
 def load_calibration() -> Calibration:
-    """The tables measured on the recorded trace."""
+    """The parameters measured on the recorded trace."""
     text = importlib.resources.files("jaxmarl_envs.rag.trace").joinpath("calibration.json").read_text("utf-8")
     raw = json.loads(text)
     turns = np.zeros(25)
@@ -101,12 +102,12 @@ def generate_trace(sessions: int = RECORDED_SESSIONS, seed: int = 0) -> Trace:
 
 
 def write_generated(folder: str | Path, sessions: int = RECORDED_SESSIONS, seed: int = 0) -> int:
-    """Writes such a trace into a new folder in pieces, and returns the number of requests."""
+    """Writes a generated trace into a new folder, piece by piece, and returns the number of requests."""
     return write_chunks(iter_generated(sessions, seed), folder)
 
 
 def iter_generated(sessions: int, seed: int) -> Iterator[Trace]:
-    """The same trace in pieces of at most 16,384 requests, each with the table rows that came up first in it."""
+    """Yields a generated trace in pieces of at most 16,384 requests. The tables of a piece have only new rows."""
     if isinstance(sessions, bool) or not 1 <= sessions <= MAX_SESSIONS:
         raise ValueError(f"a trace needs 1 to {MAX_SESSIONS:,} sessions, got {sessions}")
     if seed < 0:
@@ -126,7 +127,7 @@ def iter_generated(sessions: int, seed: int) -> Iterator[Trace]:
 
 @dataclasses.dataclass(frozen=True)
 class _Plan:
-    """M turns in time order."""
+    """M turns in order of time."""
 
     time: np.ndarray  # [M] int64, seconds
     session: np.ndarray  # [M] int32
@@ -163,7 +164,7 @@ def _plan_turns(rng: np.random.Generator, calibration: Calibration, sessions: in
 def _draw_classes(
     rng: np.random.Generator, calibration: Calibration, turns: np.ndarray, first: np.ndarray
 ) -> np.ndarray:
-    """[M] int8: a Markov chain along each session, all sessions one turn at a time."""
+    """[M] int8: a Markov chain along each session, drawn turn by turn for all sessions together."""
     kind = np.zeros(turns.sum(), np.int8)
     cumulative = np.cumsum(calibration.next_class, axis=1)[:, :-1]
     kind[first] = rng.choice(3, len(turns), p=calibration.first_class / calibration.first_class.sum())
@@ -245,14 +246,14 @@ def _pick_passages(rng: np.random.Generator, corpus: _Corpus, kind: np.ndarray, 
 
 
 def _session_names(rng: np.random.Generator, begin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Milliseconds [S] int64 and suffixes [S] of 12 characters: the two parts of the names of all sessions."""
+    """The two parts of all session names: milliseconds, [S] int64, and suffixes of 12 characters, [S]."""
     letters = np.frombuffer(b"0123456789abcdefghijklmnopqrstuvwxyz", np.uint8)
     suffix = letters[rng.integers(0, 36, (len(begin), 12), dtype=np.uint8)].reshape(-1).view("S12")
     return START_MS + (1000 * begin).astype(np.int64), suffix
 
 
 class _Builder:
-    """Gives every turn its texts: their ids, which go on from piece to piece, and their lengths."""
+    """Assigns texts (ids and token lengths) to turns; ids continue from piece to piece."""
 
     def __init__(self, calibration: Calibration, corpus: _Corpus, turns: int) -> None:
         self._calibration = calibration
@@ -296,7 +297,7 @@ class _Builder:
         )
 
     def _system(self, plan: _Plan, is_start: bool) -> tuple[Ragged, Table]:
-        """Class, day and moment: the middle or, for C, the last chunk is shared; one chunk is new in every turn."""
+        """System prompts: a chunk per class, one per day (for C, one that is always the same), and a new one per turn."""
         count, kind = len(plan.time), plan.kind.astype(np.int64)
         new = np.arange(self._clock, self._clock + count)
         self._clock += count
@@ -311,7 +312,7 @@ class _Builder:
         return Ragged(rows.reshape(-1).astype(np.int32), offsets_of(np.full(count, 3))), table
 
     def _histories(self, kind: np.ndarray, tokens: np.ndarray, is_start: bool) -> tuple[Ragged, Table]:
-        """A shared chunk stands for no history, and is the shortest that there is."""
+        """Histories: turns without history share a chunk, which is the shortest one."""
         empty_lengths = np.array([11, 10])
         of_empty = (kind == 1).astype(int)
         is_empty = tokens <= empty_lengths[of_empty]
@@ -331,7 +332,7 @@ def _system_lengths(calibration: Calibration) -> np.ndarray:
 
 
 def _draw_tokens(rng: np.random.Generator, calibration: Calibration, plan: _Plan) -> dict[str, np.ndarray]:
-    """[M] int64 each: tokens of all that is not a passage, of the template around it, and of the answer."""
+    """Tokens of every part but the passages, of the template, and of the output; [M] int64 each."""
     count = len(plan.time)
     tokens = {name: np.zeros(count, np.int64) for name in ("history", "web", "user", "template", "output")}
     for kind, name in enumerate(CLASSES):
@@ -350,7 +351,7 @@ def _draw_tokens(rng: np.random.Generator, calibration: Calibration, plan: _Plan
 
 
 def _cut(tokens: np.ndarray, first_id: int) -> tuple[Ragged, Table, int]:
-    """Texts of so many tokens each, cut into chunks with new ids from `first_id` on; and the id after them."""
+    """Texts of the given lengths, cut into chunks with new ids from `first_id` on; also returns the next free id."""
     chunks = -(-tokens // MAX_CHUNK)
     offsets = offsets_of(chunks)
     lengths = np.full(offsets[-1], MAX_CHUNK)
@@ -366,5 +367,5 @@ def _table(ids: Any, lengths: Any) -> Table:
 
 
 def _join_tables(tables: list[Table]) -> Table:
-    """Tables whose ids ascend from one to the next."""
+    """Concatenates tables whose ids ascend from one to the next."""
     return Table(np.concatenate([t.ids for t in tables]), np.concatenate([t.lengths for t in tables]))

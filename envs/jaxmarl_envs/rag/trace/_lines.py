@@ -1,4 +1,4 @@
-"""Lines of JSON files, one at a time and of bounded length."""
+"""Reads files of JSON lines, one line at a time, with a limit on the length of a line."""
 
 import json
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ from jaxmarl_envs.rag.trace._schema import MAX_LINE, BadLine, Problem, TraceErro
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
-    """Numbers from 1 with the lines that are not blank; None for a line of more than `MAX_LINE` bytes.
+    """Yields the number (from 1) and content of each line that is not blank; None for a line longer than `MAX_LINE` bytes.
 
     Raises:
-      TraceError: if the file is missing or is none.
+      TraceError: if the file cannot be opened.
     """
     try:
         file = path.open("rb")
@@ -32,10 +32,10 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
 
 
 def decode_record(line: bytes | None, fields: frozenset[str]) -> dict[str, Any]:
-    """The JSON object in a line, with exactly the fields `fields`.
+    """The JSON object in a line, which must have exactly the fields `fields`.
 
     Raises:
-      BadLine: for anything else, a field that is given twice included.
+      BadLine: for anything else, including a repeated field.
     """
     if line is None:
         raise BadLine("line too long", "(line)", f"more than {MAX_LINE} bytes", f"at most {MAX_LINE} bytes")
@@ -54,7 +54,7 @@ def expect_fields(record: Any, name: str, fields: frozenset[str]) -> dict[str, A
     """`record`, if it is an object with exactly these fields.
 
     Raises:
-      BadLine: for anything else.
+      BadLine: otherwise.
     """
     if type(record) is not dict:
         raise BadLine("mistyped field", name, record, "an object")

@@ -1,8 +1,8 @@
-"""Traces in Mooncake's format (arXiv 2407.00079): milliseconds, and hashes of blocks of 512 tokens.
+"""Reads traces in Mooncake's format (arXiv 2407.00079): times in milliseconds, prompts as hashes of 512-token blocks.
 
 A line is `{"timestamp": 27482, "input_length": 6955, "output_length": 52, "hash_ids": [46, 47, ...]}`. Its hashes are
-chained: each names a block together with everything before it. A block is a unit of reuse as a passage is, so that the cache
-simulators apply; a request has any number of them.
+chained: each identifies a block together with everything before it. Blocks are reused as passages are, so the cache
+simulators work on them as well. A request may have any number of blocks.
 """
 
 import dataclasses
@@ -15,13 +15,13 @@ from jaxmarl_envs.rag.trace._schema import MAX_INT, BadLine, Problem, Problems, 
 from jaxmarl_envs.rag.trace._trace import Ragged, offsets_of
 
 BLOCK = 512
-"""Tokens of a block."""
+"""Tokens per block."""
 _FIELDS = frozenset(("timestamp", "input_length", "output_length", "hash_ids"))
 
 
 @dataclasses.dataclass(frozen=True)
 class BlockTrace:
-    """M requests over chained blocks."""
+    """M requests, whose prompts are lists of chained blocks."""
 
     time: np.ndarray  # [M] int64, milliseconds, ascending
     input_length: np.ndarray  # [M] int32, tokens
@@ -37,11 +37,11 @@ class BlockTrace:
 
 
 def read_mooncake(path: str | Path, *, strict: bool = True) -> BlockTrace:
-    """The trace in a file of Mooncake's format.
+    """The trace in a file in Mooncake's format.
 
     Raises:
-      TraceError: naming file, line, field and value of the first 20 problems; with `strict=False` such lines are dropped
-        and counted, and only a missing file or one without any request raises.
+      TraceError: with file, line, field and value of the first 20 problems. With `strict=False` bad lines are dropped and
+        counted, and only a missing file or one without a valid request raises.
     """
     path, problems = Path(path), Problems(strict)
     rows: list[tuple[int, int, int]] = []

@@ -1,4 +1,4 @@
-"""Reading: every line is checked, and every problem has a place."""
+"""Reads traces, checks every line, and reports where each problem is."""
 
 import dataclasses
 from array import array
@@ -32,24 +32,24 @@ _INT, _WHOLE = {int}, "a whole number of seconds in a string, such as '4242'"
 
 
 def read_trace(folder: str | Path, *, strict: bool = True) -> Trace:
-    """The trace in `folder`, all of it checked.
+    """The trace in `folder`, after checking every line.
 
     Args:
       folder: holds `0_trace.jsonl` and the five tables.
-      strict: raise at problems; otherwise drop such lines, and count them by kind in `Trace.counts`.
+      strict: raise if there are problems; otherwise drop bad lines and count them by kind in `Trace.counts`.
 
     Raises:
-      TraceError: naming file, line, field and value of the first 20 problems; also if there is no request at all.
-      ValueError: if there is no such folder.
+      TraceError: with file, line, field and value of the first 20 problems, or if there is no valid request.
+      ValueError: if `folder` is not a folder.
     """
     return join(list(iter_trace(folder, strict=strict)))
 
 
 def iter_trace(folder: str | Path, *, strict: bool = True, chunk: int = 65_536) -> Iterator[Trace]:
-    """The trace in `folder`, at most `chunk` requests at a time: needs memory for the tables and one such chunk.
+    """Yields the trace in `folder` in chunks of at most `chunk` requests; needs memory for the tables and two chunks.
 
-    Sessions are numbered anew in every chunk; times go on. Arguments and errors as for `read_trace`. Strict reading raises
-    as soon as a chunk has problems; the last chunk has the final counts.
+    Sessions are renumbered in every chunk; times continue. Arguments and errors are those of `read_trace`. Strict reading
+    raises at the first chunk with problems. The last chunk has the final counts.
     """
     folder, problems = folder_of(folder), Problems(strict)
     tables = _read_tables(folder, problems)
@@ -102,7 +102,7 @@ def _read_table(path: Path, id_name: str, problems: Problems, others: dict[str, 
 
 
 def _whole(value: Any, field: str, low: int, high: int, pair: "array[int] | None" = None) -> int:
-    """`value`, if it is an integer from `low` to `high`; otherwise takes the other half of a `pair` back."""
+    """`value`, if it is an integer from `low` to `high`. Otherwise removes the last entry of `pair` and raises `BadLine`."""
     if type(value) is int and low <= value <= high:
         return value
     if pair is not None:
@@ -112,7 +112,7 @@ def _whole(value: Any, field: str, low: int, high: int, pair: "array[int] | None
 
 
 class _Lines:
-    """Requests that are well-formed on their own, as columns of Python lists."""
+    """Columns of the requests that are well-formed, before they are checked against the tables."""
 
     def __init__(self) -> None:
         self.number: list[int] = []
@@ -120,7 +120,7 @@ class _Lines:
         self.ids: dict[str, list[int]] = {part: [] for part in PARTS}
         self.counts: dict[str, list[int]] = {part: [] for part in PARTS}
         self.session: list[str] = []
-        self.bad: list[tuple[int, BadLine]] = []  # the other lines, with their numbers
+        self.bad: list[tuple[int, BadLine]] = []  # numbers and problems of the other lines
 
 
 def _parsed_chunks(path: Path, size: int) -> Iterator[_Lines]:
@@ -138,10 +138,10 @@ def _parsed_chunks(path: Path, size: int) -> Iterator[_Lines]:
 
 
 def _parse_request(line: bytes | None, lines: _Lines) -> None:
-    """Appends a request to all columns but the line's number, or to none.
+    """Appends a request to all columns except `number`.
 
     Raises:
-      BadLine: for what can be told from the line alone.
+      BadLine: if the line is malformed; nothing has been appended then.
     """
     record = decode_record(line, _FIELDS)
     time, session = record["timestamp"], record["session_id"]
@@ -186,14 +186,14 @@ def _explain_ids(part: str, ids: list[Any]) -> None:
 
 @dataclasses.dataclass
 class _Clock:
-    """Where time stands after the last request that was kept."""
+    """The time of the last valid request."""
 
     time: int = 0  # seconds, unwrapped
     segment: int = 0
 
 
 def _checked(lines: _Lines, tables: dict[str, Table], clock: _Clock, problems: Problems) -> Trace:
-    """The requests of a chunk that agree with the tables and with the order of time."""
+    """The requests of a chunk whose ids and lengths match the tables and whose times are in order."""
     count = len(lines.number)
     scalars = np.array(lines.scalars, np.int64).reshape(count, 3)
     found: dict[int, BadLine] = {}
@@ -236,9 +236,9 @@ def _checked(lines: _Lines, tables: dict[str, Table], clock: _Clock, problems: P
 
 
 def _unwrap(stamps: np.ndarray, clock: _Clock, found: dict[int, BadLine]) -> tuple[np.ndarray, np.ndarray]:
-    """Times and segments [M] of timestamps, where a fall of more than a day starts the next week.
+    """Times and segments, [M] each. A timestamp more than a day below the last one starts the next week.
 
-    Lines in `found` are passed over; those that step back are added to it. Moves `clock` on.
+    Skips the requests in `found`, adds those that step back to it, and advances `clock`.
     """
     time, segment = np.zeros(len(stamps), np.int64), np.zeros(len(stamps), np.int32)
     shifted = stamps + clock.segment * WEEK

@@ -1,4 +1,4 @@
-"""The format of a RAGPulse trace: files, fields, limits; and what is said of lines that do not keep it."""
+"""The format of a RAGPulse trace (files, fields, limits), and the errors for lines that violate it."""
 
 import dataclasses
 from collections import Counter
@@ -7,7 +7,7 @@ from typing import Any
 
 TRACE_FILE = "0_trace.jsonl"
 PARTS = ("sys_prompt", "passages_ids", "history", "web_search", "user_input")
-"""The lists of `hash_ids`, as the files write them."""
+"""Names of the lists in `hash_ids`, in the order of the files."""
 TABLES = {
     "sys_prompt": ("1_sys_prompt.jsonl", "sys_prompt_id"),
     "passages_ids": ("2_passages.jsonl", "passage_id"),
@@ -15,44 +15,44 @@ TABLES = {
     "web_search": ("5_web_search.jsonl", "web_search_id"),
     "user_input": ("4_user_input.jsonl", "user_input_id"),
 }
-"""For each part the file with its token lengths, and the name of the id in that file."""
+"""For each part, the file with its token lengths and the name of the id field in it."""
 REQUEST_FIELDS = ("timestamp", "input_length", "output_length", "hash_ids", "session_id")
 
 DAY, WEEK = 86_400, 604_800
 MAX_PASSAGES = 7
 MAX_CHUNK = 512
-"""Most tokens of one id; longer text is cut into several."""
+"""Maximum tokens per id; longer text is split into several ids."""
 MAX_TEMPLATE = 64
-"""Most tokens by which `input_length` may differ from the sum over its ids; recorded are 6 to 12."""
+"""Maximum difference in tokens between `input_length` and the sum over its ids; in the recorded trace it is 6 to 12."""
 MAX_INT = 2**31 - 1
 MAX_LINE = 2**20
-"""Most bytes of a line."""
+"""Maximum length of a line in bytes."""
 MAX_REPORTED = 20
-"""Problems that are described one by one."""
+"""Maximum number of problems that are described individually."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """One line that breaks the format."""
+    """A line that violates the format."""
 
     file: str
     line: int
-    """Counted from 1; 0 where the file as a whole is meant."""
+    """Line number, from 1; 0 for the file as a whole."""
     field: str
     value: str
-    """As it was found, shortened."""
+    """The value found, shortened."""
     kind: str
-    """What lenient reading counts by."""
+    """Category of the problem; lenient reading counts problems by kind."""
     expected: str
 
     def __str__(self) -> str:
-        """One line: where, what came, what is accepted."""
+        """One line with the place, the value found and what is accepted."""
         place = f"{self.file}:{self.line}" if self.line else self.file
         return f"{place}: {self.field}: {self.kind}: got {self.value}; expected {self.expected}"
 
 
 class TraceError(ValueError):
-    """A trace that cannot be read; the message names file, line, field and value of the first problems."""
+    """Raised for a trace that cannot be read; names file, line, field and value of the first problems."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
@@ -62,19 +62,19 @@ class TraceError(ValueError):
 
 
 class BadLine(Exception):
-    """What is wrong with a line, before it is known which line it is."""
+    """A problem in a line, raised by code that does not know the line's number."""
 
     def __init__(self, kind: str, field: str, value: Any, expected: str) -> None:
         super().__init__(kind)
         self.kind, self.field, self.value, self.expected = kind, field, value, expected
 
     def at(self, file: str, line: int) -> Problem:
-        """The problem with its place."""
+        """The problem, located."""
         return Problem(file, line, self.field, shorten(self.value), self.kind, self.expected)
 
 
 def shorten(value: Any) -> str:
-    """A value as a message shows it: at most 60 characters of its literal, however large it is."""
+    """`value` for a message: at most 60 characters, however large it is."""
     if isinstance(value, str | bytes):
         text = repr(value[:60])
     elif isinstance(value, int) and abs(value) > 10**40:
@@ -87,7 +87,7 @@ def shorten(value: Any) -> str:
 
 
 class Problems:
-    """Counts problems by kind and keeps the first ones; `strict` raises once there are `MAX_REPORTED`."""
+    """Counts problems by kind and keeps the first `MAX_REPORTED`; with `strict`, raises when it has that many."""
 
     def __init__(self, strict: bool) -> None:
         self.strict = strict
@@ -95,10 +95,10 @@ class Problems:
         self.first: list[Problem] = []
 
     def add(self, problem: Problem) -> None:
-        """Takes note of one more.
+        """Adds a problem.
 
         Raises:
-          TraceError: if reading is strict and there are as many as are described.
+          TraceError: if reading is strict and there are now `MAX_REPORTED` problems.
         """
         self.counts[problem.kind] += 1
         if len(self.first) < MAX_REPORTED:
@@ -107,7 +107,7 @@ class Problems:
             raise TraceError(self.first)
 
     def raise_if_strict(self) -> None:
-        """At the end of strict reading, and where nothing can follow.
+        """Called at the end of a file or chunk.
 
         Raises:
           TraceError: if reading is strict and there was a problem.

@@ -1,4 +1,4 @@
-"""What a trace looks like: lengths, load, sessions, skew, locality, and how often caches would hit."""
+"""Statistics of a trace: lengths, load, sessions, skew, locality, and hit ratios of caches."""
 
 from typing import Any
 
@@ -18,9 +18,9 @@ Table = dict[str, Any]
 
 
 def statistics(trace: Trace) -> dict[str, Table]:
-    """Tables by name, each of numbers by name (or of rows of them). Times are those of the view given.
+    """All tables by name; a table contains numbers by name, or rows of them.
 
-    Shuffled counterparts keep requests whole and draw their order with a fixed seed.
+    For shuffled counterparts the order of whole requests is drawn with a fixed seed.
     """
     docs = trace.docs
     stream = docs[docs >= 0]
@@ -38,10 +38,10 @@ def statistics(trace: Trace) -> dict[str, Table]:
 
 
 def classes(trace: Trace) -> tuple[list[str], np.ndarray]:
-    """Names of request classes and [M] int64, the class of each request: those that share their first system chunk.
+    """Names of the request classes, and the class of each request, [M] int64. A class shares its first system chunk.
 
-    A class without passages is called C, one with results of a web search B, others A; where that name is taken, with a
-    number behind it. The commonest comes first.
+    Classes without passages are named C, those with results of a web search B, and others A; a number is appended if the
+    name is taken. The most common class comes first.
     """
     system = trace.parts["sys_prompt"]
     has_system = system.counts > 0
@@ -62,7 +62,7 @@ def classes(trace: Trace) -> tuple[list[str], np.ndarray]:
 
 
 def class_table(trace: Trace) -> Table:
-    """Per class: requests, share, tokens of the answer (mean, median, standard deviation of the logarithm)."""
+    """Requests, share, and output tokens (mean, median, standard deviation of the logarithm) per class."""
     names, index = classes(trace)
     rows = {}
     for place, name in enumerate(names):
@@ -78,7 +78,7 @@ def class_table(trace: Trace) -> Table:
 
 
 def length_table(trace: Trace) -> Table:
-    """Tokens of inputs, answers, the corpus' passages and questions: mean and percentiles."""
+    """Mean and percentiles of tokens of inputs, outputs, passages of the corpus, and questions."""
     columns = {
         "input": trace.input_length,
         "output": trace.output_length,
@@ -94,7 +94,7 @@ def length_table(trace: Trace) -> Table:
 
 
 def prompt_table(trace: Trace) -> Table:
-    """Passages per request, shares of the input tokens, and how questions repeat."""
+    """Passages per request, token shares of the prompt's parts, and repeated questions."""
     counts = np.bincount(trace.n_docs, minlength=8) / len(trace)
     total = trace.input_length.sum()
     question = trace.parts["user_input"]
@@ -120,7 +120,7 @@ def prompt_table(trace: Trace) -> Table:
 
 
 def load_table(trace: Trace) -> Table:
-    """Rates and their dispersion."""
+    """Request rates and their dispersion."""
     time = trace.time - trace.time[0] // HOUR * HOUR
     span = max(int(trace.time[-1] - trace.time[0]), 1)
     gaps = np.diff(trace.time)
@@ -168,7 +168,7 @@ def turn_gaps(trace: Trace) -> np.ndarray:
 
 
 def session_table(trace: Trace) -> Table:
-    """Turns per session, and percentiles of the seconds between them."""
+    """Turns per session, and percentiles of the gaps between turns."""
     turns = np.bincount(trace.session)
     turns, gaps = turns[turns > 0], turn_gaps(trace)
     levels = (5, 50, 75, 90, 95, 99)
@@ -189,7 +189,7 @@ def popularity(trace: Trace) -> np.ndarray:
 
 
 def skew_table(trace: Trace) -> Table:
-    """How unequally passages are used."""
+    """How unevenly passages are used."""
     counts = popularity(trace)
     used, total = counts[counts > 0], counts.sum()
     shares = {p: counts[: max(1, round(len(counts) * p / 100))].sum() / total for p in (1, 3, 5, 10)}
@@ -227,7 +227,7 @@ def zipf_mandelbrot(counts: np.ndarray) -> tuple[float, float]:
 
 
 def locality_table(trace: Trace) -> Table:
-    """How soon passages are used again, beside the same requests in random order; overlaps of neighbors."""
+    """How soon passages are reused, also with the requests shuffled, and the overlap of consecutive requests."""
     seconds, is_same_session = reuse_times(trace)
     shuffled = reuse_times(shuffle_requests(trace))[0]
     rows: Table = {}
@@ -258,7 +258,7 @@ def shuffle_requests(trace: Trace) -> Trace:
 
 
 def reuse_times(trace: Trace) -> tuple[np.ndarray, np.ndarray]:
-    """[K] seconds since a passage was last used (infinite at first) and whether it was by the same session."""
+    """Seconds since each referenced passage was last used, [K] (infinite at first), and whether the same session used it."""
     owner = np.nonzero(trace.docs >= 0)[0]
     stream = trace.docs[trace.docs >= 0]
     after = next_uses(stream)
@@ -271,13 +271,13 @@ def reuse_times(trace: Trace) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _overlap(docs: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """[len(left)] float64: share of the passages of requests `left` that those in `right` have as well."""
+    """[len(left)] float64: the share of passages of each request in `left` that its partner in `right` has as well."""
     shared = ((docs[left][:, :, None] == docs[right][:, None, :]) & (docs[left][:, :, None] >= 0)).any(axis=2)
     return shared.sum(axis=1) / np.maximum((docs[left] >= 0).sum(axis=1), 1)
 
 
 def hourly_overlap(trace: Trace) -> np.ndarray:
-    """[H] float64: of the distinct passages of an hour the share that two or more requests used."""
+    """[H] float64: the share of an hour's distinct passages that two or more requests used."""
     owner = np.nonzero(trace.docs >= 0)[0]
     pairs = np.stack([trace.time[owner] // HOUR, trace.docs[trace.docs >= 0]], axis=1)
     distinct, uses = np.unique(pairs, axis=0, return_counts=True)
@@ -301,7 +301,7 @@ def _drift(trace: Trace) -> Table:
 
 
 def reuse_ceilings(trace: Trace) -> Table:
-    """Shares of the input tokens that an unlimited cache would have: of whole prefixes, and of chunks anywhere."""
+    """Shares of input tokens that an infinite cache would hit: with whole prefixes, and with chunks anywhere."""
     owners = [trace.parts[part].owners for part in PARTS]
     ids = np.concatenate([trace.parts[part].ids for part in PARTS])
     tokens = np.concatenate([trace.tables[part].find(trace.parts[part].ids) for part in PARTS])
@@ -323,7 +323,7 @@ def reuse_ceilings(trace: Trace) -> Table:
 
 
 def hit_table(trace: Trace, capacities: tuple[int, ...] = CAPACITIES) -> Table:
-    """Hit ratios of one cache of C passages, empty at first, over the whole trace: rows by C."""
+    """Hit ratios over the whole trace of one cache of C passages that starts empty; rows by C."""
     stream = trace.docs[trace.docs >= 0]
     docs = shuffle_requests(trace).docs
     curves = {policy: hit_ratio_curve(policy, stream, capacities) for policy in ("LRU", "LFU", "LFU-DA", "MIN")}

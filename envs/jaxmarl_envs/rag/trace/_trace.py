@@ -11,7 +11,7 @@ from jaxmarl_envs.rag.trace._schema import MAX_PASSAGES, PARTS, WEEK, Problem
 
 @dataclasses.dataclass(frozen=True)
 class Ragged:
-    """M lists of ids, one behind the other."""
+    """M lists of ids, concatenated."""
 
     ids: np.ndarray  # [K] int32
     offsets: np.ndarray  # [M + 1] int64, list i is ids[offsets[i]:offsets[i + 1]]
@@ -23,7 +23,7 @@ class Ragged:
 
     @property
     def owners(self) -> np.ndarray:
-        """[K] int64: which list an id is in."""
+        """[K] int64, the index of the list that each id is in."""
         return np.repeat(np.arange(len(self.offsets) - 1), self.counts)
 
     def take(self, index: np.ndarray) -> "Ragged":
@@ -35,13 +35,13 @@ class Ragged:
 
     @staticmethod
     def join(parts: Sequence["Ragged"]) -> "Ragged":
-        """All lists of all parts."""
+        """The lists of all `parts`, in order."""
         counts = np.concatenate([part.counts for part in parts])
         return Ragged(np.concatenate([part.ids for part in parts]), offsets_of(counts))
 
 
 def offsets_of(counts: np.ndarray) -> np.ndarray:
-    """[M + 1] int64: where lists of these lengths begin, and where the last one ends."""
+    """[M + 1] int64: the start of each list, given the lengths of the lists, and the end of the last one."""
     offsets = np.zeros(len(counts) + 1, np.int64)
     np.cumsum(counts, out=offsets[1:])
     return offsets
@@ -55,7 +55,7 @@ class Table:
     lengths: np.ndarray  # [D] int32, tokens, 1..512
 
     def find(self, ids: np.ndarray) -> np.ndarray:
-        """Lengths of `ids`, int32; 0 where the table does not have one."""
+        """Token lengths of `ids`, int32; 0 for ids that are not in the table."""
         if not len(self.ids):
             return np.zeros(len(ids), np.int32)
         place = np.searchsorted(self.ids, ids).clip(max=len(self.ids) - 1)
@@ -64,27 +64,25 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Trace:
-    """M requests in the order of their arrival, with the tables of what they refer to.
+    """M requests in order of arrival, and the token lengths of the ids that they refer to.
 
-    `time` counts seconds from the start over all segments ("unwrapped"): a file counts each week from its own start, and the
-    second week's timestamps begin again at 0. `overlay()` is the other view, both weeks on top of each other.
+    In a file, timestamps start again at 0 every week. `time` is unwrapped: it counts seconds from the start of the first
+    week. `overlay()` returns the other view, in which all weeks lie on top of each other.
     """
 
     time: np.ndarray  # [M] int64, seconds, ascending
-    segment: (
-        np.ndarray
-    )  # [M] int32, week of the file that a request is in; its timestamp there is time - segment * WEEK
+    segment: np.ndarray  # [M] int32, the week of each request; its timestamp in the file is time - segment * WEEK
     input_length: np.ndarray  # [M] int32, tokens
     output_length: np.ndarray  # [M] int32, tokens
     docs: np.ndarray  # [M, 7] int32, distinct passages in the order of the prompt, padded with -1
-    parts: Mapping[str, Ragged]  # what is listed, by PARTS, passages that are listed twice included
+    parts: Mapping[str, Ragged]  # ids of each request by part, as in the file, duplicates included
     session: np.ndarray  # [M] int32, index into session_names
     session_names: np.ndarray  # [S] of str objects, by first appearance
-    tables: Mapping[str, Table]  # by PARTS
+    tables: Mapping[str, Table]  # token lengths by part
     counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """Dropped lines by kind; empty after strict reading."""
     problems: tuple[Problem, ...] = ()
-    """The first of them."""
+    """The first `MAX_REPORTED` problems."""
 
     def __len__(self) -> int:
         """M."""
@@ -92,17 +90,17 @@ class Trace:
 
     @property
     def n_docs(self) -> np.ndarray:
-        """[M] int64, distinct passages of each request."""
+        """[M] int64, number of distinct passages per request."""
         return (self.docs >= 0).sum(axis=1)
 
     def part_tokens(self, part: str) -> np.ndarray:
-        """[M] int64, tokens of one part of the prompt, passages that are listed twice counted twice."""
+        """[M] int64, tokens of one part of each prompt; duplicate passages count twice."""
         ragged = self.parts[part]
         lengths = self.tables[part].find(ragged.ids)
         return np.bincount(ragged.owners, weights=lengths, minlength=len(self)).astype(np.int64)
 
     def take(self, index: np.ndarray) -> "Trace":
-        """The requests `index` (integers, or a slice's worth), in that order; sessions keep their numbers."""
+        """The requests with these indices, in that order; sessions keep their numbers."""
         return dataclasses.replace(
             self,
             **{name: getattr(self, name)[index] for name in _COLUMNS},
@@ -110,13 +108,13 @@ class Trace:
         )
 
     def overlay(self) -> "Trace":
-        """All weeks on top of each other, as the figures of the paper show them: time modulo a week, sorted."""
+        """All weeks on top of each other, as in the paper's figures: time modulo a week, sorted."""
         time = self.time % WEEK
         order = np.argsort(time, kind="stable")
         return dataclasses.replace(self.take(order), time=time[order], segment=np.zeros(len(self), np.int32))
 
     def view(self, name: str) -> "Trace":
-        """The view `unwrapped` (this trace) or `overlay`."""
+        """The view "unwrapped" (this trace) or "overlay"."""
         if name not in ("unwrapped", "overlay"):
             raise ValueError(f"a trace has the views 'unwrapped' and 'overlay', got {name!r}")
         return self if name == "unwrapped" else self.overlay()
@@ -126,7 +124,7 @@ _COLUMNS = ("time", "segment", "input_length", "output_length", "docs", "session
 
 
 def join(chunks: Sequence[Trace]) -> Trace:
-    """One trace of consecutive ones that share their tables; sessions are numbered anew."""
+    """Concatenates consecutive traces that share their tables; sessions are renumbered."""
     numbers: dict[str, int] = {}
     sessions = []
     for chunk in chunks:
@@ -148,7 +146,7 @@ def join(chunks: Sequence[Trace]) -> Trace:
 
 
 def distinct_docs(passages: Ragged) -> np.ndarray:
-    """[M, 7] int32: the distinct ids of lists of at most 7, in their order, padded with -1."""
+    """[M, 7] int32: the distinct ids of each list (of at most 7), in order, padded with -1."""
     count = len(passages.offsets) - 1
     padded = np.full((count, MAX_PASSAGES), -1, np.int32)
     owners = passages.owners
@@ -157,15 +155,15 @@ def distinct_docs(passages: Ragged) -> np.ndarray:
     for column in range(1, MAX_PASSAGES):
         again = (padded[:, :column] == padded[:, column : column + 1]).any(axis=1)
         padded[again, column] = -1
-    order = np.argsort(padded < 0, axis=1, kind="stable")  # what is left moves to the front
+    order = np.argsort(padded < 0, axis=1, kind="stable")  # moves what is left to the front
     return np.take_along_axis(padded, order, axis=1)
 
 
 def folder_of(path: str | Path) -> Path:
-    """The folder of a trace.
+    """`path`, if it is a folder.
 
     Raises:
-      ValueError: if there is none.
+      ValueError: otherwise.
     """
     folder = Path(path)
     if not folder.is_dir():

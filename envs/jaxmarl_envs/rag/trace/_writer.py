@@ -1,4 +1,4 @@
-"""Writing: the files that the reader reads."""
+"""Writes traces in the format that the reader accepts."""
 
 import itertools
 import json
@@ -22,7 +22,7 @@ _LINE = (
 
 
 class TraceWriter:
-    """Writes a trace into a new folder, piece by piece; a context manager. The folder appears when all of it is written.
+    """Context manager that writes a trace into a new folder, piece by piece. The folder appears when all of it is written.
 
     Raises:
       ValueError: if the folder exists and is not empty.
@@ -53,7 +53,7 @@ class TraceWriter:
             shutil.rmtree(self._beside, ignore_errors=True)  # gone if it was renamed
 
     def write_requests(self, trace: Trace) -> None:
-        """Appends requests; their times must go on from those before."""
+        """Appends requests; they must not be earlier than those already written."""
         lists = [_id_lists(trace, part) for part in PARTS]
         columns = (trace.time - trace.segment * np.int64(WEEK), trace.input_length, trace.output_length)
         names = [json.dumps(name) for name in trace.session_names]
@@ -62,7 +62,7 @@ class TraceWriter:
         self._files["requests"].writelines(map(_LINE.format, *scalars, *lists, sessions))
 
     def write_table(self, part: str, table: Table) -> None:
-        """Appends token lengths of ids of one part."""
+        """Appends rows to the table of one part."""
         line = '{{"' + TABLES[part][1] + '": {}, "token_length": {}}}\n'
         self._files[part].writelines(map(line.format, table.ids.tolist(), table.lengths.tolist()))
 
@@ -71,11 +71,11 @@ def write_trace(trace: Trace, folder: str | Path) -> Path:
     """Writes a trace as the six files that `read_trace` reads, and returns the folder.
 
     Args:
-      trace: what to write; timestamps are those of its segments.
-      folder: must not exist yet, or be empty.
+      trace: the trace; timestamps are written relative to each request's week.
+      folder: must be new or empty.
 
     Raises:
-      ValueError: if the folder has files in it.
+      ValueError: if the folder is not empty.
     """
     with TraceWriter(folder) as writer:
         for part in PARTS:
@@ -85,9 +85,9 @@ def write_trace(trace: Trace, folder: str | Path) -> Path:
 
 
 def write_chunks(pieces: Iterable[Trace], folder: str | Path) -> int:
-    """Writes consecutive traces as one, each with the table rows that the earlier ones did not have.
+    """Writes consecutive traces as one and returns the number of requests.
 
-    Returns the number of requests. Errors as for `write_trace`.
+    The tables of each piece must contain only rows that earlier pieces do not have. Errors as for `write_trace`.
     """
     count = 0
     with TraceWriter(folder) as writer:

@@ -1,6 +1,6 @@
-"""A trace sent to an OpenAI-compatible endpoint, open loop: requests leave at their times, however the server fares.
+"""Sends a trace to an OpenAI-compatible endpoint, open loop: requests are sent on schedule, however slow the server is.
 
-Prompts have the recorded lengths, about one token a word, and equal ids have equal words. Needs httpx2 (the extra `replay`).
+Prompts have the recorded lengths, at about one token per word; equal ids become equal text. Needs httpx2 (extra `replay`).
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from jaxmarl_envs.rag.trace._schema import PARTS
 from jaxmarl_envs.rag.trace._trace import Trace
 
 MAX_GAP = 1800
-"""Seconds between recorded requests that are kept at most, before gaps are scaled."""
+"""Longer gaps between recorded requests are cut to this many seconds before they are scaled."""
 _COMMON = (
     "the of and to in is that it for on with as was at by from or an be this are not have but one all we can her his "
     "there their what so up out if about who get which go me when make like time no just him know take people into year"
@@ -28,28 +28,28 @@ _WORDS = _COMMON.split()
 
 @dataclasses.dataclass(frozen=True)
 class ReplayOptions:
-    """What is sent where, and what counts as fast.
+    """Endpoint, load and objectives.
 
     Raises:
-      ValueError: for a URL that is none, or a number out of range.
+      ValueError: for an invalid URL or a number out of range.
     """
 
     url: str
-    """Base of the endpoint; `/completions` is appended."""
+    """Base URL; `/completions` is appended."""
     model: str
     rate: float = 1.0
-    """Requests per second on average."""
+    """Average requests per second."""
     requests: int = 100
-    """How many of the first are sent."""
+    """Number of requests to send, from the first on."""
     ttft_slo: float = 1.0
-    """Seconds until the first token."""
+    """Objective for the time to the first token, in seconds."""
     tpot_slo: float = 0.02
-    """Seconds per further token."""
+    """Objective for the time per token after the first, in seconds."""
     timeout: float = 600.0
-    """Seconds after which a request has failed."""
+    """Seconds after which a request counts as failed."""
 
     def __post_init__(self) -> None:
-        """Rejects what cannot be sent."""
+        """Rejects invalid settings."""
         if not self.url.startswith(("http://", "https://")):
             raise ValueError(f"the endpoint's URL must begin with http:// or https://, got {self.url!r}")
         if self.requests < 1:
@@ -62,17 +62,17 @@ class ReplayOptions:
 
 @dataclasses.dataclass(frozen=True)
 class Served:
-    """How one request went; times are seconds since it was sent."""
+    """The outcome of one request; times in seconds since it was sent."""
 
     first: float
-    """Until the first token; infinite if there was none."""
+    """Time of the first token; infinite if none came."""
     done: float
     tokens: int
     error: str = ""
 
 
 def replay(trace: Trace, options: ReplayOptions, progress: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
-    """Latencies, throughput and attainment, by name. Times are seconds.
+    """Latencies (in seconds), throughput and SLO attainment, by name.
 
     Raises:
       ValueError: if httpx2 is not installed.
@@ -96,7 +96,7 @@ def send_times(trace: Trace, rate: float) -> np.ndarray:
 
 
 def prompts(trace: Trace) -> list[str]:
-    """One text per request: its parts in the order of the trace, a word for each token."""
+    """One text per request, with one word per token; parts in the order of the trace."""
     texts: dict[int, str] = {}
     written: list[list[str]] = [[] for _ in range(len(trace))]
     for part in PARTS:
@@ -137,14 +137,14 @@ async def _send(client: Any, failure: type[Exception], options: ReplayOptions, p
                 if choices[0].get("text"):
                     first = min(first, time.perf_counter() - started)
                     count += 1
-    except (failure, ValueError, AttributeError, IndexError) as error:  # a broken connection, or no such stream
+    except (failure, ValueError, AttributeError, IndexError) as error:  # broken connection or malformed stream
         return Served(math.inf, math.inf, 0, f"{type(error).__name__}: {error}")
     done = time.perf_counter() - started
     return Served(first, done, count, "" if count else "no token came")
 
 
 def summarize(served: list[Served], seconds: float, options: ReplayOptions) -> dict[str, Any]:
-    """The report: what failed is in no latency, and has not attained anything."""
+    """The report. Failed requests are left out of the latencies, and count as missed in the SLO attainment."""
     good = [one for one in served if not one.error]
     first = np.array([one.first for one in good])
     per_token = np.array([(one.done - one.first) / (one.tokens - 1) if one.tokens > 1 else 0.0 for one in good])

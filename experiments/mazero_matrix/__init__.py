@@ -1,0 +1,1 @@
+"""MAZero on repeated matrix games beside its ablations and methods without a model."""

@@ -1,0 +1,1 @@
+"""Sample efficiency of MAZero on hallway and in a small fight."""

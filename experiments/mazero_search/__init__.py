@@ -1,0 +1,1 @@
+"""Which joint actions searches choose, and what planning in the environment itself returns."""
