@@ -126,9 +126,9 @@ class Imagination:
         hp = ctx.hp
 
         def adamw(rate: jax.Array, max_norm: float) -> Any:
-            return optax.chain(
-                optax.clip_by_global_norm(max_norm), optax.adamw(rate, weight_decay=hp.model_weight_decay)
-            )
+            step = optax.adamw(rate, weight_decay=hp.model_weight_decay)
+            # On one vector: a step per leaf would be most of what is compiled.
+            return optax.flatten(optax.chain(optax.clip_by_global_norm(max_norm), step))
 
         return {
             "states": adamw(hp.model_learning_rate, 1.0),
