@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from experiments._study import random_return
+from experiments.dima_mabrax import presets as dima_mabrax
 from experiments.dima_puck import presets as dima_puck
 from experiments.gem_discrete import presets as gem_discrete
 from experiments.gem_toy import measures
@@ -59,6 +60,7 @@ def test_names_are_unique_in_a_study():
         names = [preset.name for preset in runs]
         assert len(set(names)) == len(names)
     assert len({preset.name for preset in mabrax_ppo.runs("small") + mabrax_ppo.runs("full")}) == 18
+    assert len({preset.name for preset in dima_mabrax.runs("small") + dima_mabrax.runs("full")}) == 12
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
