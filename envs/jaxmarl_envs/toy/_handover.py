@@ -112,7 +112,8 @@ class Handover:
         """One step of `dt` seconds. `action`: [2, 5] float32. Does not use `key`."""
         action = bounded(action)
         push = params.max_force * action[:, :2]
-        wanted = _CLOSED + (_OPEN - _CLOSED) * (action[:, 2:, None] + 1) / 2 * jnp.asarray(_directions())
+        length = _CLOSED + (_OPEN - _CLOSED) * (action[:, 2:] + 1) / 2
+        wanted = length[..., None] * jnp.asarray(_directions())
         kind = np.array([0] * 2 + [1] * (2 * FINGERS) + [2], np.int32)
         mass = jnp.stack([params.palm_mass, params.tip_mass, params.object_mass])[kind][:, None]
         drag = jnp.stack([params.hand_drag, params.hand_drag, params.object_drag])[kind][:, None]
