@@ -19,9 +19,9 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-# What takes too long for every day: every algorithm in every contract, every robot.
+# What takes too long for every day: every algorithm in every contract, every robot; all compiled as users compile it.
 test-slow: setup
-	$(BIN)/python -m pytest -n auto --dist load -m slow
+	COMPILER=users $(BIN)/python -m pytest -n auto --dist load -m slow
 
 lint: setup
 	$(BIN)/ruff check .

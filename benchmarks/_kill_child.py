@@ -52,7 +52,7 @@ def main() -> None:
         elif command == "resume":
             runner.resume(folder)
         else:
-            runner.record(folder, folder.with_name("recorded"))
+            runner.make_dataset(folder, folder.with_name("recorded"))
     except ValueError as error:
         print(f"refused: {error}", flush=True)
         sys.exit(2)

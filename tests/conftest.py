@@ -1,9 +1,11 @@
 """A strict floor for every test: two CPU devices, no silent dtype or rank promotion, compiled programs kept on disk.
 
-Most of what the tests cost is compilation, so programs are compiled with few optimizations, except in tests that are marked
-`optimized`: those that compute for long, and those that are to run what users run.
+Most of what the tests cost is tracing and compilation. So programs are compiled with few optimizations, except in tests
+marked `optimized`, which compute for long. With `COMPILER=users` in the environment, as in `make test-slow`, all are
+compiled as in a user's run.
 """
 
+import gc
 import os
 import tempfile
 from pathlib import Path
@@ -13,6 +15,9 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAXMARL_SUITE_CACHE", str(Path(tempfile.gettempdir()) / "jaxmarl-suite-test-cache"))
 if "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+    if os.environ.get("COMPILER") != "users":
+        # Fusions of matrix products by YNNPACK are slow to compile.
+        os.environ["XLA_FLAGS"] += " --xla_cpu_experimental_ynn_fusion_type="
 
 import jax
 import pytest
@@ -20,6 +25,8 @@ import pytest
 from jaxmarl_suite.runner import configure
 
 configure()
+# Tracing makes many objects and little garbage: at Python's own threshold the collector takes a fifth of the CPU time.
+gc.set_threshold(100_000, 20, 50)
 # Small programs as well: most are operations outside `jit`, of which every file compiles hundreds, the same ones as others.
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -44,7 +51,8 @@ def pytest_collection_modifyitems(items):
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     """Before the fixtures of `item`, of whatever scope."""
-    jax.config.update("jax_disable_most_optimizations", item.get_closest_marker("optimized") is None)
+    quick = os.environ.get("COMPILER") != "users" and item.get_closest_marker("optimized") is None
+    jax.config.update("jax_disable_most_optimizations", quick)
 
 
 def pytest_runtest_teardown(item, nextitem):

@@ -26,7 +26,6 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
     },
     "Inspect runs": {
         "eval": ("_evaluating", "RUN [--render FILE] | --env ID [--rule NAME ...]", "evaluate a run's policies, or rules"),
-        "record": ("_recording", "RUN FOLDER [--lane N]", "store a run's replay, for training with --data FOLDER"),
         "model": ("_model", "RUN [--out FILE]", "test a run's world model against its environment"),
         "export-policy": ("_deploying", "RUN FOLDER [--lane N]", "write a trained policy as files that run with JAX alone"),
         "plot": ("_results", "RUN... [--out FILE]", "draw learning curves"),
@@ -34,6 +33,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
         "export": ("_results", "RUN... --out FILE", "write results for other tools: marl-eval's JSON, rliable's arrays"),
     },
     "Environments, algorithms, tools": {
+        "dataset": ("_datasets", "make|card|list|import|export [...]", "data to train from: of runs, of files"),
         "envs": ("_catalogue", "[--family F] [--check MODULE:CLASS]", "list environments, or check your own"),
         "recipes": ("_recipes", "[NAME]", "list tuned settings, or show one with its source and results"),
         "reproduce": ("_recipes", "NAME [--seeds N]", "train a recipe again and compare with its stored result"),

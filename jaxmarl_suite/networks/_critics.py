@@ -56,7 +56,7 @@ def make_critics(
 
     Args:
       context_size: D.
-      action_size: X.
+      action_size: X; 0 for values of the context alone.
       num: C.
       hidden: widths of the ReLU layers.
       layer_norm: normalize before each ReLU.
@@ -65,7 +65,8 @@ def make_critics(
     Raises:
       ValueError: sizes below 1.
     """
-    check_sizes("make_critics", context_size=context_size, action_size=action_size, num=num)
+    check_sizes("make_critics", context_size=context_size, num=num)
+    check_sizes("make_critics", at_least=0, action_size=action_size)
     check_sizes("make_critics", **{f"hidden[{i}]": width for i, width in enumerate(hidden)})
     critic = _Critic(tuple(hidden), layer_norm, action_twice)
 

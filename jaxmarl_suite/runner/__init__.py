@@ -5,6 +5,7 @@ import it.
 from jaxmarl_suite.algorithms import coerce
 from jaxmarl_suite.runner._authors import TracingError
 from jaxmarl_suite.runner._compile import choose_wave
+from jaxmarl_suite.runner._datasets import TIERS, export_dataset, import_dataset, make_dataset
 from jaxmarl_suite.runner._deploy import Policy, export_policy, load_policy
 from jaxmarl_suite.runner._devices import configure
 from jaxmarl_suite.runner._diagnose import Diagnosis, diagnose
@@ -26,7 +27,6 @@ from jaxmarl_suite.runner._folder import RunFolder, default_run_dir
 from jaxmarl_suite.runner._machine import usable_cores
 from jaxmarl_suite.runner._options import TrainOptions
 from jaxmarl_suite.runner._play import play
-from jaxmarl_suite.runner._record import record
 from jaxmarl_suite.runner._reproduce import recipe_experiment
 from jaxmarl_suite.runner._rules import evaluate_rules, rules_of
 from jaxmarl_suite.runner._schedule import check_milestones, plan_phases
@@ -44,6 +44,7 @@ from jaxmarl_suite.runner._train import (  # fmt: skip
 
 __all__ = [
     "ENV_PREFIX",
+    "TIERS",
     "Diagnosis",
     "Diverged",
     "Evaluation",
@@ -71,14 +72,16 @@ __all__ = [
     "evaluate",
     "evaluate_rules",
     "evaluate_trained",
+    "export_dataset",
     "export_policy",
+    "import_dataset",
     "load_policy",
     "make_act",
+    "make_dataset",
     "move_aside",
     "plan_phases",
     "play",
     "recipe_experiment",
-    "record",
     "restore_policies",
     "resume",
     "rules_of",

@@ -14,7 +14,7 @@ from jaxmarl_envs import TimeStep
 
 from jaxmarl_suite.algorithms import ActContext, Algorithm
 from jaxmarl_suite.runner._checkpoint import Checkpoints, from_host
-from jaxmarl_suite.runner._devices import configure, in_32_bits
+from jaxmarl_suite.runner._devices import configure, in_32_bits, seldom_collecting
 from jaxmarl_suite.runner._experiment import Experiment, Group, Lane
 from jaxmarl_suite.runner._folder import RunFolder
 from jaxmarl_suite.runner._lanes import acting_context, made_by, pad_lanes, state_shapes
@@ -73,6 +73,7 @@ class Evaluation:
 
 
 @in_32_bits
+@seldom_collecting
 def restore_policies(
     run_dir: str | Path,
     *,
@@ -130,6 +131,31 @@ def restore_policies(
         lack = "no checkpoint that can be read" if problems else "no checkpoint yet"
         remedy = "starts it over" if problems else "continues it"
         raise ValueError(f'run {str(run_dir)!r} has {lack}; "jaxmarl-suite resume {run_dir}" {remedy}')
+    return found
+
+
+def checkpoint_steps(run_dir: str | Path, lane: int) -> list[int]:
+    """Steps of the checkpoints that a lane of a run has, oldest first; some may be damaged.
+
+    Raises:
+      ValueError: `run_dir` is not a run, or has no such lane.
+    """
+    folder = RunFolder.open(run_dir)
+    experiment = Experiment.read(folder)
+    groups = experiment.groups_to_evaluate()
+    check_lane(lane, [one.index for group in groups for one in group.lanes])
+    found: list[int] = []
+    for number, group in enumerate(groups):
+        place = next((i for i, one in enumerate(group.lanes) if one.index == lane), None)
+        waves = [] if place is None else [wave for wave in folder.waves(number, len(group.lanes)) if wave[0] <= place]
+        if not waves:
+            continue
+        plans = plan_phases(group, experiment.options)
+        checkpoints = Checkpoints(waves[-1][1], read_only=True)
+        try:
+            found += [min(step, plans[-1].step(plans[-1].updates)) for step in checkpoints.steps()]
+        finally:
+            checkpoints.close()
     return found
 
 
@@ -233,6 +259,7 @@ def check_lane(lane: int | None, known: list[int]) -> None:
 
 
 @in_32_bits
+@seldom_collecting
 def _evaluate(trained: Trained, chosen: list[int], episodes: int | None) -> list[Evaluation]:
     options, group = trained.options, trained.group
     wanted = episodes or options.absolute_episodes or options.eval_episodes

@@ -53,8 +53,8 @@ class TrainOptions:
     devices: int | None = None
     """Maximum number of devices to use; None for all."""
     data: str | None = None
-    """Folder of stored replay to learn from, as made by "jaxmarl-suite record RUN FOLDER". Q-learning then never plays;
-    environment steps are counted as if its updates had played them."""
+    """Folder of stored replay to learn from, as made by "jaxmarl-suite dataset make RUN FOLDER". Q-learning then never
+    plays; environment steps are counted as if its updates had played them."""
     start_from: str | None = None
     """Run whose artifact (a teacher, a library) this one starts from: it begins with the phase after it, and
     total_steps counts only the remaining phases. Lane i takes the artifact of lane i."""

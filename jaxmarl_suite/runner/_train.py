@@ -12,7 +12,7 @@ from jaxmarl_suite.recipes import choose
 from jaxmarl_suite.runner._artifacts import Artifacts, Start, find_starts, read_start
 from jaxmarl_suite.runner._checkpoint import check_storage
 from jaxmarl_suite.runner._compile import choose_wave
-from jaxmarl_suite.runner._devices import configure, in_32_bits
+from jaxmarl_suite.runner._devices import configure, in_32_bits, seldom_collecting
 from jaxmarl_suite.runner._eval_env import eval_flags
 from jaxmarl_suite.runner._experiment import Experiment, Group
 from jaxmarl_suite.runner._files import StorageError, reason
@@ -111,6 +111,7 @@ def train(
 
 
 @in_32_bits
+@seldom_collecting
 def run(
     experiment: Experiment,
     *,
@@ -138,6 +139,7 @@ def run(
 
 
 @in_32_bits
+@seldom_collecting
 def resume(
     run_dir: str | Path,
     *,

@@ -1,14 +1,17 @@
 """What off-policy actor-critics cannot do is refused, with a message that says why."""
 
 import dataclasses
+from pathlib import Path
 
 import jax
 import pytest
+from dataset_tools import about_of, random_data
 from line_env import Line
 from off_policy_tools import SMALL
 from toy_envs import Noisy, context
 
 from jaxmarl_suite import algorithms
+from jaxmarl_suite.replay import Dataset
 
 
 @pytest.mark.parametrize(
@@ -106,4 +109,30 @@ def test_every_field_of_a_config_is_read(name):
             return phase.algorithm.update(phase.algorithm.init(key, ctx), ctx)
 
         jax.eval_shape(run, jax.random.key(0))
+    assert seen == {field.name for field in dataclasses.fields(spec.config)}
+
+
+OFFLINE = {"hidden": (4,), "batch_size": 3, "gradient_steps": 2, "total_gradient_steps": 4}
+PLAY = {"num_envs": 2, "rollout_length": 5, "capacity": 20, "warmup_steps": 0, "num_intents": 2, "intent_hidden": (3,)}
+OF_LIBRARY = [{}, {"reuse": "guide"}, {"online": "sac"}]
+
+
+@pytest.mark.parametrize("name", ["bc", "td3-bc", "implicit-q", "uber"])
+def test_every_field_of_an_offline_config_is_read(name):
+    """By the updates of all phases, in one setting or another."""
+    spec, env, seen = algorithms.get(name), Line(2), set()
+    items = random_data(env.spec).items
+    for changes in OF_LIBRARY if name == "uber" else [{}]:
+        sizes = OFFLINE | (PLAY if name == "uber" else {})
+        config = dataclasses.replace(spec.default_config, **sizes, **changes)
+        for phase in spec.build(Watched(config, seen), env, has_data=True):
+            stored = None
+            if phase.data is not None:
+                stored = phase.data(Dataset(Path("data"), dict(items), about_of(env.spec, len(items["episode"]))))
+
+            def run(key, phase=phase, config=config, stored=stored):
+                ctx = dataclasses.replace(context(config, env, data=stored), hp=Watched(config, seen))
+                return phase.algorithm.update(phase.algorithm.init(key, ctx), ctx)
+
+            jax.eval_shape(run, jax.random.key(0))
     assert seen == {field.name for field in dataclasses.fields(spec.config)}

@@ -5,13 +5,14 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from dataset_tools import about_of
 from q_tools import QUICK, config_of
 from test_q_play import Learner, stored
 from toy_envs import Noisy, context
 
 from jaxmarl_suite import algorithms
 from jaxmarl_suite.algorithms.q_learning._core import StoredQState
-from jaxmarl_suite.replay import Dataset
+from jaxmarl_suite.replay import Dataset, concatenate
 
 SIZES = {"num_envs": 1, "capacity": 1, "batch_size": 1, "rollout_length": 3, "gradient_steps": 2}
 
@@ -30,7 +31,7 @@ def played():
 def stored_update(items, **changes):
     """A compiled `(state, clock) -> (state, metrics)` on these items."""
     env, config = Noisy(), config_of("vdn", **{**SIZES, **changes})
-    about = {"env": env.spec.id, "rollout_length": 3, "env_options": {}}
+    about = about_of(env.spec, len(items["episode"]))
     spec = algorithms.get("vdn")
     (phase,) = spec.build(config, env, has_data=True)
     data = phase.data(Dataset(Path("data"), items, about))
@@ -39,8 +40,8 @@ def stored_update(items, **changes):
 
 
 def to_items(state):
-    """What `record` stores of a state."""
-    return algorithms.get("vdn").record(config_of("vdn", **SIZES), Noisy(), state)
+    """What a dataset holds of a state."""
+    return algorithms.get("vdn").record(config_of("vdn", **SIZES), Noisy(), state).items
 
 
 def emptied(state, key):
@@ -69,7 +70,8 @@ def test_an_update_is_that_of_play(played):
 
 def test_all_items_are_drawn(played):
     _, states = played
-    both = {k: np.concatenate([to_items(s)[k] for s in states[1:4]]) for k in to_items(states[1])}
+    parts = [algorithms.get("vdn").record(config_of("vdn", **SIZES), Noisy(), s) for s in states[1:4]]
+    both = concatenate(parts).items
     update, _ = stored_update(both, gradient_steps=1)
     losses = [
         float(update(emptied(states[1], key), 0)[1].learner["loss"]) for key in jax.random.split(jax.random.key(0), 20)

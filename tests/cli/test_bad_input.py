@@ -99,7 +99,7 @@ SWEEP = "sweep mappo --env matrix/random-2x3"
         ("train mappo --env matrix", ["names a family only", "matrix/climbing"]),
         (f"table {'x' * 300}", ["xxx': File name too long"]),
         (f"eval {'x' * 300}", ["xxx/config.json': File name too long"]),
-        (f"record a {'x' * 300}", ["xxx': File name too long"]),
+        (f"dataset make a {'x' * 300}", ["xxx': File name too long"]),
         (f"resume {'x' * 300}", ["xxx/config.json': File name too long"]),
         (f"{XOR} --resume", ["--resume needs --run-dir"]),
         (SWEEP, ["missing --grid"]),
@@ -171,7 +171,7 @@ def test_debug_adds_the_traceback(cli: Cli) -> None:
     assert outcome.code == 2 and "Traceback" in outcome.err
 
 
-@pytest.mark.parametrize("command", ["resume run", "eval run", "record run new"])
+@pytest.mark.parametrize("command", ["resume run", "eval run", "dataset make run new"])
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -57,7 +57,7 @@ def test_paths_of_any_bytes(finished_run: Path, in_tmp: Path, monkeypatch: pytes
         "table {}",
         "plot {}",
         "export {} --out x.json",
-        "record {} y",
+        "dataset make {} y",
         "envs --check {}",
         "train mappo --env {}",
         "train {} --env matrix/xor",

@@ -99,6 +99,16 @@ def test_unknown_options(clean, env_id, option, words):
     assert jaxmarl_envs.make("named/a", size=2, speed=3) is jaxmarl_envs.make("any/a", whatever=1) is xor
 
 
+def test_known_families_are_found_without_a_look_at_installed_packages(clean, monkeypatch):
+    def look(**_):
+        raise AssertionError("reads the metadata of every installed package, which takes milliseconds")
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", look)
+    assert jaxmarl_envs.make("matrix/climbing").spec.id == "matrix/climbing"
+    assert "horizon" in jaxmarl_envs.options("matrix/climbing")
+    assert _registry.evaluation_options("matrix/climbing") == {}
+
+
 def test_families_of_installed_packages(clean, monkeypatch):
     class Point:
         value = "installed:FAMILY"

@@ -105,14 +105,23 @@ def test_inverted_pendulum():
     assert 3 < fallen < STEPS - 3  # both on the way and after the end
 
 
-@pytest.mark.parametrize(("env_id", "options"), [("toy/point-mass", {"goal": "fixed"}), ("toy/point-mass-2", {})])
+@pytest.mark.parametrize(
+    ("env_id", "options"),
+    [
+        ("toy/point-mass", {"goal": "fixed"}),
+        ("toy/point-mass-2", {}),
+        ("toy/point-mass", {"goal": "hidden", "goal_x": 0.25, "goal_y": -0.5}),
+    ],
+)
 def test_point_mass(env_id, options):
     n_agents = 2 if env_id.endswith("2") else 1
     actions = random_actions(STEPS, n_agents, 2 // n_agents)
     actions[5:20] = np.abs(actions[5:20])
     p, states, shown = run(env_id, actions, max_force=4.0, drag=0.7, mass=0.8, **options)
     x, v, goal = states.position[0].astype(float), np.zeros(2), states.goal[0].astype(float)
-    assert np.abs(x).max() <= 1 and (goal == 0).all() == ("goal" in options)
+    given = [options.get(name, 0.0) for name in ("goal_x", "goal_y")]
+    assert np.abs(x).max() <= 1 and (goal == given).all() == ("goal" in options)
+    shows = slice(None) if options.get("goal") != "hidden" else slice(4)  # of position, velocity, goal
     hits = 0
     for t in range(STEPS):
         for axis, action in enumerate(actions[t].ravel()):
@@ -121,8 +130,8 @@ def test_point_mass(env_id, options):
             x[axis] += v[axis] * p["dt"]
             if abs(x[axis]) > 1:
                 x[axis], v[axis], hits = math.copysign(1, x[axis]), 0.0, hits + 1
-        close(shown.state[t + 1], [*x, *v, *goal])
-        close(shown.obs[t + 1], [[*x, *v, *(goal - x)]] * n_agents)
+        close(shown.state[t + 1], [*x, *v, *goal][shows])
+        close(shown.obs[t + 1], [[*x, *v, *(goal - x)][shows]] * n_agents)
         away = math.dist(x, goal)
         close(shown.reward[t + 1], [-away] * n_agents)
         assert shown.metrics["success"][t + 1] == (away < 0.1)

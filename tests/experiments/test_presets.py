@@ -1,6 +1,7 @@
 """What studies train can be built, and what they measure is what they say."""
 
 import importlib.util
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,9 @@ from experiments.q_methods import presets as q_methods
 from experiments.rag_serving import presets as rag_serving
 from experiments.tad_hallway import presets as tad_hallway
 from experiments.tad_matrix_games import presets as tad_matrix_games
+from experiments.uber_offline import measures as uber_measures
+from experiments.uber_offline import presets as uber_offline
+from experiments.uber_online import presets as uber_online
 from experiments.value_factorization import presets as value_factorization
 
 WITH_GYMNAX, WITH_JUMANJI = (importlib.util.find_spec(name) is not None for name in ("gymnax", "jumanji"))
@@ -43,6 +47,8 @@ PRESETS = [
     *tad_matrix_games.named_runs("common"),
     *tad_matrix_games.named_runs("named"),
     *tad_matrix_games.random_runs(),
+    *uber_offline.source_runs(),
+    *uber_online.runs(Path("none"), (uber_online.TD3,)),
     *value_factorization.mmdp_runs(),
     *value_factorization.game_runs(),
 ]
@@ -56,6 +62,8 @@ def test_names_are_unique_in_a_study():
         mazero_matrix.runs(),
         mazero_micro.hallway_runs() + mazero_micro.fight_runs() + mazero_micro.paper_runs(),
         rag_serving.all_runs(),
+        uber_offline.source_runs() + uber_offline.learner_runs(Path("none")) + uber_offline.library_runs(Path("none")),
+        uber_online.runs(Path("none"), (uber_online.TD3, *uber_online.METHODS)),
     ):
         names = [preset.name for preset in runs]
         assert len(set(names)) == len(names)
@@ -77,6 +85,31 @@ def test_ratios_of_areas():
     spread = measures.ratio(np.arange(1.0, 9.0), theirs)
     value, low, high = (float(part.strip("[],")) for part in spread.split())
     assert value == 2.25 and low < value < high and low > 1.5 and high < 3.0
+
+
+def test_offline_learners_are_compared_with_their_data():
+    """Medium data is to be reached, expert data to 90 % of the way from random play."""
+    final = np.array([-21.0, -19.0])
+    for tier, mean, said in (("medium", -20.0, "yes"), ("medium", -19.0, "no (-19.0)"), ("expert", -10.0, "yes")):
+        assert uber_measures.is_reached(final, tier=tier, mean=mean, random=-110.0) == said
+    assert uber_measures.is_reached(final, tier="expert", mean=-8.0, random=-110.0) == "no (-18.2)"
+
+
+def test_td3_and_uber_are_matched():
+    """Networks, batches, replay and warm-up of the second phase."""
+    td3, uber = (preset.experiment().config for preset in uber_online.runs(Path("none"), ("TD3", "UBER"))[:2])
+    for name in (
+        "hidden",
+        "batch_size",
+        "learning_rate",
+        "capacity",
+        "warmup_steps",
+        "rollout_length",
+        "gradient_steps",
+    ):
+        assert getattr(td3, name) == getattr(uber, name)
+    for name in ("gamma", "target_rate", "policy_delay", "exploration_noise", "n_step"):
+        assert getattr(td3, name) == getattr(uber, name)
 
 
 def test_return_of_uniform_actions():

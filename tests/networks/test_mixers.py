@@ -104,7 +104,7 @@ def test_qtran_networks_are_their_formulas(state_size):
 
 def random_nets(mixer, spread=2.0, seed=3):
     """One network a state, wider than it is initialized."""
-    params = jax.vmap(mixer.init)(jax.random.split(jax.random.key(seed), STATES))
+    params = jax.jit(jax.vmap(mixer.init))(jax.random.split(jax.random.key(seed), STATES))
     return jax.tree.map(lambda p: spread * p, params)
 
 
@@ -120,8 +120,9 @@ def test_greedy_joint_action_is_the_tuple_of_greedy_actions(name, n_agents):
     _, _, _, state, obs = random_inputs((STATES,), n_agents, seed=5)
 
     @jax.jit
+    @jax.vmap
     def values_of_all(params, q, legal, state, obs):
-        """[J] values of all joint actions in one state."""
+        """Values of all joint actions [S, J], by state."""
 
         def value(joint):
             chosen = q[jnp.arange(n_agents), joint]
@@ -134,7 +135,7 @@ def test_greedy_joint_action_is_the_tuple_of_greedy_actions(name, n_agents):
     some = rng.random(q.shape) < 0.6
     some |= np.arange(A) == rng.integers(0, A, size=(STATES, n_agents, 1))
     for legal in (*masks, some):
-        values = np.asarray(jax.jit(jax.vmap(values_of_all))(params, q, legal, state, obs), np.float64)
+        values = np.asarray(values_of_all(params, q, legal, state, obs), np.float64)
         allowed = np.stack([legal[:, i, joints[:, i]] for i in range(n_agents)]).all(axis=0)
         values = np.where(allowed, values, -np.inf)
         greedy = np.where(legal, q, -np.inf).argmax(axis=-1)

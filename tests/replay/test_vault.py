@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxmarl_suite.replay import SCHEMA, read_vault, write_vault
+from jaxmarl_suite.replay import SCHEMA, find_vaults, read_about, read_vault, write_vault
 
 ITEMS = {
     "obs": np.arange(24, dtype=np.float32).reshape(4, 3, 2),
@@ -24,7 +25,10 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     write_vault(tmp_path / "data", ITEMS, ABOUT)
     dataset = read_vault(tmp_path / "data")
     assert dataset.size == 4
-    assert dict(dataset.about) == ABOUT
+    about = dict(dataset.about)
+    assert about.pop("digests").keys() == {"obs", "action", "mask"}
+    assert about == ABOUT
+    assert read_about(tmp_path / "data") == dict(dataset.about)
     assert set(dataset.items) == {"obs", "action", "mask"}  # an array without entries holds nothing
     for name, array in dataset.items.items():
         assert array.dtype == ITEMS[name].dtype
@@ -43,7 +47,7 @@ def test_items_of_different_length_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_vault_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no stored replay in .*record RUN"):
+    with pytest.raises(ValueError, match=r"no stored replay in .*dataset make RUN"):
         read_vault(tmp_path)
 
 
@@ -71,6 +75,45 @@ def test_a_damaged_vault_is_refused(tmp_path: Path) -> None:
         part.write_bytes(part.read_bytes()[: part.stat().st_size // 2])
     with pytest.raises(ValueError, match="cannot be read"):
         read_vault(tmp_path / "data")
+
+
+def test_values_that_do_not_match_the_card_are_noticed(tmp_path: Path) -> None:
+    """The description of one Vault beside the arrays of another of the same shapes."""
+    for name, items in (("data", ITEMS), ("other", {**ITEMS, "action": ITEMS["action"] + np.int32(1)})):
+        write_vault(tmp_path / name, items, ABOUT)
+    ours, theirs = (next((tmp_path / name).rglob("metadata.json")) for name in ("data", "other"))
+    shutil.copy(theirs, ours)
+    with pytest.raises(ValueError, match="is damaged: 'action' does not match its digest"):
+        read_vault(tmp_path / "data")
+    assert read_vault(tmp_path / "other").items["action"].tolist() == [1, 2, 3, 4]
+
+
+def test_a_missing_part_is_noticed(tmp_path: Path) -> None:
+    """Whichever file is gone: arrays are as they were, or the Vault is refused (TensorStore fills holes with zeros)."""
+    write_vault(tmp_path / "data", ITEMS, ABOUT)
+    whole, refused = tmp_path / "data", 0
+    for part in [p.relative_to(whole) for p in whole.rglob("*") if p.is_file()]:
+        copy = tmp_path / "copy"
+        shutil.copytree(whole, copy)
+        (copy / part).unlink()
+        try:
+            for name, array in read_vault(copy).items.items():
+                np.testing.assert_array_equal(array, ITEMS[name])
+        except ValueError as error:
+            assert str(copy) in str(error)
+            refused += 1
+        shutil.rmtree(copy)
+    assert refused >= 3
+
+
+def test_vaults_are_found(tmp_path: Path) -> None:
+    for name in ("b", "a/c", ".a.1-2.tmp"):
+        write_vault(tmp_path / name, ITEMS, ABOUT)
+    (tmp_path / "bad" / "replay" / "0").mkdir(parents=True)
+    (tmp_path / "bad" / "replay" / "0" / "metadata.json").write_text("{")
+    found, problems = find_vaults(tmp_path)
+    assert [path.relative_to(tmp_path).as_posix() for path, _ in found] == ["a/c", "b"]
+    assert len(problems) == 1 and "bad" in problems[0]
 
 
 def test_missing_items_are_noticed(tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
 """Small runs, and what is left of them."""
 
+import atexit
 import dataclasses
 import functools
 import json
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,10 +13,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from dataset_tools import LINE, random_data, write_random
 
 from jaxmarl_suite import algorithms
 from jaxmarl_suite.algorithms import Phase
-from jaxmarl_suite.runner import Experiment, TrainOptions
+from jaxmarl_suite.runner import Experiment, TrainOptions, plan_phases
 from jaxmarl_suite.runner._checkpoint import Checkpoints
 from jaxmarl_suite.runner._lanes import lane_shapes
 
@@ -45,6 +49,14 @@ _OFF_POLICY_SMALL: dict[str, Any] = {
     "gradient_steps": 2,
     "warmup_steps": 64,
     "hidden": (4,),
+}
+_OFFLINE_SMALL: dict[str, Any] = {
+    "gradient_steps": 2,
+    "total_gradient_steps": 2 * UPDATES,
+    "batch_size": 8,
+    "hidden": (32,),  # without a replay, networks are all that a state consists of
+    "num_intents": 3,
+    "intent_hidden": (4,),
 }
 _PLANNING_SMALL: dict[str, Any] = {
     "unroll_steps": 2,
@@ -97,12 +109,32 @@ def tiny_config(name: str, **changes: Any) -> Any:
     fields = {field.name for field in dataclasses.fields(base)}
     if "imagined_envs" in fields:
         sizes = _IMAGINATION_SMALL
-    elif "warmup_steps" in fields:
-        sizes = {**_OFF_POLICY_SMALL, **(_PLANNING_SMALL if "unroll_steps" in fields else {})}
+    elif {"total_gradient_steps", "warmup_steps"} & fields:
+        sizes = (_OFF_POLICY_SMALL if "warmup_steps" in fields else {}) | (_OFFLINE_SMALL if is_offline(name) else {})
+        sizes |= _PLANNING_SMALL if "unroll_steps" in fields else {}
     else:
         sizes = {**_SMALL, **(_Q_SMALL if "capacity" in fields else {})}
     small = {k: v for k, v in sizes.items() if k in fields}
     return dataclasses.replace(base, **{**small, **_OWN.get(name, {}), **changes})
+
+
+def is_offline(name: str) -> bool:
+    """Whether algorithm `name` learns from stored data, in its first or only phase."""
+    return hasattr(algorithms.get(name).default_config, "total_gradient_steps")
+
+
+def run_steps(experiment: Experiment) -> int:
+    """Steps of a run: environment steps, and updates of phases that take none."""
+    plan = plan_phases(experiment.groups()[0], experiment.options)[-1]
+    return plan.step(plan.updates)
+
+
+@functools.cache
+def line_data() -> str:
+    """Stored data of `line/1`, of random play; in a folder of this process."""
+    folder = tempfile.mkdtemp(prefix="line-data-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return str(write_random(Path(folder) / "data", LINE, random_data(LINE, 4, 12).items, limit=3))
 
 
 def tiny(name: str, *, changes: dict[str, Any] | None = None, grid: Any = None, **options: Any) -> Experiment:
@@ -117,7 +149,9 @@ def tiny(name: str, *, changes: dict[str, Any] | None = None, grid: Any = None, 
     if name in ("gem-q", "gem-meta"):
         env, env_options = "toy/chain", {"length": 2, "limit": 3}
     chosen: dict[str, Any] = {
-        "total_steps": UPDATES * UPDATE_STEPS,
+        "data": line_data() if is_offline(name) else None,
+        # Offline phases have twelve updates of their own; what follows them is short.
+        "total_steps": (4 if is_offline(name) else UPDATES) * UPDATE_STEPS,
         "evaluations": 4,
         "eval_episodes": 4,
         "absolute_episodes": 8,

@@ -1,6 +1,7 @@
 """What JAX is set to otherwise in a process changes neither programs nor checkpoints."""
 
 import ast
+import gc
 import json
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import jaxmarl_suite
 from jaxmarl_suite import algorithms
 from jaxmarl_suite.runner import Experiment, TrainOptions, evaluate, resume, run
 from jaxmarl_suite.runner._checkpoint import from_host
+from jaxmarl_suite.runner._devices import seldom_collecting
 from jaxmarl_suite.runner._folder import RunFolder
 from jaxmarl_suite.runner._play import eval_keys
 from jaxmarl_suite.runner._programs import phase_keys
@@ -94,3 +96,23 @@ def test_every_key_is_made_with_a_named_implementation() -> None:
                 if isinstance(node, ast.Attribute) and ast.unparse(node) in ("jax.random.key", "jax.random.PRNGKey"):
                     found.append(f"{path.parent.name}/{path.name}")
     assert found == ["core/_keys.py"]
+
+
+@pytest.mark.parametrize("usual", [(700, 10, 10), (0, 10, 10), (500_000, 5, 5)])
+def test_the_garbage_collector_is_the_callers_again_after_a_run(usual: tuple[int, int, int]) -> None:
+    @seldom_collecting
+    def inside(fails: bool) -> tuple[int, int, int]:
+        if fails:
+            raise KeyError(gc.get_threshold()[0])
+        return gc.get_threshold()
+
+    before = gc.get_threshold()
+    gc.set_threshold(*usual)
+    try:
+        assert inside(False) == (max(usual[0], 100_000) if usual[0] else 0, *usual[1:])
+        assert gc.get_threshold() == usual
+        with pytest.raises(KeyError):
+            inside(True)
+        assert gc.get_threshold() == usual
+    finally:
+        gc.set_threshold(*before)

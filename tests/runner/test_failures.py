@@ -16,7 +16,7 @@ from runner_tools import UPDATES, Recorder, assert_same_arrays, final_arrays, ro
 from test_stored_replay import experiment as with_replay
 
 from jaxmarl_suite.cli import main
-from jaxmarl_suite.runner import Interrupted, RunFolder, StorageError, _folder, record, resume, run
+from jaxmarl_suite.runner import Interrupted, RunFolder, StorageError, _folder, make_dataset, resume, run
 from jaxmarl_suite.runner._checkpoint import Checkpoints
 from jaxmarl_suite.runner._sinks import JsonlSink
 
@@ -154,9 +154,9 @@ def test_stored_replay_that_does_not_fit_leaves_nothing(tmp_path: Path, monkeypa
         with pytest.raises(
             StorageError, match=r"stored replay '.*data' cannot be written: No space left on device; the run"
         ):
-            record(run_dir, tmp_path / "data")
+            make_dataset(run_dir, tmp_path / "data")
     assert sorted(path.name for path in tmp_path.iterdir()) == before
-    assert record(run_dir, tmp_path / "data") > 0
+    assert make_dataset(run_dir, tmp_path / "data")["size"] > 0
 
 
 @pytest.mark.parametrize(

@@ -51,11 +51,12 @@ class Reporting(Wrapper):
         return timestep.replace(metrics={**timestep.metrics, **{name: jnp.float32(value) for name in self.names}})
 
 
-def shapes(phases: tuple[Any, ...], env: Any, config: Any) -> list[Metrics]:
-    """What the updates of all phases report, as shapes."""
-    ctx = jax.tree.map(jnp.asarray, algorithms.Context(config, env.default_params, jnp.int32(0), jnp.int32(1)))
+def shapes(phases: tuple[Any, ...], env: Any, config: Any, stored: tuple[Any, ...]) -> list[Metrics]:
+    """What the updates of all phases report, as shapes; `stored` is the data of each."""
     key, handed, found = jax.random.key(0), None, []
-    for phase in phases:
+    for phase, data in zip(phases, stored, strict=True):
+        ctx = algorithms.Context(config, env.default_params, jnp.int32(0), jnp.int32(1), data=data)
+        ctx = jax.tree.map(jnp.asarray, ctx)
         begin = phase.algorithm.init if phase.begin is None else phase.begin
         state = jax.eval_shape(begin, *(() if phase.begin is None else (handed,)), key, ctx)
         handed = state if phase.artifact is None else jax.eval_shape(phase.artifact, state)
@@ -69,13 +70,18 @@ def test_an_environment_may_report_what_the_learner_reports(name: str) -> None:
     experiment = tiny(name)
     spec = algorithms.get(name)
     (group,) = experiment.groups()
-    known = shapes(group.phases, group.env, experiment.config)
+    known = shapes(group.phases, group.env, experiment.config, group.data)
     names = tuple(sorted({name for found in known for name in found.learner} - {"return", "length"}))
     assert names
     env = EpisodeStatistics(Reporting(group.env.env, names))
-    for found, before in zip(shapes(spec.build(experiment.config, env), env, experiment.config), known, strict=True):
+    phases = spec.build(experiment.config, env, has_data=experiment.options.data is not None)
+    after = shapes(phases, env, experiment.config, group.data)
+    for phase, found, before in zip(phases, after, known, strict=True):
         assert found.learner.keys() == before.learner.keys()
-        assert {"return", "length", *names} <= found.episodes.keys()
+        if phase.algorithm.env_steps_per_update:
+            assert {"return", "length", *names} <= found.episodes.keys()
+        else:
+            assert not found.episodes
         assert all(isinstance(value, Average) for value in found.episodes.values())
         shown = row_metrics(found)
         assert len(shown) == len(found.episodes) + len(found.learner)

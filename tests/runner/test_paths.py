@@ -12,7 +12,17 @@ import pytest
 from runner_tools import UPDATES, Recorder, assert_same_arrays, final_arrays, rows, toy
 from test_stored_replay import experiment
 
-from jaxmarl_suite.runner import RunFolder, StorageError, _cache, _checkpoint, configure, evaluate, record, resume, run
+from jaxmarl_suite.runner import (
+    RunFolder,
+    StorageError,
+    _cache,
+    _checkpoint,
+    configure,
+    evaluate,
+    make_dataset,
+    resume,
+    run,
+)
 from jaxmarl_suite.runner._checkpoint import Checkpoints
 
 pytestmark = pytest.mark.usefixtures("toys")
@@ -50,7 +60,7 @@ def test_any_path_works(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_any_path_works_for_stored_replay(name: str, tmp_path: Path, stored: Path) -> None:
-    record(stored, tmp_path / name)
+    make_dataset(stored, tmp_path / name)
     assert {path.name for path in tmp_path.iterdir()} == {name.split("/")[0]}
     (group,) = experiment("vdn", data=str(tmp_path / name)).groups()
     assert group.data[0] is not None

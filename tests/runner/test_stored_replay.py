@@ -15,7 +15,7 @@ import pytest
 from jaxmarl_suite import algorithms
 from jaxmarl_suite.cli import main
 from jaxmarl_suite.replay import read_vault, write_vault
-from jaxmarl_suite.runner import Experiment, TrainOptions, choose_wave, record, restore_policies, resume, run
+from jaxmarl_suite.runner import Experiment, TrainOptions, choose_wave, make_dataset, restore_policies, resume, run
 
 SIZES = {"num_envs": 4, "rollout_length": 3, "capacity": 10, "batch_size": 4, "learning_starts": 4, "width": 4}
 OPTIONS: dict[str, Any] = {"evaluations": 2, "eval_episodes": 2, "absolute_episodes": 0, "log_rows": 4}
@@ -34,7 +34,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A run of VDN, two seeds, and the replay of its second."""
     folder = tmp_path_factory.mktemp("stored")
     path = run(experiment("vdn", seeds=2), run_dir=folder / "run")
-    assert record(path, folder / "data", lane=1) == 12
+    assert make_dataset(path, folder / "data", lane=1)["size"] == 36
     return path, folder / "data"
 
 
@@ -46,19 +46,20 @@ def test_items_are_whole_and_in_order(recorded: tuple[Path, Path]) -> None:
     dataset = read_vault(recorded[1])
     assert dataset.about["env"] == "matrix/two-step"
     assert dataset.about["seed"] == 1
-    assert dataset.items["action"].shape == (12, 3, 2)
-    first, later = dataset.items["obs"], dataset.items["next_obs"]
-    ended = dataset.items["terminated"]
-    inside = ~ended[:, :-1]
-    np.testing.assert_array_equal(later[:, :-1][inside], first[:, 1:][inside])
+    items = dataset.items
+    assert items["action"].shape == (36, 2)
+    ended = items["terminated"] | items["truncated"]
+    np.testing.assert_array_equal(items["next_obs"][:-1][~ended[:-1]], items["obs"][1:][~ended[:-1]])
+    np.testing.assert_array_equal(items["episode"], np.concatenate([[0], np.cumsum(ended)[:-1]]))
+    first = np.concatenate([[True], ended[:-1]])
+    np.testing.assert_array_equal(items["last_action"][1:][~first[1:]], items["action"][:-1][~first[1:]])
     # 4 updates of 4 sequences into 3 places for each of 4 environments: those of the first update are gone.
     (trained,) = restore_policies(recorded[0])
     steps = trained.state.replay.contents.steps
-    for name in ("action", "reward"):
+    for name, ours in (("action", "action"), ("reward", "hidden_reward")):
         blocks = np.asarray(steps[name])[1].reshape(4, 3, 3, 2)  # environments, blocks, steps, agents
-        by_age = np.swapaxes(blocks[:, [1, 2, 0]], 0, 1).reshape(12, 3, 2)
-        np.testing.assert_array_equal(dataset.items[name], by_age)
-    assert len({item.tobytes() for item in np.concatenate([dataset.items["action"], first[..., 0]], -1)}) > 5
+        np.testing.assert_array_equal(items[ours], blocks[:, [1, 2, 0]].reshape(36, 2))
+    assert len({item.tobytes() for item in items["action"].reshape(12, 3, 2)}) > 5
 
 
 def test_others_learn_from_it_and_never_play(
@@ -69,7 +70,7 @@ def test_others_learn_from_it_and_never_play(
     monkeypatch.chdir(tmp_path)  # the run remembers where the data is
     assert json.loads((path / "config.json").read_text())["train"]["data"] == str(recorded[1])
     with pytest.raises(ValueError, match="learned from stored replay and has none of its own"):
-        record(path, tmp_path / "new")
+        make_dataset(path, tmp_path / "new")
     train = rows(path, "train")
     assert {"learner/loss", "learner/td_error"} <= set(train[-1]["metrics"])
     assert not {"return", "learner/epsilon"} & set(train[-1]["metrics"])  # nobody played
@@ -124,6 +125,21 @@ def test_only_training_needs_the_data(
         resume(path)
 
 
+@pytest.mark.parametrize(("length", "count"), [(3, 12), (5, 8), (100, 1)])
+def test_sequences_of_any_length_are_cut(recorded: tuple[Path, Path], length: int, count: int) -> None:
+    """The last one is padded with steps that do not count."""
+    (group,) = experiment("vdn", changes={"rollout_length": length}, data=str(recorded[1]), total_steps=400).groups()
+    steps, items = group.data[0].steps, read_vault(recorded[1]).items
+    weight = np.asarray(steps.weight)
+    assert weight.shape == (count, length) and weight.sum() == 36
+    np.testing.assert_array_equal(np.asarray(steps.action)[weight > 0], items["action"])
+    np.testing.assert_array_equal(np.asarray(steps.next_obs)[weight > 0], items["next_obs"])
+    starts = np.concatenate([[True], np.diff(items["episode"]) > 0])
+    inside = np.arange(36) % length > 0
+    np.testing.assert_array_equal(np.asarray(steps.start)[weight > 0], starts & inside)
+    np.testing.assert_array_equal(group.data[0].memory.last_action, items["last_action"][::length])
+
+
 def test_data_is_held_once_for_all_lanes(recorded: tuple[Path, Path]) -> None:
     def arguments(seeds: int) -> int:
         group = experiment("vdn", data=str(recorded[1]), seeds=seeds, devices=1).groups()[0]
@@ -143,13 +159,16 @@ def test_a_zero_capacity_error_names_the_sizes() -> None:
     ("line", "parts"),
     [
         ("train vdn --env matrix/xor --data {data}", ["is of 'matrix/two-step'", "got environment 'matrix/xor'"]),
-        ("train vdn --env matrix/two-step --data {data}", ["holds sequences of 3 steps", "rollout_length 32"]),
+        (
+            "train vdn --env matrix/two-step --data {data} --vdn.whole-episodes --vdn.rollout-length 1",
+            ["whole_episodes needs a rollout_length of at least the episode limit"],
+        ),
         ("train mappo --env matrix/two-step --data {data}", ["mappo learns from its own play only"]),
         ("train mappo --env matrix/two-step --data nowhere", ["mappo learns from its own play only"]),
-        ("train vdn --env matrix/two-step --data {data}x", ["no stored replay", "record RUN"]),
-        ("record {run} {data}", ["exists; name a folder that does not"]),
-        ("record {run} {new} --lane 7", ["no lane 7", "0..1"]),
-        ("record {data} {new}", ["config.json"]),
+        ("train vdn --env matrix/two-step --data {data}x", ["no stored replay", "dataset make RUN"]),
+        ("dataset make {run} {data}", ["exists; name a folder that does not"]),
+        ("dataset make {run} {new} --lane 7", ["no lane 7", "0..1"]),
+        ("dataset make {data} {new}", ["config.json"]),
     ],
 )
 def test_mistakes(
@@ -164,7 +183,7 @@ def test_mistakes(
 
 def test_methods_without_replay_cannot_be_recorded(tmp_path: Path, trained: Callable[[str, str], Path]) -> None:
     with pytest.raises(ValueError, match="mappo keeps no replay"):
-        record(trained("mappo", "single"), tmp_path / "data")
+        make_dataset(trained("mappo", "single"), tmp_path / "data")
 
 
 def test_data_of_another_shape_is_refused(recorded: tuple[Path, Path], tmp_path: Path) -> None:
@@ -185,7 +204,7 @@ def test_data_of_other_options_is_refused(recorded: tuple[Path, Path], tmp_path:
 
 def test_data_of_the_same_environment_is_taken_however_its_options_are_spelled(tmp_path: Path) -> None:
     path = run(experiment("vdn", env="matrix/random-2x3"), run_dir=tmp_path / "run")
-    record(path, tmp_path / "data")
+    make_dataset(path, tmp_path / "data")
 
     def given(**settings: Any) -> Experiment:
         return dataclasses.replace(experiment("vdn", env="matrix/random-2x3", data=str(tmp_path / "data")), **settings)

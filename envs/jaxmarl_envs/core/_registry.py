@@ -59,7 +59,7 @@ def register(family: Family) -> Family:
     """
     if "/" in family.name or not family.name:
         raise ValueError(f"a family's name must be non-empty and without '/', got {family.name!r}")
-    if family.name in _registered or family.name in _family_names():
+    if family.name in _family_names():
         raise ValueError(f"environment family {family.name!r} is registered already")
     _registered[family.name] = family
     return family
@@ -73,13 +73,15 @@ def _family_names() -> list[str]:
     return sorted({*_BUILT_IN, *_registered, *_entry_points()})
 
 
-def _load(name: str) -> Family:
+def _find(name: str) -> Family | None:
     if name in _registered:
         return _registered[name]
     if name in _BUILT_IN:
         module, attribute = _BUILT_IN[name].split(":")
         return getattr(importlib.import_module(module), attribute)
-    point = _entry_points()[name]
+    point = _entry_points().get(name)  # last, since it reads the metadata of every installed package
+    if point is None:
+        return None
     family = point.load()
     if not isinstance(family, Family):
         raise ValueError(f"entry point {point.value!r} of group {ENTRY_POINT_GROUP!r} is not a Family: {family!r}")
@@ -88,7 +90,7 @@ def _load(name: str) -> Family:
 
 def families() -> list[Family]:
     """All known families, by name."""
-    return [_load(name) for name in _family_names()]
+    return [family for name in _family_names() if (family := _find(name))]
 
 
 def available() -> list[str]:
@@ -103,9 +105,9 @@ def make(env_id: str, /, **options: Any) -> Environment:
       ValueError: an unknown id or option; the nearest spelling is suggested.
     """
     name, _, variant = env_id.partition("/")
-    if name not in _family_names():
+    family = _find(name)
+    if family is None:
         raise ValueError(_unknown(env_id))
-    family = _load(name)
     if not variant:
         raise ValueError(
             f"environment id {env_id!r} names a family only; its environments are e.g. "
@@ -124,7 +126,7 @@ def options(env_id: str) -> dict[str, Any]:
     Raises:
       ValueError: an unknown id.
     """
-    family = _load(env_id.partition("/")[0]) if env_id.partition("/")[0] in _family_names() else None
+    family = _find(env_id.partition("/")[0])
     others = [] if family is None else list(inspect.signature(family.make).parameters.values())[1:]
     found = {p.name: p.default for p in others if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     try:
@@ -136,8 +138,8 @@ def options(env_id: str) -> dict[str, Any]:
 
 def evaluation_options(env_id: str) -> dict[str, Any]:
     """The options in which evaluations of an environment differ from training by default; none for an unknown id."""
-    name = env_id.partition("/")[0]
-    return dict(_load(name).evaluation_options) if name in _family_names() else {}
+    family = _find(env_id.partition("/")[0])
+    return dict(family.evaluation_options) if family else {}
 
 
 def _check_options(env_id: str, family: Family, options: Mapping[str, Any]) -> None:

@@ -63,15 +63,17 @@ def _cart_pole() -> _Task:
 
 def _point_mass(n_agents: int) -> _Task:
     def make(env_id: str, numbers: dict[str, Any], goal: str) -> Environment:
-        return PointMass(env_id, n_agents, goal == "random", PointMassParams(**numbers))
+        return PointMass(env_id, n_agents, goal == "random", goal != "hidden", PointMassParams(**numbers))
 
     numbers = {
         "mass": positive(1.0),
         "drag": not_negative(0.5),
         "max_force": not_negative(1.0),
         "dt": positive(0.1),
+        "goal_x": Option(0.0, -1.0, 1.0),
+        "goal_y": Option(0.0, -1.0, 1.0),
     }
-    return _Task(make, 100, numbers, {"goal": Option("random", choices=("random", "fixed"))})
+    return _Task(make, 100, numbers, {"goal": Option("random", choices=("random", "fixed", "hidden"))})
 
 
 def _linear_team() -> _Task:
@@ -190,10 +192,11 @@ def make(variant: str, **options: Any) -> Environment:
       options: for every task `limit` (steps until the episode is truncated) and `delay` (default 1: rewards are summed
         and paid out every `delay` steps and at the end) with `owed` ("hidden" or "shown": whether observations include
         the time since the last payment and the unpaid sum). Also every traced scalar of a task's params by name:
-        `gravity`, `noise`, `slip`, ... In addition: point-mass and point-mass-2: `goal` ("random" or "fixed", in the
-        middle); puck: `n_agents` (default 2); linear-team: `n_agents` (3), `state_size` (4), `action_size` (1),
-        `radius` (0.9, the spectral radius), `seed` (0, of the matrices); chain and chain-continuous: `length` (50),
-        `n_agents` (1), `num_actions` (2), `wrong` ("back" or "end": what wrong actions do), `seed` (0, of the right
+        `gravity`, `noise`, `slip`, ... In addition: point-mass and point-mass-2: `goal` ("random", or "fixed" at
+        (`goal_x`, `goal_y`), or "hidden": fixed and not observed); puck: `n_agents` (default 2); linear-team:
+        `n_agents` (3), `state_size` (4), `action_size` (1), `radius` (0.9, the spectral radius), `seed` (0, of the
+        matrices); chain and chain-continuous: `length` (50), `n_agents` (1), `num_actions` (2), `wrong` ("back" or
+        "end": what wrong actions do), `seed` (0, of the right
         actions).
 
     Raises:

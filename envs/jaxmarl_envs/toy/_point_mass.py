@@ -24,6 +24,8 @@ class PointMassParams:
     drag: jax.Array  # force against the motion, per unit of velocity
     max_force: jax.Array  # along each axis
     dt: jax.Array  # seconds per step
+    goal_x: jax.Array  # of a goal that is not random
+    goal_y: jax.Array
 
 
 @pytree_dataclass
@@ -39,21 +41,24 @@ class PointMassState:
 class PointMass:
     """A mass in the square [-1, 1]², pushed along x and y by one agent, or by one agent each.
 
-    - start: position uniform in the square, at rest; goal uniform in [-0.8, 0.8]², or the middle (`is_goal_random`);
+    - start: position uniform in the square, at rest; goal uniform in [-0.8, 0.8]² (`is_goal_random`), or at (`goal_x`,
+      `goal_y`), by default the middle;
     - action in [-1, 1] (NaN counts as 0), [1, 2] of one agent or [2, 1] of two, of which agent 0 pushes along x: force
       F = `max_force` times the action;
     - v' = (v + F dt / m) / (1 + drag dt / m), stable for any drag; then x' = x + v' dt. A wall cancels the velocity
     towards it;
     - reward -|x' - goal|. Nothing terminates.
 
-    Observation [6], the same for every agent: x, v, goal - x. Global state [6]: x, v, goal. The family adds the time
-    limit of 100 steps. The optimum is not known in closed form.
+    Observation [6], the same for every agent: x, v, goal - x. Global state [6]: x, v, goal. Without the last two entries
+    of both if the goal is not shown: then tasks with different goals look the same. The family adds the time limit of
+    100 steps. The optimum is not known in closed form.
     """
 
     id: str = dataclasses.field(compare=False)
     n_agents: int
     """1 or 2."""
     is_goal_random: bool
+    is_goal_shown: bool
     default_params: PointMassParams = dataclasses.field(compare=False, repr=False)
 
     @cached_property
@@ -62,16 +67,16 @@ class PointMass:
         return EnvSpec(
             id=self.id,
             n_agents=self.n_agents,
-            obs_shape=(6,),
+            obs_shape=(6 if self.is_goal_shown else 4,),
             action_dim=2 // self.n_agents,
-            state_size=6,
+            state_size=6 if self.is_goal_shown else 4,
             metrics=("success",),
         )
 
     def reset(self, key: jax.Array, params: PointMassParams) -> tuple[PointMassState, TimeStep]:
         """A mass at rest, and its goal. Consumes `key`."""
         drawn = jax.random.uniform(key, (2, 2), jnp.float32, -1.0)
-        goal = _GOALS * drawn[1] if self.is_goal_random else jnp.zeros(2, jnp.float32)
+        goal = _GOALS * drawn[1] if self.is_goal_random else jnp.stack([params.goal_x, params.goal_y])
         state = PointMassState(drawn[0], jnp.zeros(2, jnp.float32), goal)
         return state, restart(self.spec, **self._views(state))
 
@@ -97,6 +102,8 @@ class PointMass:
         return draw_point_mass(ax, frame, NEAR)
 
     def _views(self, state: PointMassState) -> dict[str, Any]:
-        obs = jnp.concatenate([state.position, state.velocity, state.goal - state.position])
-        view = jnp.concatenate([state.position, state.velocity, state.goal])
-        return {"obs": jnp.broadcast_to(obs, (self.n_agents, 6)), "state": view}
+        moving = [state.position, state.velocity]
+        shown = self.is_goal_shown
+        obs = jnp.concatenate([*moving, state.goal - state.position] if shown else moving)
+        view = jnp.concatenate([*moving, state.goal] if shown else moving)
+        return {"obs": jnp.broadcast_to(obs, (self.n_agents, obs.shape[0])), "state": view}

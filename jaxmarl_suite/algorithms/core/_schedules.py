@@ -3,15 +3,15 @@
 import jax
 import jax.numpy as jnp
 
-from jaxmarl_suite.algorithms.core._types import Context
+from jaxmarl_suite.algorithms.core._types import ActContext
 
 
-def annealed(start: jax.Array, end: jax.Array | float, ctx: Context) -> jax.Array:
+def annealed(start: jax.Array, end: jax.Array | float, ctx: ActContext) -> jax.Array:
     """[] linear from `start` at the beginning of the phase to `end` at its end."""
     return start + (end - start) * ctx.progress
 
 
-def epsilon(ctx: Context, steps_per_update: int) -> jax.Array:
+def epsilon(ctx: ActContext, steps_per_update: int) -> jax.Array:
     """[] probability of a random action in this update, linear in the environment steps so far.
 
     Args:

@@ -189,6 +189,9 @@ class Algorithm(NamedTuple):
     `NAME/return`; for the members of a stack `NAME-0/return`, `NAME-1/return`, ..."""
     milestones: Callable[[Any], tuple[Milestone, ...]] = lambda config: ()
     """`config of a lane -> milestones`, compared with the length of the phase before training."""
+    explore: ActFn | None = None
+    """Like `act`, but as experience is collected after any warm-up: sampled, or with noise. Datasets are played with it;
+    None to use `act`."""
     sees_state: bool = False
     """For policies that plan in the environment itself: in evaluations, `act` and the other policies are given
     `(the environment's state [n, ...], timestep)` instead of the timestep."""
@@ -242,9 +245,9 @@ class AlgorithmSpec:
     takes_data: bool = False
     """Whether the method can learn from stored data: `make` is then told whether there is any, and some phase has
     `data`."""
-    record: Callable[[Any, Environment, State], dict[str, Any]] | None = None
-    """`(config, env, state) -> items`: converts one lane's last state to items [M, ...] by name, which `Phase.data` of
-    other methods can read; None if not supported."""
+    record: Callable[[Any, Environment, State], Any] | None = None
+    """`(config, env, state) -> replay.Recorded`: the replay in one lane's state as a dataset of steps; None if the method
+    keeps none."""
     diagnose: Callable[..., Any] | None = None
     """`(config, env, state, ctx, key, *, samples, steps) -> ModelQuality`: tests the world model in one lane's last state
     against the environment; None if the method has none. Pure and compiled by the caller."""

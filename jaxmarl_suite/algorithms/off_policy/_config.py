@@ -1,40 +1,43 @@
 """Configuration of the off-policy methods."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 from jaxmarl_suite.algorithms.core._checks import check_floats, check_integers
 from jaxmarl_suite.algorithms.core._types import hyperparameters
 
 
 @hyperparameters
-class OffPolicyConfig:
-    """Settings of all off-policy methods. Floats may differ between the lanes of a sweep."""
+class GradientConfig:
+    """Settings of gradient steps, wherever the data comes from. Floats may differ between the lanes of a sweep."""
 
-    num_envs: int = 1
-    """Environments stepped in parallel."""
-    rollout_length: int = 50
-    """Steps of each environment between two blocks of gradient steps."""
     gradient_steps: int = 50
-    """Gradient steps of the critics per block."""
-    capacity: int = 100_000
-    """Capacity of the replay in steps, over all environments."""
+    """Gradient steps per update; of the critics, if there are any."""
     batch_size: int = 256
     """Steps per gradient step."""
-    warmup_steps: int = dataclasses.field(default=10_000, metadata={"least": 0})
-    """Environment steps with uniformly random actions before the first gradient step."""
     learning_rate: float = 3e-4
     """Learning rate of Adam, for all networks."""
-    gamma: float = 0.99
-    """Discount of one environment step."""
-    target_rate: float = 0.005
-    """Rate at which averaged target networks move towards the networks, per update of the targets."""
-    reward_scale: float = 1.0
-    """Factor by which rewards are multiplied before they are stored."""
     hidden: tuple[int, ...] = (256, 256)
     """Widths of the networks' layers."""
     layer_norm: bool = False
     """Use layer normalization before each ReLU."""
+
+    def __post_init__(self) -> None:
+        """Rejects invalid settings."""
+        if any(width < 1 for width in self.hidden):
+            raise ValueError(f"hidden must hold positive widths, got {self.hidden}")
+        check_integers(self)
+        check_floats(self, amounts=("learning_rate",))
+
+
+@hyperparameters
+class CriticConfig(GradientConfig):
+    """Additional settings of methods with critics."""
+
+    gamma: float = 0.99
+    """Discount of one environment step."""
+    target_rate: float = 0.005
+    """Rate at which averaged target networks move towards the networks, per update of the targets."""
     num_critics: int = 2
     """Number of critics."""
     critic_groups: int = 1
@@ -42,14 +45,33 @@ class OffPolicyConfig:
 
     def __post_init__(self) -> None:
         """Rejects invalid settings."""
-        if any(width < 1 for width in self.hidden):
-            raise ValueError(f"hidden must hold positive widths, got {self.hidden}")
-        check_integers(self)
-        check_floats(self, fractions=("gamma", "target_rate"), amounts=("learning_rate",), finite=("reward_scale",))
+        super().__post_init__()
+        check_floats(self, fractions=("gamma", "target_rate"))
         if self.num_critics % self.critic_groups:
             raise ValueError(
                 f"critic_groups must divide the {self.num_critics} critics (num_critics), got {self.critic_groups}"
             )
+
+
+@hyperparameters
+class OffPolicyConfig(CriticConfig):
+    """Additional settings of methods that collect their own experience."""
+
+    num_envs: int = 1
+    """Environments stepped in parallel."""
+    rollout_length: int = 50
+    """Steps of each environment between two blocks of gradient steps."""
+    capacity: int = 100_000
+    """Capacity of the replay in steps, over all environments."""
+    warmup_steps: int = dataclasses.field(default=10_000, metadata={"least": 0})
+    """Environment steps with uniformly random actions before the first gradient step."""
+    reward_scale: float = 1.0
+    """Factor by which rewards are multiplied before they are stored."""
+
+    def __post_init__(self) -> None:
+        """Rejects invalid settings."""
+        super().__post_init__()
+        check_floats(self, finite=("reward_scale",))
         if self.capacity < self.num_envs * self.rollout_length:
             raise ValueError(
                 f"capacity must hold the {self.num_envs * self.rollout_length} steps of one update "
@@ -60,6 +82,16 @@ class OffPolicyConfig:
                 f"capacity must be a multiple of num_envs, whose replay it is divided into, got {self.capacity} and "
                 f"{self.num_envs}"
             )
+
+
+@hyperparameters
+class OfflineConfig(GradientConfig):
+    """Additional settings of methods that learn from stored data and never act."""
+
+    gradient_steps: int = 100
+    """Gradient steps per update; of the critics, if there are any."""
+    total_gradient_steps: int = 100_000
+    """Length of the training in gradient steps, rounded up to whole updates; papers take 500,000 to 1,000,000."""
 
 
 @hyperparameters
@@ -80,8 +112,8 @@ class NStepConfig(OffPolicyConfig):
 
 
 @hyperparameters
-class ActorCriticConfig(OffPolicyConfig):
-    """Additional settings of methods with actors."""
+class ActorConfig(CriticConfig):
+    """Additional settings of methods with actors and critics."""
 
     policy_delay: int = 1
     """Gradient steps of the critics per gradient step of the actors; the averaged targets move together with the
@@ -97,13 +129,35 @@ class ActorCriticConfig(OffPolicyConfig):
 
 
 @hyperparameters
-class TeamConfig(ActorCriticConfig):
-    """Additional settings of methods for teams."""
+class ActorCriticConfig(ActorConfig, OffPolicyConfig):
+    """The fields of actors and critics that collect their own experience."""
+
+
+@hyperparameters
+class SharingConfig(GradientConfig):
+    """Additional settings of actors of teams."""
 
     share_parameters: bool = True
     """One actor for all agents, with the agent's index as input; otherwise one actor per agent."""
+
+
+@hyperparameters
+class ContextConfig(SharingConfig, ActorConfig):
+    """Additional settings of critics of teams."""
+
     context: Literal["auto", "state", "observations"] = "auto"
     """Input of critics: the global state, all observations, or ("auto") the state if there is one."""
+
+    def __post_init__(self) -> None:
+        """Rejects invalid settings."""
+        super().__post_init__()
+        _check_choice(self, "context", ("auto", "state", "observations"))
+
+
+@hyperparameters
+class TeamFields(ContextConfig):
+    """Additional settings of methods that improve the actors of teams with their critics."""
+
     others: Literal["replay", "policy"] = "policy"
     """The other agents' actions when an actor is improved: from the replay (one joint action per agent), or from their
     current actors (one joint action for all)."""
@@ -111,7 +165,15 @@ class TeamConfig(ActorCriticConfig):
     def __post_init__(self) -> None:
         """Rejects invalid settings."""
         super().__post_init__()
-        for name, accepted in (("context", ("auto", "state", "observations")), ("others", ("replay", "policy"))):
-            value = getattr(self, name)
-            if value not in accepted:
-                raise ValueError(f"{name} must be {' or '.join(map(repr, accepted))}, got {value!r}")
+        _check_choice(self, "others", ("replay", "policy"))
+
+
+@hyperparameters
+class TeamConfig(TeamFields, ActorCriticConfig):
+    """The fields of teams that collect their own experience."""
+
+
+def _check_choice(config: Any, name: str, accepted: tuple[str, ...]) -> None:
+    value = getattr(config, name)
+    if value not in accepted:
+        raise ValueError(f"{name} must be {' or '.join(map(repr, accepted))}, got {value!r}")

@@ -70,8 +70,8 @@ class OffPolicy:
     """What is regressed and improved."""
 
     @property
-    def config(self) -> OffPolicyConfig:
-        """Static settings."""
+    def config(self) -> Any:
+        """Static settings: an `OffPolicyConfig`, or an `OfflineConfig` if it learns from stored data only."""
         return self.setup.config
 
     @property
@@ -91,7 +91,7 @@ class OffPolicy:
 
     def act(
         self, learners: Learners, ctx: Context, carry: Any, timestep: TimeStep, key: jax.Array
-    ) -> tuple[jax.Array, Any, jax.Array]:
+    ) -> tuple[jax.Array, Any, Any]:
         """One step of acting, for `rollout`: random during the warm-up, then the method's exploration. Consumes `key`."""
         is_warming_up = ctx.played(self.steps_per_update) < self.config.warmup_steps  # no lane's own: stays a branch
         policy = self.method.policy(learners.params)
@@ -116,6 +116,10 @@ class OffPolicy:
             truncated=after.truncated.T,
             start=(),
         )
+
+    def report(self, played: Transitions) -> dict[str, Average]:
+        """Metrics of how a block [L, E, ...] was played, in addition to those of its episodes."""
+        return {}
 
     def shown(self, obs: jax.Array, state: jax.Array, mask: jax.Array) -> Shown:
         """The stored part of an observation, state and mask [*, ...]."""
@@ -219,6 +223,12 @@ def make_off_policy(setup: Setup, env: Environment, method: Method) -> tuple[Pha
     ) -> tuple[jax.Array, Any]:
         return setup.actions.to_env(method.greedy(policy, timestep.obs, timestep.action_mask)), carry
 
+    def explore(
+        policy: Any, carry: jax.Array, timestep: TimeStep, key: jax.Array, ctx: ActContext
+    ) -> tuple[jax.Array, Any]:
+        action = method.explore(policy, timestep.obs, timestep.action_mask, key, ctx)
+        return setup.actions.to_env(action), carry
+
     algorithm = Algorithm(
         init=partial(init_state, learner, vector, layout),
         update=partial(update_state, learner, vector, layout),
@@ -227,6 +237,7 @@ def make_off_policy(setup: Setup, env: Environment, method: Method) -> tuple[Pha
         act=act,
         env_steps_per_update=learner.steps_per_update,
         milestones=partial(milestones, method),
+        explore=explore,
     )
     return (Phase("q" if method.actor_loss is None else "actor-critic", algorithm),)
 
@@ -252,12 +263,12 @@ def init_state(learner: OffPolicy, env: VectorEnv, layout: StoreLayout, key: jax
 
 def play(
     learner: OffPolicy, env: VectorEnv, learners: Learners, env_state: VectorState, key: jax.Array, ctx: Context
-) -> tuple[VectorState, Block, TimeStep]:
-    """Plays a block of L steps of each environment, [L, E, ...]. Consumes `key`."""
+) -> tuple[VectorState, Block, TimeStep, dict[str, Average]]:
+    """Plays a block of L steps of each environment, [L, E, ...]; the last result is the learner's report. Consumes `key`."""
     act = partial(learner.act, learners, ctx)
     length = learner.config.rollout_length
     env_state, _, played = rollout(env, act, env_state, (), key, ctx.env_params, length)
-    return env_state, learner.to_block(played, env_state.timestep, ctx), played.next_timestep
+    return env_state, learner.to_block(played, env_state.timestep, ctx), played.next_timestep, learner.report(played)
 
 
 def learn_block(
@@ -295,7 +306,7 @@ def update_state(
 ) -> tuple[OffPolicyState, Metrics]:
     """Plays a block and, after the warm-up, takes a block of gradient steps."""
     play_key, learn_key, key = jax.random.split(state.key, 3)
-    env_state, block, next_timestep = play(learner, env, state.learners, state.env, play_key, ctx)
+    env_state, block, next_timestep, report = play(learner, env, state.learners, state.env, play_key, ctx)
     store = add_block(layout, state.replay, block)
     # The condition is the same for all lanes, so it stays a branch when lanes are batched.
     size = learner.steps_per_update
@@ -310,4 +321,4 @@ def update_state(
     learners, metrics = jax.lax.cond(is_ready, train, wait, state.learners)
     weight = is_ready.astype(jnp.float32)
     metrics = {name: m if isinstance(m, Average) else Average(m, weight) for name, m in metrics.items()}
-    return OffPolicyState(learners, store, env_state, key), Metrics(episode_metrics(next_timestep), metrics)
+    return OffPolicyState(learners, store, env_state, key), Metrics(episode_metrics(next_timestep), metrics | report)

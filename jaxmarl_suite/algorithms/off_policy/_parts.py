@@ -19,9 +19,9 @@ import jax.numpy as jnp
 from jaxmarl_envs import Environment, EnvSpec, pytree_dataclass
 
 from jaxmarl_suite.algorithms.core._targets import polyak
-from jaxmarl_suite.algorithms.core._types import Context, Milestone
+from jaxmarl_suite.algorithms.core._types import ActContext, Context, Milestone
 from jaxmarl_suite.algorithms.core._views import View, central_view, local_view
-from jaxmarl_suite.algorithms.off_policy._config import ActorCriticConfig, OffPolicyConfig
+from jaxmarl_suite.algorithms.off_policy._config import ActorConfig, GradientConfig
 from jaxmarl_suite.networks import Critics, Network, make_critics, make_network, per_agent
 from jaxmarl_suite.ops import random_legal
 from jaxmarl_suite.replay import Places, Store, StoreLayout, read_n_step
@@ -102,6 +102,8 @@ class Actions(NamedTuple):
     """`(key, mask [E, N, A]) -> actions of E environments` as they are stored, uniform over the legal ones."""
     to_env: Callable[[jax.Array], jax.Array]
     """Converts stored actions for the environment."""
+    from_env: Callable[[jax.Array], jax.Array]
+    """Converts the environment's actions [*, N, A] or [*, N] for storing."""
 
 
 def continuous_actions(spec: EnvSpec) -> Actions:
@@ -123,6 +125,7 @@ def continuous_actions(spec: EnvSpec) -> Actions:
     return Actions(
         random=random,
         to_env=lambda action: low + (action + 1.0) * (0.5 * (high - low)),
+        from_env=lambda action: without_padding(spec, jnp.clip((action - low) * (2.0 / (high - low)) - 1.0, -1.0, 1.0)),
     )
 
 
@@ -135,36 +138,28 @@ def without_padding(spec: EnvSpec, action: jax.Array) -> jax.Array:
 
 def discrete_actions() -> Actions:
     """Actions [E, N] int32, unchanged; random ones are legal."""
-    return Actions(random_legal, to_env=lambda action: action)
+    return Actions(random_legal, to_env=lambda action: action, from_env=lambda action: action)
 
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
     """What every method is built for: settings, environment, and kind of actions."""
 
-    config: OffPolicyConfig
+    config: Any
+    """A `GradientConfig` with the fields that the method reads."""
     spec: EnvSpec
     """Spec of the environment; without a global state if none is used, so that none is stored."""
     actions: Actions
 
 
 @dataclasses.dataclass(frozen=True)
-class Team(Setup):
-    """Actors on their own observations and critics of all agents' continuous actions, for actor-critic methods."""
+class Actors(Setup):
+    """Actors on their own observations, with continuous actions."""
 
     actor: Network
     """Network of all agents: the last batch axis is N."""
     view: View
     """Input of an actor."""
-    critics: Critics
-    critic_view: View
-    others: Literal["replay", "policy"]
-    """See `TeamConfig`."""
-
-    @property
-    def action_size(self) -> int:
-        """Size of a joint action as input of critics, including padding."""
-        return self.spec.n_agents * self.spec.action_dim
 
     @property
     def num_real_entries(self) -> int:
@@ -177,6 +172,21 @@ class Team(Setup):
         x, extra = self.view.encode(obs, nothing, nothing)
         batch = x.shape[:-2]
         return self.actor.step(params, self.actor.initial_carry(x.shape[:-1]), x, extra, jnp.zeros(batch, bool))[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Team(Actors):
+    """Actors on their own observations and critics of all agents' continuous actions, for actor-critic methods."""
+
+    critics: Critics
+    critic_view: View
+    others: Literal["replay", "policy"]
+    """See `TeamConfig`."""
+
+    @property
+    def action_size(self) -> int:
+        """Size of a joint action as input of critics, including padding."""
+        return self.spec.n_agents * self.spec.action_dim
 
     def values(self, params: Any, obs: jax.Array, state: jax.Array, action: jax.Array) -> jax.Array:
         """[C, *M, B] values of joint actions [*M, B, N, A] in the states of [B] steps."""
@@ -201,8 +211,34 @@ class Team(Setup):
         return jnp.where(jnp.eye(n, dtype=bool)[:, None, :, None], own[None], stored[None])
 
 
+def make_actors(config: GradientConfig, env: Environment, *, outputs: int, share_parameters: bool = True) -> Actors:
+    """Actors for `env`; its global state is not used.
+
+    Args:
+      config: static sizes.
+      env: one instance with continuous actions.
+      outputs: outputs of an actor per agent.
+      share_parameters: one actor with the agent's index as input; otherwise one per agent.
+
+    Raises:
+      ValueError: actions have no bounds.
+    """
+    spec = env.spec
+    view = local_view(spec, agent_id=share_parameters and spec.n_agents > 1)
+    network = make_network(
+        view.size,
+        outputs,
+        hidden=config.hidden,
+        activation="relu",
+        initializer="torch",
+        layer_norm=config.layer_norm,
+    )
+    actor = network if share_parameters else per_agent(network, spec.n_agents)
+    return Actors(config, spec.replace(state_size=0), continuous_actions(spec), actor, view)
+
+
 def make_team(
-    config: ActorCriticConfig,
+    config: ActorConfig,
     env: Environment,
     *,
     outputs: int,
@@ -228,17 +264,8 @@ def make_team(
         raise ValueError(
             f"context 'state' needs a global state, which {spec.id!r} does not have; use 'observations' or 'auto'"
         )
-    actions = continuous_actions(spec)
+    actors = make_actors(config, env, outputs=outputs, share_parameters=share_parameters)
     shown = spec.replace(state_size=0) if context == "observations" else spec
-    view = local_view(spec, agent_id=share_parameters and spec.n_agents > 1)
-    network = make_network(
-        view.size,
-        outputs,
-        hidden=config.hidden,
-        activation="relu",
-        initializer="torch",
-        layer_norm=config.layer_norm,
-    )
     critic_view = central_view(shown)
     critics = make_critics(
         critic_view.size,
@@ -248,8 +275,7 @@ def make_team(
         layer_norm=config.layer_norm,
         action_twice=config.action_twice,
     )
-    actor = network if share_parameters else per_agent(network, spec.n_agents)
-    return Team(config, shown, actions, actor, view, critics, critic_view, others)
+    return Team(config, shown, actors.actions, actors.actor, actors.view, critics, critic_view, others)
 
 
 Networks = dict[str, Any]
@@ -262,12 +288,17 @@ class NoActor:
     """The "actor" of a method that acts with its critics: it has no parameters."""
 
 
+@pytree_dataclass
+class NoCritic:
+    """The "critic" of a method that only imitates: it has no parameters."""
+
+
 class Method(NamedTuple):
     """The method-specific part of an off-policy learner. Keys are consumed."""
 
     init: Callable[[jax.Array], Networks]
     """Initial parameters: "actor" and "critic"."""
-    explore: Callable[[Any, jax.Array, jax.Array, jax.Array, Context], jax.Array]
+    explore: Callable[[Any, jax.Array, jax.Array, jax.Array, ActContext], jax.Array]
     """`(policy, obs [E, N, *obs_shape], mask [E, N, A], key, ctx) -> action` for exploration after the warm-up."""
     greedy: Callable[[Any, jax.Array, jax.Array], jax.Array]
     """`(policy, obs [E, N, *obs_shape], mask [E, N, A]) -> action` for evaluation and deployment."""

@@ -41,7 +41,7 @@ from jaxmarl_envs import Environment
 from jaxmarl_suite.algorithms.core._checks import check_floats
 from jaxmarl_suite.algorithms.core._schedules import epsilon
 from jaxmarl_suite.algorithms.core._targets import copied_if, polyak
-from jaxmarl_suite.algorithms.core._types import Context, Milestone, hyperparameters
+from jaxmarl_suite.algorithms.core._types import ActContext, Context, Milestone, hyperparameters
 from jaxmarl_suite.algorithms.core._views import local_view
 from jaxmarl_suite.algorithms.off_policy._memory import MemoryConfig, memory_targets
 from jaxmarl_suite.algorithms.off_policy._parts import (
@@ -200,7 +200,7 @@ def _remembering(
     def greedy_action(policy: Any, obs: jax.Array, mask: jax.Array) -> jax.Array:
         return greedy(decide(policy, obs)[:, None], mask)
 
-    def explore(policy: Any, obs: jax.Array, mask: jax.Array, key: jax.Array, ctx: Context) -> jax.Array:
+    def explore(policy: Any, obs: jax.Array, mask: jax.Array, key: jax.Array, ctx: ActContext) -> jax.Array:
         return epsilon_greedy(key, decide(policy, obs)[:, None], mask, epsilon(ctx, steps))
 
     def prepare(

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxmarl_envs import Environment
 
 from jaxmarl_suite.algorithms.core._checks import check_floats
-from jaxmarl_suite.algorithms.core._types import Context, hyperparameters
+from jaxmarl_suite.algorithms.core._types import ActContext, Context, hyperparameters
 from jaxmarl_suite.algorithms.off_policy._config import ActorCriticConfig, NStepConfig
 from jaxmarl_suite.algorithms.off_policy._parts import (
     Batch,
@@ -80,7 +80,7 @@ def sac_method(team: Team) -> Method:
         unsquashed, log_prob = head.sample_and_log_prob(key, output, real(output))
         return head.to_env(unsquashed), log_prob.sum(-1)
 
-    def explore(actor: Any, obs: jax.Array, mask: jax.Array, key: jax.Array, ctx: Context) -> jax.Array:
+    def explore(actor: Any, obs: jax.Array, mask: jax.Array, key: jax.Array, ctx: ActContext) -> jax.Array:
         return draw(actor, obs, key)[0]
 
     def greedy(actor: Any, obs: jax.Array, mask: jax.Array) -> jax.Array:

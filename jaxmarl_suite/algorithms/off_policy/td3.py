@@ -13,9 +13,10 @@ import jax.numpy as jnp
 from jaxmarl_envs import Environment
 
 from jaxmarl_suite.algorithms.core._checks import check_floats
-from jaxmarl_suite.algorithms.core._types import AlgorithmSpec, Context, hyperparameters
-from jaxmarl_suite.algorithms.off_policy._config import ActorCriticConfig, NStepConfig
+from jaxmarl_suite.algorithms.core._types import ActContext, AlgorithmSpec, Context, hyperparameters
+from jaxmarl_suite.algorithms.off_policy._config import ActorConfig, ActorCriticConfig, NStepConfig
 from jaxmarl_suite.algorithms.off_policy._parts import (
+    Actors,
     Batch,
     Method,
     Metrics,
@@ -32,25 +33,36 @@ from jaxmarl_suite.algorithms.off_policy._spec import off_policy_spec
 
 
 @hyperparameters
-class DeterministicConfig(ActorCriticConfig):
-    """The fields of actor-critics and of a deterministic actor."""
+class SmoothingConfig(ActorConfig):
+    """The fields of deterministic target actors, whose actions are smoothed."""
 
     policy_delay: int = 2
     """Gradient steps of the critics per gradient step of the actors; the averaged targets move together with the
     actors."""
-    exploration_noise: float = 0.1
-    """Standard deviation of the exploration noise; actions are in [-1, 1] here."""
     target_noise: float = 0.2
     """Standard deviation of the noise in target policy smoothing."""
     target_noise_clip: float = 0.5
     """Bound at which that noise is clipped."""
+
+    def __post_init__(self) -> None:
+        """Rejects invalid settings."""
+        super().__post_init__()
+        check_floats(self, amounts=("target_noise", "target_noise_clip"))
+
+
+@hyperparameters
+class DeterministicConfig(SmoothingConfig, ActorCriticConfig):
+    """The fields of actor-critics and of a deterministic actor."""
+
+    exploration_noise: float = 0.1
+    """Standard deviation of the exploration noise; actions are in [-1, 1] here."""
     climb: Literal["first", "mean"] = "first"
     """What the actors maximize: the first critic, or the mean of all."""
 
     def __post_init__(self) -> None:
         """Rejects invalid settings."""
         super().__post_init__()
-        check_floats(self, amounts=("exploration_noise", "target_noise", "target_noise_clip"))
+        check_floats(self, amounts=("exploration_noise",))
         if self.climb not in ("first", "mean"):
             raise ValueError(f"climb must be 'first' or 'mean', got {self.climb!r}")
 
@@ -60,7 +72,7 @@ class TD3Config(DeterministicConfig, NStepConfig):
     """The fields of a deterministic actor and of n-step targets."""
 
 
-def deterministic(team: Team, params: Any, obs: jax.Array) -> jax.Array:
+def deterministic(team: Actors, params: Any, obs: jax.Array) -> jax.Array:
     """[B, N, A] actions of the actors, in [-1, 1]."""
     return without_padding(team.spec, jnp.tanh(team.output(params, obs)))
 
@@ -93,7 +105,7 @@ def td3_method(team: Team, *, n_step: int) -> Method:
         actor_key, critic_key = jax.random.split(key)
         return {"actor": team.actor.init(actor_key), "critic": team.critics.init(critic_key)}
 
-    def explore(actor: Any, obs: jax.Array, mask: jax.Array, key: jax.Array, ctx: Context) -> jax.Array:
+    def explore(actor: Any, obs: jax.Array, mask: jax.Array, key: jax.Array, ctx: ActContext) -> jax.Array:
         action = deterministic(team, actor, obs)
         noise = ctx.hp.exploration_noise * jax.random.normal(key, action.shape, jnp.float32)
         return without_padding(team.spec, jnp.clip(action + noise, -1.0, 1.0))

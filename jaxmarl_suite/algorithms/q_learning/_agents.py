@@ -12,9 +12,7 @@ import jax.numpy as jnp
 from jaxmarl_envs import EnvSpec, TimeStep, pytree_dataclass
 
 from jaxmarl_suite.networks import ComputeDtype, Network, computed_in, make_network, per_agent
-
-NO_ACTION = -1
-"""Last action at the start of an episode; its one-hot encoding is all zeros."""
+from jaxmarl_suite.replay import NO_ACTION
 
 
 @pytree_dataclass

@@ -1,0 +1,1 @@
+"""Datasets of tiers, offline learners on them, and the diversity of libraries."""

@@ -1,0 +1,1 @@
+"""What a library of behaviors, learned offline without rewards, saves online."""
