@@ -184,8 +184,9 @@ class _Stateless(jaxmarl_envs.Wrapper):
         return self.env.spec.replace(state_size=0)
 
 
-def test_discrete_actions_are_supported() -> None:
-    env = jaxmarl_envs.make("toy/chain", length=2, n_agents=2)
+@pytest.mark.parametrize(("name", "options"), [("toy/chain", {"length": 2, "n_agents": 2}), ("toy/puck", {})])
+def test_discrete_actions_and_exact_observations_are_supported(name: str, options: dict[str, Any]) -> None:
+    env = jaxmarl_envs.make(name, **options)
     (phase,) = algorithms.get("mbppo-mlp").build(tiny_config("mbppo-mlp"), env)
     config = tiny_config("mbppo-mlp")
     ctx = jax.tree.map(jnp.asarray, Context(config, env.default_params, jnp.int32(1), jnp.int32(10)))

@@ -133,7 +133,9 @@ class Imagination:
         return {
             "states": adamw(hp.model_learning_rate, 1.0),
             "outcomes": adamw(hp.model_learning_rate, 10.0),
-            "observations": adamw(hp.observation_learning_rate, 10.0),
+            "observations": (  # exact ones have no weights, of which no vector can be made
+                adamw(hp.observation_learning_rate, 10.0) if self.model.observations.is_learned else optax.identity()
+            ),
         }
 
     def init_world(self, key: jax.Array, ctx: Context) -> WorldLearners:
