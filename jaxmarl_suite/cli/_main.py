@@ -26,6 +26,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
     },
     "Inspect runs": {
         "eval": ("_evaluating", "RUN [--render FILE] | --env ID [--rule NAME ...]", "evaluate a run's policies, or rules"),
+        "model": ("_model", "RUN [--out FILE]", "test a run's world model against its environment"),
         "export-policy": ("_deploying", "RUN FOLDER [--lane N]", "write a trained policy as files that run with JAX alone"),
         "plot": ("_results", "RUN... [--out FILE]", "draw learning curves"),
         "table": ("_results", "RUN...", "print results with confidence intervals"),

@@ -8,6 +8,7 @@ from jaxmarl_suite.runner._compile import choose_wave
 from jaxmarl_suite.runner._datasets import TIERS, export_dataset, import_dataset, make_dataset
 from jaxmarl_suite.runner._deploy import Policy, export_policy, load_policy
 from jaxmarl_suite.runner._devices import configure
+from jaxmarl_suite.runner._diagnose import Diagnosis, diagnose
 from jaxmarl_suite.runner._environments import env_parameters
 from jaxmarl_suite.runner._eval_env import eval_flags
 from jaxmarl_suite.runner._evaluate import (  # fmt: skip
@@ -44,6 +45,7 @@ from jaxmarl_suite.runner._train import (  # fmt: skip
 __all__ = [
     "ENV_PREFIX",
     "TIERS",
+    "Diagnosis",
     "Diverged",
     "Evaluation",
     "Experiment",
@@ -64,6 +66,7 @@ __all__ = [
     "coerce",
     "configure",
     "default_run_dir",
+    "diagnose",
     "env_parameters",
     "eval_flags",
     "evaluate",
