@@ -46,7 +46,8 @@ def gradient_step(
     (_, metrics), grads = jax.value_and_grad(loss_fn, has_aux=True)(learner.params, batch)
     with jax.numpy_dtype_promotion("standard"):  # optax's bias correction mixes float and integer
         updates, opt = optimizer.update(grads, learner.opt, learner.params)
-    metrics["grad_norm"] = jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(grads)))
+    nothing = jnp.zeros((), jnp.float32)  # of networks without parameters
+    metrics["grad_norm"] = jnp.sqrt(sum((jnp.sum(jnp.square(g)) for g in jax.tree.leaves(grads)), nothing))
     return Learner(optax.apply_updates(learner.params, updates), opt), metrics
 
 
