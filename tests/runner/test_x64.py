@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 SCRIPT = """
-import collections, dataclasses, sys
+import collections, dataclasses, gc, sys
+gc.set_threshold(100_000, 20, 50)
 import jax, line_env
 from runner_tools import phase_shapes, rows, tiny
 from jaxmarl_suite import algorithms, runner
