@@ -1,6 +1,6 @@
 """Reading run folders: curves, statistics for few seeds, figures, tables, exports. Needs no JAX."""
 
-from jaxmarl_suite.analysis.exports import Scores, export, marl_eval_data, rliable_scores
+from jaxmarl_suite.analysis.exports import Scores, csv_rows, export, marl_eval_data, rliable_scores
 from jaxmarl_suite.analysis.figures import plot
 from jaxmarl_suite.analysis.groups import Series, SeriesCurve, group_runs
 from jaxmarl_suite.analysis.loading import load_run
@@ -31,6 +31,7 @@ __all__ = [
     "TableRow",
     "bootstrap_band",
     "bootstrap_estimate",
+    "csv_rows",
     "export",
     "fraction_estimate",
     "group_runs",
