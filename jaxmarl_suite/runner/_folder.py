@@ -19,6 +19,7 @@ from jaxmarl_suite.replay import MACHINE_ERRORS
 from jaxmarl_suite.runner import _lock
 from jaxmarl_suite.runner._checkpoint import check_storage
 from jaxmarl_suite.runner._files import StorageError, is_leftover, read_object, reason, write_whole
+from jaxmarl_suite.runner._git import git_state
 
 SCHEMA = 1
 TIMINGS = ("compile_seconds", "first_row_seconds")
@@ -72,7 +73,8 @@ def _version(package: str) -> str | None:
 
 
 def versions() -> dict[str, Any]:
-    """What the numbers of a run depend on: packages, platform, devices, JAX settings."""
+    """What the numbers of a run depend on: packages, platform, devices, JAX settings, and the commit of the project in the
+    current folder."""
     found: dict[str, Any] = {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}}
     devices = jax.devices()
     return found | {
@@ -84,6 +86,7 @@ def versions() -> dict[str, Any]:
         "system": platform.system(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "jax_flags": jax_flags(),
+        "git": git_state(Path()),  # not Path.cwd(), which fails where the folder is gone
     }
 
 
