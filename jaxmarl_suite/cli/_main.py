@@ -25,6 +25,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
         "plan": ("_planning", "ALGO --env ID [--seeds N] [--grid ...]", "compile only: seconds, memory, what is logged"),
     },
     "Inspect runs": {
+        "runs": ("_runs", "[FOLDER]", "list runs with their progress, status and last return"),
         "eval": ("_evaluating", "RUN [--render FILE] | --env ID [--rule NAME ...]", "evaluate a run's policies, or rules"),
         "export-policy": ("_deploying", "RUN FOLDER [--lane N]", "write a trained policy as files that run with JAX alone"),
         "plot": ("_results", "RUN... [--out FILE]", "draw learning curves"),

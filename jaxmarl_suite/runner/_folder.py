@@ -191,6 +191,11 @@ class RunFolder:
             self.sweep()
             yield
 
+    @property
+    def is_training(self) -> bool:
+        """Whether a process is training in it at this moment."""
+        return _lock.is_held(self.path)
+
     def sweep(self) -> None:
         """Removes temporary files of killed processes."""
         for folder in (self.path, self.checkpoints):

@@ -193,7 +193,7 @@ def test_bench_without_a_checkout(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "sweep", "plan", "resume", "eval", "plot", "table", "export", "envs", "algos"]
+    "command", ["train", "sweep", "plan", "resume", "eval", "plot", "table", "export", "envs", "algos", "runs"]
 )
 def test_every_command_has_help(cli: Cli, command: str) -> None:
     outcome = cli(f"{command} --help")
