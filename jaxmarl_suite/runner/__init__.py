@@ -21,8 +21,8 @@ from jaxmarl_suite.runner._evaluate import (  # fmt: skip
     take_policy,
 )
 from jaxmarl_suite.runner._experiment import ENV_PREFIX, Experiment, Group, Lane
-from jaxmarl_suite.runner._files import StorageError, move_aside
-from jaxmarl_suite.runner._folder import RunFolder, default_run_dir
+from jaxmarl_suite.runner._files import StorageError, move_aside, read_object
+from jaxmarl_suite.runner._folder import SCHEMA, RunFolder, default_run_dir
 from jaxmarl_suite.runner._machine import usable_cores
 from jaxmarl_suite.runner._options import TrainOptions
 from jaxmarl_suite.runner._play import play
@@ -43,6 +43,7 @@ from jaxmarl_suite.runner._train import (  # fmt: skip
 
 __all__ = [
     "ENV_PREFIX",
+    "SCHEMA",
     "TIERS",
     "Diverged",
     "Evaluation",
@@ -78,6 +79,7 @@ __all__ = [
     "move_aside",
     "plan_phases",
     "play",
+    "read_object",
     "recipe_experiment",
     "restore_policies",
     "resume",

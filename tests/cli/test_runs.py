@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from folders import write_run
 
 from jaxmarl_suite.runner import RunFolder
-from tests.cli.conftest import Cli
+from tests.cli.conftest import TINY_MAPPO, Cli
 
 
 def listed(cli: Cli, line: str = "runs") -> dict[str, dict[str, Any]]:
@@ -68,3 +69,27 @@ def test_no_folder(cli: Cli, in_tmp: Path, line: str) -> None:
     (in_tmp / "runs").mkdir()
     (in_tmp / "nowhere").mkdir()
     assert cli(line).code == 0 and "no runs in" in cli(line).out and listed(cli, line) == {}
+
+
+TINY_HALLWAY = f"--env hallway/2-2 {TINY_MAPPO}"
+
+
+def test_the_first_metric_of_an_environment_is_shown_beside_the_return(cli: Cli, in_tmp: Path) -> None:
+    outcome = cli(f"train mappo {TINY_HALLWAY} --run-dir mine")
+    assert outcome.code == 0, outcome.err
+    progress = next(line for line in outcome.out.splitlines() if line.startswith("100%"))
+    assert re.search(r"return [\d.]+  win [\d.]+", progress)
+    assert re.search(r"final return +best policy +final win +best win +", outcome.out)
+    win = next(json.loads(line) for line in (in_tmp / "mine/metrics.jsonl").read_text().splitlines() if '"absolute"' in line)
+    outcome = cli("eval mine --show win length")
+    head, lane, *rest = outcome.out.splitlines()
+    assert [cell.strip() for cell in head.split("  ") if cell.strip()] == [
+        *("lane", "seed", "final", "final win", "final length", "best", "best win", "best length", "of step", "optimum"),
+    ]
+    assert "mean returns, win, length of 4 episodes" in " ".join(rest)
+    assert 0.0 <= float(lane.split()[3]) <= 1.0 and set(win["metrics"]) == {"return", "length", "win"}
+    assert "final win" not in cli("resume mine --show length").out
+    assert "final length" in cli("resume mine --show length").out
+    assert cli("eval mine --show wins").error.startswith("--show: 'hallway/2-2' has no metric 'wins'; did you mean 'win'?")
+    assert "no metric 'loss'; there are: length, win" in cli(f"train mappo {TINY_HALLWAY} --show loss").error
+    assert not (in_tmp / "runs").exists()
