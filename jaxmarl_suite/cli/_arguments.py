@@ -13,7 +13,7 @@ from jaxmarl_suite.algorithms import coerce
 from jaxmarl_suite.cli._config_file import ConfigFile, Sink, read_config_file
 from jaxmarl_suite.cli._parse import EVAL_PREFIX, PROG, Shown, parse, parse_grid, take_env_options, with_prefix
 from jaxmarl_suite.recipes import Recipe
-from jaxmarl_suite.runner import Experiment, TrainOptions
+from jaxmarl_suite.runner import Experiment, TrainOptions, WandbOptions
 
 _GRID = tyro.conf.arg(
     metavar="FIELD=A,B|START:STOP",
@@ -38,6 +38,8 @@ class Request:
     recipe: Recipe | None
     """Where the settings come from that were not given; None for the algorithm's defaults."""
     show: Shown = None
+    wandb: WandbOptions | None = None
+    """None if all are at their defaults."""
 
 
 def parse_experiment(argv: Sequence[str], command: str, summary: str) -> Request:
@@ -83,7 +85,9 @@ def parse_experiment(argv: Sequence[str], command: str, summary: str) -> Request
     experiment = Experiment(given.algorithm, given.env, config, env_options, grid, given.options, eval_env_options)
     if command == "plan":
         return Request(experiment, None, False, (), recipe)
-    return Request(experiment, given.run_dir, given.resume, given.sinks, recipe, given.show)
+    unused = file.wandb_options() if "wandb" not in given.sinks else WandbOptions()  # the file's sinks may be overridden
+    wandb = None if given.wandb in (WandbOptions(), unused) else given.wandb
+    return Request(experiment, given.run_dir, given.resume, given.sinks, recipe, given.show, wandb)
 
 
 def _algorithm(argv: Sequence[str], command: str, wants_help: bool) -> str | None:
@@ -158,6 +162,7 @@ def _arguments(algorithm: str | None, command: str, recipe: Recipe | None, file:
             ("run_dir", Annotated[Path | None, run_dir], None),
             ("resume", Annotated[bool, again, tyro.conf.FlagCreatePairsOff], False),
             ("sinks", Annotated[tuple[Sink, ...], sinks], tuple(file.sinks)),
+            ("wandb", WandbOptions, dataclasses.field(default=file.wandb_options())),
             ("show", Shown, None),
         ]
     how = 'Tuned settings: "auto" for those of this algorithm and environment if there are any, "none", or a name.'

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from jaxmarl_suite import algorithms
 from jaxmarl_suite.algorithms import coerce, field_types, unknown_field
-from jaxmarl_suite.runner import SCHEMA, TrainOptions, read_object
+from jaxmarl_suite.runner import SCHEMA, TrainOptions, WandbOptions, read_object
 
 Sink = Literal["tensorboard", "wandb"]
 _PARTS: dict[str, Any] = {
@@ -21,6 +21,7 @@ _PARTS: dict[str, Any] = {
     "grid": dict | list,
     "train": dict,
     "sinks": list,
+    "wandb": dict,
 }
 _OF_RUNS = ("schema", "total_steps", "untrained_phases", "lanes")
 """What a run's config.json contains besides: it follows from the rest."""
@@ -40,6 +41,7 @@ class ConfigFile:
     grid: Any = dataclasses.field(default_factory=dict)
     train: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     sinks: Sequence[str] = ()
+    wandb: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def arguments(self, argv: Sequence[str], algorithm: str | None) -> list[str]:
         """The command line, with the file's algorithm and environment where it names none."""
@@ -63,6 +65,11 @@ class ConfigFile:
         """The options of the run."""
         with self._naming("train"):
             return TrainOptions(**coerce(TrainOptions, self.train))
+
+    def wandb_options(self) -> WandbOptions:
+        """The options of the sink of this name."""
+        with self._naming("wandb"):
+            return WandbOptions(**coerce(WandbOptions, self.wandb))
 
     @contextlib.contextmanager
     def _naming(self, part: str) -> Iterator[None]:
@@ -93,7 +100,9 @@ def read_config_file(path: Path) -> ConfigFile:
     for name, value in content.items():
         if name not in known:
             is_option = name in field_types(TrainOptions)
-            raise ValueError(f"{path}: " + (f"{name!r} belongs into 'train'" if is_option else unknown_field(name, _PARTS)))
+            raise ValueError(
+                f"{path}: " + (f"{name!r} belongs into 'train'" if is_option else unknown_field(name, _PARTS))
+            )
         if name in _PARTS and not isinstance(value, _PARTS[name]):
             raise ValueError(f"{path}: {name!r} must be {_NAMES[_PARTS[name]]}, got {value!r}")
     sinks = typing.get_args(Sink)

@@ -38,7 +38,11 @@ def shown_metrics(spec: EnvSpec, names: Sequence[str] | None) -> tuple[str, ...]
     """
     if names is None:
         return spec.metrics[:1]
-    known = ["length", *spec.metrics, *(quantile_name(name, level) for name, levels in spec.quantiles for level in levels)]
+    known = [
+        "length",
+        *spec.metrics,
+        *(quantile_name(name, level) for name, levels in spec.quantiles for level in levels),
+    ]
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)

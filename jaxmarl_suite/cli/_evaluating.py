@@ -79,7 +79,8 @@ def eval(argv: list[str], session: Session) -> Result:
     cut = "; cut: episodes that did not end within eval_max_steps steps" if any(one.cut for one in found) else ""
     episodes = found[0].episodes
     session.console().print(
-        f"[dim]mean {', '.join(['returns', *metrics])} of {episodes} episodes{cut}; of step: when the best policy was found[/]"
+        f"[dim]mean {', '.join(['returns', *metrics])} of {episodes} episodes{cut}; "
+        "of step: when the best policy was found[/]"
     )
     result: Result = {"run_dir": str(given.run), "evaluations": [dataclasses.asdict(one) for one in found]}
     if given.render is not None:

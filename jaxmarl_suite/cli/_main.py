@@ -30,7 +30,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
         "export-policy": ("_deploying", "RUN FOLDER [--lane N]", "write a trained policy as files that run with JAX alone"),
         "plot": ("_results", "RUN... [--out FILE]", "draw learning curves"),
         "table": ("_results", "RUN...", "print results with confidence intervals"),
-        "export": ("_results", "RUN... --out FILE", "write results for other tools: CSV, marl-eval's JSON, rliable's arrays"),
+        "export": ("_results", "RUN... --out FILE", "write results for other tools: CSV, marl-eval, rliable"),
     },
     "Environments, algorithms, tools": {
         "dataset": ("_datasets", "make|card|list|import|export [...]", "data to train from: of runs, of files"),

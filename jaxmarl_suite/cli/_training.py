@@ -49,7 +49,7 @@ def resume(argv: list[str], session: Session) -> Result:
     if given.memory_gib is not None:
         options = dataclasses.replace(experiment.options, memory_gib=given.memory_gib)
         experiment = dataclasses.replace(experiment, options=options)
-    return _resume(given.run, experiment, (), given.show, session)
+    return _resume(given.run, experiment, session, given.show)
 
 
 def _train(argv: list[str], command: str, summary: str, session: Session) -> Result:
@@ -58,7 +58,7 @@ def _train(argv: list[str], command: str, summary: str, session: Session) -> Res
     if request.resume:
         if request.run_dir is None:
             raise ValueError("--resume needs --run-dir, the run to continue")
-        return _resume(request.run_dir, experiment, request.sinks, request.show, session)
+        return _resume(request.run_dir, experiment, session, request.show, request.sinks, request.wandb)
     if request.recipe:
         session.note(request.recipe.announcement)
     runner.configure()
@@ -66,11 +66,18 @@ def _train(argv: list[str], command: str, summary: str, session: Session) -> Res
     metrics = shown_metrics(experiment.groups()[0].eval_env.spec, request.show)
     folder = request.run_dir or runner.default_run_dir(experiment.algorithm, experiment.env)
     with TrainingConsole(session, experiment, folder, total, metrics) as listener:
-        path = runner.run(experiment, run_dir=folder, sinks=request.sinks, listener=listener)
+        path = runner.run(experiment, run_dir=folder, sinks=request.sinks, wandb=request.wandb, listener=listener)
     return _finish(path, folder, session, metrics)
 
 
-def _resume(run_dir: Path, experiment: Experiment, sinks: tuple[str, ...], show: Shown, session: Session) -> Result:
+def _resume(
+    run_dir: Path,
+    experiment: Experiment,
+    session: Session,
+    show: Shown,
+    sinks: tuple[str, ...] = (),
+    wandb: runner.WandbOptions | None = None,
+) -> Result:
     stored = Experiment.read(runner.RunFolder.open(run_dir))
     runner.check_data(run_dir, stored)
     runner.configure()
@@ -78,7 +85,7 @@ def _resume(run_dir: Path, experiment: Experiment, sinks: tuple[str, ...], show:
     metrics = shown_metrics(experiment.groups()[0].eval_env.spec, show)
     with TrainingConsole(session, experiment, run_dir, total, metrics) as listener:
         listener.take_up(run_dir)
-        path = runner.resume(run_dir, experiment=experiment, sinks=sinks or None, listener=listener)
+        path = runner.resume(run_dir, experiment=experiment, sinks=sinks or None, wandb=wandb, listener=listener)
     return _finish(path, run_dir, session, metrics)
 
 

@@ -33,9 +33,10 @@ _CONFIG = {
     "config": dict,
     "grid": dict | list,
     "train": dict,
+    "wandb": dict,
 }
-_ABSENT: dict[str, Any] = {"eval_env_options": {}}
-"""Values for fields that earlier versions did not write."""
+_ABSENT: dict[str, Any] = {"eval_env_options": {}, "wandb": {}}
+"""Values for fields that not every run has."""
 _ROW = {
     "kind": str,
     "lane": int,
@@ -74,7 +75,8 @@ def _version(package: str) -> str | None:
 
 def versions() -> dict[str, Any]:
     """What the numbers of a run depend on: packages, platform, devices, JAX settings, and the commit of the project in the
-    current folder."""
+    current folder.
+    """
     found: dict[str, Any] = {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}}
     devices = jax.devices()
     return found | {

@@ -106,9 +106,13 @@ def test_rliable_refuses_what_is_not_a_matrix(runs, make_run):
         rliable_scores(make_run(is_finished=False))
 
 
-@pytest.mark.parametrize(("name", "layout"), [("a.txt", None), ("a.npz", "marl-eval"), ("a.json", "excel"), ("a.json", "csv")])
+@pytest.mark.parametrize(
+    ("name", "layout"), [("a.txt", None), ("a.npz", "marl-eval"), ("a.json", "excel"), ("a.json", "csv")]
+)
 def test_unknown_formats_are_refused(runs, tmp_path, name, layout):
-    with pytest.raises(ValueError, match=r"accepted: 'marl-eval' to \.json, 'rliable' to \.npz or \.json, 'csv' to \.csv"):
+    with pytest.raises(
+        ValueError, match=r"accepted: 'marl-eval' to \.json, 'rliable' to \.npz or \.json, 'csv' to \.csv"
+    ):
         export(runs, tmp_path / name, layout=layout)
 
 
@@ -134,7 +138,9 @@ def test_csv_has_every_row_once_and_a_column_per_metric(make_run, tmp_path):
     assert (first["run"], first["environment"], first["seed"], first["kind"]) == (
         *(str(sweep.path), "matrix/climbing", "3", "train"),
     )
-    assert {row["config.clip"] for row in rows[:10]} == {"0.1", "0.2"} and {row["env.seed"] for row in rows[:10]} == {"4"}
+    assert {row["config.clip"] for row in rows[:10]} == {"0.1", "0.2"} and {row["env.seed"] for row in rows[:10]} == {
+        "4"
+    }
     last = rows[-1]
     assert (last["kind"], last["env_steps"], last["wall"], last["episodes"]) == ("eval", "64000", "12.0", "32")
     assert (last["return"], last["teacher/return"], last["config.clip"]) == ("10.0", "5.0", "")

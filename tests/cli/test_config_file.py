@@ -9,7 +9,7 @@ import pytest
 
 from jaxmarl_suite.cli._arguments import parse_experiment
 from jaxmarl_suite.recipes import RECIPES, Recipe
-from jaxmarl_suite.runner import Experiment, RunFolder
+from jaxmarl_suite.runner import Experiment, RunFolder, WandbOptions
 from tests.cli.conftest import TINY_MAPPO, Cli
 
 
@@ -52,9 +52,11 @@ def test_the_command_line_goes_before_the_file(write: Any) -> None:
             "config": {"learning_rate": 0.5, "hidden": [8, 8], "recurrent": True},
             "train": {"seeds": 7, "total_steps": 4096},
             "sinks": ["tensorboard"],
+            "wandb": {"project": "mine", "tags": ["a"]},
         }
     )
-    request = parsed("--config mine.json")
+    request = parsed("--config mine.json --wandb.group g --wandb.run-per-seed")
+    assert request.wandb == WandbOptions("mine", "g", ("a",), True)
     one = request.experiment
     assert (one.algorithm, one.env, request.sinks) == ("mappo", "matrix/random-2x2", ("tensorboard",))
     assert (one.config.learning_rate, one.config.hidden, one.config.recurrent) == (0.5, (8, 8), True)
@@ -64,7 +66,7 @@ def test_the_command_line_goes_before_the_file(write: Any) -> None:
         "ippo --config mine.json --env matrix/random-3x3 --seeds 1 --learning-rate 0.1 --no-recurrent --env.seed 5 --sinks"
     )
     one = request.experiment
-    assert (one.algorithm, one.env, request.sinks) == ("ippo", "matrix/random-3x3", ())
+    assert (one.algorithm, one.env, request.sinks, request.wandb) == ("ippo", "matrix/random-3x3", (), None)
     assert (one.config.learning_rate, one.config.hidden, one.config.recurrent) == (0.1, (8, 8), False)
     assert (one.options.seeds, one.options.total_steps, one.env_options) == (1, 4096, {"seed": 5, "horizon": 2})
 
@@ -87,7 +89,11 @@ def test_a_recipe_fills_what_the_file_leaves_open(
     monkeypatch.setitem(RECIPES, recipe.name, recipe)
     write({"algorithm": "mappo", "env": "matrix/xor", "config": {"learning_rate": 0.5}})
     request = parsed("--config mine.json")
-    assert (request.recipe, request.experiment.config.clip, request.experiment.config.learning_rate) == (recipe, 0.7, 0.5)
+    assert (request.recipe, request.experiment.config.clip, request.experiment.config.learning_rate) == (
+        recipe,
+        0.7,
+        0.5,
+    )
     request = parsed(f"--config {finished_run}/config.json")
     assert request.recipe is None and request.experiment.config.clip == 0.2
     error = cli(f"train --config {finished_run}/config.json --recipe {recipe.name}").error
@@ -107,11 +113,16 @@ def test_a_recipe_fills_what_the_file_leaves_open(
         ({"grid": "x"}, "mine.json: 'grid' must be an object or a list, got 'x'"),
         ({"sinks": ["excel"]}, "mine.json: 'sinks' has the unknown name 'excel'; there are: tensorboard, wandb"),
         ({"sinks": [["wandb"]]}, "mine.json: 'sinks' has the unknown name ['wandb']"),
-        ({"config": {"learning_rat": 1}}, "mine.json: in 'config': no field 'learning_rat'; did you mean 'learning_rate'?"),
+        (
+            {"config": {"learning_rat": 1}},
+            "mine.json: in 'config': no field 'learning_rat'; did you mean 'learning_rate'?",
+        ),
         ({"config": {"learning_rate": "fast"}}, "mine.json: in 'config': learning_rate must be float, got 'fast'"),
         ({"config": {"num_envs": -1}}, "mine.json: in 'config': num_envs must be at least 1, got -1"),
         ({"train": {"seed": 1}}, "mine.json: in 'train': no field 'seed'; did you mean 'seeds'?"),
         ({"train": {"seeds": 0}}, "mine.json: in 'train': seeds must be at least 1, got 0"),
+        ({"wandb": {"projects": "x"}}, "mine.json: in 'wandb': no field 'projects'; did you mean 'project'?"),
+        ({"wandb": {"tags": [""]}}, "mine.json: in 'wandb': wandb tags must be a list of text, got ('',)"),
         ({"schema": 99}, "mine.json: schema is 99; this version reads 1"),
         ({"algorithm": "mapo"}, "unknown algorithm 'mapo'; did you mean 'mappo'?"),
     ],
@@ -121,6 +132,12 @@ def test_errors_name_the_file_and_the_field(cli: Cli, write: Any, content: Any, 
         content = {"algorithm": "mappo", "env": "matrix/xor", **content}
     write(content)
     assert cli("train --config mine.json").error.startswith(error)
+
+
+def test_options_of_wandb_need_it(cli: Cli, in_tmp: Path) -> None:
+    assert parsed("mappo --env matrix/xor").wandb is None
+    error = cli(f"train mappo --env matrix/xor --run-dir mine --wandb.project x {TINY_MAPPO}").error
+    assert error == 'options of wandb need the sink "wandb" (--sinks wandb)' and not (in_tmp / "mine").exists()
 
 
 def test_files_that_cannot_be_read(cli: Cli, in_tmp: Path) -> None:

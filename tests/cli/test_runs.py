@@ -20,7 +20,9 @@ def listed(cli: Cli, line: str = "runs") -> dict[str, dict[str, Any]]:
 
 def test_lists_runs_at_any_depth_latest_first(cli: Cli, in_tmp: Path) -> None:
     write_run(in_tmp / "runs/a", seeds=(0, 1), score=lambda p, s, g: 4.0 * g + s)
-    sweep = write_run(in_tmp / "runs/deep/b", points=[{"clip": 0.1}, {"clip": 0.2}], score=lambda p, s, g: p, algorithm="vdn")
+    sweep = write_run(
+        in_tmp / "runs/deep/b", points=[{"clip": 0.1}, {"clip": 0.2}], score=lambda p, s, g: p, algorithm="vdn"
+    )
     cut = write_run(in_tmp / "runs/c", seeds=(5,), is_finished=False, total_steps=1000)
     rows = (cut / "metrics.jsonl").read_text().splitlines(keepends=True)
     (cut / "metrics.jsonl").write_text("".join(rows[:6]))  # 400 of 1,000 steps
@@ -80,16 +82,31 @@ def test_the_first_metric_of_an_environment_is_shown_beside_the_return(cli: Cli,
     progress = next(line for line in outcome.out.splitlines() if line.startswith("100%"))
     assert re.search(r"return [\d.]+  win [\d.]+", progress)
     assert re.search(r"final return +best policy +final win +best win +", outcome.out)
-    win = next(json.loads(line) for line in (in_tmp / "mine/metrics.jsonl").read_text().splitlines() if '"absolute"' in line)
+    win = next(
+        json.loads(line) for line in (in_tmp / "mine/metrics.jsonl").read_text().splitlines() if '"absolute"' in line
+    )
     outcome = cli("eval mine --show win length")
     head, lane, *rest = outcome.out.splitlines()
     assert [cell.strip() for cell in head.split("  ") if cell.strip()] == [
-        *("lane", "seed", "final", "final win", "final length", "best", "best win", "best length", "of step", "optimum"),
+        *(
+            "lane",
+            "seed",
+            "final",
+            "final win",
+            "final length",
+            "best",
+            "best win",
+            "best length",
+            "of step",
+            "optimum",
+        ),
     ]
     assert "mean returns, win, length of 4 episodes" in " ".join(rest)
     assert 0.0 <= float(lane.split()[3]) <= 1.0 and set(win["metrics"]) == {"return", "length", "win"}
     assert "final win" not in cli("resume mine --show length").out
     assert "final length" in cli("resume mine --show length").out
-    assert cli("eval mine --show wins").error.startswith("--show: 'hallway/2-2' has no metric 'wins'; did you mean 'win'?")
+    assert cli("eval mine --show wins").error.startswith(
+        "--show: 'hallway/2-2' has no metric 'wins'; did you mean 'win'?"
+    )
     assert "no metric 'loss'; there are: length, win" in cli(f"train mappo {TINY_HALLWAY} --show loss").error
     assert not (in_tmp / "runs").exists()
