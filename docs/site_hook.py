@@ -6,6 +6,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from markdown import Extension, Markdown
+from markdown.inlinepatterns import SimpleTextInlineProcessor
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
@@ -14,6 +16,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from site_pages import ROOT, Page, draw_families, executed, notebook_file, site_pages, with_outputs
 
 _PICTURE = "<!-- picture: {} -->"
+
+
+class Shapes(Extension):
+    """Shapes like [*B, N] in docstrings are text; their asterisks start no emphasis."""
+
+    def extendMarkdown(self, md: Markdown) -> None:
+        """Called by Markdown. Before links (170 and less) and emphasis, after code (190)."""
+        md.inlinePatterns.register(SimpleTextInlineProcessor(r"(\[\*)(?=\w+[,\]])"), "shapes", 185)
 
 
 @dataclasses.dataclass
@@ -44,6 +54,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     for page in pages:
         if page.section:
             sections.setdefault(page.section, []).append({page.title: page.address})
+    config.markdown_extensions.append(Shapes())
     config.nav = [{section: entries} for section, entries in sections.items()]
     return config
 

@@ -13,7 +13,8 @@ from site_pages._page import ROOT
 PACKAGE = "jaxmarl_suite."
 _FORMULA = re.compile(r"(?:^|\s)\S+ (?:=|∝|≈|<-|:=|≤) \S")
 _SYMBOL = re.compile(r"[Α-Ωα-ω⁻⁺₊₋²Σ∑√∇·‖∞∂π|]|_\{?\w|\^")
-_ENTRY = re.compile(r"^\s*\w+: ")
+_SECTION = re.compile(r"(?m)^(?:Args|Returns|Raises|Yields|Example|Examples):\n")
+_BLOCK = re.compile(r"(?m)(?:^ {4}.*\n)+")
 
 
 class Equation(NamedTuple):
@@ -40,7 +41,13 @@ def equations_of(make: Callable[..., Any]) -> list[Equation]:
     own = method_module(make)
     family = own.rpartition(".")[0]
     order = {own: 0, family: 1}
-    found = {e.module + "." + e.name: e for thing in _reached(make) if (e := _equation(thing))}
+    reached = _reached(make)
+    found = {e.module + "." + e.name: e for thing in reached if (e := _equation(thing))}
+    shown = {own, f"{family}._core"}  # whose docstrings the page has in full
+    for module in {thing.__module__ for thing in reached} - shown:
+        text = formulas(sys.modules[module].__doc__ or "")
+        if text and repository_path(module):
+            found[module] = Equation(module.rpartition(".")[2], module, 1, text)
     return sorted(
         found.values(),
         key=lambda e: (order.get(e.module, 1 if e.module.startswith(family + ".") else 2), e.module, e.line),
@@ -48,18 +55,18 @@ def equations_of(make: Callable[..., Any]) -> list[Equation]:
 
 
 def formulas(docstring: str) -> str:
-    """The formulas of a docstring in Markdown: its indented lines, or else the sentences that contain one."""
-    lines = inspect.cleandoc(docstring).splitlines()
-    block = [line.strip() for line in lines if line.startswith("    ") and _is_formula(line)]
-    if block:
-        return "\n".join(f"    {line}" for line in block)
-    plain = "\n".join(line for line in lines if not line.startswith("  "))
+    """The formulas of a docstring in Markdown: its indented blocks, or else the sentences that contain one."""
+    text = _SECTION.split(inspect.cleandoc(docstring))[0]
+    blocks = [block.rstrip() for block in _BLOCK.findall(text + "\n") if any(map(_is_formula, block.splitlines()))]
+    if blocks:
+        return "\n\n".join(blocks)
+    plain = _BLOCK.sub("", text + "\n")
     sentences = [" ".join(one.split()) for one in re.split(r"(?<=[.:])\s+(?=[A-Z`])|\n\n", plain)]
     return "\n\n".join(one for one in sentences if _is_formula(one))
 
 
 def _is_formula(line: str) -> bool:
-    return bool(_FORMULA.search(line) and _SYMBOL.search(line) and not _ENTRY.match(line))
+    return bool(_FORMULA.search(line) and _SYMBOL.search(line))
 
 
 def repository_path(module: str) -> str:

@@ -93,6 +93,7 @@ def test_equations_are_those_of_functions_that_a_method_reaches():
     found = {name: {e.name: e for e in _equations.equations_of(algorithms.get(name).make)} for name in ("happo", "vdn")}
     assert "M_{m+1} = M_m · π_new(a_{i_m}) / π_old(a_{i_m})" in found["happo"]["one_after_another"].text
     assert "δ_t = r_t + γ (1 - terminated_t) v'_t - v_t" in found["happo"]["generalized_advantage"].text
+    assert "clip(ρ, 1 - ε, 1 + ε) A" in found["happo"]["actor_loss"].text
     assert "mixed" in found["vdn"] and "generalized_advantage" not in found["vdn"]
     line = found["happo"]["one_after_another"].line
     source = (ROOT / "jaxmarl_suite/algorithms/ppo/happo.py").read_text(encoding="utf-8").splitlines()
@@ -120,7 +121,7 @@ def test_notebook_runs(name, tmp_path):
     outputs = site_pages.executed(text, tmp_path)
     printed, pictures = "".join(one.text for one in outputs), [p for one in outputs for p in one.pictures]
     if name == "first_run":
-        assert "(8, 5)" in printed and "| matrix/climbing | mappo | 0.0001 |" in printed and pictures == ["curves.png"]
+        assert "(8, 5)" in printed and printed.count("learning_rate=") == 2 and pictures == ["curves.png"]
         assert (
             float(re.findall(r"pays (\S+) of 11", printed)[0]) >= 5
         )  # as in the README: a safer choice, or the optimum
