@@ -116,8 +116,7 @@ def marl_eval_data(
     Args:
         runs: one run or several.
         strict: reject runs that marl-eval cannot aggregate: within one environment, every task needs the same
-          algorithms,
-            runs and number of steps, and every run its absolute metrics. False writes what there is.
+            algorithms, runs and number of steps, and every run its absolute metrics. False writes what there is.
         elapsed_time: also write seconds since the first evaluation into each step, as marl-eval's own logger does. Left
             out by default: its check of data errors then reports unequal metrics, since `absolute_metrics` has none.
 
