@@ -58,7 +58,10 @@ LIBRARY: Mapping[str, Any] = {
     "batch_size": 64,
     "learning_rate": 1e-3,
     "total_gradient_steps": 5_000,
+    "head_mode": "vmap",
+    "warmup_steps": 0,
 }
+"""Without a warm-up, as what follows the library in its own run is a single update."""
 LIBRARIES: Mapping[str, Mapping[str, Any]] = {
     "intents": {},
     "imitation": {"library": "imitation"},

@@ -91,8 +91,8 @@ def main(options: Options) -> None:
             raise SystemExit(f"unknown {', '.join(sorted(unknown))}; accepted: {', '.join(accepted)}")
     options = dataclasses.replace(options, methods=tuple(dict.fromkeys((presets.TD3, *options.methods))))
     record(options.offline, (POINT_MASS,), (LIBRARY_TIER,))
-    names = tuple(presets.METHODS[method] for method in options.methods if method != presets.TD3)
-    libraries = train_all(library_runs(options.offline, names), options.offline)
+    names = dict.fromkeys(presets.METHODS[method][0] for method in options.methods if method != presets.TD3)
+    libraries = train_all(library_runs(options.offline, tuple(names)), options.offline)
     runs = train_all(presets.runs(options.offline, options.methods, options.goals), options.runs, fresh=options.fresh)
     signed = provenance([*libraries.values(), *runs.values()])
     for name, make in {"pooled": pooled_table, "goals": goals_table}.items():

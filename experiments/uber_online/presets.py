@@ -24,14 +24,15 @@ ONLINE: Mapping[str, Any] = {
     "warmup_steps": 1_000,
 }
 """Of TD3 and of all others, beside TD3's defaults."""
-METHODS: Mapping[str, str] = {
-    "UBER": "intents",
-    "PEX, untrained": "untrained",
-    "PEX, imitation": "imitation",
-    "PEX, constant reward": "constant",
-    "PEX, true reward of the data": "reward",
+METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "UBER": ("intents", {}),
+    "UBER, α = 100": ("intents", {"inverse_temperature": 100.0}),
+    "PEX, untrained": ("untrained", {}),
+    "PEX, imitation": ("imitation", {}),
+    "PEX, constant reward": ("constant", {}),
+    "PEX, true reward of the data": ("reward", {}),
 }
-"""Name -> what the library learned from."""
+"""Name -> what the library learned from, and settings of the second phase; α is 10 otherwise."""
 TD3 = "TD3"
 OPTIONS: Mapping[str, Any] = {
     "total_steps": STEPS,
@@ -58,8 +59,8 @@ def runs(libraries: Path, methods: tuple[str, ...], goals: tuple[str, ...] = tup
             if method == TD3:
                 found.append(Preset(name, "td3", task.env, ONLINE, options, options=TrainOptions(**OPTIONS)))
                 continue
-            library = METHODS[method]
-            settings = {**LIBRARY, **LIBRARIES[library], **ONLINE}
+            library, own = METHODS[method]
+            settings = {**LIBRARY, **LIBRARIES[library], **ONLINE, **own}
             start = TrainOptions(**OPTIONS, start_from=str(libraries / f"library of {library}"))
             found.append(Preset(name, "uber", task.env, settings, options, options=start))
     return found

@@ -1,6 +1,6 @@
 """Reading run folders: curves, statistics for few seeds, figures, tables, exports. Needs no JAX."""
 
-from jaxmarl_suite.analysis.exports import Scores, export, marl_eval_data, rliable_scores
+from jaxmarl_suite.analysis.exports import Scores, csv_rows, export, marl_eval_data, rliable_scores
 from jaxmarl_suite.analysis.figures import plot
 from jaxmarl_suite.analysis.groups import Series, SeriesCurve, group_runs
 from jaxmarl_suite.analysis.loading import load_run
@@ -33,6 +33,7 @@ __all__ = [
     "bootstrap_band",
     "bootstrap_estimate",
     "check_figure_path",
+    "csv_rows",
     "export",
     "fraction_estimate",
     "group_runs",

@@ -86,6 +86,8 @@ class _Source:
     def replay(self) -> Recorded:
         """The replay of the lane."""
         spec = self.trained.group.spec
+        if self.trained.options.data is not None:
+            raise ValueError(f"this run of {spec.name} learned from stored replay and has none of its own")
         if spec.record is None:
             raise ValueError(f"{spec.name} keeps no replay that could be stored")
         state = jax.tree.map(lambda x: x[self.position], self.trained.state)
@@ -98,8 +100,6 @@ class _Run:
     def __init__(self, run_dir: str | Path, lane: int, seed: int, warn: Callable[[str], None]) -> None:
         self.run_dir, self.index, self.seed, self.warn = run_dir, lane, seed, warn
         self.experiment = Experiment.read(RunFolder.open(run_dir))
-        if self.experiment.options.data is not None:
-            raise ValueError(f"run {str(run_dir)!r} learned from stored replay and has none of its own")
 
     def at(self, step: int | None) -> _Source:
         """The lane at a checkpoint; the newest if None."""
@@ -299,7 +299,7 @@ def make_dataset(
     checkpoints.
 
     Args:
-      run_dir: a run that collected its own experience; it may be unfinished.
+      run_dir: a run, which may be unfinished; for tiers with a replay, one that collected its own experience.
       path: a new folder.
       tier: one of `TIERS`.
       steps: length of what is played, rounded up to a multiple of 10; a replay is stored as it is.

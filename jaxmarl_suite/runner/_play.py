@@ -107,7 +107,7 @@ def play_policy(
     found, done, _, stuck = play(env, act, carry, params, key, **sizes, sees_state=sees_state)
     return Played(
         {name: value.mean() for name, value in found.items()},
-        {"return": 1.0 - done.mean(dtype=jnp.float32)},
+        {"return": (~done).mean(dtype=jnp.float32)},
         {"return": stuck.mean(dtype=jnp.float32)},
         {name: found[name] for name, _ in env.spec.quantiles},
     )

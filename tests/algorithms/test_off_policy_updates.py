@@ -123,7 +123,7 @@ def test_a_method_prepares_each_block_and_decides_when_targets_follow():
 
 @pytest.mark.parametrize("one, team", [("td3", "matd3"), ("sac", "masac")])
 def test_a_team_of_one_is_the_single_agent(one, team):
-    single, of_one = Learner(one), Learner(team, context="observations")
+    single, of_one = Learner(one), Learner(team)
     ours, theirs = (learner.course(2)[0][-1] for learner in (of_one, single))
     assert jax.tree.structure(ours) == jax.tree.structure(theirs)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), ours.learners, theirs.learners)

@@ -35,8 +35,10 @@ def prepared(name, n_agents=1, **changes):
     return config, team, method, params, batch, context(config, Line(n_agents))
 
 
-def one_state(batch):
-    return np.asarray(batch.state, np.float64)
+def one_state(batch, prefix=""):
+    """What critics see: the state of a team, a single agent's observation."""
+    obs, state = (getattr(batch, prefix + name) for name in ("obs", "state"))
+    return np.asarray(state if obs.shape[1] > 1 else obs[:, 0], np.float64)
 
 
 @pytest.mark.parametrize("n_agents, shared", [(1, True), (2, True), (2, False)])
@@ -93,7 +95,7 @@ def test_the_losses_of_implicit_q(n_agents, groups):
     q, target = (critic_values(doubles(p), state, action) for p in (params["critic"]["q"], targets["q"]))
     least = target.reshape(groups, -1, 5).min(1)
     v = state_values(doubles(params["critic"]["v"]), state)
-    after = state_values(doubles(params["critic"]["v"]), np.asarray(batch.next_state, np.float64))
+    after = state_values(doubles(params["critic"]["v"]), one_state(batch, "next_"))
     error = least - v
     value_loss = (np.where(error < 0, 0.2, 0.8) * error**2).mean(-1).sum()
     y = doubles(batch.reward) + doubles(batch.discount) * after

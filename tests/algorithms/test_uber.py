@@ -147,7 +147,7 @@ def test_intents_are_measured_once_and_never_trained():
     before = init(jax.random.key(0), ctx()).intents
     jax.tree.map(np.testing.assert_array_equal, before.params, state.intents.params)
     dataset = dataset_of(Line())
-    x = np.concatenate([dataset.items["state"], (dataset.items["action"][:, 0] - 1) / 2], -1).astype(np.float64)
+    x = np.concatenate([dataset.items["obs"][:, 0], (dataset.items["action"][:, 0] - 1) / 2], -1).astype(np.float64)
     for i in range(3):
         raw = mlp(layers(jax.tree.map(lambda p, i=i: np.asarray(p[i], np.float64), state.intents.params)), x)[:, 0]
         np.testing.assert_allclose([state.intents.mean[i], state.intents.std[i]], [raw.mean(), raw.std()], rtol=1e-4)
@@ -177,7 +177,7 @@ def test_choices_follow_the_values():
 @pytest.mark.parametrize("n_agents", [1, 2])
 def test_candidates_are_valued_in_their_own_states(n_agents):
     config, env = config_of(), Line(n_agents)
-    team = make_team(config, env, outputs=1, context="auto")
+    team = make_team(config, env, outputs=1, context="state")
     rng, batch = np.random.default_rng(1), random_batch(n_agents, 5, np.random.default_rng(0))
     params = compiled(lambda key: jax.vmap(team.actor.init)(jax.random.split(key, 4)))(jax.random.key(0))
     theirs, own = jax.tree.map(lambda x: x[:3], params), jax.tree.map(lambda x: x[3], params)
@@ -195,7 +195,7 @@ def test_candidates_are_valued_in_their_own_states(n_agents):
 
 def test_the_guide_is_the_best_candidate():
     config, env = config_of(reuse="guide", alpha=1.5, guide_weight=0.7), Line()
-    team, ctx = make_team(config, env, outputs=1, context="auto"), context(config, env)
+    team, ctx = make_team(config, env, outputs=1, context="state"), context(config, env)
     batch = random_batch(1, 6, np.random.default_rng(0))
     theirs = compiled(lambda key: jax.vmap(team.actor.init)(jax.random.split(key, 3)))(jax.random.key(0))
     method = uber.online_method(team, team, theirs)

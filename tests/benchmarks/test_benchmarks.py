@@ -21,6 +21,7 @@ from benchmarks import (
     env_stepping,
     football,
     kernels,
+    library,
     mabrax,
     micro,
     parts,
@@ -58,6 +59,20 @@ def test_training_measures_every_number_of_seeds():
     assert "| mappo" in _tables.render(training.table_of(rows))
     slow = [{**row, "seeds": 8, "ratio_to_one_seed": 0.5} for row in rows[1:]]
     assert [t["is_met"] for t in training.targets_of(slow, "cpu")] == [False]
+    json.dumps(rows)
+
+
+@pytest.mark.slow
+def test_libraries_are_measured_by_number_of_learners():
+    rows = library.measure("toy/point-mass", (1, 2), (4,), 4, 1, 200, 1)
+    assert [(row["learners"], row["mode"]) for row in rows["library"]] == [
+        (n, m) for n in (1, 2) for m in library.MODES
+    ]
+    assert rows["library"][0]["gain"] == 1 and len({row["bytes_per_learner"] for row in rows["library"]}) == 1
+    assert all(row["gradient_steps_per_s"] > 0 and row["labels_per_s"] > 0 for row in rows["library"])
+    # 6 numbers are observed and 6 are the state, each also next; 2 are the action, 1 is the reward.
+    assert [row["bytes"] for row in rows["dataset"]] == [200 * (4 * 27 + 2 + 4)] * 2
+    assert all("| " in _tables.render(table) for table in library.tables_of(rows))
     json.dumps(rows)
 
 

@@ -26,7 +26,7 @@ from jaxmarl_suite.runner import Diverged, Interrupted, _compile, _wave, plan_ph
 Trained = Callable[[str, str], Path]
 FIRST_UPDATES = 3
 # One method of each core stands for the others, which are with the slow tests.
-STANDING = ("mappo", "tad-ppo", "qplex", "gem", "mazero", "td3-bc", "mbppo-mlp")
+STANDING = ("mappo", "tad-ppo", "qplex", "gem", "mazero", "td3-bc")
 LEARNS_NOTHING = ("mcts",)
 
 

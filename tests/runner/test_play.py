@@ -23,7 +23,7 @@ from jaxmarl_suite.algorithms.core import _registry as registered
 from jaxmarl_suite.analysis import load_run, summarize
 from jaxmarl_suite.cli import main
 from jaxmarl_suite.runner import evaluate, make_act, restore_policies, run
-from jaxmarl_suite.runner._play import evaluate_policy, play
+from jaxmarl_suite.runner._play import evaluate_policy, play, play_policy
 
 pytestmark = pytest.mark.usefixtures("toys")
 
@@ -93,6 +93,17 @@ def test_an_evaluation_ends_with_its_episodes(mapped: Any, limited: bool) -> Non
     for name, value in expected.items():
         shown = {"episode_return": "return", "episode_length": "length"}.get(name, name)
         np.testing.assert_array_equal(found[shown], value)
+
+
+def test_nothing_is_cut_where_all_episodes_end() -> None:
+    """Exactly: compiled, 1 minus the mean of five ones is not 0."""
+    env, params = EpisodeStatistics(Countdown(limited=True)), CountdownParams(jnp.float32(0.3))
+
+    def act(carry: Any, timestep: Any, key: jax.Array) -> Any:
+        return jnp.ones(timestep.obs.shape[:2], jnp.int32), carry
+
+    played = jax.jit(lambda key: play_policy(env, act, (), params, key, episodes=5, max_steps=9))(jax.random.key(0))
+    assert played.cut == {"return": 0.0}
 
 
 def act_with(member: Any, carry: Any, timestep: Any, key: jax.Array, ctx: ActContext) -> Any:

@@ -283,7 +283,7 @@ class RagServe:
             "tokens_per_second": jnp.where(is_done, output, 0).sum().astype(jnp.float32) / elapsed,
             "imbalance": served.max() / jnp.maximum(served.mean(), 1 / self.n_agents),
             "conflicts": state.conflicts.astype(jnp.float32),
-            "unfinished": 1 - is_done.astype(jnp.float32).mean(),
+            "unfinished": (~is_done).astype(jnp.float32).mean(),
         }
         return {name: values[name] for name in METRICS}
 

@@ -146,7 +146,7 @@ class ContextConfig(SharingConfig, ActorConfig):
     """Additional settings of critics of teams."""
 
     context: Literal["auto", "state", "observations"] = "auto"
-    """Input of critics: the global state, all observations, or ("auto") the state if there is one."""
+    """Input of critics: the global state, all observations, or ("auto") the state of teams that have one."""
 
     def __post_init__(self) -> None:
         """Rejects invalid settings."""

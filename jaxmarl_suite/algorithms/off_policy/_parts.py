@@ -265,7 +265,8 @@ def make_team(
             f"context 'state' needs a global state, which {spec.id!r} does not have; use 'observations' or 'auto'"
         )
     actors = make_actors(config, env, outputs=outputs, share_parameters=share_parameters)
-    shown = spec.replace(state_size=0) if context == "observations" else spec
+    sees_state = context == "state" or (context == "auto" and spec.n_agents > 1)
+    shown = spec if sees_state else spec.replace(state_size=0)
     critic_view = central_view(shown)
     critics = make_critics(
         critic_view.size,
