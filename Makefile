@@ -1,9 +1,9 @@
-# `make demo` and `make test` set up everything they need themselves: a virtual environment in .venv from `python3`.
+# `make demo`, `make test` and `make docs` set up everything they need themselves: a virtual environment in .venv from `python3`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint setup clean
+.PHONY: demo test test-slow lint docs setup clean
 
 setup: $(VENV)/.ready
 
@@ -28,5 +28,13 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The site is built offline into build/site; only what it needs is installed first, once.
+docs: $(VENV)/.ready-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
+$(VENV)/.ready-docs: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,docs]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) runs/demo
+	rm -rf $(VENV) runs/demo build/site

@@ -1,9 +1,10 @@
 """Reading run folders: curves, statistics for few seeds, figures, tables, exports. Needs no JAX."""
 
-from jaxmarl_suite.analysis.exports import Scores, export, marl_eval_data, rliable_scores
+from jaxmarl_suite.analysis.exports import Scores, csv_rows, export, marl_eval_data, rliable_scores
 from jaxmarl_suite.analysis.figures import plot
 from jaxmarl_suite.analysis.groups import Series, SeriesCurve, group_runs
 from jaxmarl_suite.analysis.loading import load_run
+from jaxmarl_suite.analysis.model_figures import check_figure_path, plot_model
 from jaxmarl_suite.analysis.run import Curve, Lane, Row, Run, normalize
 from jaxmarl_suite.analysis.statistics import (
     Band,
@@ -31,6 +32,8 @@ __all__ = [
     "TableRow",
     "bootstrap_band",
     "bootstrap_estimate",
+    "check_figure_path",
+    "csv_rows",
     "export",
     "fraction_estimate",
     "group_runs",
@@ -41,6 +44,7 @@ __all__ = [
     "normalize",
     "optimality_gap",
     "plot",
+    "plot_model",
     "probability_of_improvement",
     "render_markdown",
     "rliable_scores",

@@ -1,7 +1,8 @@
-"""Results in the formats of other tools: marl-eval's JSON and rliable's score dictionaries."""
+"""Results in the formats of other tools: marl-eval's JSON, rliable's score dictionaries, and all rows as CSV."""
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from jaxmarl_suite.analysis.groups import Member, Series, format_setting, group_runs
 from jaxmarl_suite.analysis.run import Run, normalize
 
-Layout = Literal["marl-eval", "rliable"]
+Layout = Literal["marl-eval", "rliable", "csv"]
 Array = NDArray[np.float64]
 _OWN_FILES = (
     *("config.json", "versions.json", "metrics.jsonl", "summary.json", "checkpoints"),
@@ -46,10 +47,10 @@ def export(
 
     Args:
         runs: one run or several.
-        path: ends in .json, or in .npz for rliable's arrays by algorithm (tasks are in alphabetical order).
-        layout: "marl-eval" (see `marl_eval_data`) or "rliable" (see `rliable_scores`); None is marl-eval for .json and
-            rliable for .npz.
-        metric: the metric of rliable's scores; marl-eval's file contains all metrics.
+        path: ends in .json, in .npz for rliable's arrays by algorithm (tasks are in alphabetical order), or in .csv.
+        layout: "marl-eval" (see `marl_eval_data`), "rliable" (see `rliable_scores`) or "csv" (see `csv_rows`); None is
+            marl-eval for .json, rliable for .npz and csv for .csv.
+        metric: the metric of rliable's scores; the other layouts contain all metrics.
         strict: as for `marl_eval_data`.
         elapsed_time: as for `marl_eval_data`.
 
@@ -60,12 +61,18 @@ def export(
     target = Path(path)
     _refuse_own_files(target)
     suffix = target.suffix.lower()
-    chosen = layout or {".json": "marl-eval", ".npz": "rliable"}.get(suffix)
-    if (chosen, suffix) not in {("marl-eval", ".json"), ("rliable", ".json"), ("rliable", ".npz")}:
+    chosen = layout or {".json": "marl-eval", ".npz": "rliable", ".csv": "csv"}.get(suffix)
+    if (chosen, suffix) not in {("marl-eval", ".json"), ("rliable", ".json"), ("rliable", ".npz"), ("csv", ".csv")}:
         raise ValueError(
             f"{target}: cannot write layout {layout!r} to {suffix!r}; accepted: 'marl-eval' to .json, "
-            "'rliable' to .npz or .json"
+            "'rliable' to .npz or .json, 'csv' to .csv"
         )
+    if chosen == "csv":
+        rows = csv_rows(runs)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows(rows)
+        return target
     if chosen == "marl-eval":
         content: Any = marl_eval_data(runs, strict=strict, elapsed_time=elapsed_time)
     else:
@@ -109,8 +116,7 @@ def marl_eval_data(
     Args:
         runs: one run or several.
         strict: reject runs that marl-eval cannot aggregate: within one environment, every task needs the same
-          algorithms,
-            runs and number of steps, and every run its absolute metrics. False writes what there is.
+            algorithms, runs and number of steps, and every run its absolute metrics. False writes what there is.
         elapsed_time: also write seconds since the first evaluation into each step, as marl-eval's own logger does. Left
             out by default: its check of data errors then reports unequal metrics, since `absolute_metrics` has none.
 
@@ -168,6 +174,55 @@ def rliable_scores(runs: Run | Iterable[Run], metric: str = "return", *, normali
             raise ValueError(f"{algorithm} has different numbers of runs: {counts}; rliable needs the same everywhere")
         matrices[algorithm] = np.stack([by_task[task] for task in tasks], axis=1)
     return Scores(matrices, tasks, metric, divide)
+
+
+_CSV_COLUMNS = (
+    *("run", "environment", "algorithm", "lane", "seed", "kind", "phase"),
+    *("update", "env_steps", "step", "wall", "episodes"),
+)
+
+
+def csv_rows(runs: Run | Iterable[Run]) -> list[list[Any]]:
+    """All rows of `runs`, training and evaluations, for a spreadsheet or a data frame; the first one is the header.
+
+    Columns: where a row is from (`run`, `environment`, `algorithm`, `lane`, `seed`), what it is (`kind`: "train", "eval" or
+    "absolute"; `phase`, `update`, `env_steps`, `step`, `wall` in seconds, `episodes`), the settings of a sweep
+    (`config.NAME`, `env.NAME`) and the environment's options, then a column per metric. A cell is empty where a row has no
+    value. A metric called like another column is `metric.NAME`.
+
+    Raises:
+        ValueError: no runs.
+    """
+    found = [runs] if isinstance(runs, Run) else list(runs)
+    if not found:
+        raise ValueError("no runs given")
+    settings = [{lane.lane: _lane_settings(run, lane.overrides) for lane in run.lanes} for run in found]
+    varied = list(dict.fromkeys(name for lanes in settings for one in lanes.values() for name in one))
+    metrics = list(dict.fromkeys(name for run in found for row in run.rows for name in row.metrics))
+    taken = {*_CSV_COLUMNS, *varied}
+    result: list[list[Any]] = [
+        [*_CSV_COLUMNS, *varied, *(f"metric.{name}" if name in taken else name for name in metrics)]
+    ]
+    for run, lanes in zip(found, settings, strict=True):
+        seeds = {lane.lane: lane.seed for lane in run.lanes}
+        for row in run.rows:
+            head = [str(run.path), run.env, run.algorithm, row.lane, seeds[row.lane], row.kind, row.phase]
+            when = [row.update, row.env_steps, row.step, row.wall, row.episodes]
+            values = [row.metrics.get(name) for name in metrics]
+            result.append([_cell(cell) for cell in (*head, *when, *map(lanes[row.lane].get, varied), *values)])
+    return result
+
+
+def _lane_settings(run: Run, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    given = {f"env.{name}": value for name, value in run.env_options.items()}
+    return given | {name if name.startswith("env.") else f"config.{name}": value for name, value in overrides.items()}
+
+
+def _cell(value: Any) -> Any:
+    """Empty where there is no value; lists as JSON."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return json.dumps(value) if isinstance(value, list | dict) else value
 
 
 def _task_series(runs: Run | Iterable[Run]) -> list[Series]:

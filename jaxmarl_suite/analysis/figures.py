@@ -47,11 +47,11 @@ def plot(
         path: ends in .png, .svg or .pdf.
         metric: which metric of the rows of `kind`.
         kind: "eval" for evaluations, "train" for metrics of training. If a training row has no value (no episode
-          ended), the lane's previous value is used.
+            ended), the lane's previous value is used.
         normalize: whether returns are divided by the optimum; None does so in panels where every optimum is known and
             positive. Only returns are ever divided.
         axis: the x-axis; None for environment steps, or updates if no phase takes environment steps. Evaluations of a
-          phase that takes none are placed at the step where it began.
+            phase that takes none are placed at the step where it began.
         title: headline; by default the environment if there is only one, otherwise none.
         pool: environment options whose values are pooled as instances, not compared.
         confidence: coverage of the bands.

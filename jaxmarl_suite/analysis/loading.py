@@ -26,8 +26,7 @@ def load_run(path: str | Path) -> Run:
 
     Raises:
         ValueError: the folder or a file in it is missing or malformed; the message names the file and the field, and
-          for
-            `metrics.jsonl` the line.
+            for `metrics.jsonl` the line.
     """
     folder = Path(path)
     if not folder.is_dir():

@@ -123,8 +123,7 @@ class Run:
 
         Raises:
             ValueError: no such metric or point, lanes that disagree about the environment steps of an update (points
-              of a
-                sweep over the number of environments do), or no positive optimum to normalize by.
+                of a sweep over the number of environments do), or no positive optimum to normalize by.
         """
         self._check_metric(metric, kind)
         chosen = self.lane_indices(point) if indices is None else np.asarray(indices, dtype=np.int64)

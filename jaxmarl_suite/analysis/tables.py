@@ -29,6 +29,7 @@ class TableRow:
     env: str
     label: str  # algorithm and settings
     policy: str  # "" is the learned policy; otherwise an extra one, such as "teacher"
+    metric: str
     final: Estimate  # interquartile mean at the last evaluation that all lanes have
     final_median: float
     absolute: Estimate | None  # interquartile mean of the best checkpoints
@@ -40,6 +41,7 @@ class TableRow:
     num_lanes: int
     num_instances: int
     seeds: tuple[int, ...]
+    status: str  # "" if every run of the series is finished; otherwise how the others ended, see `Run.status`
 
 
 def summarize(
@@ -96,6 +98,7 @@ def _row(
         env=series.env,
         label=series.label,
         policy=policy,
+        metric=metric,
         final=found,
         final_median=float(np.median(np.concatenate(final))),
         absolute=estimate(series.absolute(name)),
@@ -107,7 +110,15 @@ def _row(
         num_lanes=series.num_lanes,
         num_instances=series.num_instances,
         seeds=series.seeds,
+        status=_status([member.run for member in series.members]),
     )
+
+
+def _status(runs: Sequence[Run]) -> str:
+    """`interrupted`, or `1 of 3 runs interrupted`."""
+    left = [run.status for run in runs if run.status != "finished"]
+    names = ", ".join(dict.fromkeys(left))
+    return names if len(runs) == 1 or not left else f"{len(left)} of {len(runs)} runs {names}"
 
 
 def table(
@@ -128,20 +139,25 @@ def table(
 
 
 def render_markdown(rows: Sequence[TableRow]) -> str:
-    """A markdown table, ending in a newline. Point estimates are followed by their intervals in brackets."""
+    """A markdown table, ending in a newline. Point estimates are followed by their intervals in brackets.
+
+    The columns of scores carry the name of their metric unless it is the return.
+    """
     if not rows:
         raise ValueError("no rows to render")
+    of = "" if rows[0].metric == "return" else f" {rows[0].metric}"
     columns: list[tuple[str, str, list[str]]] = [
         ("environment", ":--", [row.env for row in rows]),
         ("algorithm", ":--", [f"{row.label}: {row.policy}" if row.policy else row.label for row in rows]),
-        ("final", "--:", [_estimate(row.final) for row in rows]),
-        ("median", "--:", [style.format_score(row.final_median) for row in rows]),
-        ("absolute", "--:", [_estimate(row.absolute) for row in rows]),
+        (f"final{of}", "--:", [_estimate(row.final) for row in rows]),
+        (f"median{of}", "--:", [style.format_score(row.final_median) for row in rows]),
+        (f"absolute{of}", "--:", [_estimate(row.absolute) for row in rows]),
         ("final / optimum", "--:", [_estimate(row.normalized_final) for row in rows]),
         ("solved", "--:", [_fraction(row.solved) for row in rows]),
         ("cut", "--:", [style.format_share(row.cut) if row.cut else "–" for row in rows]),
         ("env steps", "--:", [style.format_count(row.env_steps) for row in rows]),
         ("seeds", "--:", [_lanes(row) for row in rows]),
+        ("status", ":--", [row.status or "–" for row in rows]),
     ]
     columns = [column for column in columns if any(cell != "–" for cell in column[2])]
     lines = [[head for head, _, _ in columns], [rule for _, rule, _ in columns]]

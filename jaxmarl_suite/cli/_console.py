@@ -1,11 +1,15 @@
 """Progress of training: a few live lines on a terminal, plain lines in a pipe."""
 
+import contextlib
+import difflib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from jaxmarl_envs import EnvSpec
+from jaxmarl_envs.core import quantile_name
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -24,6 +28,27 @@ PIPE_SECONDS = 5.0
 _RESAMPLES = 500
 _RATE_SECONDS = 10.0
 """Seconds over which the speed is averaged."""
+
+
+def shown_metrics(spec: EnvSpec, names: Sequence[str] | None) -> tuple[str, ...]:
+    """The metrics of evaluations to show beside the return: `names`, or for None the environment's first one, if any.
+
+    Raises:
+      ValueError: evaluations have no such metric.
+    """
+    if names is None:
+        return spec.metrics[:1]
+    known = [
+        "length",
+        *spec.metrics,
+        *(quantile_name(name, level) for name, levels in spec.quantiles for level in levels),
+    ]
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(f"--show: {spec.id!r} has no metric {name!r}; {hint}there are: {', '.join(known)}")
+    return tuple(dict.fromkeys(names))
 
 
 def score(estimate: Estimate | None) -> Text:
@@ -46,8 +71,24 @@ def duration(seconds: float) -> str:
 class TrainingConsole:
     """The `Listener` of the command line."""
 
-    def __init__(self, session: Session, experiment: Experiment, folder: Path, total: int) -> None:
-        """Prints nothing yet. `total` is the number of environment steps of all lanes together."""
+    def __init__(
+        self,
+        session: Session,
+        experiment: Experiment,
+        folder: Path,
+        total: int,
+        metrics: Sequence[str] | None = None,
+    ) -> None:
+        """Prints nothing yet.
+
+        Args:
+          session: says where to print.
+          experiment: what is trained.
+          folder: its run folder.
+          total: number of environment steps of all lanes together.
+          metrics: what to show beside the return; None as in `shown_metrics`.
+        """
+        self._metrics = shown_metrics(experiment.groups()[0].eval_env.spec, metrics)
         self._session, self._experiment, self._total = session, experiment, max(total, 1)
         self._folder = folder
         self._console: Console = session.console()
@@ -137,6 +178,8 @@ class TrainingConsole:
         if any(shares):
             of = f"{of}, {format_share(sum(shares) / len(shares))} of the episodes cut"
         yield "return", known[best], of
+        for name in self._metrics:
+            yield name, _estimate(by_point[best], name), ""
         names = {name for name in by_point[best][0] if name.endswith("/return")}
         for name in sorted(names):
             yield name.removesuffix("/return"), _estimate(by_point[best], name), ""
@@ -188,13 +231,17 @@ def _estimate(rows: list[dict[str, float | None]], name: str) -> Estimate | None
     return bootstrap_estimate([values], resamples=_RESAMPLES) if values else None
 
 
-def print_summary(session: Session, path: Path, summary: dict[str, Any]) -> None:
-    """Prints the results of a run, one row per setting and policy."""
-    from jaxmarl_suite.analysis import load_run, summarize
+def print_summary(session: Session, path: Path, summary: dict[str, Any], metrics: Sequence[str] = ()) -> None:
+    """Prints the results of a run, one row per setting and policy: returns, and `metrics` of the same evaluations."""
+    from jaxmarl_suite.analysis import TableRow, load_run, summarize
 
     console = session.console()
     run = load_run(path)
     rows = summarize([run])
+    more: dict[str, dict[tuple[str, str], TableRow]] = {}
+    for name in metrics:
+        with contextlib.suppress(ValueError):  # some lane has no value
+            more[name] = {(row.label, row.policy): row for row in summarize([run], name)}
     is_sweep = len({row.label for row in rows}) > 1
     cells = [
         {
@@ -202,6 +249,7 @@ def print_summary(session: Session, path: Path, summary: dict[str, Any]) -> None
             "policy": row.policy,
             "final return": score(row.final),
             "best policy": score(row.absolute),
+            **_more_cells(more, (row.label, row.policy)),
             "solved": Text(f"{round(row.solved.value * row.solved.count)}/{row.solved.count}")
             if row.solved
             else Text(""),
@@ -216,6 +264,16 @@ def print_summary(session: Session, path: Path, summary: dict[str, Any]) -> None
     seconds = f"{summary.get('seconds', 0.0):.1f} s, {summary.get('compile_seconds', 0.0):.1f} s of them compiling"
     cut = "cut: episodes that did not end within eval_max_steps steps; " if any(row.cut for row in rows) else ""
     console.print(f"[dim]{optimum}interquartile means with 95 % intervals; {cut}took {seconds}[/]")
+
+
+def _more_cells(more: dict[str, dict[tuple[str, str], Any]], row: tuple[str, str]) -> dict[str, Text]:
+    """`final NAME` and `best NAME` of one row of the summary."""
+    cells = {}
+    for name, rows in more.items():
+        found = rows.get(row)
+        cells[f"final {name}"] = score(found.final) if found else Text("")
+        cells[f"best {name}"] = score(found.absolute) if found else Text("")
+    return cells
 
 
 def print_table(console: Console, rows: list[dict[str, Any]], title: str | None = None) -> None:

@@ -1,6 +1,7 @@
 """`eval`: evaluates the policies of a run, and draws their episodes."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,8 +9,8 @@ import tyro
 from jaxmarl_envs import seed_key
 
 from jaxmarl_suite.analysis.style import format_share
-from jaxmarl_suite.cli._console import print_table
-from jaxmarl_suite.cli._parse import EVAL_PREFIX, flat_settings, parse, take_env_options
+from jaxmarl_suite.cli._console import print_table, shown_metrics
+from jaxmarl_suite.cli._parse import EVAL_PREFIX, Shown, flat_settings, parse, take_env_options
 from jaxmarl_suite.cli._session import Result, Session, writing
 
 
@@ -29,6 +30,7 @@ class EvalArguments:
     """Draw one episode of the best policy: .gif for an animation, .png for a single sheet, .html for robots."""
     fps: float | None = None
     """Frames per second of the .gif, at most 50. Default: the environment's own, or 1.7."""
+    show: Shown = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,19 +66,21 @@ def eval(argv: list[str], session: Session) -> Result:
 
     check_episodes(given.episodes)
     waves = restore_policies(given.run, step=given.step, eval_env_options=eval_env_options, warn=session.note)
+    metrics = shown_metrics(waves[0].group.eval_env.spec, given.show)
     if given.render is not None:  # fail before the evaluation, not after it
         for trained in waves:
             check_drawable(trained.group.eval_env, given.render)
         with writing(given.render, "--render "):
             given.render.parent.mkdir(parents=True, exist_ok=True)
     found = list(evaluate_trained(waves, episodes=given.episodes, lane=given.lane))
-    rows = _rows(found)
+    rows = _rows(found, metrics)
     columns = list(dict.fromkeys(name for row in rows for name in row))
     print_table(session.console(), [{name: row.get(name, "") for name in columns} for row in rows])
     cut = "; cut: episodes that did not end within eval_max_steps steps" if any(one.cut for one in found) else ""
     episodes = found[0].episodes
     session.console().print(
-        f"[dim]mean returns of {episodes} episodes{cut}; of step: when the best policy was found[/]"
+        f"[dim]mean {', '.join(['returns', *metrics])} of {episodes} episodes{cut}; "
+        "of step: when the best policy was found[/]"
     )
     result: Result = {"run_dir": str(given.run), "evaluations": [dataclasses.asdict(one) for one in found]}
     if given.render is not None:
@@ -85,8 +89,8 @@ def eval(argv: list[str], session: Session) -> Result:
     return result
 
 
-def _rows(found: list[Any]) -> list[dict[str, Any]]:
-    """One row of returns per lane and policy: the method's own policy, without a name, and the extra ones."""
+def _rows(found: list[Any], metrics: Sequence[str]) -> list[dict[str, Any]]:
+    """One row per lane and policy: the method's own policy, without a name, and the extra ones; returns and `metrics`."""
     rows: dict[tuple[int, str], dict[str, Any]] = {}
     names = list(dict.fromkeys(name for one in found for name in one.metrics if name.split("/")[-1] == "return"))
     for one in found:
@@ -98,6 +102,9 @@ def _rows(found: list[Any]) -> list[dict[str, Any]]:
             row[one.policy] = f"{one.metrics[name]:.3f}"
             if name in one.cut:
                 row[f"{one.policy} cut"] = format_share(one.cut[name])
+            for metric in metrics:
+                value = one.metrics.get(name.removesuffix("return") + metric)
+                row[f"{one.policy} {metric}"] = "" if value is None else f"{value:.3f}"
             if one.policy == "best":
                 row["of step"] = f"{one.env_steps:,}"
     for one in found:  # the last column

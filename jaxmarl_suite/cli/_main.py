@@ -25,11 +25,13 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
         "plan": ("_planning", "ALGO --env ID [--seeds N] [--grid ...]", "compile only: seconds, memory, what is logged"),
     },
     "Inspect runs": {
+        "runs": ("_runs", "[FOLDER]", "list runs with their progress, status and last return"),
         "eval": ("_evaluating", "RUN [--render FILE] | --env ID [--rule NAME ...]", "evaluate a run's policies, or rules"),
+        "model": ("_model", "RUN [--out FILE]", "test a run's world model against its environment"),
         "export-policy": ("_deploying", "RUN FOLDER [--lane N]", "write a trained policy as files that run with JAX alone"),
         "plot": ("_results", "RUN... [--out FILE]", "draw learning curves"),
         "table": ("_results", "RUN...", "print results with confidence intervals"),
-        "export": ("_results", "RUN... --out FILE", "write results for other tools: marl-eval's JSON, rliable's arrays"),
+        "export": ("_results", "RUN... --out FILE", "write results for other tools: CSV, marl-eval, rliable"),
     },
     "Environments, algorithms, tools": {
         "dataset": ("_datasets", "make|card|list|import|export [...]", "data to train from: of runs, of files"),

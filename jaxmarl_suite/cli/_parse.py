@@ -8,7 +8,7 @@ import io
 import re
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -18,6 +18,13 @@ EVAL_PREFIX = "--eval-env."
 """Prefix of options in which the evaluation environment differs from the training environment."""
 MAX_RANGE = 100_000
 """Maximum number of values of one range `a:b`."""
+Shown = Annotated[
+    tuple[str, ...] | None,
+    tyro.conf.arg(
+        metavar="METRIC",
+        help="Metrics of evaluations to show beside the return. Default: the environment's first one, e.g. its win rate.",
+    ),
+]
 _T = TypeVar("_T")
 
 

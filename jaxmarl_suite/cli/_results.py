@@ -45,8 +45,8 @@ class ExportArguments:
     runs: Runs
     """Run folders."""
     out: Annotated[Path, tyro.conf.arg(metavar="FILE")]
-    """Output file; ends in .json (marl-eval's layout) or .npz (rliable's arrays)."""
-    layout: Literal["marl-eval", "rliable"] | None = None
+    """Output file; ends in .json (marl-eval's layout), .npz (rliable's arrays) or .csv (all rows, a column per metric)."""
+    layout: Literal["marl-eval", "rliable", "csv"] | None = None
     """Layout of the file. Default: according to its suffix."""
 
 
@@ -70,7 +70,7 @@ def table(argv: list[str], session: Session) -> Result:
 
 def export(argv: list[str], session: Session) -> Result:
     """Writes results for other tools."""
-    given = parse(ExportArguments, argv, "export", "Writes results for marl-eval or rliable.")
+    given = parse(ExportArguments, argv, "export", "Writes results for marl-eval or rliable, or all rows as CSV.")
     runs = _load(given.runs, "export")
     with writing(given.out):
         path = analysis.export(runs, given.out, layout=given.layout)

@@ -1,6 +1,7 @@
 """`train`, `sweep`, `resume`."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,8 +10,8 @@ from rich.text import Text
 
 from jaxmarl_suite import runner
 from jaxmarl_suite.cli._arguments import parse_experiment
-from jaxmarl_suite.cli._console import TrainingConsole, print_summary
-from jaxmarl_suite.cli._parse import PROG, parse
+from jaxmarl_suite.cli._console import TrainingConsole, print_summary, shown_metrics
+from jaxmarl_suite.cli._parse import PROG, Shown, parse
 from jaxmarl_suite.cli._session import Result, Session
 from jaxmarl_suite.runner import Experiment
 
@@ -33,6 +34,7 @@ class ResumeArguments:
     """The run folder."""
     memory_gib: float | None = None
     """Memory that training may use from now on, in GiB. Default: as the run began."""
+    show: Shown = None
 
 
 def resume(argv: list[str], session: Session) -> Result:
@@ -42,11 +44,12 @@ def resume(argv: list[str], session: Session) -> Result:
     experiment = Experiment.read(folder)
     if folder.summary().get("status") == "finished":
         session.note(f"{given.run} is finished already")
-        return _finish(folder.path, given.run, session)
+        spec = experiment.groups_to_evaluate()[0].eval_env.spec
+        return _finish(folder.path, given.run, session, shown_metrics(spec, given.show))
     if given.memory_gib is not None:
         options = dataclasses.replace(experiment.options, memory_gib=given.memory_gib)
         experiment = dataclasses.replace(experiment, options=options)
-    return _resume(given.run, experiment, (), session)
+    return _resume(given.run, experiment, session, given.show)
 
 
 def _train(argv: list[str], command: str, summary: str, session: Session) -> Result:
@@ -55,32 +58,41 @@ def _train(argv: list[str], command: str, summary: str, session: Session) -> Res
     if request.resume:
         if request.run_dir is None:
             raise ValueError("--resume needs --run-dir, the run to continue")
-        return _resume(request.run_dir, experiment, request.sinks, session)
+        return _resume(request.run_dir, experiment, session, request.show, request.sinks, request.wandb)
     if request.recipe:
         session.note(request.recipe.announcement)
     runner.configure()
     total = runner.total_steps(experiment)
+    metrics = shown_metrics(experiment.groups()[0].eval_env.spec, request.show)
     folder = request.run_dir or runner.default_run_dir(experiment.algorithm, experiment.env)
-    with TrainingConsole(session, experiment, folder, total) as listener:
-        path = runner.run(experiment, run_dir=folder, sinks=request.sinks, listener=listener)
-    return _finish(path, folder, session)
+    with TrainingConsole(session, experiment, folder, total, metrics) as listener:
+        path = runner.run(experiment, run_dir=folder, sinks=request.sinks, wandb=request.wandb, listener=listener)
+    return _finish(path, folder, session, metrics)
 
 
-def _resume(run_dir: Path, experiment: Experiment, sinks: tuple[str, ...], session: Session) -> Result:
+def _resume(
+    run_dir: Path,
+    experiment: Experiment,
+    session: Session,
+    show: Shown,
+    sinks: tuple[str, ...] = (),
+    wandb: runner.WandbOptions | None = None,
+) -> Result:
     stored = Experiment.read(runner.RunFolder.open(run_dir))
     runner.check_data(run_dir, stored)
     runner.configure()
     total = runner.total_steps(experiment)
-    with TrainingConsole(session, experiment, run_dir, total) as listener:
+    metrics = shown_metrics(experiment.groups()[0].eval_env.spec, show)
+    with TrainingConsole(session, experiment, run_dir, total, metrics) as listener:
         listener.take_up(run_dir)
-        path = runner.resume(run_dir, experiment=experiment, sinks=sinks or None, listener=listener)
-    return _finish(path, run_dir, session)
+        path = runner.resume(run_dir, experiment=experiment, sinks=sinks or None, wandb=wandb, listener=listener)
+    return _finish(path, run_dir, session, metrics)
 
 
-def _finish(path: Path, name: Path, session: Session) -> Result:
+def _finish(path: Path, name: Path, session: Session, metrics: Sequence[str]) -> Result:
     """Prints and returns the results of the run at `path`, which the user knows as `name`."""
     summary: dict[str, Any] = runner.RunFolder(path).summary()
-    print_summary(session, path, summary)
+    print_summary(session, path, summary, metrics)
     if not session.quiet:
         session.console().print(Text.assemble((f"{PROG} plot {name}", "dim"), "  draws the curves"))
     return {"run_dir": str(name), **summary}

@@ -50,8 +50,13 @@ def attend(
     query, key, value = (
         x.reshape(-1, x.shape[-2], heads, width // heads).astype(jnp.float32) for x in (query, key, value)
     )
-    bias = None if bias is None else bias[None].astype(jnp.float32)
-    found = jax.nn.dot_product_attention(query, key, value, bias, mask).astype(dtype)
+    matches = jnp.einsum("bqhd,bshd->bhqs", query, key) * (width // heads) ** -0.5
+    if bias is not None:
+        matches = matches + bias[None].astype(jnp.float32)
+    # Without quotients: the two in the derivative of `softmax` are joined in some programs only, and a lane of a sweep
+    # would differ from the same seed alone.
+    shares = jnp.exp(jax.nn.log_softmax(jnp.where(mask, matches, jnp.finfo(jnp.float32).min)))
+    found = jnp.einsum("bhqs,bshd->bqhd", shares, value).astype(dtype)
     return found.reshape(*batch, num, width)
 
 

@@ -8,6 +8,7 @@ from jaxmarl_suite.runner._compile import choose_wave
 from jaxmarl_suite.runner._datasets import TIERS, export_dataset, import_dataset, make_dataset
 from jaxmarl_suite.runner._deploy import Policy, export_policy, load_policy
 from jaxmarl_suite.runner._devices import configure
+from jaxmarl_suite.runner._diagnose import Diagnosis, diagnose
 from jaxmarl_suite.runner._environments import env_parameters
 from jaxmarl_suite.runner._eval_env import eval_flags
 from jaxmarl_suite.runner._evaluate import (  # fmt: skip
@@ -21,10 +22,10 @@ from jaxmarl_suite.runner._evaluate import (  # fmt: skip
     take_policy,
 )
 from jaxmarl_suite.runner._experiment import ENV_PREFIX, Experiment, Group, Lane
-from jaxmarl_suite.runner._files import StorageError, move_aside
-from jaxmarl_suite.runner._folder import RunFolder, default_run_dir
+from jaxmarl_suite.runner._files import StorageError, move_aside, read_object
+from jaxmarl_suite.runner._folder import SCHEMA, RunFolder, default_run_dir
 from jaxmarl_suite.runner._machine import usable_cores
-from jaxmarl_suite.runner._options import TrainOptions
+from jaxmarl_suite.runner._options import TrainOptions, WandbOptions
 from jaxmarl_suite.runner._play import play
 from jaxmarl_suite.runner._reproduce import recipe_experiment
 from jaxmarl_suite.runner._rules import evaluate_rules, rules_of
@@ -43,7 +44,9 @@ from jaxmarl_suite.runner._train import (  # fmt: skip
 
 __all__ = [
     "ENV_PREFIX",
+    "SCHEMA",
     "TIERS",
+    "Diagnosis",
     "Diverged",
     "Evaluation",
     "Experiment",
@@ -57,6 +60,7 @@ __all__ = [
     "TracingError",
     "TrainOptions",
     "Trained",
+    "WandbOptions",
     "check_data",
     "check_episodes",
     "check_milestones",
@@ -64,6 +68,7 @@ __all__ = [
     "coerce",
     "configure",
     "default_run_dir",
+    "diagnose",
     "env_parameters",
     "eval_flags",
     "evaluate",
@@ -78,6 +83,7 @@ __all__ = [
     "move_aside",
     "plan_phases",
     "play",
+    "read_object",
     "recipe_experiment",
     "restore_policies",
     "resume",

@@ -19,6 +19,7 @@ from jaxmarl_suite.replay import MACHINE_ERRORS
 from jaxmarl_suite.runner import _lock
 from jaxmarl_suite.runner._checkpoint import check_storage
 from jaxmarl_suite.runner._files import StorageError, is_leftover, read_object, reason, write_whole
+from jaxmarl_suite.runner._git import git_state
 
 SCHEMA = 1
 TIMINGS = ("compile_seconds", "first_row_seconds")
@@ -32,9 +33,10 @@ _CONFIG = {
     "config": dict,
     "grid": dict | list,
     "train": dict,
+    "wandb": dict,
 }
-_ABSENT: dict[str, Any] = {"eval_env_options": {}}
-"""Values for fields that earlier versions did not write."""
+_ABSENT: dict[str, Any] = {"eval_env_options": {}, "wandb": {}}
+"""Values for fields that not every run has."""
 _ROW = {
     "kind": str,
     "lane": int,
@@ -72,7 +74,9 @@ def _version(package: str) -> str | None:
 
 
 def versions() -> dict[str, Any]:
-    """What the numbers of a run depend on: packages, platform, devices, JAX settings."""
+    """What the numbers of a run depend on: packages, platform, devices, JAX settings, and the commit of the project in the
+    current folder.
+    """
     found: dict[str, Any] = {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}}
     devices = jax.devices()
     return found | {
@@ -84,6 +88,7 @@ def versions() -> dict[str, Any]:
         "system": platform.system(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "jax_flags": jax_flags(),
+        "git": git_state(Path()),  # not Path.cwd(), which fails where the folder is gone
     }
 
 
@@ -187,6 +192,11 @@ class RunFolder:
         with _lock.hold(self.path):
             self.sweep()
             yield
+
+    @property
+    def is_training(self) -> bool:
+        """Whether a process is training in it at this moment."""
+        return _lock.is_held(self.path)
 
     def sweep(self) -> None:
         """Removes temporary files of killed processes."""

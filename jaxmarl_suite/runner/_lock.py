@@ -44,6 +44,20 @@ def hold(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a process holds the lock of `folder`; False on file systems without such locks."""
+    try:
+        descriptor = os.open(folder / NAME, os.O_RDONLY)
+    except OSError:  # nobody does, or it is not for us to know
+        return False
+    try:  # a file that a killed process left is locked by this for an instant
+        return not _is_mine(descriptor)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
 def _now() -> str:
     return datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
 

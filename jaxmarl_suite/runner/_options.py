@@ -93,6 +93,32 @@ class TrainOptions:
             raise ValueError(f"lane_mode must be one of auto, map, vmap, envs, got {self.lane_mode!r}")
 
 
+@dataclasses.dataclass(frozen=True)
+class WandbOptions:
+    """Where the `wandb` sink puts a run."""
+
+    project: str = "jaxmarl-suite"
+    """The W&B project."""
+    group: str | None = None
+    """The W&B group. Default: none, or with run_per_seed the name of the run folder."""
+    tags: tuple[str, ...] = ()
+    """W&B tags."""
+    run_per_seed: bool = False
+    """One W&B run for each lane (a seed of a setting), instead of one for all."""
+
+    def __post_init__(self) -> None:
+        """Rejects what is no text."""
+        if isinstance(self.tags, str) or not all(isinstance(tag, str) and tag for tag in self.tags):
+            raise ValueError(f"wandb tags must be a list of text, got {self.tags!r}")
+        object.__setattr__(self, "tags", tuple(self.tags))
+        if not isinstance(self.project, str) or not self.project:
+            raise ValueError(f"wandb project must be a name, got {self.project!r}")
+        if self.group is not None and (not isinstance(self.group, str) or not self.group):
+            raise ValueError(f"wandb group must be a name or None, got {self.group!r}")
+        if not isinstance(self.run_per_seed, bool):
+            raise ValueError(f"wandb run_per_seed must be True or False, got {self.run_per_seed!r}")
+
+
 def _number_or_none(name: str, value: Any, *, may_be_none: bool) -> None:
     if (value is not None or not may_be_none) and type(value) not in (int, float):
         raise ValueError(f"{name} must be a number, got {value!r}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from jaxmarl_suite.runner._folder import RunFolder
+from jaxmarl_suite.runner._options import WandbOptions
 
 Row = Mapping[str, Any]
 _FLUSH_SECONDS = 1
@@ -92,33 +93,39 @@ class TensorBoardSink:
 
 
 class WandbSink:
-    """One Weights & Biases run over environment steps; metrics are prefixed with their lane. Needs the extra `wandb`.
+    """Weights & Biases over environment steps: one run whose metrics are prefixed with their lane, or one per lane. Needs
+    the extra `wandb`.
 
-    Its id is kept in `wandb.json`, so that a resumed run continues it. Rows after the checkpoint are logged again, at
-    the same environment steps.
+    An id is kept in `wandb.json`, so that a resumed run continues. Rows after the checkpoint are logged again, at the same
+    environment steps.
     """
 
-    def __init__(self, directory: Path, config: Mapping[str, Any]) -> None:
+    def __init__(self, directory: Path, config: Mapping[str, Any], options: WandbOptions) -> None:
         """Imports wandb; raises ValueError with the extra's name if it is missing. Obeys WANDB_MODE=offline."""
         try:
             import wandb
         except ImportError as error:
             raise ValueError(f'the wandb sink needs wandb: pip install "jaxmarl-suite[wandb]" ({error})') from None
-        self._directory, self._config = directory, dict(config)
+        self._directory, self._config, self._options = directory, dict(config), options
         self._wandb: Any = wandb
-        self._run: Any = None
+        self._runs: dict[int | None, Any] = {}  # by lane; None for all lanes
 
-    def _start(self) -> Any:
-        """Starts the W&B run. Called for the first rows, so that a rejected run does not create one."""
-        folder = RunFolder(self._directory)
+    def _start(self, lane: int | None) -> Any:
+        """Starts a W&B run. Called for the first rows, so that a rejected run does not create one."""
+        folder, options = RunFolder(self._directory), self._options
         try:
             run_id = str(folder.read("wandb.json")["id"])
         except (OSError, KeyError, ValueError):  # a new run, or one whose file is damaged
             run_id = secrets.token_hex(8)
             folder.write("wandb.json", {"id": run_id})
+        name, group, config, more = self._directory.name, options.group, self._config, {}
+        if lane is not None:
+            run_id, name, group = f"{run_id}-{lane:04d}", f"{name}-lane-{lane:04d}", group or name
+            config = config | next(one for one in folder.read("config.json")["lanes"] if one["lane"] == lane)
+            more = {"reinit": "create_new"}  # beside those of the other lanes
         run = self._wandb.init(
-            project="jaxmarl-suite", dir=str(self._directory), config=self._config, name=self._directory.name,
-            id=run_id, resume="allow",
+            project=options.project, group=group, tags=list(options.tags), dir=str(self._directory), config=config,
+            name=name, id=run_id, resume="allow", **more,
         )  # fmt: skip
         run.define_metric("env_steps")
         run.define_metric("*", step_metric="env_steps")  # otherwise the x-axis is the number of calls
@@ -126,20 +133,22 @@ class WandbSink:
 
     def write(self, rows: Sequence[Row]) -> None:
         """Logs rows of the same environment step in one call."""
-        if rows and self._run is None:
-            self._run = self._start()
-        by_step: dict[int, dict[str, Any]] = {}
+        by_step: dict[tuple[int, int | None], dict[str, Any]] = {}
         for row in rows:
-            prefix = f"lane-{row['lane']:04d}/{row['kind']}"
-            entry = by_step.setdefault(_step(row), {})
+            lane, prefix = None, f"lane-{row['lane']:04d}/{row['kind']}"
+            if self._options.run_per_seed:
+                lane, prefix = row["lane"], row["kind"]
+            entry = by_step.setdefault((_step(row), lane), {})
             entry |= {f"{prefix}/{k}": v for k, v in row["metrics"].items() if v is not None}
-        for step, metrics in sorted(by_step.items()):
-            self._run.log({**metrics, "env_steps": step})
+        for (step, lane), metrics in sorted(by_step.items()):
+            if lane not in self._runs:
+                self._runs[lane] = self._start(lane)
+            self._runs[lane].log({**metrics, "env_steps": step})
 
     def close(self) -> None:
-        """Closes the W&B run."""
-        if self._run is not None:
-            self._run.finish()
+        """Closes the W&B runs."""
+        for run in self._runs.values():
+            run.finish()
 
 
 def _step(row: Row) -> int:
@@ -147,7 +156,9 @@ def _step(row: Row) -> int:
     return int(row.get("step", row["env_steps"]))
 
 
-def make_sinks(names: tuple[str, ...], directory: Path, config: Mapping[str, Any]) -> list[Sink]:
+def make_sinks(
+    names: tuple[str, ...], directory: Path, config: Mapping[str, Any], wandb: WandbOptions | None = None
+) -> list[Sink]:
     """The JSONL sink and the sinks called `names`.
 
     Raises:
@@ -155,7 +166,7 @@ def make_sinks(names: tuple[str, ...], directory: Path, config: Mapping[str, Any
     """
     known: dict[str, Callable[[], Sink]] = {
         "tensorboard": lambda: TensorBoardSink(directory),
-        "wandb": lambda: WandbSink(directory, config),
+        "wandb": lambda: WandbSink(directory, config, wandb or WandbOptions()),
     }
     for name in names:
         if name not in known:

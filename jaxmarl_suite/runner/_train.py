@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from jaxmarl_suite.recipes import choose
-from jaxmarl_suite.runner._artifacts import Artifacts, Start, find_starts, read_start
+from jaxmarl_suite.runner._artifacts import Artifacts, find_starts, read_start
 from jaxmarl_suite.runner._checkpoint import check_storage
 from jaxmarl_suite.runner._compile import choose_wave
+from jaxmarl_suite.runner._describe import describe, described_wandb, diff, wandb_options
 from jaxmarl_suite.runner._devices import configure, in_32_bits, seldom_collecting
 from jaxmarl_suite.runner._eval_env import eval_flags
 from jaxmarl_suite.runner._experiment import Experiment, Group
 from jaxmarl_suite.runner._files import StorageError, reason
-from jaxmarl_suite.runner._folder import SCHEMA, RunFolder, default_run_dir
-from jaxmarl_suite.runner._options import MACHINE_OPTIONS, TrainOptions
+from jaxmarl_suite.runner._folder import RunFolder, default_run_dir
+from jaxmarl_suite.runner._options import MACHINE_OPTIONS, TrainOptions, WandbOptions
 from jaxmarl_suite.runner._schedule import check_milestones, plan_phases
 from jaxmarl_suite.runner._sinks import make_sinks
 from jaxmarl_suite.runner._summary import Summary
-from jaxmarl_suite.runner._values import json_values
 from jaxmarl_suite.runner._wave import Diverged, Interrupted, Wave
 
 
@@ -62,6 +62,7 @@ def train(
     options: TrainOptions | None = None,
     run_dir: str | Path | None = None,
     sinks: Sequence[str] = (),
+    wandb: WandbOptions | None = None,
     listener: Listener | None = None,
 ) -> Path:
     """Trains every combination of grid point and seed, in as few programs as possible; returns the run folder.
@@ -80,6 +81,7 @@ def train(
       options: length, seeds, evaluations, ...
       run_dir: a new or empty folder; None for the next free one in `runs/`.
       sinks: "tensorboard", "wandb".
+      wandb: project, group, tags and runs of the sink "wandb"; None for the defaults.
       listener: receives progress.
 
     Raises:
@@ -107,7 +109,7 @@ def train(
         options or TrainOptions(),
         dict(eval_env_options or {}),
     )
-    return run(experiment, run_dir=run_dir, sinks=sinks, listener=listener)
+    return run(experiment, run_dir=run_dir, sinks=sinks, wandb=wandb, listener=listener)
 
 
 @in_32_bits
@@ -117,22 +119,25 @@ def run(
     *,
     run_dir: str | Path | None = None,
     sinks: Sequence[str] = (),
+    wandb: WandbOptions | None = None,
     listener: Listener | None = None,
 ) -> Path:
     """Like `train`, for an `Experiment`."""
+    if wandb is not None and "wandb" not in sinks:
+        raise ValueError('options of wandb need the sink "wandb" (--sinks wandb)')
     configure()
     groups, listener = experiment.groups(), listener or Silent()
     for warning in check_milestones(groups, experiment.options):
         listener.announce(warning)
     starts = find_starts(experiment, groups)
-    config = describe(experiment, groups, starts) | {"sinks": list(sinks)}
+    config = describe(experiment, groups, starts) | {"sinks": list(sinks)} | described_wandb(wandb)
     if run_dir is None:
         run_dir = default_run_dir(experiment.algorithm, experiment.env)
     with RunFolder.claim(run_dir) as folder:
         try:
             folder.begin(config, [start.write for start in starts])
             with _storage_failures(folder):
-                return _run(experiment, groups, folder, tuple(sinks), listener)
+                return _run(experiment, groups, folder, tuple(sinks), wandb, listener)
         except Exception:  # rejected while its programs were built
             folder.discard()
             raise
@@ -145,6 +150,7 @@ def resume(
     *,
     experiment: Experiment | None = None,
     sinks: Sequence[str] | None = None,
+    wandb: WandbOptions | None = None,
     listener: Listener | None = None,
 ) -> Path:
     """Continues a run from its newest intact checkpoint (or from the start if there is none); returns its folder.
@@ -154,6 +160,7 @@ def resume(
       experiment: the expected experiment, compared with that of the run; None to skip this check. Options of the
         machine (`checkpoint_seconds`, `keep_checkpoints`, `devices`, `memory_gib`) may differ.
       sinks: the expected sinks; None to skip this check.
+      wandb: the expected options of the sink "wandb"; None to skip this check.
       listener: receives progress.
 
     Raises:
@@ -162,14 +169,16 @@ def resume(
     """
     configure()
     folder = RunFolder.open(run_dir)
-    stored = Experiment.read(folder).to_json() | {"sinks": folder.read_config().get("sinks", [])}
+    about = folder.read_config()
+    stored = Experiment.read(folder).to_json() | {"sinks": about.get("sinks", []), "wandb": about.get("wandb", {})}
     given = ({} if experiment is None else experiment.to_json()) | ({} if sinks is None else {"sinks": list(sinks)})
+    given |= described_wandb(wandb)
     if differences := [d for d in diff(stored, given) if d[0].removeprefix("train.") not in MACHINE_OPTIONS]:
         raise ValueError(
             f"cannot resume {str(run_dir)!r} with another configuration: "
             + "; ".join(f"{name} is {ours!r} in the run, got {theirs!r}" for name, ours, theirs in differences)
         )
-    experiment = experiment or Experiment.from_json(stored)
+    experiment, options = experiment or Experiment.from_json(stored), wandb_options(folder, stored["wandb"])
     check_data(run_dir, experiment)
     groups, listener = experiment.groups(), listener or Silent()
     with folder.locked(), _storage_failures(folder):
@@ -179,7 +188,7 @@ def resume(
             listener.announce(f"{folder.path / 'versions.json'} was missing or damaged; it now describes this process")
         if changed := folder.changed_flags():
             listener.announce(changed)
-        return _run(experiment, groups, folder, tuple(stored["sinks"]), listener, is_resumed=True)
+        return _run(experiment, groups, folder, tuple(stored["sinks"]), options, listener, is_resumed=True)
 
 
 def check_data(run_dir: str | Path, experiment: Experiment) -> None:
@@ -190,42 +199,6 @@ def check_data(run_dir: str | Path, experiment: Experiment) -> None:
             f"run {str(run_dir)!r} learns from stored replay in {data!r}, which is not there; to resume, put it back "
             f'("jaxmarl-suite eval {run_dir}" does without)'
         )
-
-
-def describe(experiment: Experiment, groups: Sequence[Group], starts: Sequence[Start] = ()) -> dict[str, Any]:
-    """The contents of config.json."""
-    lanes = sorted((lane for group in groups for lane in group.lanes), key=lambda lane: lane.index)
-    sources = {lane: source for start in starts for lane, source in start.sources().items()}
-    return {
-        "schema": SCHEMA,
-        **experiment.to_json(),
-        "total_steps": experiment.options.total_steps,
-        "untrained_phases": [phase.name for phase in groups[0].phases if not phase.trains_policy],
-        "lanes": [
-            {
-                "lane": lane.index,
-                "point": lane.point,
-                "seed": lane.seed,
-                "overrides": json_values(lane.overrides),
-                "optimum": lane.optimum,
-                **({"start": sources[lane.index]} if sources else {}),
-            }
-            for lane in lanes
-        ],
-    }
-
-
-def diff(stored: Mapping[str, Any], given: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
-    """Fields of `given` whose values differ from `stored`: `(name, stored value, given value)`."""
-    found: list[tuple[str, Any, Any]] = []
-    for name, value in given.items():
-        ours = stored.get(name)
-        if isinstance(value, Mapping) and isinstance(ours, Mapping):
-            for key in sorted({*value, *ours}):
-                found += diff({key: ours.get(key)}, {key: value.get(key)}, f"{prefix}{name}.")
-        elif ours != value:
-            found.append((prefix + name, ours, value))
-    return found
 
 
 @contextmanager
@@ -269,6 +242,7 @@ def _run(
     groups: list[Group],
     folder: RunFolder,
     sink_names: tuple[str, ...],
+    wandb: WandbOptions | None,
     listener: Listener,
     is_resumed: bool = False,
 ) -> Path:
@@ -276,7 +250,7 @@ def _run(
     summary, has_trained = Summary(folder), False
     try:
         with ExitStack() as closing, _stop_on_signals() as should_stop:
-            sinks = make_sinks(sink_names, folder.path, experiment.to_json())
+            sinks = make_sinks(sink_names, folder.path, experiment.to_json(), wandb)
             for sink in sinks:
                 closing.callback(sink.close)
             for number, group in enumerate(groups):

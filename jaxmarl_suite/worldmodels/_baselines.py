@@ -81,8 +81,10 @@ def ensemble_model(
     def predict(params: Params, key: jax.Array, states: jax.Array, actions: jax.Array) -> jax.Array:
         member_key, noise_key = jax.random.split(key)
         member = jax.random.randint(member_key, (), 0, members, jnp.int32)
-        mean, log_std = gaussian(jax.tree.map(lambda x: x[member], params), states, actions)
-        return mean + jnp.exp(log_std) * jax.random.normal(noise_key, mean.shape, jnp.float32)
+        # All members, then one: under `vmap` this is a product with shared weights, not with a copy of weights per episode.
+        mean, log_std = jax.vmap(gaussian, (0, None, None))(params, states, actions)
+        noise = jax.random.normal(noise_key, mean.shape[1:], jnp.float32)
+        return mean[member] + jnp.exp(log_std[member]) * noise
 
     return StateModel(history, windows, init, loss, predict)
 

@@ -21,6 +21,8 @@ from jaxmarl_suite.worldmodels._states import weighted_mean
 from jaxmarl_suite.worldmodels._transformer import SetEncoder, TokenCache, Transformer
 
 Params = Any
+RARE = -5.0
+"""Logit of termination before training. Most steps end nothing, and where rewards are negative, ends would pay."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +122,7 @@ class _Outcomes(nn.Module):
 
     def outputs(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Reward and logit of termination [*B] from the outputs at the actions' tokens [*B, W]."""
-        return self.reward(x)[..., 0], self.end(x)[..., 0]
+        return self.reward(x)[..., 0], self.end(x)[..., 0] + RARE
 
     def __call__(
         self, states: jax.Array, actions: jax.Array, start: jax.Array, training: bool

@@ -125,6 +125,7 @@ def test_phases_of_tad_share_the_steps():
 BUILT_IN = ["ippo", "mappo", "happo", "tad-ppo", "iql", "vdn", "qmix", "qtran", "cw-qmix", "ow-qmix", "qplex"]
 BUILT_IN += ["td3", "td3-star", "matd3", "sac", "masac", "bc", "td3-bc", "implicit-q", "uber"]
 BUILT_IN += ["gem", "gem-q", "gem-meta", "mazero", "muzero-joint", "mcts"]
+BUILT_IN += ["dima", "mbppo-mlp", "mbppo-transformer"]
 
 
 def test_built_in_names():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
 import numpy as np
 import pytest
 
-from jaxmarl_suite.analysis import export, load_run, marl_eval_data, rliable_scores
+from jaxmarl_suite.analysis import csv_rows, export, load_run, marl_eval_data, rliable_scores
 
 ENVS = {"matrix/climbing": 11.0, "matrix/penalty": 10.0}
 
@@ -105,9 +106,13 @@ def test_rliable_refuses_what_is_not_a_matrix(runs, make_run):
         rliable_scores(make_run(is_finished=False))
 
 
-@pytest.mark.parametrize(("name", "layout"), [("a.csv", None), ("a.npz", "marl-eval"), ("a.json", "excel")])
+@pytest.mark.parametrize(
+    ("name", "layout"), [("a.txt", None), ("a.npz", "marl-eval"), ("a.json", "excel"), ("a.json", "csv")]
+)
 def test_unknown_formats_are_refused(runs, tmp_path, name, layout):
-    with pytest.raises(ValueError, match=r"accepted: 'marl-eval' to \.json, 'rliable' to \.npz or \.json"):
+    with pytest.raises(
+        ValueError, match=r"accepted: 'marl-eval' to \.json, 'rliable' to \.npz or \.json, 'csv' to \.csv"
+    ):
         export(runs, tmp_path / name, layout=layout)
 
 
@@ -121,3 +126,32 @@ def test_a_runs_own_files_are_not_written_over(write_run):
     assert {path: path.read_bytes() for path in folder.rglob("*")} == before
     assert export(run, folder / "results.json").is_file()
     assert export(run, folder.parent / "config.json").is_file()
+
+
+def test_csv_has_every_row_once_and_a_column_per_metric(make_run, tmp_path):
+    sweep = make_run(points=[{"clip": 0.1, "env.seed": 4}, {"clip": 0.2, "env.seed": 4}], seeds=(3,), evaluations=2)
+    other = make_run(algorithm="mappo", seeds=(0,), evaluations=2, teacher=lambda p, s, g: 5.0, is_finished=False)
+    with export([sweep, other], tmp_path / "new" / "rows.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(sweep.rows) + len(other.rows) == 2 * 5 + 4
+    first = rows[0]
+    assert (first["run"], first["environment"], first["seed"], first["kind"]) == (
+        *(str(sweep.path), "matrix/climbing", "3", "train"),
+    )
+    assert {row["config.clip"] for row in rows[:10]} == {"0.1", "0.2"} and {row["env.seed"] for row in rows[:10]} == {
+        "4"
+    }
+    last = rows[-1]
+    assert (last["kind"], last["env_steps"], last["wall"], last["episodes"]) == ("eval", "64000", "12.0", "32")
+    assert (last["return"], last["teacher/return"], last["config.clip"]) == ("10.0", "5.0", "")
+    assert first["learner/policy_loss"] == "", "null in the run"
+
+
+def test_csv_tells_a_metric_from_a_column_of_the_same_name(write_run):
+    folder = write_run(seeds=(0,), evaluations=1, is_finished=False)
+    text = (folder / "metrics.jsonl").read_text().replace('"length"', '"seed"')
+    (folder / "metrics.jsonl").write_text(text)
+    head, train, evaluation = csv_rows(load_run(folder))
+    assert len(set(head)) == len(head)
+    assert (evaluation[head.index("seed")], evaluation[head.index("metric.seed")]) == (0, 1.0)
+    assert train[head.index("metric.seed")] == ""

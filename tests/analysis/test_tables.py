@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import scipy.stats
 
-from jaxmarl_suite.analysis import summarize, table, update_section
+from jaxmarl_suite.analysis import load_run, summarize, table, update_section
 
 
 def test_a_row_by_hand(make_run):
@@ -48,20 +48,37 @@ def test_markdown(make_run):
         make_run(env="mabrax/ant", optimum=None, is_finished=False, score=lambda p, s, g: 4321.0),
     ]
     assert table(runs) == (
-        "| environment | algorithm | final | median | absolute | final / optimum | solved | env steps | seeds |\n"
-        "| :-- | :-- | --: | --: | --: | --: | --: | --: | --: |\n"
+        "| environment | algorithm | final | median | absolute | final / optimum | solved | env steps | seeds | status |\n"
+        "| :-- | :-- | --: | --: | --: | --: | --: | --: | --: | :-- |\n"
         "| matrix/climbing | tad-ppo | 11.00 [11.00, 11.00] | 11.00 | 11.00 [11.00, 11.00] | 1.00 [1.00, 1.00] | "
-        "4/4 [0.40, 1.00] | 64k | 4 |\n"
+        "4/4 [0.40, 1.00] | 64k | 4 | – |\n"
         "| matrix/climbing | tad-ppo: teacher | 11.00 [11.00, 11.00] | 11.00 | 11.00 [11.00, 11.00] | "
-        "1.00 [1.00, 1.00] | 4/4 [0.40, 1.00] | 64k | 4 |\n"
-        "| matrix/climbing | mappo | 7.00 | 7.00 | 7.00 | 0.64 | 0/1 [0.00, 0.97] | 64k | 1 |\n"
-        "| mabrax/ant | tad-ppo | 4,321 [4,321, 4,321] | 4,321 | – | – | – | 64k | 4 |\n"
+        "1.00 [1.00, 1.00] | 4/4 [0.40, 1.00] | 64k | 4 | – |\n"
+        "| matrix/climbing | mappo | 7.00 | 7.00 | 7.00 | 0.64 | 0/1 [0.00, 0.97] | 64k | 1 | – |\n"
+        "| mabrax/ant | tad-ppo | 4,321 [4,321, 4,321] | 4,321 | – | – | – | 64k | 4 | unfinished |\n"
     )
 
 
 def test_columns_that_nobody_fills_are_left_out(make_run):
     head = table(make_run(optimum=None, is_finished=False)).splitlines()[0]
-    assert head == "| environment | algorithm | final | median | env steps | seeds |"
+    assert head == "| environment | algorithm | final | median | env steps | seeds | status |"
+    head = table(make_run(optimum=None)).splitlines()[0]
+    assert head == "| environment | algorithm | final | median | absolute | env steps | seeds |"
+
+
+def test_runs_that_are_not_finished_are_marked(make_run, write_run):
+    stopped = write_run(seeds=(7,), is_finished=False)
+    (stopped / "summary.json").write_text('{"status": "interrupted"}')
+    assert summarize(make_run())[0].status == ""
+    assert summarize(load_run(stopped))[0].status == "interrupted"
+    (row,) = summarize([make_run(), load_run(stopped), make_run(seeds=(8,), is_finished=False)])
+    assert row.status == "2 of 3 runs interrupted, unfinished"
+
+
+def test_columns_have_the_name_of_another_metric(make_run):
+    head, _, row = table(make_run(teacher=lambda p, s, g: 1.0, seeds=(0,)), "length").splitlines()
+    assert head == "| environment | algorithm | final length | median length | absolute length | env steps | seeds |"
+    assert row == "| matrix/climbing | tad-ppo | 1.00 | 1.00 | 1.00 | 64k | 1 |"
 
 
 def test_pooled_instances_are_counted(make_run):

@@ -247,7 +247,7 @@ def test_questions_that_a_run_cannot_answer(cli: Cli, finished_run: Path, in_tmp
     assert "no lane 9" in cli(f"eval {finished_run} --lane 9").error
     assert "no eval metric 'retrn'; it has length, return" in cli(f"plot {finished_run} --metric retrn").error
     assert "'.bmp'; accepted: .png, .svg, .pdf" in cli(f"plot {finished_run} --out x.bmp").error
-    assert "'.csv'" in cli(f"export {finished_run} --out x.csv").error
+    assert "'.xlsx'" in cli(f"export {finished_run} --out x.xlsx").error
     assert "cannot be written" in cli(f"export {finished_run} --out /proc/no/x.json").error
     assert not list(in_tmp.iterdir())
 

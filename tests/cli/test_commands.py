@@ -161,6 +161,9 @@ def test_results_of_runs(cli: Cli, finished_run: Path, in_tmp: Path) -> None:
     assert cli(f"table {finished_run} --json").json["rows"][0]["num_lanes"] == 2
     assert cli(f"export {finished_run} --out a.json").code == 0 and json.loads((in_tmp / "a.json").read_text())
     assert cli(f"export {finished_run} --out a.npz").code == 0 and (in_tmp / "a.npz").is_file()
+    assert cli(f"export {finished_run} --out a.csv").code == 0
+    assert (in_tmp / "a.csv").read_text().startswith("run,environment,algorithm,lane,seed,kind,")
+    assert cli(f"table {finished_run} --metric length").out.startswith("| environment | algorithm | final length |")
 
 
 def test_plan_compiles_and_writes_nothing(cli: Cli, in_tmp: Path) -> None:
@@ -190,7 +193,7 @@ def test_bench_without_a_checkout(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "sweep", "plan", "resume", "eval", "plot", "table", "export", "envs", "algos"]
+    "command", ["train", "sweep", "plan", "resume", "eval", "plot", "table", "export", "envs", "algos", "runs"]
 )
 def test_every_command_has_help(cli: Cli, command: str) -> None:
     outcome = cli(f"{command} --help")

@@ -39,7 +39,10 @@ KINDS = {
         "football shots",
     ),
     "mean": (
-        *(f"toy/{task} success" for task in ("pendulum", "pendulum-2", "point-mass", "point-mass-2", "puck")),
+        *(
+            f"toy/{task} success"
+            for task in ("pendulum", "pendulum-2", "point-mass", "point-mass-2", "puck", "handover")
+        ),
         "mabrax forward_velocity",
         "mabrax target_distance",
         "mabrax height",

@@ -10,7 +10,9 @@ import pytest
 from jaxmarl_envs import EnvSpec, Family
 from jaxmarl_envs.core import _registry
 
-WITHOUT_OPTIMUM = {f"toy/{name}" for name in ("pendulum", "pendulum-2", "point-mass", "point-mass-2", "puck")}
+WITHOUT_OPTIMUM = {
+    f"toy/{name}" for name in ("pendulum", "pendulum-2", "point-mass", "point-mass-2", "puck", "handover")
+}
 WITHOUT_OPTIMUM |= {
     f"{f.name}/{name}"
     for f in (jaxmarl_envs.micro.FAMILY, jaxmarl_envs.football.FAMILY, jaxmarl_envs.rag.FAMILY)

@@ -63,6 +63,7 @@ def test_limits_by_default_and_by_option():
         "point-mass-2": 100,
         "linear-team": 50,
         "puck": 50,
+        "handover": 75,
         "chain": 100,
         "chain-continuous": 100,
     }

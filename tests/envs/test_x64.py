@@ -17,8 +17,8 @@ from tests.envs.adapter_tools import play
 KEY = jax.random.key(2)
 OWN = [
     "matrix/climbing", "matrix/M1", "matrix/two-step", "matrix/mmdp", "matrix/multitask-2x3", "hallway/2-3", "toy/pendulum",
-    "toy/inverted-pendulum", "toy/point-mass-2", "toy/linear-team", "toy/puck", "toy/chain", "toy/chain-continuous",
-    "micro/MMM", "micro/2m_vs_1z", "micro/zerg_2_vs_3",
+    "toy/inverted-pendulum", "toy/point-mass-2", "toy/linear-team", "toy/puck", "toy/handover", "toy/chain",
+    "toy/chain-continuous", "micro/MMM", "micro/2m_vs_1z", "micro/zerg_2_vs_3",
     "football/3_vs_1_with_keeper",
 ]  # fmt: skip
 OTHERS = {

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from experiments._study import random_return
+from experiments.dima_mabrax import presets as dima_mabrax
+from experiments.dima_puck import presets as dima_puck
 from experiments.gem_discrete import presets as gem_discrete
 from experiments.gem_toy import measures
 from experiments.gem_toy import presets as gem_toy
@@ -25,6 +27,8 @@ from experiments.value_factorization import presets as value_factorization
 
 WITH_GYMNAX, WITH_JUMANJI = (importlib.util.find_spec(name) is not None for name in ("gymnax", "jumanji"))
 PRESETS = [
+    *dima_puck.equal_runs(),
+    *dima_puck.long_runs(),
     *(gem_discrete.all_runs() if WITH_GYMNAX else ()),
     *gem_toy.plain_runs(),
     *gem_toy.delayed_runs(),
@@ -64,6 +68,7 @@ def test_names_are_unique_in_a_study():
         names = [preset.name for preset in runs]
         assert len(set(names)) == len(names)
     assert len({preset.name for preset in mabrax_ppo.runs("small") + mabrax_ppo.runs("full")}) == 18
+    assert len({preset.name for preset in dima_mabrax.runs("small") + dima_mabrax.runs("full")}) == 12
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)

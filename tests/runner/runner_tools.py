@@ -71,6 +71,29 @@ _PLANNING_SMALL: dict[str, Any] = {
     "communication_layers": 1,
     "num_heads": 2,
 }
+_IMAGINATION_SMALL: dict[str, Any] = {
+    "num_envs": 8,
+    "rollout_length": 4,
+    "horizon": 3,
+    "history": 1,
+    "windows": 2,
+    "imagined_envs": 4,
+    "imagined_rollouts": 2,
+    "warmup_steps": 32,
+    "warmup_rounds": 1,
+    "capacity": 128,
+    "model_updates": 2,
+    "state_batch": 4,
+    "outcome_batch": 4,
+    "observation_batch": 4,
+    "model_size": "tiny",
+    "model_hidden": (4,),
+    "members": 2,
+    "token_layers": 1,
+    "token_width": 8,
+    "epochs": 2,
+    "hidden": (4,),
+}
 _OWN: dict[str, dict[str, Any]] = {
     "ippo": {"recurrent": True, "memory_size": 8, "chunk_length": 2},
     "iql": {"recurrent": True},
@@ -84,7 +107,9 @@ def tiny_config(name: str, **changes: Any) -> Any:
     spec = algorithms.get(name)
     base = spec.default_config
     fields = {field.name for field in dataclasses.fields(base)}
-    if {"total_gradient_steps", "warmup_steps"} & fields:
+    if "imagined_envs" in fields:
+        sizes = _IMAGINATION_SMALL
+    elif {"total_gradient_steps", "warmup_steps"} & fields:
         sizes = (_OFF_POLICY_SMALL if "warmup_steps" in fields else {}) | (_OFFLINE_SMALL if is_offline(name) else {})
         sizes |= _PLANNING_SMALL if "unroll_steps" in fields else {}
     else:

@@ -11,7 +11,7 @@ import pytest
 from runner_tools import UPDATES, Recorder, toy
 
 from jaxmarl_suite.analysis import load_run
-from jaxmarl_suite.runner import resume, run
+from jaxmarl_suite.runner import WandbOptions, resume, run
 
 pytestmark = pytest.mark.usefixtures("toys", "few_at_a_time")
 
@@ -110,9 +110,22 @@ class FakeWandb(types.ModuleType):
         super().__init__("wandb")
         self.runs: list[FakeRun] = []
 
-    def init(self, *, project: str, dir: str, config: dict[str, Any], name: str, id: str, resume: str) -> "FakeRun":
+    def init(
+        self,
+        *,
+        project: str,
+        group: str | None,
+        tags: list[str],
+        dir: str,
+        config: dict[str, Any],
+        name: str,
+        id: str,
+        resume: str,
+        reinit: str = "return_previous",
+    ) -> "FakeRun":
         assert Path(dir).is_dir() and resume in ("allow", "never", "must", "auto")
-        self.runs.append(FakeRun(project, config, name, id, resume))
+        assert reinit == "create_new" or all(one.is_finished for one in self.runs), "one run at a time otherwise"
+        self.runs.append(FakeRun(project, config, name, id, resume, group, tags))
         return self.runs[-1]
 
 
@@ -120,7 +133,7 @@ class FakeRun:
     """A run of it; a log call without a step of its own is the next step."""
 
     def __init__(self, *how: Any) -> None:
-        self.project, self.config, self.name, self.id, self.resume = how
+        self.project, self.config, self.name, self.id, self.resume, self.group, self.tags = how
         self.step_metrics: dict[str, str | None] = {}
         self.logged: list[dict[str, float]] = []
         self.is_finished = False
@@ -153,6 +166,9 @@ def test_wandb_draws_over_environment_steps_in_one_run(wandb: FakeWandb, tmp_pat
     assert all(one.step_metrics == {"env_steps": None, "*": "env_steps"} for one in wandb.runs)
     assert first.is_finished and second.is_finished
     assert (second.project, second.name, second.config["algorithm"]) == ("jaxmarl-suite", "run", "toy")
+    assert (second.group, second.tags) == (None, []) and "wandb" not in json.loads(
+        (run_dir / "config.json").read_text()
+    )
     for lane in range(2):
         seen: dict[tuple[str, int], list[float]] = {}
         for data in second.logged:
@@ -168,6 +184,49 @@ def test_every_wandb_run_has_an_id_of_its_own(wandb: FakeWandb, tmp_path: Path) 
     assert len({one.id for one in wandb.runs}) == 2
     resume(tmp_path / "one")  # finished: nothing to log
     assert len(wandb.runs) == 2
+
+
+def test_project_group_tags_and_a_wandb_run_per_seed(wandb: FakeWandb, tmp_path: Path) -> None:
+    options = WandbOptions(project="mine", tags=("a", "b"), run_per_seed=True)
+    experiment = toy(seeds=2, grid={"best_at": [3.0, 6.0]})
+    with pytest.raises(Killed):
+        run(experiment, run_dir=tmp_path / "run", sinks=("wandb",), wandb=options, listener=kill_at(5))
+    begun, one_id = [one.id for one in wandb.runs], json.loads((tmp_path / "run" / "wandb.json").read_text())["id"]
+    assert all(one.is_finished for one in wandb.runs)
+    run_dir = resume(tmp_path / "run")
+    again = wandb.runs[len(begun) :]
+    assert [one.id for one in again] == [f"{one_id}-{lane:04d}" for lane in range(4)] and set(begun) <= {
+        one.id for one in again
+    }
+    assert {(one.project, one.group, *one.tags) for one in wandb.runs} == {("mine", "run", "a", "b")}
+    assert [one.name for one in again] == [f"run-lane-{lane:04d}" for lane in range(4)]
+    settings = [(one.config["seed"], one.config["overrides"]["best_at"], one.config["algorithm"]) for one in again]
+    assert settings == [(0, 3.0, "toy"), (1, 3.0, "toy"), (0, 6.0, "toy"), (1, 6.0, "toy")]
+    for lane, one in enumerate(again):
+        seen: dict[tuple[str, int], list[float]] = {}
+        for data in one.logged:
+            for name, value in data.items():
+                if name != "env_steps":
+                    seen.setdefault((name, data["env_steps"]), []).append(value)
+        assert seen == expected(run_dir, lane)
+    with pytest.raises(ValueError, match=r"wandb.project is 'mine' in the run, got 'yours'"):
+        resume(run_dir, wandb=WandbOptions(project="yours", tags=("a", "b"), run_per_seed=True))
+
+
+def test_wandb_options_are_checked(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="need the sink"):
+        run(toy(), run_dir=tmp_path / "run", wandb=WandbOptions(project="mine"))
+    wrong: list[dict[str, Any]] = [
+        {"project": ""},
+        {"group": 3},
+        {"tags": "ab"},
+        {"tags": [1]},
+        {"run_per_seed": "yes"},
+    ]
+    for one in wrong:
+        with pytest.raises(ValueError, match=f"wandb {next(iter(one))} must be"):
+            WandbOptions(**one)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"id'])

@@ -114,7 +114,7 @@ def test_a_finished_episode_stands_still() -> None:
     np.testing.assert_array_equal(following.states, over.states)
 
 
-@pytest.mark.parametrize("name", ["toy/linear-team", "toy/puck"])
+@pytest.mark.parametrize("name", ["toy/linear-team", "toy/puck", "toy/handover", "toy/pendulum"])
 def test_declared_observations_are_those_of_the_task(name: str) -> None:
     env = jaxmarl_envs.make(name)
     observe = observation_function(env)

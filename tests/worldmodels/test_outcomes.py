@@ -39,6 +39,13 @@ def test_the_cache_gives_what_the_whole_sequence_gives() -> None:
     np.testing.assert_allclose(found[1], end, atol=1e-5)
 
 
+def test_ends_are_rare_before_training() -> None:
+    states, actions = data(64)
+    params = jax.jit(MODEL.init)(jax.random.key(1))
+    _, end = jax.jit(lambda *x: MODEL.unroll(params, *x, jnp.zeros((64, 5), bool), None))(states, actions)
+    assert 0.001 < float(jax.nn.sigmoid(end).mean()) < 0.02
+
+
 def test_nothing_is_seen_across_episodes_nor_ahead() -> None:
     states, actions = data(1)
     params = jax.jit(MODEL.init)(jax.random.key(1))

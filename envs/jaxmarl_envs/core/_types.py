@@ -83,7 +83,8 @@ class EnvSpec:
     """Real (unpadded) sizes of continuous actions, if agents differ; the remaining entries, up to D, have no effect."""
     metrics: tuple[str, ...] = ()
     """Keys of `TimeStep.metrics`. Their values at an episode's last step are logged, so they must describe the episode
-    so far (`EpisodeMetrics` sums and averages). `return`, `length` and names with "/" are reserved."""
+    so far (`EpisodeMetrics` sums and averages). The first one is shown beside the return. `return`, `length` and names
+    with "/" are reserved."""
     quantiles: tuple[tuple[str, tuple[float, ...]], ...] = ()
     """Metrics for which evaluations report quantiles over episodes as well as the mean, each with its levels:
     `(("ttft", (0.5, 0.95)),)` adds `ttft_p50` and `ttft_p95`. `return` and `length` are allowed too."""

@@ -9,6 +9,7 @@ from jaxmarl_envs.core import DelayReward, Environment, EpisodeMetrics, Family, 
 from jaxmarl_envs.core._options import Option, count, not_negative, positive, read_options, steps
 from jaxmarl_envs.toy._cart_pole import STANDARD, CartPole, CartPoleParams
 from jaxmarl_envs.toy._chain import Chain, ChainParams
+from jaxmarl_envs.toy._handover import Handover, HandoverParams
 from jaxmarl_envs.toy._linear_team import LinearTeam, LinearTeamParams, draw_system
 from jaxmarl_envs.toy._pendulum import Pendulum, PendulumParams
 from jaxmarl_envs.toy._point_mass import PointMass, PointMassParams
@@ -121,6 +122,26 @@ def _puck() -> _Task:
     return _Task(make, 50, numbers, {"n_agents": count(2, MAX_AGENTS)})
 
 
+def _handover() -> _Task:
+    def make(env_id: str, numbers: dict[str, Any]) -> Environment:
+        return Handover(env_id, HandoverParams(**numbers))
+
+    numbers = {
+        "palm_mass": positive(1.0),
+        "tip_mass": positive(0.2),
+        "object_mass": positive(0.3),
+        "hand_drag": not_negative(2.0),
+        "object_drag": not_negative(8.0),
+        "stiffness": not_negative(100.0),
+        "finger_stiffness": not_negative(50.0),
+        "finger_damping": not_negative(4.0),
+        "max_force": not_negative(4.0),
+        "dt": positive(0.1),
+        "approach": not_negative(0.1),
+    }
+    return _Task(make, 75, numbers, {})
+
+
 def _chain(is_continuous: bool) -> _Task:
     def make(
         env_id: str,
@@ -150,12 +171,13 @@ _TASKS: Mapping[str, _Task] = {
     "point-mass-2": _point_mass(2),
     "linear-team": _linear_team(),
     "puck": _puck(),
+    "handover": _handover(),
     "chain": _chain(is_continuous=False),
     "chain-continuous": _chain(is_continuous=True),
 }
 
 
-_WITHOUT_END = ("pendulum", "pendulum-2", "point-mass", "point-mass-2", "puck")
+_WITHOUT_END = ("pendulum", "pendulum-2", "point-mass", "point-mass-2", "puck", "handover")
 """Tasks in which success is judged at each step."""
 
 

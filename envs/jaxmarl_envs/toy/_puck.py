@@ -55,8 +55,7 @@ class Puck:
       the overlap along the line between their centers. A step is four steps of dt / 4: forces at the old positions,
       v' = (v + f h / m) / (1 + drag h / m), x' = x + v' h. Walls stop centers and cancel the velocity towards them;
     - reward -(distance of the puck from the goal + `approach` times the mean distance of the agents from the puck),
-    after
-      the step. Nothing terminates.
+      after the step. Nothing terminates.
 
     Observation [10 + 4 (N - 1)] of an agent: its position and velocity, puck minus own position, the puck's velocity,
     goal minus puck; then, for the others in order, position minus own and velocity minus own. Global state [4 N + 6]:

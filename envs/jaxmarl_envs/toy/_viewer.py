@@ -118,6 +118,32 @@ def draw_puck(ax: "Axes", frame: Frame, radii: tuple[float, float], near: float)
     return _arrival(frame, away < near)
 
 
+def draw_handover(ax: "Axes", frame: Frame, radii: tuple[float, float], near: float, middle: float) -> Verdict | None:
+    """Draws walls, goal, the strip that both palms reach, the object, and the hands: palms, fingers, fingertips."""
+    from matplotlib.patches import Circle, Rectangle
+
+    position, goal = np.asarray(frame.state.position), np.asarray(frame.state.goal)
+    thing, fingers = position[-1], (len(position) - 3) // 2
+    _arena(ax, goal, near)
+    ax.add_patch(Rectangle((-middle, -1), 2 * middle, 2, facecolor=RULE, alpha=0.5, zorder=1))
+    if frame.previous is not None:
+        before = np.asarray(frame.previous.position)[-1]
+        ax.plot(*zip(before, thing), color=INK, alpha=0.3, linewidth=4, solid_capstyle="round", zorder=2)
+    ax.add_patch(Circle(thing, radii[1], facecolor=INK, edgecolor=WHITE, linewidth=1.5, zorder=3))
+    for i, palm in enumerate(position[:2]):
+        first = 2 + i * fingers
+        for tip in position[first : first + fingers]:
+            ax.plot(*zip(palm, tip), color=AGENTS[i], alpha=0.6, linewidth=3, solid_capstyle="round", zorder=4)
+            ax.add_patch(Circle(tip, radii[0], facecolor=AGENTS[i], edgecolor=WHITE, linewidth=1.2, zorder=5))
+        ax.plot(*palm, marker="o", markersize=9, color=AGENTS[i], markeredgecolor=WHITE, markeredgewidth=1.2, zorder=6)
+        if frame.action is not None:
+            _arrow(ax, palm, np.clip(np.nan_to_num(np.asarray(frame.action[i, :2])), -1, 1), AGENTS[i])
+    away = float(np.linalg.norm(thing - goal))
+    _legend(ax, ["hand 0", "hand 1"])
+    _lines(ax, [f"object to goal {number(away)}"])
+    return _arrival(frame, away < near)
+
+
 def draw_linear_team(ax: "Axes", frame: Frame) -> Verdict | None:
     """Draws the state's entries as bars, beside the actions."""
     x = np.asarray(frame.state.x)

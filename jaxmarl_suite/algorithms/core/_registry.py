@@ -34,6 +34,9 @@ _BUILT_IN = {
     "mazero": "jaxmarl_suite.algorithms.planning.mazero:SPEC",
     "muzero-joint": "jaxmarl_suite.algorithms.planning.muzero_joint:SPEC",
     "mcts": "jaxmarl_suite.algorithms.planning.mcts:SPEC",
+    "dima": "jaxmarl_suite.algorithms.imagination.dima:SPEC",
+    "mbppo-mlp": "jaxmarl_suite.algorithms.imagination.mbppo:MLP_SPEC",
+    "mbppo-transformer": "jaxmarl_suite.algorithms.imagination.mbppo:TRANSFORMER_SPEC",
 }
 _registered: dict[str, AlgorithmSpec] = {}
 

@@ -248,6 +248,9 @@ class AlgorithmSpec:
     record: Callable[[Any, Environment, State], Any] | None = None
     """`(config, env, state) -> replay.Recorded`: the replay in one lane's state as a dataset of steps; None if the method
     keeps none."""
+    diagnose: Callable[..., Any] | None = None
+    """`(config, env, state, ctx, key, *, samples, steps) -> ModelQuality`: tests the world model in one lane's last state
+    against the environment; None if the method has none. Pure and compiled by the caller."""
 
     @property
     def default_config(self) -> Any:

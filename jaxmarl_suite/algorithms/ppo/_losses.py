@@ -53,7 +53,10 @@ def normalized(advantage: jax.Array, weight: jax.Array) -> jax.Array:
 def actor_loss(
     network: Network, head: ActionHead, ctx: Context, params: Any, batch: dict
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """`(loss [], metrics)`: the clipped surrogate (Schulman et al. 2017, eq. 7) per agent, minus the entropy bonus."""
+    """`(loss [], metrics)`: the clipped surrogate (Schulman et al. 2017, eq. 7) per agent, minus the entropy bonus.
+
+    L = -mean[min(ρ A, clip(ρ, 1 - ε, 1 + ε) A)] - β mean[H(π)],    ρ = π(a|o) / π_old(a|o)
+    """
     output, _ = network.unroll(params, first(batch["carry"]), batch["x"], batch["extra"], batch["start"])
     mask, weight = batch["mask"], batch["weight"]
     log_ratio = head.log_prob(output, mask, batch["action"]) - batch["log_prob"]

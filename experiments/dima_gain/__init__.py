@@ -1,0 +1,1 @@
+"""Study: how much of each agent's effect DIMA's sampler reproduces."""

@@ -1,0 +1,1 @@
+"""Study: DIMA on brax's robots at equal environment steps, beside MAPPO."""

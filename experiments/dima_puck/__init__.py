@@ -1,0 +1,1 @@
+"""Study: policies learned in world models of a puck task, beside MAPPO at equal environment steps."""
