@@ -13,7 +13,6 @@ from jaxmarl_suite import analysis
 from jaxmarl_suite.replay import read_vault
 
 FOLDER = Path(__file__).parent
-TABLED = ("intents", "imitation", "constant")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +25,8 @@ class Options:
     """What to record or train, and table."""
     tasks: tuple[str, ...] = tuple(presets.TASKS)
     """Of tiers and learners; diversity is measured on the point mass."""
+    libraries: tuple[str, ...] = ("intents", "imitation", "constant")
+    """Whose diversity is measured."""
     fresh: bool = False
     """Train learners and libraries anew; what is recorded is kept."""
 
@@ -67,9 +68,9 @@ def diversity(options: Options) -> str:
     record(options.runs, (presets.POINT_MASS,), (presets.LIBRARY_TIER,))
     data = presets.data_folder(options.runs, presets.POINT_MASS, presets.LIBRARY_TIER)
     mean = read_vault(data).about["returns"]["mean"]
-    runs = train_all(presets.library_runs(options.runs, TABLED), options.runs, fresh=options.fresh)
+    runs = train_all(presets.library_runs(options.runs, options.libraries), options.runs, fresh=options.fresh)
     rows = []
-    for name, run in zip(TABLED, runs.values()):
+    for name, run in zip(options.libraries, runs.values()):
         returns = measures.member_returns(run)
         best = returns.max(1)
         apart = measures.action_distances(run.path, data)
@@ -83,7 +84,8 @@ PARTS = {"tiers": tiers, "learners": learners, "diversity": diversity}
 
 
 def main(options: Options) -> None:
-    for chosen, accepted in ((options.parts, PARTS), (options.tasks, presets.TASKS)):
+    accepted_names = (options.parts, PARTS), (options.tasks, presets.TASKS), (options.libraries, presets.LIBRARIES)
+    for chosen, accepted in accepted_names:
         if unknown := set(chosen) - set(accepted):
             raise SystemExit(f"unknown {', '.join(sorted(unknown))}; accepted: {', '.join(accepted)}")
     for part in options.parts:
