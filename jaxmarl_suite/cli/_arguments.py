@@ -85,9 +85,8 @@ def parse_experiment(argv: Sequence[str], command: str, summary: str) -> Request
     experiment = Experiment(given.algorithm, given.env, config, env_options, grid, given.options, eval_env_options)
     if command == "plan":
         return Request(experiment, None, False, (), recipe)
-    unused = (
-        file.wandb_options() if "wandb" not in given.sinks else WandbOptions()
-    )  # the file's sinks may be overridden
+    # The file's sinks may be overridden, and then its options of W&B have no use.
+    unused = WandbOptions() if "wandb" in given.sinks else file.wandb_options()
     wandb = None if given.wandb in (WandbOptions(), unused) else given.wandb
     return Request(experiment, given.run_dir, given.resume, given.sinks, recipe, given.show, wandb)
 
