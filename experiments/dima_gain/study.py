@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxmarl_envs import seed_key
 
 from jaxmarl_suite.worldmodels import (
     DenoiserSizes,
@@ -64,7 +65,7 @@ def exact_row(n_agents: int, reveal: Any, order: Any = "descending", *, noise: f
     """Gains with the exact posterior in place of a network, by differentiation."""
     steps, preconditioning = default_steps(n_agents), Preconditioning(offset=offset)
     gain = ((1 - noise) * VARIANCE / n_agents) ** 0.5
-    shown = shown_agents(agent_order(jax.random.key(0), n_agents, steps, order), n_agents, reveal)
+    shown = shown_agents(agent_order(seed_key(0), n_agents, steps, order), n_agents, reveal)
 
     def final(actions: jax.Array, x: jax.Array) -> jax.Array:
         denoise = exact_denoiser(actions, gain, noise * VARIANCE, preconditioning)
@@ -99,7 +100,7 @@ def learned_gains(n_agents: int, reveal: Any, seed: int, *, steps: int, batch: i
     """[N] gains of a small trained network: slopes of samples over random joint actions, by least squares."""
     denoiser = make_denoiser(1, n_agents, 1, history=1, sizes=NETWORK)
     model = diffusion_model(denoiser, n_agents, history=1, windows=1, reveal=reveal)
-    init_key, fit_key, data_key, draw_key = jax.random.split(jax.random.key(seed), 4)
+    init_key, fit_key, data_key, draw_key = jax.random.split(seed_key(seed), 4)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(3e-3, steps)))
 
     def step(carry: Any, key: jax.Array) -> tuple[Any, None]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import jaxmarl_envs
 import numpy as np
 import optax
-from jaxmarl_envs import VectorEnv
+from jaxmarl_envs import VectorEnv, seed_key
 from jaxmarl_envs.toy import LinearTeam
 
 from jaxmarl_suite.worldmodels import Normalizer, Segments, StateModel, make_world_model
@@ -115,7 +115,7 @@ def train(model: StateModel, states: jax.Array, actions: jax.Array, key: jax.Arr
 def errors(behavior: Behavior, name: str, seed: int, *, steps: int, samples: int = 32) -> Errors:
     """Trains one model on data of `behavior` and tests it on fresh episodes of the same behavior."""
     model = model_of(name)
-    data_key, test_key, fit_key, cut_key, draw_key = jax.random.split(jax.random.key(seed), 5)
+    data_key, test_key, fit_key, cut_key, draw_key = jax.random.split(seed_key(seed), 5)
     played = jax.jit(lambda key: play(key, behavior))
     (states, actions), (fresh, chosen) = played(data_key), played(test_key)
     normalizer = Normalizer.create(states.shape[-1]).update(states)

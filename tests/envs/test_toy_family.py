@@ -30,7 +30,7 @@ KEY = jax.random.key(7)
         ("toy/pendulum", {"mass": "heavy"}, ["mass must be a number", "got 'heavy'"]),
         ("toy/pendulum", {"gravity": float("nan")}, ["gravity must be a number", "got nan"]),
         ("toy/inverted-pendulum", {"pole_length": -1.0}, ["pole_length must be a number from 1e-06", "got -1.0"]),
-        ("toy/point-mass", {"goal": "far"}, ["goal must be 'random' or 'fixed', got 'far'"]),
+        ("toy/point-mass", {"goal": "far"}, ["goal must be 'random' or 'fixed' or 'hidden', got 'far'"]),
         ("toy/linear-team", {"n_agents": 0}, ["n_agents must be an integer from 1 to 100, got 0"]),
         ("toy/linear-team", {"radius": 1.0}, ["radius must be a number from 0 to 0.999, got 1.0"]),
         ("toy/linear-team", {"seed": -1}, ["seed must be an integer from 0", "got -1"]),

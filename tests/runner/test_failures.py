@@ -152,7 +152,7 @@ def test_stored_replay_that_does_not_fit_leaves_nothing(tmp_path: Path, monkeypa
     with monkeypatch.context() as patched:
         patched.setattr("flashbax.vault.Vault.write", fails_once(lambda: None, error, lambda *_, **__: True))
         with pytest.raises(
-            StorageError, match=r"stored replay '.*data' cannot be written: No space left on device; the run"
+            StorageError, match=r"dataset '.*data' cannot be written: No space left on device; nothing is left of it"
         ):
             make_dataset(run_dir, tmp_path / "data")
     assert sorted(path.name for path in tmp_path.iterdir()) == before
