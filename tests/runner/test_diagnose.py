@@ -11,6 +11,8 @@ from runner_tools import tiny, tiny_config
 from jaxmarl_suite.cli import main
 from jaxmarl_suite.runner import Experiment, TrainOptions, diagnose, run
 
+pytestmark = pytest.mark.slow  # whole runs of methods that take long to compile
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:

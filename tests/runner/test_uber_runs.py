@@ -13,6 +13,8 @@ from runner_tools import Recorder, assert_same_arrays, final_arrays, line_data, 
 from jaxmarl_suite.replay import REWARD
 from jaxmarl_suite.runner import Interrupted, plan_phases, restore_policies, resume, run
 
+pytestmark = pytest.mark.slow  # whole runs of methods that take long to compile
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
