@@ -76,6 +76,7 @@ def test_libraries_are_measured_by_number_of_learners():
     json.dumps(rows)
 
 
+@pytest.mark.slow
 def test_startup_stages_add_up(tmp_path):
     cache = Path(os.environ["JAXMARL_SUITE_CACHE"])
     row, versions = startup.start("ippo", "matrix/climbing", 2, 2048, cache)
@@ -249,6 +250,7 @@ def test_mistakes_are_told_before_measuring(tmp_path):
         kernels.Args(leading=())
 
 
+@pytest.mark.slow
 def test_parts_of_an_update_are_timed():
     rows = parts.measure_method("ippo", 1, 2, 1, TINY, "matrix/climbing")
     assert [row["part"] for row in rows] == ["play", "learn", parts.WHOLE] and rows[-1]["ratio"] == 1

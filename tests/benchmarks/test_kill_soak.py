@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks import _tables, kill_soak
 
 
+@pytest.mark.slow
 def test_killed_runs_end_like_undisturbed_ones(tmp_path: Path) -> None:
     rows = kill_soak.soak("mappo", 2, 1, tmp_path)
     assert sum(row["kills"] for row in rows) >= 2 and not any(row["differs"] for row in rows), rows

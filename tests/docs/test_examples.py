@@ -93,6 +93,7 @@ def test_own_viewer_draws_an_episode(tmp_path):
         assert min(np.abs(wanted - np.array(one)).max() for one in colors) < 12  # a GIF has 256 colors
 
 
+@pytest.mark.slow
 def test_planning_pays_with_simulations(tmp_path):
     command = [sys.executable, str(ROOT / "docs" / "examples" / "planning.py")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500)

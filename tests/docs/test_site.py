@@ -115,7 +115,7 @@ def test_the_reference_has_the_public_names(site):
     assert _reference.public_names(ROOT / "docs" / "site_hook.py") == []
 
 
-@pytest.mark.parametrize("name", ["first_run", "environments"])
+@pytest.mark.parametrize("name", [pytest.param("first_run", marks=pytest.mark.slow), "environments"])
 def test_notebook_runs(name, tmp_path):
     text = (ROOT / "docs" / "notebooks" / f"{name}.md").read_text(encoding="utf-8")
     outputs = site_pages.executed(text, tmp_path)

@@ -35,6 +35,7 @@ def test_rules_play_every_window():
             assert one[name][metric][0] == pytest.approx(three[name][metric][0]) == pytest.approx(found[name][metric])
 
 
+@pytest.mark.slow
 def test_learned_policies_play_every_window(tmp_path: Path):
     options = TrainOptions(total_steps=12 * 32, seeds=2, evaluations=2, eval_episodes=4, absolute_episodes=0)
     experiment = Experiment("mappo", "rag/cache-L1", tiny_config("mappo"), {**SMALL, "windows": 2}, {}, options)

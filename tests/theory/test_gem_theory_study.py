@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = ROOT / "experiments" / "gem_theory"
 
@@ -15,6 +17,7 @@ def run(folder, *options):
     return subprocess.run(command, cwd=ROOT, timeout=300, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_command_rewrites_tables_and_figure(tmp_path):
     shutil.copy(STUDY / "README.md", tmp_path)
     done = run(tmp_path, "--num-draws", "40", "--num-mdps", "1", "--num-episodes", "2")

@@ -207,6 +207,7 @@ def test_gains_of_a_small_trained_network() -> None:
     np.testing.assert_allclose(learned_gains(2, "single", jax.random.key(0)), SINGLE[2][0], atol=0.08)
 
 
+@pytest.mark.slow
 @pytest.mark.optimized
 def test_a_small_trained_network_that_sees_everyone() -> None:
     assert float(learned_gains(2, "cumulative", jax.random.key(0), 3000).min()) >= 0.9

@@ -57,7 +57,10 @@ def model_of(env: Any, *, samples_ends: bool = True, learned: bool = False, **op
     return ModelEnvironment(model, model.outcomes.length, params, samples_ends)
 
 
-@pytest.mark.parametrize("kind", ["diffusion", "ensemble", "tokens"])
+# The ensemble conforms in `test_discrete_actions` as well.
+@pytest.mark.parametrize(
+    "kind", ["diffusion", *(pytest.param(k, marks=pytest.mark.slow) for k in ("ensemble", "tokens"))]
+)
 def test_it_conforms(kind: str) -> None:
     report = check_environment(model_of(task(), kind=kind, learned=kind == "ensemble"), num_steps=10)
     assert report.num_episodes > 0
