@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxmarl_suite.algorithms.core._learner import Learner, fit, fit_agents, to_sequences
+from jaxmarl_suite.algorithms.core import Average, Learner, fit, fit_agents, learn_when, to_sequences
 
 
 def test_sequences_hold_consecutive_steps_of_one_environment():
@@ -78,3 +78,13 @@ def test_agents_are_fitted_together_or_apart(shared):
         Learner(params, state), batch, loss_fn, optimizer, jax.random.key(0), shared=shared, epochs=20, minibatches=1
     )
     np.testing.assert_allclose(learner.params, 2.0 if shared else [1.0, 3.0], atol=1e-4)
+
+
+def test_nothing_is_learned_before_it_is_due():
+    def learn(carry):
+        return carry + 1, {"loss": carry * 2, "rare": Average(jnp.float32(3), jnp.float32(5))}
+
+    for due in (False, True):
+        carry, metrics = jax.jit(lambda due: learn_when(due, learn, jnp.float32(7)))(jnp.bool_(due))
+        assert float(carry) == 7 + due
+        assert [float(x) for x in jax.tree.leaves(metrics)] == ([14, 1, 3, 5] if due else [0, 0, 0, 0])

@@ -8,8 +8,10 @@ from jaxmarl_suite.algorithms.core._learner import (
     fit,
     fit_agents,
     gradient_step,
+    learn_when,
     new_learner,
     to_sequences,
+    zeros,
 )
 from jaxmarl_suite.algorithms.core._registry import get, names, register
 from jaxmarl_suite.algorithms.core._rollout import Transitions, rollout
@@ -64,6 +66,7 @@ __all__ = [
     "get",
     "gradient_step",
     "hyperparameters",
+    "learn_when",
     "local_view",
     "names",
     "nearest_field",
@@ -75,6 +78,7 @@ __all__ = [
     "to_sequences",
     "traced_fields",
     "unknown_field",
+    "zeros",
 ]
 
 

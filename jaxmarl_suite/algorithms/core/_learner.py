@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import optax
 from jaxmarl_envs import pytree_dataclass
 
+from jaxmarl_suite.algorithms.core._types import Average
+
 LossFn = Callable[[Any, Any], tuple[jax.Array, dict[str, jax.Array]]]
 
 
@@ -30,6 +32,27 @@ def new_learner(init: Callable[[jax.Array], Any], key: jax.Array, optimizer: Any
     """Fresh parameters and optimizer state. Consumes `key`."""
     params = init(key)
     return Learner(params, optimizer.init(params) if shared else jax.vmap(optimizer.init)(params))
+
+
+def zeros(shapes: Any) -> Any:
+    """Zeros with these shapes and dtypes."""
+    return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+
+def learn_when(
+    due: jax.Array, learn: Callable[[Any], tuple[Any, dict[str, Any]]], carry: Any
+) -> tuple[Any, dict[str, Average]]:
+    """`learn(carry)`, which is `(carry, metrics)`, where `due` [] bool; elsewhere the carry unchanged and empty metrics.
+
+    A branch also when lanes are batched, as long as `due` has no lane axis: what was played is no lane's own.
+    """
+
+    def wait(carry: Any) -> tuple[Any, dict[str, Any]]:
+        return carry, zeros(jax.eval_shape(learn, carry)[1])
+
+    carry, metrics = jax.lax.cond(due, learn, wait, carry)
+    weight = due.astype(jnp.float32)
+    return carry, {name: m if isinstance(m, Average) else Average(m, weight) for name, m in metrics.items()}
 
 
 def to_sequences(array: jax.Array, length: int) -> jax.Array:

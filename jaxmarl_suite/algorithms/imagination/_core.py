@@ -23,7 +23,6 @@ from jaxmarl_envs.core import observation_function
 from jaxmarl_suite.algorithms.core import (
     ActContext,
     Algorithm,
-    Average,
     Context,
     Learner,
     Metrics,
@@ -33,6 +32,7 @@ from jaxmarl_suite.algorithms.core import (
     central_view,
     episode_metrics,
     gradient_step,
+    learn_when,
     new_learner,
     rollout,
 )
@@ -303,18 +303,6 @@ def first_round(config: ImaginationConfig) -> int:
     return max(-(-config.warmup_steps // config.steps_per_round), 1) - 1
 
 
-def when(due: jax.Array, update: Callable[[Any], tuple[Any, dict]], carry: Any) -> tuple[Any, dict[str, Average]]:
-    """`update(carry)` where `due` [], and metrics that are empty elsewhere. A branch, as long as `due` has no lane axis."""
-
-    def skip(carry: Any) -> tuple[Any, dict[str, jax.Array]]:
-        shapes = jax.eval_shape(update, carry)[1]
-        return carry, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-
-    carry, metrics = jax.lax.cond(due, update, skip, carry)
-    weight = due.astype(jnp.float32)
-    return carry, {name: Average(value * weight, weight) for name, value in metrics.items()}
-
-
 def make_imagination(config: ImaginationConfig, env: Environment) -> Imagination:
     """The learner of a task.
 
@@ -399,8 +387,8 @@ def update_state(learner: Imagination, state: ImaginationState, ctx: Context) ->
     normalizer = state.world.normalizer.update(steps.timestep.state)
     world = dataclasses.replace(state.world, normalizer=normalizer)
     rounds = learner.rounds_before(ctx)
-    world, of_world = when(rounds >= 0, lambda world: learner.fit_world(world, store, world_key, ctx), world)
-    learners, of_policy = when(
+    world, of_world = learn_when(rounds >= 0, lambda world: learner.fit_world(world, store, world_key, ctx), world)
+    learners, of_policy = learn_when(
         rounds >= learner.config.warmup_rounds,
         lambda learners: learner.fit_policies(learners, world, store, policy_key, ctx),
         state.learners,

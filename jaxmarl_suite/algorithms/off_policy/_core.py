@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import optax
 from jaxmarl_envs import Environment, TimeStep, VectorEnv, VectorState, pytree_dataclass
 
-from jaxmarl_suite.algorithms.core._learner import Learner, gradient_step
+from jaxmarl_suite.algorithms.core._learner import Learner, gradient_step, learn_when, zeros
 from jaxmarl_suite.algorithms.core._rollout import Transitions, rollout
 from jaxmarl_suite.algorithms.core._types import (
     ActContext,
@@ -201,11 +201,6 @@ def swap_axes(tree: Any) -> Any:
     return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), tree)
 
 
-def zeros(shapes: Any) -> Any:
-    """Zeros with these shapes and dtypes."""
-    return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-
-
 def make_off_policy(setup: Setup, env: Environment, method: Method) -> tuple[Phase, ...]:
     """The algorithm with these parts: acts in `env`, stores, learns.
 
@@ -308,17 +303,9 @@ def update_state(
     play_key, learn_key, key = jax.random.split(state.key, 3)
     env_state, block, next_timestep, report = play(learner, env, state.learners, state.env, play_key, ctx)
     store = add_block(layout, state.replay, block)
-    # The condition is the same for all lanes, so it stays a branch when lanes are batched.
     size = learner.steps_per_update
     is_ready = ctx.played(size) + size >= learner.config.warmup_steps
-
-    def train(learners: Learners) -> tuple[Learners, dict[str, Any]]:
-        return learn_block(learner, layout, learners, store, learn_key, ctx)
-
-    def wait(learners: Learners) -> tuple[Learners, dict[str, Any]]:
-        return learners, zeros(jax.eval_shape(train, learners)[1])
-
-    learners, metrics = jax.lax.cond(is_ready, train, wait, state.learners)
-    weight = is_ready.astype(jnp.float32)
-    metrics = {name: m if isinstance(m, Average) else Average(m, weight) for name, m in metrics.items()}
+    learners, metrics = learn_when(
+        is_ready, lambda learners: learn_block(learner, layout, learners, store, learn_key, ctx), state.learners
+    )
     return OffPolicyState(learners, store, env_state, key), Metrics(episode_metrics(next_timestep), metrics | report)

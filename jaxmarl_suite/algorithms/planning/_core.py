@@ -20,14 +20,13 @@ import jax
 import jax.numpy as jnp
 from jaxmarl_envs import Environment, TimeStep, VectorEnv, VectorState, pytree_dataclass
 
-from jaxmarl_suite.algorithms.core._learner import Learner, adam, gradient_step, new_learner
+from jaxmarl_suite.algorithms.core._learner import Learner, adam, gradient_step, learn_when, new_learner
 from jaxmarl_suite.algorithms.core._rollout import Transitions, rollout
 from jaxmarl_suite.algorithms.core._schedules import annealed
 from jaxmarl_suite.algorithms.core._targets import copied_if
 from jaxmarl_suite.algorithms.core._types import (
     ActContext,
     Algorithm,
-    Average,
     Context,
     Metrics,
     Milestone,
@@ -389,19 +388,14 @@ def update_state(
     play_key, learn_key, key = jax.random.split(state.key, 3)
     env_state, block, next_timestep = play(learner, env, state.models.online.params, state.env, play_key, ctx)
     store = add_block(layout, state.replay, block)
-    # What was played is no lane's own, so this stays a branch where lanes are batched.
     size = learner.steps_per_update
     is_ready = ctx.played(size) + size >= learner.config.warmup_steps
 
-    def train(models: Models) -> tuple[Models, Head, dict[str, jax.Array]]:
-        return learn_block(learner, layout, models, store, learn_key, ctx)
+    def train(carry: tuple[Models, Head]) -> tuple[tuple[Models, Head], dict[str, jax.Array]]:
+        models, head = carry
+        models, head, metrics = learn_block(learner, layout, models, Store(head, store.contents), learn_key, ctx)
+        return (models, head), metrics
 
-    def wait(models: Models) -> tuple[Models, Head, dict[str, jax.Array]]:
-        shapes = jax.eval_shape(train, models)[2]
-        return models, store.head, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-
-    models, head, found = jax.lax.cond(is_ready, train, wait, state.models)
-    weight = is_ready.astype(jnp.float32)
-    learned = {name: Average(value, weight) for name, value in found.items()}
+    (models, head), learned = learn_when(is_ready, train, (state.models, store.head))
     new = PlanningState(models, Store(head, store.contents), env_state, key)
     return new, Metrics(episode_metrics(next_timestep), learned)

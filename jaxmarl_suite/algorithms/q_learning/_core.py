@@ -17,12 +17,12 @@ import jax
 import jax.numpy as jnp
 from jaxmarl_envs import Environment, TimeStep, VectorEnv, VectorState, pytree_dataclass
 
+from jaxmarl_suite.algorithms.core._learner import learn_when
 from jaxmarl_suite.algorithms.core._rollout import rollout
 from jaxmarl_suite.algorithms.core._schedules import epsilon
 from jaxmarl_suite.algorithms.core._types import (
     ActContext,
     Algorithm,
-    Average,
     Context,
     Metrics,
     Milestone,
@@ -187,25 +187,21 @@ def update_state(
     params = state.learners.online.params
     env_state, memory, block, next_timestep = play(learner, env, params, state.env, state.memory, play_key, ctx)
     store = add_block(layout, state.replay, block)
-    # The condition is the same for all lanes, so it stays a branch when lanes are batched.
     size = learner.steps_per_update
     num_played = ctx.played(size) // learner.config.rollout_length + env.num_envs
     is_ready = num_played >= max(learner.config.learning_starts, 1)
 
-    def train(learners: QLearners) -> tuple[QLearners, Head, dict[str, jax.Array]]:
-        return learn_block(learner, layout, learners, store, learn_key, ctx)
+    def train(carry: tuple[QLearners, Head]) -> tuple[tuple[QLearners, Head], dict[str, jax.Array]]:
+        learners, head = carry
+        learners, head, found = learn_block(learner, layout, learners, Store(head, store.contents), learn_key, ctx)
+        return (learners, head), found
 
-    def wait(learners: QLearners) -> tuple[QLearners, Head, dict[str, jax.Array]]:
-        shapes = jax.eval_shape(train, learners)[2]
-        return learners, store.head, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-
-    learners, head, found = jax.lax.cond(is_ready, train, wait, state.learners)
-    weight = is_ready.astype(jnp.float32)
+    (learners, head), learned = learn_when(is_ready, train, (state.learners, store.head))
     metrics = Metrics(
         episodes=episode_metrics(
             next_timestep, first_episodes(next_timestep) if learner.config.whole_episodes else None
         ),
-        learner={name: Average(value, weight) for name, value in found.items()} | {"epsilon": epsilon(ctx, size)},
+        learner=learned | {"epsilon": epsilon(ctx, size)},
     )
     return QState(learners, Store(head, store.contents), env_state, memory, key), metrics
 
