@@ -148,6 +148,8 @@ def test_what_follows_an_end(bad):
     after = jnp.where(steps.terminated[..., None], bad, 1.0)
     target = bootstrap(steps, after, context(config, env))[..., 0]
     np.testing.assert_allclose(target, steps.reward.mean(-1) + np.where(steps.terminated, 0.0, 0.5), rtol=1e-6)
+    mixed = context(config_of("vdn", gamma=0.5, trace_decay=0.7), env)
+    assert np.isfinite(bootstrap(steps, after, mixed)).all()
 
     nothing = jnp.zeros((2, 0))
     batch = Batch(nothing, nothing, nothing, jnp.ones(2), jnp.asarray([0.0, 0.5]), nothing, nothing, nothing, ())

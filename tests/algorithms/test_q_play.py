@@ -124,6 +124,28 @@ def test_a_time_limit_is_bootstrapped_and_an_end_is_not():
         np.testing.assert_allclose(y, np.where(steps.terminated, 1.0, 6.0))
 
 
+@pytest.mark.parametrize("agents", [1, 2])
+def test_traces_end_with_episodes_and_sequences(agents):
+    """Peng's Q(λ) by a loop over the steps of every sequence."""
+    env, decay, gamma = Noisy(), 0.7, 0.5
+    config = config_of("vdn", gamma=gamma, trace_decay=decay)
+    batch = random_batch(parts_of("vdn", config, env)[0], length=7).steps
+    steps = jax.tree.map(np.asarray, batch)
+    length, size = steps.start.shape
+    after = np.random.default_rng(1).normal(size=(length, size, agents)).astype(np.float32)
+    reward = steps.reward if agents > 1 else steps.reward.mean(-1, keepdims=True)
+    wanted, kinds = np.zeros_like(after), set()
+    for b in range(size):
+        for t in reversed(range(length)):
+            is_cut = t == length - 1 or bool(steps.start[t + 1, b]) or not steps.weight[t + 1, b]
+            mixed = after[t, b] if is_cut else (1 - decay) * after[t, b] + decay * wanted[t + 1, b]
+            wanted[t, b] = reward[t, b] + gamma * (1 - steps.terminated[t, b]) * mixed
+            kinds.add((is_cut, bool(steps.terminated[t, b])))
+    assert kinds == {(False, False), (True, False), (True, True)}
+    found = bootstrap(batch, jnp.asarray(after), context(config, env))
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+
+
 def test_team_reward_and_own_reward():
     """A team's value has the mean reward as its target, agents' own values their own."""
     env = Noisy()

@@ -44,6 +44,9 @@ class QConfig:
     """Gradients are scaled down to this global norm."""
     gamma: float = 0.99
     """Discount of one environment step."""
+    trace_decay: float = dataclasses.field(default=0.0, metadata={"static": True})
+    """λ of Peng's Q(λ) (Peng & Williams 1994): targets mix the returns after 1, 2, ... steps of the sequence with weights
+    (1 - λ) λⁿ; 0 for one-step targets. PyMARL2 has 0.6. Actions are not corrected for exploration."""
     double_q: bool = True
     """Double Q-learning: targets use the target networks' values of the online agents' greedy actions."""
     target_period: int = dataclasses.field(default=20, metadata={"least": 0})
@@ -76,7 +79,7 @@ class QConfig:
             self,
             fractions=(
                 *("gamma", "target_rate", "epsilon_start", "epsilon_end"),
-                *("importance_exponent", "priority_exponent"),
+                *("importance_exponent", "priority_exponent", "trace_decay"),
             ),
             amounts=("learning_rate", "optimizer_eps", "max_grad_norm", "epsilon_steps"),
         )

@@ -14,7 +14,7 @@ from jaxmarl_suite.algorithms.core._views import View, central_view
 from jaxmarl_suite.algorithms.q_learning._agents import Agents, Sequences, Steps, make_agents
 from jaxmarl_suite.algorithms.q_learning._config import QConfig
 from jaxmarl_suite.networks import Mixer
-from jaxmarl_suite.ops import greedy, legal_max, take, weighted, weighted_mean
+from jaxmarl_suite.ops import generalized_advantage, greedy, legal_max, take, weighted, weighted_mean
 
 
 class Terms(NamedTuple):
@@ -89,10 +89,24 @@ def make_team(config: QConfig, env: Environment) -> Team:
 
 
 def bootstrap(steps: Steps, next_value: jax.Array, ctx: Context) -> jax.Array:
-    """[L, B, M] targets r + γ (1 - terminated) Q'; the team's mean reward for M = 1, each agent's own for M = N."""
+    """[L, B, M] targets; the team's mean reward for M = 1, each agent's own for M = N.
+
+        y_t = r_t + γ (1 - terminated_t) ((1 - λ) Q'_t + λ y_{t+1})
+
+    with λ = `trace_decay`, and Q'_t in place of y_{t+1} where the next step of the sequence does not follow step t.
+    """
     reward = steps.reward if next_value.shape[-1] > 1 else steps.reward.mean(-1, keepdims=True)
-    following = jnp.where(steps.terminated[..., None], 0.0, next_value)
-    return jax.lax.stop_gradient(reward + ctx.hp.gamma * following)
+    terminated, gamma = steps.terminated[..., None], ctx.hp.gamma
+    if not ctx.hp.trace_decay:
+        return jax.lax.stop_gradient(reward + gamma * jnp.where(terminated, 0.0, next_value))
+    follows = ~steps.start[1:] & (steps.weight[1:] > 0)
+    is_last = jnp.concatenate([~follows, jnp.ones_like(follows[:1])])[..., None]
+    # The value after a step is that before the next one. What a first step has is subtracted and added again.
+    value = jnp.concatenate([jnp.zeros_like(next_value[:1]), jnp.where(is_last, 0.0, next_value)[:-1]])
+    advantage = generalized_advantage(
+        reward, value, next_value, terminated, is_last, gamma=gamma, lambda_=ctx.hp.trace_decay
+    )
+    return jax.lax.stop_gradient(advantage + value)
 
 
 def total(terms: Terms, weight: jax.Array, importance: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
