@@ -72,21 +72,18 @@ def test_large_entries_are_warned_of_by_index():
 
 QUICK = {
     "hallway": ("4-4", "2-6-10"),
-    "micro": ("3m",),  # and a drawn start below
+    "micro": ("terran_5_vs_5",),
     "football": ("3_vs_1_with_keeper",),
     "rag": ("cache-L0", "cache-L1"),  # serving: test_rag_serve_env.py, on fewer windows
 }
-"""Of the large families, one variant of each sort of start; the others have other units, grounds or players."""
+"""Of the large families, the variant with most in it; the others have other units, grounds or players."""
 OWN = [
-    "micro/terran_2_vs_2",
-    *(
-        pytest.param(
-            f"{f.name}/{variant}", marks=[pytest.mark.slow] if variant not in QUICK.get(f.name, (variant,)) else []
-        )
-        for f in jaxmarl_envs.families()
-        if not f.package
-        for variant in f.variants
-    ),
+    pytest.param(
+        f"{f.name}/{variant}", marks=[pytest.mark.slow] if variant not in QUICK.get(f.name, (variant,)) else []
+    )
+    for f in jaxmarl_envs.families()
+    if not f.package
+    for variant in f.variants
 ]
 
 

@@ -64,7 +64,8 @@ def assert_invariants(inner, state, window):
 @pytest.mark.parametrize("kind", KINDS)
 def test_equals_an_event_by_event_simulator(kind):
     env = make("rag/serve-L3", **{**SMALL, **KINDS[kind]})
-    inner, params = env.unwrapped, env.default_params  # without the time limit, which is short for so few requests
+    # Without the time limit, which is short for so few requests.
+    inner, params, key = env.unwrapped, jax.device_put(env.default_params), jax.random.key(0)
     windows = windows_of(env)
     reset, step = jax.jit(inner.reset), jax.jit(inner.step)
     rng, seen = np.random.default_rng(1), set()
@@ -77,10 +78,10 @@ def test_equals_an_event_by_event_simulator(kind):
         window, plain, total, steps = windows[number], PlainServeTask(inner, windows[number]), 0.0, 0
         while not bool(timestep.done):
             np.testing.assert_array_equal(timestep.action_mask, plain.mask())
-            assert_invariants(inner, state, window)
+            assert_invariants(inner, jax.device_get(state), window)
             action = random_actions(rng, np.asarray(timestep.action_mask))
             waited = plain.step(action.tolist())
-            state, timestep = step(jax.random.key(0), state, jnp.asarray(action, jnp.int32), params)
+            state, timestep = step(key, state, jnp.asarray(action, jnp.int32), params)
             np.testing.assert_allclose(timestep.reward, -waited / UNITS / inner.requests, rtol=1e-5)
             total, steps = total + float(timestep.reward[0]), steps + 1
             ours = [np.asarray(x).tolist() for x in (state.first, state.done, state.replica)]
