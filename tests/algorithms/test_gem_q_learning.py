@@ -60,6 +60,7 @@ def test_the_chain_is_solved(name):
     np.testing.assert_array_equal(returns(name), 1.0)
 
 
+@pytest.mark.slow
 def test_one_step_targets_do_not_solve_it_in_as_many_steps():
     """The same networks and play: what is missing is the way along the trajectory."""
     assert returns("gem-q", max_steps=1).mean() < 0.7
