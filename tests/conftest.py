@@ -16,8 +16,12 @@ os.environ.setdefault("JAXMARL_SUITE_CACHE", str(Path(tempfile.gettempdir()) / "
 if "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
     if os.environ.get("COMPILER") != "users":
-        # Fusions of matrix products by YNNPACK are slow to compile.
-        os.environ["XLA_FLAGS"] += " --xla_cpu_experimental_ynn_fusion_type="
+        # Fusions of matrix products by YNNPACK are slow to compile, and so are all fusions by the new emitters: without
+        # them, and without splitting programs for threads, compilation takes a third of the CPU time.
+        os.environ["XLA_FLAGS"] += (
+            " --xla_cpu_experimental_ynn_fusion_type= --xla_cpu_use_fusion_emitters=false"
+            " --xla_cpu_parallel_codegen_split_count=1"
+        )
 
 import jax
 import pytest

@@ -54,12 +54,13 @@ def returns(name, **changes):
     return np.stack([train(jax.random.key(seed)) for seed in range(3)])[:, -LAST:]
 
 
-@pytest.mark.parametrize("name", ["gem-q", "gem-meta"])
+@pytest.mark.parametrize("name", ["gem-q", pytest.param("gem-meta", marks=pytest.mark.slow)])
 def test_the_chain_is_solved(name):
     """Three seeds, twelve evaluations each. Random play leaves the last cell in one of 1024 such episodes."""
     np.testing.assert_array_equal(returns(name), 1.0)
 
 
+@pytest.mark.slow
 def test_one_step_targets_do_not_solve_it_in_as_many_steps():
     """The same networks and play: what is missing is the way along the trajectory."""
     assert returns("gem-q", max_steps=1).mean() < 0.7

@@ -1,6 +1,7 @@
 """Policies learned in a world model: a round against the same round step by step, schedules, and what is rejected."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -33,6 +34,14 @@ def learner_of(name: str, **changes: Any) -> tuple[Imagination, Any]:
     """The learner of a line for two agents, and its config."""
     config = tiny_config(name, **changes)
     return make_imagination(config, LINE), config
+
+
+@functools.cache
+def compiled(name: str) -> tuple[Imagination, Any, ImaginationState, Any]:
+    """`(learner, config, first state, update)`, compiled once; policies are updated from the fourth round on."""
+    learner, config = learner_of(name, observations="learned", warmup_steps=64, warmup_rounds=2)
+    state = jax.jit(lambda key: init_state(learner, key, context(config, 0)))(jax.random.key(0))
+    return learner, config, state, jax.jit(lambda state, ctx: update_state(learner, state, ctx))
 
 
 def played_by_steps(
@@ -107,13 +116,13 @@ def round_by_steps(learner: Imagination, state: ImaginationState, ctx: Context) 
     return ImaginationState(learners, world, store, env, key)
 
 
-def test_a_round_is_what_its_steps_are() -> None:
-    learner, config = learner_of("dima", observations="learned")
-    state = jax.jit(lambda key: init_state(learner, key, context(config, 0)))(jax.random.key(0))
-    update = jax.jit(lambda state, ctx: update_state(learner, state, ctx)[0])
-    state = update(state, context(config, 0))  # the first round updates the model only
-    ctx = context(config, 1)
-    together, by_steps = update(state, ctx), round_by_steps(learner, state, ctx)
+@pytest.mark.parametrize("name", ["mbppo-mlp", pytest.param("dima", marks=pytest.mark.slow)])
+def test_a_round_is_what_its_steps_are(name: str) -> None:
+    learner, config, state, update = compiled(name)
+    for clock in range(3):  # which update the model only
+        state, _ = update(state, context(config, clock))
+    ctx = context(config, 3)
+    together, by_steps = update(state, ctx)[0], round_by_steps(learner, state, ctx)
     for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(by_steps), strict=True):
         if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
             a, b = jax.random.key_data(a), jax.random.key_data(b)
@@ -121,9 +130,7 @@ def test_a_round_is_what_its_steps_are() -> None:
 
 
 def test_what_is_updated_when() -> None:
-    learner, config = learner_of("mbppo-mlp", warmup_steps=64, warmup_rounds=2)
-    update = jax.jit(lambda state, ctx: update_state(learner, state, ctx))
-    state = jax.jit(lambda key: init_state(learner, key, context(config, 0)))(jax.random.key(0))
+    _, config, state, update = compiled("mbppo-mlp")
 
     def same(a: Any, b: Any) -> bool:
         return all(bool((x == y).all()) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
@@ -198,9 +205,9 @@ def test_discrete_actions_and_exact_observations_are_supported(name: str, option
 def test_another_algorithm_learns_in_a_model() -> None:
     """MAPPO takes a model environment as it takes any other, without code of its own."""
     learner, config = learner_of("mbppo-mlp")
-    state = jax.jit(lambda key: init_state(learner, key, context(config, 0)))(jax.random.key(0))
+    world = jax.jit(lambda key: learner.init_world(key, context(config, 0)).params)(jax.random.key(0))
     starts = Starts(jnp.zeros((3, 1, 1)), jnp.zeros((3, 0, 2, 1)), jnp.ones((3, 1), bool))
-    params = ModelParams(state.world.params, starts)
+    params = ModelParams(world, starts)
     env = ModelEnvironment(learner.model, config.horizon, params)
     mappo = tiny_config("mappo")
     (phase,) = algorithms.get("mappo").build(mappo, env)

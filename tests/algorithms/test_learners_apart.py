@@ -89,7 +89,7 @@ def test_ippo_learns_in_a_model_whose_parameters_are_an_argument():
     assert other[1] < -1.5 and len(traces) == 1
 
 
-@pytest.mark.parametrize("recurrent", [False, True])
+@pytest.mark.parametrize("recurrent", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_ppo_on_a_fixed_trajectory_is_ppo_in_its_loop(recurrent):
     """Bit for bit, in a program of its own."""
     env = Noisy()

@@ -59,8 +59,9 @@ def greedy_payoffs(env, algorithm, state, env_params, acts):
 @pytest.mark.parametrize(
     "name, climbing",
     [
-        ("ippo", 7),  # the best joint action is dangerous for agents that act independently: they settle on 7
-        ("mappo", 7),
+        # The best joint action is dangerous for agents that act independently: they settle on 7.
+        pytest.param("ippo", 7, marks=pytest.mark.slow),
+        pytest.param("mappo", 7, marks=pytest.mark.slow),
         ("happo", 7),
         ("tad-ppo", 11),
     ],
@@ -86,7 +87,7 @@ def test_climbing_and_xor(name, climbing):
         np.testing.assert_array_equal(earned, [climbing, 1], err_msg=policy)
 
 
-@pytest.mark.parametrize("name", ["mappo", "tad-ppo"])
+@pytest.mark.parametrize("name", ["mappo", pytest.param("tad-ppo", marks=pytest.mark.slow)])
 def test_a_time_limit_is_not_an_end(name):
     """Reward 1 a step, γ = 1/2. Cut after three steps every state is worth 1 / (1 - γ) = 2; ended there, 7/4, 3/2, 1."""
     env = ThreeSteps()
@@ -103,8 +104,8 @@ def test_a_time_limit_is_not_an_end(name):
     "name, more",
     [
         ("ippo", {"distribution": "tanh-normal", "std_from_network": True}),
-        ("mappo", {}),
-        ("happo", {}),
+        pytest.param("mappo", {}, marks=pytest.mark.slow),
+        pytest.param("happo", {}, marks=pytest.mark.slow),
         ("tad-ppo", {"distill_learning_rate": 1e-2, "distill_epochs": 8}),
     ],
 )

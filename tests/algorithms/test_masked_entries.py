@@ -71,7 +71,7 @@ def test_metrics_that_are_infinite_until_the_end(name):
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(metrics))
 
 
-@pytest.mark.parametrize("name", ["qmix", "qtran"])
+@pytest.mark.parametrize("name", ["qmix", pytest.param("qtran", marks=pytest.mark.slow)])
 def test_steps_that_do_not_count_have_no_part_in_gradients(name):
     """The gradient is that of a batch with zeros there, to the last bit."""
     config, env = config_of(name, recurrent=True), Noisy()

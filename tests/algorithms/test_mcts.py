@@ -23,7 +23,7 @@ MCTS = algorithms.get("mcts")
         ({"num_samples": 20}, 5.6, 8.0),
         ({"search": "gumbel"}, 8.0, 8.0),
         # mctx's MuZero takes what it has not tried for the worst that it has: where it finds 0 after -12, it stays.
-        ({"search": "muzero"}, 0.0, 8.0),
+        pytest.param({"search": "muzero"}, 0.0, 8.0, marks=pytest.mark.slow),
     ],
 )
 def test_one_step_of_a_game(settings, low, high):

@@ -121,7 +121,7 @@ def test_a_method_prepares_each_block_and_decides_when_targets_follow():
         assert_unequal(after.learners.targets, after.learners.params)
 
 
-@pytest.mark.parametrize("one, team", [("td3", "matd3"), ("sac", "masac")])
+@pytest.mark.parametrize("one, team", [pytest.param("td3", "matd3", marks=pytest.mark.slow), ("sac", "masac")])
 def test_a_team_of_one_is_the_single_agent(one, team):
     single, of_one = Learner(one), Learner(team)
     ours, theirs = (learner.course(2)[0][-1] for learner in (of_one, single))

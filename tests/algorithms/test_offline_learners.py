@@ -86,7 +86,7 @@ def state_values(params, state):
     return np.stack([mlp(layers(jax.tree.map(lambda p, c=c: p[c], params)), state)[:, 0] for c in range(num)])
 
 
-@pytest.mark.parametrize("n_agents, groups", [(1, 1), (2, 2)])
+@pytest.mark.parametrize("n_agents, groups", [(1, 1), pytest.param(2, 2, marks=pytest.mark.slow)])
 def test_the_losses_of_implicit_q(n_agents, groups):
     _, _, method, params, batch, ctx = prepared("implicit-q", n_agents, critic_groups=groups, expectile=0.8)
     targets = jax.tree.map(lambda x: x * 1.3, method.targets(params))
@@ -185,6 +185,7 @@ def test_policies_act_within_bounds(name, n_agents):
     assert action.shape == (6, n_agents, 1) and (action >= -1).all() and (action <= 3).all()
 
 
+@pytest.mark.slow  # as with intents in test_uber.py
 def test_heads_learn_alone_in_one_program():
     """As a library: each head sees the same batch with a reward of its own, and changing one leaves the others bitwise."""
     config, team, method = parts_of("td3-bc", policy_delay=1)

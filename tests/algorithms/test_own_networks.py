@@ -31,7 +31,7 @@ def assert_acted_as_it_learned(metrics):
     assert metrics["actor_grad_norm"] > 1e-4 and metrics["critic_grad_norm"] > 1e-4
 
 
-@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.parametrize("share", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_ppo_with_a_policy_and_a_critic_of_the_callers(share):
     """Both attend to the last steps, so that their memories are caches."""
     config = PPOConfig(**PPO_SIZES, recurrent=True, share_parameters=share)
@@ -56,7 +56,9 @@ def test_ppo_with_a_policy_and_a_critic_of_the_callers(share):
     assert jax.tree.structure(state) == jax.tree.structure(before)
 
 
-@pytest.mark.parametrize(("context_of", "recurrent"), [("state", False), ("local", True)])
+@pytest.mark.parametrize(
+    ("context_of", "recurrent"), [pytest.param("state", False, marks=pytest.mark.slow), ("local", True)]
+)
 def test_a_transformer_as_teacher(context_of, recurrent):
     sizes = PPO_SIZES | {"recurrent": recurrent, "teacher_width": 4, "teacher_heads": 2}
     spec = algorithms.get("tad-ppo")
@@ -92,7 +94,7 @@ class QPlayer:
         self.algorithm = make_q_learning(self.config, ENV, self.team, self.method, stored=False)
 
 
-@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.parametrize("share", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_q_learning_with_a_network_of_the_callers(share):
     player = QPlayer(share)
     # Episodes end often, and all play is greedy, so that it shows which values agents acted on.
@@ -120,7 +122,7 @@ def test_q_learning_with_a_network_of_the_callers(share):
     assert True in ended and False in ended
 
 
-@pytest.mark.parametrize("name", ["mappo", "qmix"])
+@pytest.mark.parametrize("name", ["mappo", "vdn", pytest.param("qmix", marks=pytest.mark.slow)])
 def test_updates_in_bfloat16_are_close(name):
     """Everything that is kept stays float32."""
     spec, found = algorithms.get(name), []

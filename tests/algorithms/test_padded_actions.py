@@ -27,8 +27,14 @@ def course(name, updates, **changes):
     return states, metrics
 
 
-@pytest.mark.parametrize("others", ["replay", "policy"])
-@pytest.mark.parametrize("name", ["matd3", "masac"])
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("matd3", "replay"),
+        ("masac", "policy"),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("matd3", "policy"), ("masac", "replay"))),
+    ],
+)
 def test_padding_is_never_played_nor_learned_from(name, others):
     """In the warm-up (one update), in play, in the replay; and outputs that nobody uses do not move."""
     states, metrics = course(

@@ -1,6 +1,7 @@
 """The planning learner: what is searched anew, when networks are copied, what an update does."""
 
 import dataclasses
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +39,7 @@ def make_learner(env, **changes):
 
 def test_targets_are_searched_anew_by_the_target_networks_wherever_something_was_seen():
     """In parts, and in order: roots are valued as the target networks value what was seen, whose legal actions count."""
-    env = Noisy()
+    env, reanalyze = Noisy(), Planning.reanalyze
     learner = make_learner(env, reanalysis_parts=2)
     ctx, vector, layout = context(learner.config, env, horizon=4), VectorEnv(env, 4), learner.layout(env)
 
@@ -53,8 +54,15 @@ def test_targets_are_searched_anew_by_the_target_networks_wherever_something_was
         weight = jnp.ones(8).at[7].set(0.0)
         places = Places(env_index, jnp.repeat(jnp.array([0, 3], jnp.int32), 4), weight)
         windows = read_windows(layout, store.head, store.contents, places, learner.config.window)
-        found = learner.reanalyze(target, windows, target_key, ctx)
-        batch = learner.to_batch(target, windows, places, jnp.zeros(8), target_key, ctx)
+        searched = []  # once, by `to_batch`
+
+        def spy(*args):
+            searched.append(reanalyze(*args))
+            return searched[-1]
+
+        with mock.patch.object(Planning, "reanalyze", spy):
+            batch = learner.to_batch(target, windows, places, jnp.zeros(8), target_key, ctx)
+        (found,) = searched
         return target, windows, found, batch
 
     target, windows, found, batch = run(jax.random.key(3))
@@ -129,7 +137,7 @@ def test_targets_are_two_copies_old():
     assert [number for number, is_due in enumerate(due, start=1) if is_due] == [3, 6, 9]
 
 
-@pytest.fixture(scope="module", params=["mazero", "muzero-joint"])
+@pytest.fixture(scope="module", params=["mazero", pytest.param("muzero-joint", marks=pytest.mark.slow)])
 def trained(request):
     """`(algorithm, config, env, states, metrics, lowered text)` of four updates, the first two of which are warm-up."""
     spec, env = algorithms.get(request.param), EpisodeStatistics(jaxmarl_envs.make("matrix/climbing", horizon=3))

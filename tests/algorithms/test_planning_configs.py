@@ -123,7 +123,7 @@ class Watched:
 
 
 SMALL = {"capacity": 96, "num_simulations": 5, "width": 8, "hidden": (), "head_hidden": (), "warmup_steps": 1}
-TURNED = {"mazero": [{"cool_down": True}], "mcts": [{"search": "gumbel", "rollout_steps": 1}]}
+SETTINGS = {"mazero": [{"cool_down": True}], "mcts": [{}, {"search": "gumbel", "rollout_steps": 1}]}
 BEHIND_PROPERTIES = {"bin_low", "bin_high"}
 
 
@@ -132,7 +132,7 @@ def test_every_field_of_a_config_is_read(name):
     """By the update or in acting, in one setting or another."""
     spec, env, seen = algorithms.get(name), Noisy(), set()
     small = {k: v for k, v in SMALL.items() if hasattr(spec.default_config, k)}
-    for changes in [{}, *TURNED.get(name, [])]:
+    for changes in SETTINGS.get(name, [{}]):
         config = dataclasses.replace(spec.default_config, **small, **changes)
         (phase,) = spec.build(Watched(config, seen), env)
         algorithm = phase.algorithm

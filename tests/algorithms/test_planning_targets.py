@@ -109,6 +109,7 @@ def updates_to_95(temperature):
     return (expected >= 95.0).argmax(1) + 1
 
 
+@pytest.mark.slow
 def test_awpo_solves_a_bandit_in_fewer_updates_than_cloning():
     """At most 0.85 of them (the paper's figure 1; a prototype measured 185 for cloning and 146 here)."""
     cloning, awpo = updates_to_95(None).mean(), updates_to_95(2.0).mean()

@@ -67,8 +67,13 @@ KINDS = ["shared", "separate", "autoregressive, state", "autoregressive, local"]
 @pytest.mark.parametrize(
     ("kind", "memory_size"),
     [
-        *((kind, size) for kind in KINDS for size in (0, 3)),
-        ("attention over agents, state", 0),
+        *((kind, 3) for kind in KINDS),
+        ("autoregressive, state", 0),
+        *(
+            pytest.param(kind, 0, marks=pytest.mark.slow)
+            for kind in (*KINDS, "attention over agents, state")
+            if kind != "autoregressive, state"
+        ),
         ("attention over agents, local", 3),
         ("attention over time", 3),
     ],

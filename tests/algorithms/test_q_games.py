@@ -48,7 +48,9 @@ def learned_return(name, updates, **changes):
     return float(run(jax.random.key(0)))
 
 
-@pytest.mark.parametrize(("name", "expected"), [("vdn", 7.0), ("qmix", 8.0), ("qplex", 8.0)])
+@pytest.mark.parametrize(
+    ("name", "expected"), [("vdn", 7.0), ("qmix", 8.0), pytest.param("qplex", 8.0, marks=pytest.mark.slow)]
+)
 def test_two_step_game(name, expected):
     """The better second matrix pays 0, 1, 1, 8; the sum of two utilities that fits it best values it below 7."""
     assert learned_return(name, 600, learning_rate=2e-3, target_period=100) == expected

@@ -13,7 +13,11 @@ from toy_envs import Noisy, context
 from jaxmarl_suite.algorithms.q_learning._methods import total
 
 CASES = [
-    *((name, {}) for name in NAMES),
+    # The others are as much by the cases below, which turn memory and options on.
+    *(
+        (name, {}) if name in ("iql", "vdn", "ow-qmix") else pytest.param(name, {}, marks=pytest.mark.slow)
+        for name in NAMES
+    ),
     ("iql", {"recurrent": True, "share_parameters": False}),
     ("vdn", {"recurrent": True, "double_q": False}),
     ("qmix", {"recurrent": True, "context": "observations"}),

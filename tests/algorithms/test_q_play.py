@@ -33,8 +33,13 @@ def stored(learner, state):
     """Sequences [M, L, ...] in a state's replay, oldest first, as NumPy arrays."""
     core, store = QLearning(learner.team, learner.method), state.replay
     layout = core.layout(learner.env)
-    windows = read_windows(layout, store.head, store.contents, stored_blocks(layout, store.head), layout.block_length)
-    return jax.tree.map(np.asarray, core.to_sequences(windows))
+    if not hasattr(learner, "read"):
+
+        def read(store, places):
+            return core.to_sequences(read_windows(layout, store.head, store.contents, places, layout.block_length))
+
+        learner.read = jax.jit(read, compiler_options=QUICK)
+    return jax.tree.map(np.asarray, learner.read(store, stored_blocks(layout, store.head)))
 
 
 @pytest.fixture(scope="module")

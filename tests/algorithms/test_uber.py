@@ -242,11 +242,11 @@ def test_the_library_acts_and_stays_as_it_was():
 def test_sac_reuses_a_library_too():
     """Its own candidate is drawn as experience is collected; the library's act without noise."""
     config, env = config_of(online="sac", inverse_temperature=0.0), Line()
-    first, second = uber.SPEC.build(config, env, has_data=True)
+    _, second = uber.SPEC.build(config, env, has_data=True)
     ctx = partial(context, config, env)
-    start = compiled(first.algorithm.init)(jax.random.key(0), ctx())
-    library = first.artifact(start)
-    state = compiled(second.begin)(library, jax.random.key(3), ctx())
+    of_td3, _, _, init, _, _ = library()  # the first phase is the same
+    theirs = of_td3.artifact(init(jax.random.key(0), ctx()))
+    state = compiled(second.begin)(theirs, jax.random.key(3), ctx())
     update = compiled(second.algorithm.update)
     for clock in range(2):
         state, metrics = update(state, ctx(clock=clock))
@@ -259,8 +259,8 @@ def test_sac_reuses_a_library_too():
         for act in (second.algorithm.explore, second.algorithm.act)
     )
     behaviors = uber.behavior_team(config, env)
-    theirs = jax.vmap(lambda params: deterministic(behaviors, params, batch.obs))(library)
-    is_theirs = np.isclose(explored, behaviors.actions.to_env(theirs), atol=1e-5).any(0)[:, 0, 0]
+    acted = jax.vmap(lambda params: deterministic(behaviors, params, batch.obs))(theirs)
+    is_theirs = np.isclose(explored, behaviors.actions.to_env(acted), atol=1e-5).any(0)[:, 0, 0]
     assert 32 <= is_theirs.sum() < 64  # three of four candidates
     same = np.isclose(explored, greedy, atol=1e-5)[:, 0, 0]
     assert (is_theirs >= same).all()

@@ -52,7 +52,7 @@ def original():
         with foreign():
             env = make(env_id)
             found = jax.jit(lambda key, actions: run(env, key, actions))(key, actions)
-            masks = jax.vmap(env.get_avail_actions)(found[3]) if env_id == "smax/3m" else None
+            masks = jax.jit(jax.vmap(env.get_avail_actions))(found[3]) if env_id == "smax/3m" else None
         return env, jax.tree.map(np.asarray, found), masks
 
     return both
@@ -94,7 +94,7 @@ def scaled(world):
 @pytest.mark.parametrize(
     ("env_id", "options"),
     [
-        ("smax/3m", {}),
+        pytest.param("smax/3m", {}, marks=pytest.mark.slow),
         ("smax/smacv2_5_units", {"two_teams": True}),
         ("overcooked/cramped_room", {}),
         ("mpe/simple-spread", {}),
@@ -135,7 +135,7 @@ def test_auto_reset_keeps_the_end_and_starts_again():
     assert_same(shown.truncated[:, 0], [False, False, True, False])
     assert not shown.terminated.any() and not np.array_equal(shown.obs[2], shown.final_obs[2])
     assert (shown.final_state[2] != shown.state[2]).any() and not np.array_equal(shown.obs[2, 0], shown.obs[2, 1])
-    clock = jax.vmap(lambda key: env.reset(key, ())[1].obs)(jax.random.split(KEY, 3))
+    clock = jax.eval_shape(jax.vmap(lambda key: env.reset(key, ())[1].obs), jax.random.split(KEY, 3))
     assert clock.shape == shown.obs[2].shape
 
 

@@ -71,11 +71,12 @@ def test_large_entries_are_warned_of_by_index():
 
 
 QUICK = {
-    "micro": ("3m", "corridor", "terran_5_vs_5"),
+    "hallway": ("4-4", "2-6-10"),
+    "micro": ("terran_5_vs_5",),
     "football": ("3_vs_1_with_keeper",),
     "rag": ("cache-L0", "cache-L1"),  # serving: test_rag_serve_env.py, on fewer windows
 }
-"""Of the large families, one variant of each sort of start, ground and ending; the others have other units or players."""
+"""Of the large families, the variant with most in it; the others have other units, grounds or players."""
 OWN = [
     pytest.param(
         f"{f.name}/{variant}", marks=[pytest.mark.slow] if variant not in QUICK.get(f.name, (variant,)) else []

@@ -74,7 +74,7 @@ def check(env, params, num_steps, num_envs, seed=0):
     return {names[int(code)] for code in last.over[:, 0]}, last.counts.sum(0), owners
 
 
-QUICK = ("3_vs_1_with_keeper", "corner")
+QUICK = ("3_vs_1_with_keeper",)
 SCENARIO_IDS = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SCENARIOS]
 
 

@@ -32,6 +32,13 @@ def attack():
     return env, env.default_params
 
 
+def first(attack):
+    """A first state and time step, from the program of all tests."""
+    env, params = attack
+    batch = compiled(env)[0](jax.random.split(jax.random.key(0), NUM_ENVS), params)
+    return jax.tree.map(lambda x: np.asarray(x[0]), batch)
+
+
 def rows(tree):
     """A state or params of one instance, as the rules want it."""
     return jax.tree.map(lambda x: jnp.asarray(x)[None, None] if jnp.ndim(x) == 0 else jnp.asarray(x)[..., None], tree)
@@ -62,7 +69,7 @@ def test_a_bounce(attack):
 
 def test_a_short_pass_over_16_meters(attack):
     env, params = attack
-    state, _ = env.reset(jax.random.key(0), params)
+    state, _ = first(attack)
     x = np.array([-55, 20, 36.42, 20, 55, 55], np.float32)
     state = state.replace(
         x=x, y=np.array([0, 0, 0, 30, 5, -5], np.float32), ball=np.array([20.42, 0, 0.11, 0, 0, 0], np.float32)
@@ -230,7 +237,7 @@ def test_masks_are_what_the_decoder_accepts(played):
 def test_half_turn_with_teams_swapped():
     """In a match the rules are the same for both teams."""
     env = jaxmarl_envs.make("football/2_vs_2")
-    state, _ = env.reset(jax.random.key(0), env.default_params)
+    state, _ = jax.jit(env.reset)(jax.random.key(0), env.default_params)
     rng = np.random.default_rng(0)
     size, count = 200, 6
     swap = np.array([3, 4, 5, 0, 1, 2])
@@ -295,6 +302,7 @@ def test_alone_nobody_scores_much(attack):
     assert max(scored.values()) <= 0.3 and scored[0] <= 0.1 and scored[3] <= 0.1
 
 
+@pytest.mark.slow
 def test_random_play_scores_sometimes(attack):
     env, params = attack
     rng = np.random.default_rng(0)
@@ -350,7 +358,7 @@ def test_layouts(name):
 
 def test_first_observations():
     env = jaxmarl_envs.make("football/3_vs_1_with_keeper", obs="cds")
-    _, shown = env.reset(jax.random.key(0), env.default_params)
+    _, shown = jax.jit(env.reset)(jax.random.key(0), env.default_params)
     place = {(0.6 * 55 / 54.4, 0.0): 0, (0.7 * 55 / 54.4, 0.2 * 84.96 / 83.6): 1}
     assert pytest.approx(0.6066, abs=1e-4) == 0.6 * 55 / 54.4
     for at, agent in place.items():
@@ -360,7 +368,7 @@ def test_first_observations():
     np.testing.assert_allclose(shown.obs[0, 12:16], [22 / 54.4, 0, 8.25 / 54.4, 0], atol=1e-6)  # keeper first
     np.testing.assert_allclose(shown.obs[0, 20:], [0.62 - 33 / 54.4, 0, 0.11, 0, 0, 0], atol=1e-6)
     env = jaxmarl_envs.make("football/academy_3_vs_1_with_keeper", obs="simple115")
-    _, shown = env.reset(jax.random.key(0), env.default_params)
+    _, shown = jax.jit(env.reset)(jax.random.key(0), env.default_params)
     first = np.asarray(shown.obs[1])
     np.testing.assert_allclose(
         first[:8], [-55 / 54.4, 0, 33 / 54.4, 0, 38.5 / 54.4, 16.992 / 83.6, 38.5 / 54.4, -16.992 / 83.6], atol=1e-6
@@ -426,7 +434,7 @@ def test_two_players_in_one_place_are_pushed_apart():
     assert row(after.x, 12) < row(after.x, 15)
 
 
-@pytest.mark.parametrize("variant", ["3_vs_1_with_keeper", "2_vs_2"])
+@pytest.mark.parametrize("variant", ["3_vs_1_with_keeper", pytest.param("2_vs_2", marks=pytest.mark.slow)])
 def test_every_step_is_drawn(variant):
     env = jaxmarl_envs.make(f"football/{variant}", limit=12)
     episode = record_episode(env, jax.random.key(1), max_steps=12)
@@ -439,7 +447,7 @@ def test_verdicts(attack):
     """What the last picture says about the end."""
     env, params = attack
     plan = env.plan
-    state, _ = jax.tree.map(np.asarray, env.reset(jax.random.key(0), params))
+    state, _ = first(attack)
     one = np.ones(1, np.int32)
     scored = state.replace(over=one * GOAL, counts=state.counts + np.array([1, 0, 0, 0]))
     lost = state.replace(over=one * LOST, owner=one * (plan.n_left + 1))

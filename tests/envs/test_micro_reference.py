@@ -104,7 +104,7 @@ def same(fight, state, shown, when):
 
 
 # With the drawn teams below nearly every kind of unit, and every sort of ground and ending; `-m slow` plays the other maps.
-QUICK = ("MMM", "1c3s5z", "2m_vs_1z", "bane_vs_bane", "corridor", "2c_vs_64zg")
+QUICK = ("MMM", "corridor", "2c_vs_64zg")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Compiled caches and the caching task, equal to plain Python in every integer."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -124,8 +125,11 @@ def test_the_task_equals_plain_python_round_by_round(weight):
 
 def play(env, choose, episodes=20):
     """Mean cost by episode of `choose(mask) -> action`, and the window of each."""
-    params = env.default_params
+    return _play(env, choose, episodes, env.default_params)
 
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _play(env, choose, episodes, params):
     def episode(key):
         state, timestep = env.reset(key, params)
 
@@ -138,9 +142,10 @@ def play(env, choose, episodes=20):
         (_, timestep), _ = jax.lax.scan(body, (state, timestep), jax.random.split(key, env.spec.episode_limit))
         return timestep.metrics["cost"], window
 
-    return jax.jit(jax.vmap(episode))(jax.random.split(jax.random.key(3), episodes))
+    return jax.vmap(episode)(jax.random.split(jax.random.key(3), episodes))
 
 
+@functools.cache
 def expert(number):
     """Admits always, evicting as one action does where it may, else as LRU."""
 
@@ -168,7 +173,7 @@ def test_peers_are_worthless_at_the_price_of_computing():
     cheap, dear = (make("rag/cache-L1", peer_cost=cost, **SMALL) for cost in (0.0, 1.0))
     costs = [np.asarray(play(env, expert(3))[0]).mean() for env in (cheap, dear)]
     assert costs[0] < costs[1]
-    timestep = cheap.reset(jax.random.key(0), cheap.default_params)[1]
+    timestep = jax.jit(cheap.reset)(jax.random.key(0), cheap.default_params)[1]
     assert float(timestep.metrics["cost"]) == 0.0
 
 
@@ -182,14 +187,19 @@ def test_next_uses_are_not_observed():
     key = jax.random.key(1)
     seen = []
     for given in (params, blind):
-        state, first = env.reset(key, given)
+        state, first = jax.jit(env.reset)(key, given)
         _, second = jax.jit(env.step)(key, state, jnp.zeros(3, jnp.int32), given)
         seen.append((first, second))
     assert not np.array_equal(params.windows, blind.windows)
     jax.tree.map(np.testing.assert_array_equal, *seen)
 
 
-@pytest.mark.parametrize("options", [{}, {"n_agents": 1}, {"actions": "sampled"}], ids=str)
+LISTED = ({}, {"n_agents": 1})  # as `cache-L1` and `cache-L0`, which test_check.py checks
+
+
+@pytest.mark.parametrize(
+    "options", [*(pytest.param(own, marks=pytest.mark.slow) for own in LISTED), {"actions": "sampled"}], ids=str
+)
 def test_check_environment(options):
     check_environment(make("rag/cache-L1", **{**SMALL, **options}))
 

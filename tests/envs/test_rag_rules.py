@@ -96,7 +96,7 @@ def test_serve_rules_are_legal_and_finish(name):
         state, timestep = env.step(key, state, action, params)
         return (state, timestep), (legal, timestep.done, timestep.metrics["conflicts"])
 
-    start = env.reset(jax.random.key(0), params)
+    start = jax.jit(env.reset)(jax.random.key(0), params)
     _, (legal, done, conflicts) = jax.jit(
         lambda start: jax.lax.scan(body, start, jax.random.split(jax.random.key(1), env.spec.episode_limit))
     )(start)

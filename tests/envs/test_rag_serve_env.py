@@ -1,6 +1,7 @@
 """The serving task: equal to an event-by-event simulator, and what must hold whatever is done."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -63,7 +64,8 @@ def assert_invariants(inner, state, window):
 @pytest.mark.parametrize("kind", KINDS)
 def test_equals_an_event_by_event_simulator(kind):
     env = make("rag/serve-L3", **{**SMALL, **KINDS[kind]})
-    inner, params = env.unwrapped, env.default_params  # without the time limit, which is short for so few requests
+    # Without the time limit, which is short for so few requests.
+    inner, params, key = env.unwrapped, jax.device_put(env.default_params), jax.random.key(0)
     windows = windows_of(env)
     reset, step = jax.jit(inner.reset), jax.jit(inner.step)
     rng, seen = np.random.default_rng(1), set()
@@ -73,22 +75,24 @@ def test_equals_an_event_by_event_simulator(kind):
         if number in seen:
             continue
         seen.add(number)
+        host = jax.device_get(state)  # once a step: reading entries on the device is slow
         window, plain, total, steps = windows[number], PlainServeTask(inner, windows[number]), 0.0, 0
         while not bool(timestep.done):
             np.testing.assert_array_equal(timestep.action_mask, plain.mask())
-            assert_invariants(inner, state, window)
+            assert_invariants(inner, host, window)
             action = random_actions(rng, np.asarray(timestep.action_mask))
             waited = plain.step(action.tolist())
-            state, timestep = step(jax.random.key(0), state, jnp.asarray(action, jnp.int32), params)
+            state, timestep = step(key, state, jnp.asarray(action, jnp.int32), params)
+            host, timestep = jax.device_get((state, timestep))
             np.testing.assert_allclose(timestep.reward, -waited / UNITS / inner.requests, rtol=1e-5)
             total, steps = total + float(timestep.reward[0]), steps + 1
-            ours = [np.asarray(x).tolist() for x in (state.first, state.done, state.replica)]
+            ours = [x.tolist() for x in (host.first, host.done, host.replica)]
             assert ours == [[-1 if v is None else v for v in c] for c in (plain.first, plain.done, plain.owner)]
             carries = [replica.carry for replica in plain.replicas]
-            assert np.asarray(state.batch.carry).tolist() == carries
+            assert host.batch.carry.tolist() == carries
             for agent, replica in enumerate(plain.replicas):
-                assert np.asarray(state.caches.doc[agent]).tolist() == replica.cache.doc
-                assert np.asarray(state.caches.prio[agent]).tolist() == replica.cache.prio
+                assert host.caches.doc[agent].tolist() == replica.cache.doc
+                assert host.caches.prio[agent].tolist() == replica.cache.prio
         assert steps > 20
         ttft = (np.array(plain.first) - np.array(plain.arrival)) / UNITS
         assert -total == pytest.approx(ttft.mean(), rel=1e-5)
@@ -113,34 +117,35 @@ def test_equals_an_event_by_event_simulator(kind):
     assert len(seen) >= 3
 
 
-def claim_oldest(mode):
+def claim_oldest(timestep, mode):
     """Replica i claims the i-th waiting request, if there is one."""
-
-    def choose(timestep):
-        n = timestep.action_mask.shape[0]
-        action = 1 + 3 * (jnp.arange(n, dtype=jnp.int32) % 8) + mode
-        may = jnp.take_along_axis(timestep.action_mask, action[:, None], axis=1)[:, 0]
-        return jnp.where(may, action, jnp.where(timestep.action_mask[:, 1 + mode], 1 + mode, 0)).astype(jnp.int32)
-
-    return choose
+    n = timestep.action_mask.shape[0]
+    action = 1 + 3 * (jnp.arange(n, dtype=jnp.int32) % 8) + mode
+    may = jnp.take_along_axis(timestep.action_mask, action[:, None], axis=1)[:, 0]
+    return jnp.where(may, action, jnp.where(timestep.action_mask[:, 1 + mode], 1 + mode, 0)).astype(jnp.int32)
 
 
-def mean_metrics(env, choose, episodes=6):
-    params = env.default_params
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def played(env, choose, episodes, mode, params):
+    """Metrics and returns [episodes]; a program for all modes and numbers."""
 
     def episode(key):
         state, timestep = env.reset(key, params)
 
         def body(carry):
             state, timestep, total = carry
-            state, timestep = env.step(key, state, choose(timestep), params)
+            state, timestep = env.step(key, state, choose(timestep, mode), params)
             return state, timestep, total + timestep.reward[0]
 
         carry = state, timestep, jnp.zeros(())
         _, timestep, total = jax.lax.while_loop(lambda carry: ~carry[1].done, body, carry)
         return timestep.metrics, total
 
-    metrics, total = jax.jit(jax.vmap(episode))(jax.random.split(jax.random.key(0), episodes))
+    return jax.vmap(episode)(jax.random.split(jax.random.key(0), episodes))
+
+
+def mean_metrics(env, choose, mode=0, episodes=6):
+    metrics, total = played(env, choose, episodes, jnp.int32(mode), env.default_params)
     np.testing.assert_allclose(-total, metrics["ttft"], rtol=1e-4)
     return {name: float(value.mean()) for name, value in metrics.items()}
 
@@ -148,7 +153,7 @@ def mean_metrics(env, choose, episodes=6):
 def test_computing_all_anew_erases_the_gain_of_hits():
     by_mode = {
         share: [
-            mean_metrics(make("rag/serve-L2", **{**SMALL, "recompute": share, "batch": 2}), claim_oldest(mode))
+            mean_metrics(make("rag/serve-L2", **{**SMALL, "recompute": share, "batch": 2}), claim_oldest, mode)
             for mode in (1, 2)
         ]
         for share in (0.0, 1.0)
@@ -161,7 +166,7 @@ def test_computing_all_anew_erases_the_gain_of_hits():
 
 def test_nobody_serves_and_time_runs_out():
     env = make("rag/serve-L2", **{**SMALL, "requests": 8})
-    metrics = mean_metrics(env, lambda timestep: jnp.zeros(3, jnp.int32), 2)
+    metrics = mean_metrics(env, lambda timestep, mode: jnp.zeros(3, jnp.int32), episodes=2)
     assert metrics["unfinished"] == 1 and metrics["slo"] == 0 and metrics["hit"] == 0
     assert env.spec.episode_limit == int(np.ceil(1.5 * 8 / (8 * 0.05)))
 
@@ -169,7 +174,7 @@ def test_nobody_serves_and_time_runs_out():
 def test_claims_on_one_request_go_round():
     env = make("rag/serve-L2", **SMALL)
     inner, params = env.unwrapped, env.default_params
-    state, timestep = inner.reset(jax.random.key(0), params)
+    state, timestep = jax.jit(inner.reset)(jax.random.key(0), params)
     step = jax.jit(inner.step)
     winners = []
     for _ in range(400):
@@ -211,17 +216,18 @@ def test_answers_and_next_uses_are_not_observed():
     blind = dataclasses.replace(params, windows=np.stack([inner.layout.pack(row) for row in rows]))
     seen = []
     for given in (params, blind):
-        state, first = env.reset(jax.random.key(1), given)
+        state, first = jax.jit(env.reset)(jax.random.key(1), given)
         state, second = jax.jit(env.step)(jax.random.key(1), state, jnp.array([2, 0, 0], jnp.int32), given)
         seen.append((first.obs, first.state, second.obs, second.state))
     jax.tree.map(np.testing.assert_array_equal, *seen)
 
 
-SAME_PROGRAM = ("serve-L2-busy", "serve-L5")  # as L2 and L3: they differ in numbers only
+QUICK = ("serve-L3",)
+"""The others have fewer parts or other numbers, and are compared with a simulator above; caching: test_check.py."""
 
 
 @pytest.mark.parametrize(
-    "variant", [pytest.param(v, marks=pytest.mark.slow if v in SAME_PROGRAM else ()) for v in FAMILY.variants]
+    "variant", [pytest.param(v, marks=() if v in QUICK else pytest.mark.slow) for v in FAMILY.variants]
 )
 def test_check_environment(variant):
     env = make(f"rag/{variant}", windows=4)
@@ -246,5 +252,5 @@ def test_refuses(options, words):
 @needs_sample
 def test_a_recorded_trace():
     env = make("rag/serve-L5", trace=str(SAMPLE), split="all", requests=64)
-    metrics = mean_metrics(env, claim_oldest(1), 2)
+    metrics = mean_metrics(env, claim_oldest, 1, episodes=2)
     assert 0 < metrics["hit"] < 1 and metrics["unfinished"] < 0.2
