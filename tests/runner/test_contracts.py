@@ -25,9 +25,12 @@ from jaxmarl_suite.runner import Diverged, Interrupted, _compile, _wave, plan_ph
 
 Trained = Callable[[str, str], Path]
 FIRST_UPDATES = 3
-# One method of each core stands for the others, which are with the slow tests.
-STANDING = ("mappo", "tad-ppo", "qplex", "gem", "mazero", "td3-bc")
+# One method of each core stands for the others, which are with the slow tests. mazero compiles longest: by default one of
+# its runs is interrupted, and nothing else.
 LEARNS_NOTHING = ("mcts",)
+QUICK = ("mappo", "tad-ppo", "qplex", "gem", "td3-bc")
+INTERRUPTS = (1, 5, 10, 11, 12)
+PLACED = (("mappo", "batched"), ("mappo", "environments spread"), ("qplex", "batched"))
 
 
 def every(standing: tuple[str, ...]) -> list[Any]:
@@ -36,7 +39,25 @@ def every(standing: tuple[str, ...]) -> list[Any]:
     return [n if n in standing else pytest.param(n, marks=pytest.mark.slow) for n in names]
 
 
-@pytest.fixture(scope="module", params=every(STANDING))
+def interrupts() -> list[Any]:
+    """Names and times; those at a boundary of phases only of methods that have one, and one of mazero."""
+    shown = {
+        "mappo": (5,),
+        "tad-ppo": INTERRUPTS,
+        "qplex": (1, 5, 12),
+        "gem": (5, 12),
+        "mazero": (5,),
+        "td3-bc": (5, 12),
+    }
+    names = [n for n in algorithms.names() if n not in LEARNS_NOTHING]
+    return [
+        pytest.param(n, after, marks=() if after in shown.get(n, ()) else pytest.mark.slow)
+        for n in names
+        for after in INTERRUPTS
+    ]
+
+
+@pytest.fixture(scope="module", params=every(QUICK))
 def name(request: pytest.FixtureRequest) -> str:
     """Every algorithm; all tests of one before those of the next, so that its programs are at hand."""
     return request.param
@@ -76,9 +97,18 @@ def test_a_hopeless_learning_rate_is_noticed(name: str, tmp_path: Path) -> None:
     assert not list((tmp_path / "run" / "checkpoints" / "000-00000").iterdir()), "nothing bad is saved"
 
 
-# One program per placement, so only of methods that compile in a few seconds and play as others do.
-@pytest.mark.parametrize("name", every(("mappo", "tad-ppo", "qplex", "gem")), indirect=True, scope="module")
-@pytest.mark.parametrize("variant", ["batched", "environments spread"])
+# One program per placement: by default both of a method that compiles quickly, and lanes with a replay.
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [
+        pytest.param(n, variant, marks=() if (n, variant) in PLACED else pytest.mark.slow)
+        for n in algorithms.names()
+        if n not in LEARNS_NOTHING
+        for variant in ("batched", "environments spread")
+    ],
+    indirect=["name"],
+    scope="module",
+)
 def test_other_placements_give_the_same_first_updates(name: str, variant: str, trained: Trained) -> None:
     """A lane batched with others, two on each of two devices; environments of a lane spread over two devices."""
     other = first_rows(trained(name, variant), lane=3 if variant == "batched" else 0)
@@ -127,8 +157,7 @@ def test_the_lengths_of_chunks_change_nothing(
     assert_same_arrays(final_arrays(ends[0])[:learner], final_arrays(trained(name, "single"))[:learner])
 
 
-@pytest.mark.parametrize("name", every(STANDING), indirect=True, scope="module")
-@pytest.mark.parametrize("after", [1, 5, 10, 11, 12])
+@pytest.mark.parametrize(("name", "after"), interrupts(), indirect=["name"], scope="module")
 def test_an_interrupted_run_ends_as_if_nothing_had_happened(
     name: str, after: int, trained: Trained, few_at_a_time: None, tmp_path: Path
 ) -> None:
