@@ -30,7 +30,6 @@ FIRST_UPDATES = 3
 LEARNS_NOTHING = ("mcts",)
 QUICK = ("mappo", "tad-ppo", "qplex", "gem", "td3-bc")
 INTERRUPTS = (1, 5, 10, 11, 12)
-PLACED = (("mappo", "batched"), ("mappo", "environments spread"), ("qplex", "batched"))
 
 
 def every(standing: tuple[str, ...]) -> list[Any]:
@@ -97,18 +96,9 @@ def test_a_hopeless_learning_rate_is_noticed(name: str, tmp_path: Path) -> None:
     assert not list((tmp_path / "run" / "checkpoints" / "000-00000").iterdir()), "nothing bad is saved"
 
 
-# One program per placement: by default both of a method that compiles quickly, and lanes with a replay.
-@pytest.mark.parametrize(
-    ("name", "variant"),
-    [
-        pytest.param(n, variant, marks=() if (n, variant) in PLACED else pytest.mark.slow)
-        for n in algorithms.names()
-        if n not in LEARNS_NOTHING
-        for variant in ("batched", "environments spread")
-    ],
-    indirect=["name"],
-    scope="module",
-)
+# One program per placement.
+@pytest.mark.parametrize("name", every(("mappo",)), indirect=True, scope="module")
+@pytest.mark.parametrize("variant", ["batched", "environments spread"])
 def test_other_placements_give_the_same_first_updates(name: str, variant: str, trained: Trained) -> None:
     """A lane batched with others, two on each of two devices; environments of a lane spread over two devices."""
     other = first_rows(trained(name, variant), lane=3 if variant == "batched" else 0)
@@ -118,9 +108,10 @@ def test_other_placements_give_the_same_first_updates(name: str, variant: str, t
 
 
 @pytest.mark.optimized
-def test_optimized_programs_keep_lanes_apart_bit_by_bit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [pytest.param("mappo", marks=pytest.mark.slow), "bc"])
+def test_optimized_programs_keep_lanes_apart_bit_by_bit(name: str, tmp_path: Path) -> None:
     """As above, with programs as users run them instead of those that compile quickly."""
-    sweep, single = tiny("mappo", seeds=3, devices=1), tiny("mappo", first_seed=2, devices=1, eval_episodes=5)
+    sweep, single = tiny(name, seeds=3, devices=1), tiny(name, first_seed=2, devices=1, eval_episodes=5)
     together, alone = (run(e, run_dir=tmp_path / str(e.options.seeds)) for e in (sweep, single))
     ours, theirs = (
         [row for row in lane_rows(d, k).values() if row["kind"] == "train"] for d, k in ((together, 2), (alone, 0))
