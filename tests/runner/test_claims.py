@@ -56,7 +56,7 @@ def test_anything_else_is(name: str, content: str, tmp_path: Path) -> None:
     assert names(tmp_path) == sorted([name, "config.tmp"]) and (tmp_path / name).read_text() == content
 
 
-@pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 4])
+@pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 3])  # by threes, the last is met, too
 def test_killed_before_any_operation_that_makes_it_a_run_is_made_or_resumed(stride: int, tmp_path: Path) -> None:
     """The same command does, or says that `resume` does."""
     child = Path(__file__).with_name("creation_child.py")
@@ -72,7 +72,7 @@ def test_killed_before_any_operation_that_makes_it_a_run_is_made_or_resumed(stri
     *found, last = json.loads(done.stdout)
     assert last is None and len(found) > 20 // stride
     born = [said == "made" for said in found].index(False) if set(found) != {"made"} else len(found)
-    assert born >= len(found) - 3, "config.json is the last of the files, and the lock goes after it"
+    assert born >= len(found) - -(-3 // stride), "config.json is the last of the files, and the lock goes after it"
     for said in found[born:]:
         assert re.search(r'already holds a run; continue it with "jaxmarl-suite resume', said)
 

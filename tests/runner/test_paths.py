@@ -78,10 +78,8 @@ def test_any_path_works_for_stored_replay(name: str, tmp_path: Path, stored: Pat
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with a replay."""
-    return run(
-        experiment("vdn", seeds=2), run_dir=tmp_path_factory.mktemp("stored") / "run"
-    )  # a program of test_stored_replay
+    """A run with a replay, of a program that is on disk: `test_stored_replay.py` runs it, too."""
+    return run(experiment("vdn", seeds=2), run_dir=tmp_path_factory.mktemp("stored") / "run")
 
 
 def test_a_place_from_which_nothing_can_be_read_is_refused_before_training(
