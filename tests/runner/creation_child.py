@@ -1,7 +1,9 @@
-"""Kills `run` before each of its first operations on files, and starts it once more: `creation_child.py FOLDER`.
+"""Kills `run` before its first operations on files, and starts it once more: `creation_child.py FOLDER STRIDE`.
+
+Before each of them, or from STRIDE to STRIDE.
 
 Every attempt is a fork of this process, in which JAX has not started yet. Prints a JSON list of what the second start said,
-an item for each operation; the last is null, where there was no operation left to be killed before.
+an item for each such operation; the last is null, where there was no operation left to be killed before.
 """
 
 import json
@@ -57,10 +59,11 @@ def attempt(folder: Path, operation: int, said: Path) -> int:
 
 def main() -> None:
     """Until there is nothing left to be killed before."""
-    root, found, operation = Path(sys.argv[1]), [], 0
+    root, found, stride = Path(sys.argv[1]), [], int(sys.argv[2])
+    operation = 1 - stride
     _train._run = lambda *_, **__: None  # the run is made, and not trained
     while not found or found[-1] is not None:
-        operation += 1
+        operation += stride
         folder, said = root / str(operation) / "run", root / f"said-{operation}"
         folder.parent.mkdir()
         if attempt(folder, operation, said) == -signal.SIGKILL:

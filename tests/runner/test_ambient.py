@@ -35,7 +35,14 @@ def test_keys_are_of_one_implementation_whatever_the_default() -> None:
         assert (jax.random.key_data(ours) == jax.random.key_data(theirs)).all()
 
 
-@pytest.mark.parametrize(("name", "env"), [("sac", "toy/pendulum"), ("gem-q", "toy/chain"), ("gem-meta", "toy/chain")])
+@pytest.mark.parametrize(
+    ("name", "env"),
+    [
+        ("sac", "toy/pendulum"),
+        ("gem-q", "toy/chain"),
+        pytest.param("gem-meta", "toy/chain", marks=pytest.mark.slow),
+    ],
+)
 def test_off_policy_methods_train_with_64_bit_types_switched_on(name: str, env: str, tmp_path: Path) -> None:
     config = algorithms.get(name).config(**SMALL)
     with jax.enable_x64(True):

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from runner_tools import UPDATES, Recorder, assert_same_arrays, final_arrays, rows, toy
+from runner_toy import registered
 
-from jaxmarl_suite.runner import Experiment, Interrupted, TrainOptions, resume, run
+from jaxmarl_suite.runner import Experiment, Interrupted, TrainOptions, _wave, resume, run
 from jaxmarl_suite.runner._checkpoint import Checkpoints
 from jaxmarl_suite.runner._wave import Wave
 
@@ -55,12 +56,20 @@ def forge_progress(step: Path) -> None:
 DAMAGES = [truncate, flip_bits, remove_a_file, remove_everything_inside, forge_progress]
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run that kept its last three checkpoints. Tests only read it."""
+    patched = pytest.MonkeyPatch()
+    patched.setattr(_wave, "_CHUNK_SECONDS", 1e-9)
+    with registered(), patched.context():
+        experiment = toy(checkpoint_seconds=0.0, keep_checkpoints=3)
+        return run(experiment, run_dir=tmp_path_factory.mktemp("checkpoints") / "run")
+
+
 @pytest.fixture
-def saved_three_times(tmp_path: Path, few_at_a_time: None) -> tuple[Path, Path]:
-    """A finished run that kept its last three checkpoints, and the same run untouched."""
-    experiment = toy(checkpoint_seconds=0.0, keep_checkpoints=3)
-    run_dir, whole = (run(experiment, run_dir=tmp_path / name) for name in ("run", "whole"))
-    return run_dir, whole
+def saved_three_times(whole: Path, tmp_path: Path, few_at_a_time: None) -> tuple[Path, Path]:
+    """A copy of it, and the same run untouched."""
+    return Path(shutil.copytree(whole, tmp_path / "run")), whole
 
 
 def steps(run_dir: Path) -> list[int]:

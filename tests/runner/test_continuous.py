@@ -61,9 +61,7 @@ def pull() -> Iterator[None]:
     del _registry._registered["numbers"]
 
 
-@pytest.mark.parametrize(
-    "name", [n if n in ("mappo", "tad-ppo") else pytest.param(n, marks=pytest.mark.slow) for n in NAMES]
-)
+@pytest.mark.parametrize("name", [n if n == "tad-ppo" else pytest.param(n, marks=pytest.mark.slow) for n in NAMES])
 def test_a_run_and_an_interrupted_one(name: str, pull: None, few_at_a_time: None, tmp_path: Path) -> None:
     options: dict[str, Any] = {"eval_episodes": 4, "absolute_episodes": 8, "log_rows": UPDATES, "evaluations": 4}
     experiment = Experiment(

@@ -25,9 +25,11 @@ from jaxmarl_suite.runner import Diverged, Interrupted, _compile, _wave, plan_ph
 
 Trained = Callable[[str, str], Path]
 FIRST_UPDATES = 3
-# One method of each core stands for the others, which are with the slow tests.
-STANDING = ("mappo", "tad-ppo", "qplex", "gem", "mazero", "td3-bc")
+# One method of each core stands for the others, which are with the slow tests. mazero compiles longest: by default one of
+# its runs is interrupted, and nothing else.
 LEARNS_NOTHING = ("mcts",)
+QUICK = ("mappo", "tad-ppo", "qplex", "gem", "td3-bc")
+INTERRUPTS = (1, 5, 10, 11, 12)
 
 
 def every(standing: tuple[str, ...]) -> list[Any]:
@@ -36,7 +38,25 @@ def every(standing: tuple[str, ...]) -> list[Any]:
     return [n if n in standing else pytest.param(n, marks=pytest.mark.slow) for n in names]
 
 
-@pytest.fixture(scope="module", params=every(STANDING))
+def interrupts() -> list[Any]:
+    """Names and times; those at a boundary of phases only of methods that have one, and one of mazero."""
+    shown = {
+        "mappo": (5,),
+        "tad-ppo": INTERRUPTS,
+        "qplex": (1, 5, 12),
+        "gem": (5, 12),
+        "mazero": (5,),
+        "td3-bc": (5, 12),
+    }
+    names = [n for n in algorithms.names() if n not in LEARNS_NOTHING]
+    return [
+        pytest.param(n, after, marks=() if after in shown.get(n, ()) else pytest.mark.slow)
+        for n in names
+        for after in INTERRUPTS
+    ]
+
+
+@pytest.fixture(scope="module", params=every(QUICK))
 def name(request: pytest.FixtureRequest) -> str:
     """Every algorithm; all tests of one before those of the next, so that its programs are at hand."""
     return request.param
@@ -76,8 +96,8 @@ def test_a_hopeless_learning_rate_is_noticed(name: str, tmp_path: Path) -> None:
     assert not list((tmp_path / "run" / "checkpoints" / "000-00000").iterdir()), "nothing bad is saved"
 
 
-# One program per placement, so only of methods that compile in a few seconds and play as others do.
-@pytest.mark.parametrize("name", every(("mappo", "tad-ppo", "qplex", "gem")), indirect=True, scope="module")
+# One program per placement.
+@pytest.mark.parametrize("name", every(("mappo",)), indirect=True, scope="module")
 @pytest.mark.parametrize("variant", ["batched", "environments spread"])
 def test_other_placements_give_the_same_first_updates(name: str, variant: str, trained: Trained) -> None:
     """A lane batched with others, two on each of two devices; environments of a lane spread over two devices."""
@@ -88,9 +108,10 @@ def test_other_placements_give_the_same_first_updates(name: str, variant: str, t
 
 
 @pytest.mark.optimized
-def test_optimized_programs_keep_lanes_apart_bit_by_bit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [pytest.param("mappo", marks=pytest.mark.slow), "bc"])
+def test_optimized_programs_keep_lanes_apart_bit_by_bit(name: str, tmp_path: Path) -> None:
     """As above, with programs as users run them instead of those that compile quickly."""
-    sweep, single = tiny("mappo", seeds=3, devices=1), tiny("mappo", first_seed=2, devices=1, eval_episodes=5)
+    sweep, single = tiny(name, seeds=3, devices=1), tiny(name, first_seed=2, devices=1, eval_episodes=5)
     together, alone = (run(e, run_dir=tmp_path / str(e.options.seeds)) for e in (sweep, single))
     ours, theirs = (
         [row for row in lane_rows(d, k).values() if row["kind"] == "train"] for d, k in ((together, 2), (alone, 0))
@@ -127,8 +148,7 @@ def test_the_lengths_of_chunks_change_nothing(
     assert_same_arrays(final_arrays(ends[0])[:learner], final_arrays(trained(name, "single"))[:learner])
 
 
-@pytest.mark.parametrize("name", every(STANDING), indirect=True, scope="module")
-@pytest.mark.parametrize("after", [1, 5, 10, 11, 12])
+@pytest.mark.parametrize(("name", "after"), interrupts(), indirect=["name"], scope="module")
 def test_an_interrupted_run_ends_as_if_nothing_had_happened(
     name: str, after: int, trained: Trained, few_at_a_time: None, tmp_path: Path
 ) -> None:

@@ -149,7 +149,13 @@ STRAY: dict[str, Callable[[Path], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", STRAY)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=pytest.mark.slow) if n in ("no number", "a file", "a checkpoint's copy") else n
+        for n in STRAY
+    ],
+)
 def test_what_else_lies_among_the_checkpoints_is_left_alone(
     name: str, run_dir: Path, originals: tuple[Path, Path]
 ) -> None:
@@ -185,7 +191,7 @@ def test_a_checkpoint_is_saved_also_where_a_later_one_lies(tmp_path: Path) -> No
     checkpoints.close()
 
 
-@pytest.mark.parametrize("content", ["[]", DEEP, None])
+@pytest.mark.parametrize("content", [pytest.param("[]", marks=pytest.mark.slow), DEEP, None])
 def test_versions_stop_nobody(content: str | None, run_dir: Path, originals: tuple[Path, Path]) -> None:
     (run_dir / "versions.json").unlink()
     if content is not None:
@@ -198,13 +204,20 @@ def test_versions_stop_nobody_at_the_command_line(run_dir: Path, capsys: pytest.
     assert main(["resume", str(run_dir)]) == 0
 
 
-@pytest.mark.parametrize("content", ["", "[]", DEEP, '{"status": "finished", "seconds": "long"}', '{"seconds": null}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        DEEP,
+        '{"status": "finished", "seconds": "long"}',
+        *(pytest.param(text, marks=pytest.mark.slow) for text in ("", "[]", '{"seconds": null}')),
+    ],
+)
 def test_a_summary_that_is_none_is_made_anew(content: str, run_dir: Path, originals: tuple[Path, Path]) -> None:
     (run_dir / "summary.json").write_text(content)
     assert_goes_on(run_dir, originals)
 
 
-@pytest.mark.parametrize("blank", [b"\n", b"  \n"])
+@pytest.mark.parametrize("blank", [pytest.param(b"\n", marks=pytest.mark.slow), b"  \n"])
 def test_blank_lines_are_no_rows(blank: bytes, run_dir: Path, originals: tuple[Path, Path]) -> None:
     path = run_dir / "metrics.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)

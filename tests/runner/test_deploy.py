@@ -57,7 +57,7 @@ def observations(policy, steps: int, n: int) -> dict[str, np.ndarray]:
     }
 
 
-@pytest.mark.parametrize(("name", "has_memory"), [("ippo", True), ("td3", False)])
+@pytest.mark.parametrize(("name", "has_memory"), [("ippo", True), pytest.param("td3", False, marks=pytest.mark.slow)])
 def test_the_files_act_as_the_loaded_policy_does_bit_by_bit(
     name: str, has_memory: bool, trained: Callable[[str, str], Path], tmp_path: Path
 ) -> None:

@@ -33,7 +33,10 @@ def key_taken_once(make_search: Any) -> Any:
     return make
 
 
-@pytest.mark.parametrize("name", algorithms.names())
+# Of the two that plan in a model one is quick enough.
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "mazero" else n for n in algorithms.names()]
+)
 def test_no_algorithm_uses_a_key_twice(name, monkeypatch):
     """Neither at the start of a phase, nor in an update: an error names the line."""
     monkeypatch.setattr(mazero, "sampled_search", key_taken_once(mazero.sampled_search))

@@ -64,7 +64,14 @@ def shapes(phases: tuple[Any, ...], env: Any, config: Any, stored: tuple[Any, ..
     return found
 
 
-@pytest.mark.parametrize("name", [name for name in algorithms.names() if name != "mcts"])  # its updates play nothing
+# One method of each core by default. The updates of mcts play nothing.
+STANDING = ("mappo", "tad-ppo", "qplex", "gem", "td3", "td3-bc")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n if n in STANDING else pytest.param(n, marks=pytest.mark.slow) for n in algorithms.names() if n != "mcts"],
+)
 def test_an_environment_may_report_what_the_learner_reports(name: str) -> None:
     """Every method, in an environment whose metrics have the names of the method's own."""
     experiment = tiny(name)

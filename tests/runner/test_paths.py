@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import pytest
 from runner_tools import UPDATES, Recorder, assert_same_arrays, final_arrays, rows, toy
+from runner_toy import registered
 from test_stored_replay import experiment
 
 from jaxmarl_suite.runner import (
@@ -44,12 +45,21 @@ NAMES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Any]]:
+    """A run in a folder with a plain name, and its evaluations."""
+    with registered():
+        whole = run(toy(), run_dir=tmp_path_factory.mktemp("plain") / "run")
+        return whole, [one.metrics for one in evaluate(whole)]
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_any_path_works(name: str, tmp_path: Path) -> None:
-    (tmp_path / "aXb").mkdir()
-    run_dir, whole = run(toy(), run_dir=tmp_path / name), run(toy(), run_dir=tmp_path / "aXb" / "run")
+def test_any_path_works(name: str, plain: tuple[Path, list[Any]], tmp_path: Path) -> None:
+    whole, evaluations = plain
+    shutil.copytree(whole, tmp_path / "aXb" / "run")  # what a pattern would find
+    run_dir = run(toy(), run_dir=tmp_path / name)
     assert_same_arrays(final_arrays(run_dir), final_arrays(whole))
-    assert [one.metrics for one in evaluate(run_dir)] == [one.metrics for one in evaluate(whole)]
+    assert [one.metrics for one in evaluate(run_dir)] == evaluations
     (run_dir / "summary.json").unlink()
     recorder = Recorder()
     resume(run_dir, listener=recorder)
@@ -68,8 +78,8 @@ def test_any_path_works_for_stored_replay(name: str, tmp_path: Path, stored: Pat
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with a replay."""
-    return run(experiment("vdn"), run_dir=tmp_path_factory.mktemp("stored") / "run")
+    """A run with a replay, of a program that is on disk: `test_stored_replay.py` runs it, too."""
+    return run(experiment("vdn", seeds=2), run_dir=tmp_path_factory.mktemp("stored") / "run")
 
 
 def test_a_place_from_which_nothing_can_be_read_is_refused_before_training(

@@ -44,7 +44,10 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("name", CHANGES)
+# By default a method for continuous actions with delayed actors, and one with epsilon and targets of the whole ring.
+@pytest.mark.parametrize(
+    "name", ["td3", "gem-q", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gem", "vdn"))]
+)
 def test_a_phase_that_inherits_experience_goes_on_as_one_phase_would(name, tmp_path, monkeypatch):
     """No second warm-up, epsilon falls on, delayed actors keep their turn, GEM refreshes the whole ring: bit by bit."""
     # No program of other tests, and none for them: they refresh in other chunks, and round otherwise.
@@ -79,7 +82,7 @@ def make_punctual(config, env):
     return tuple(phase._replace(algorithm=phase.algorithm._replace(act=act)) for phase in phases)
 
 
-@pytest.mark.parametrize("lane_mode", ["map", "vmap"])
+@pytest.mark.parametrize("lane_mode", [pytest.param("map", marks=pytest.mark.slow), "vmap"])
 def test_evaluations_see_the_clock_of_the_update_that_made_the_policy(lane_mode, toys, tmp_path):
     """Also those of best policies, which differ between lanes, and of a finished run's."""
     two_phases = toy(evaluations=UPDATES, seeds=4, lane_mode=lane_mode, changes={"two_phases": True})
@@ -118,7 +121,7 @@ def handing_over(name, played_before, config, env):
     )
 
 
-@pytest.mark.parametrize("name", ["td3", "vdn"])
+@pytest.mark.parametrize("name", [pytest.param("td3", marks=pytest.mark.slow), "vdn"])
 def test_a_phase_says_what_the_store_that_it_is_handed_was_played_in(name, tmp_path):
     """Then it neither warms up nor explores anew, also where another run left the store. Unsaid, it begins from nothing."""
     loss = "learner/loss" if name == "vdn" else "learner/critic_loss"

@@ -116,7 +116,9 @@ def library(size: int) -> Stacked:
     return Stacked(act_with, lambda policy: {"action": jnp.arange(size)}, lambda n: jnp.zeros((n,), jnp.int32))
 
 
-@pytest.mark.parametrize("lane_mode", ["map", "vmap", "envs"])
+@pytest.mark.parametrize(
+    "lane_mode", [*(pytest.param(mode, marks=pytest.mark.slow) for mode in ("map", "envs")), "vmap"]
+)
 def test_a_library_is_evaluated_by_member(lane_mode: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lazy = algorithms.get("toy").make(algorithms.get("toy").config(), Countdown())[0].algorithm.extra_acts["lazy"]
     with variant_of_toy("librarian", extra_acts={"lazy": lazy, "library": library(3)}):

@@ -66,8 +66,8 @@ def assert_ends_like_an_undisturbed_run(run_dir: Path, name: str, reference_dir:
     assert json.loads((run_dir / "summary.json").read_text())["status"] == "finished"
 
 
-@pytest.mark.parametrize("name", [*(pytest.param(n, marks=pytest.mark.slow) for n in ("mappo", "vdn")), "qplex"])
-def test_a_killed_run_goes_on_in_a_new_process(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["toy", *(pytest.param(n, marks=pytest.mark.slow) for n in ("mappo", "vdn", "qplex"))])
+def test_a_killed_run_goes_on_in_a_new_process(name: str, toys: None, tmp_path: Path) -> None:
     """Replay and priorities are part of what is saved."""
     run_dir = tmp_path / "run"
     process = start("train", name, run_dir)
@@ -83,6 +83,7 @@ def test_a_killed_run_goes_on_in_a_new_process(name: str, tmp_path: Path) -> Non
     assert_ends_like_an_undisturbed_run(run_dir, name, tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_method_of_two_phases_may_be_killed_in_both(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     killed = start("train", "tad-ppo", run_dir)
@@ -94,7 +95,8 @@ def test_a_method_of_two_phases_may_be_killed_in_both(tmp_path: Path) -> None:
     assert_ends_like_an_undisturbed_run(run_dir, "tad-ppo", tmp_path / "whole")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+# The command line is interrupted by SIGINT in its own tests.
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_an_interrupt_saves_and_says_how_to_go_on(number: int, toys: None, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     process = start("train", "toy", run_dir)

@@ -44,10 +44,10 @@ def test_replay_is_donated_and_written_in_place(needs) -> None:
     assert large["temporaries"] <= small["temporaries"] + 1000
 
 
-def test_lanes_are_updated_in_place(needs) -> None:
+@pytest.mark.parametrize("lanes", [pytest.param(2, marks=pytest.mark.slow), 4])
+def test_lanes_are_updated_in_place(needs, lanes: int) -> None:
     """One lane's state is taken out of the others while it learns, however many there are."""
     one, _, state = needs(CAPACITY, 1)
-    for lanes in (2, 4):
-        many, replays, _ = needs(CAPACITY, lanes)
-        assert many["aliased"] >= replays
-        assert many["temporaries"] <= one["temporaries"] + 1.1 * state
+    many, replays, _ = needs(CAPACITY, lanes)
+    assert many["aliased"] >= replays
+    assert many["temporaries"] <= one["temporaries"] + 1.1 * state

@@ -74,13 +74,16 @@ def needed(env: str, lanes: int, mode: str) -> tuple[int, int]:
     return programs.memory["arguments"] + temporaries - programs.state_bytes, programs.evaluation_memory["arguments"]
 
 
-@pytest.mark.parametrize(("mode", "env"), [("map", "rag"), ("vmap", "rag"), ("map", "copied")])
+@pytest.mark.parametrize(
+    ("mode", "env"),
+    [("map", "rag"), *(pytest.param(*case, marks=pytest.mark.slow) for case in (("vmap", "rag"), ("map", "copied")))],
+)
 def test_memory_does_not_grow_by_the_trace_with_lanes(mode: str, env: str) -> None:
     (group,) = experiment().groups()
     sizes = [params.windows.nbytes for params in (group.lanes[0].env_params, group.lanes[0].eval_params)]
     few, many = needed(f"{env}/cache-L1", 1, mode), needed(f"{env}/cache-L1", 4, mode)
     for size, before, after in zip(sizes, few, many):
-        assert size > 150_000
+        assert size > 150_000 and before > size, "the trace is counted"
         grown = (after - before) / size  # traces for three more lanes
         assert grown < 0.2 if env == "rag" else grown >= 3, grown
 

@@ -213,6 +213,7 @@ def test_the_command_line_plans_trains_and_starts(
     assert "is not a run folder" in capsys.readouterr().err and not (tmp_path / "r").exists()
 
 
+@pytest.mark.slow  # the same with a toy is quick
 def test_distillation_starts_from_the_teacher_of_another_run(tmp_path: Path) -> None:
     """It is that teacher to the end; and the same run again where the lengths agree."""
     whole = run(tiny("tad-ppo"), run_dir=tmp_path / "whole")

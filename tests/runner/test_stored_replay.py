@@ -4,18 +4,27 @@ import dataclasses
 import json
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
+from runner_tools import toy
 
 from jaxmarl_suite import algorithms
 from jaxmarl_suite.cli import main
 from jaxmarl_suite.replay import read_vault, write_vault
-from jaxmarl_suite.runner import Experiment, TrainOptions, choose_wave, make_dataset, restore_policies, resume, run
+from jaxmarl_suite.runner import (
+    Experiment,
+    StorageError,
+    TrainOptions,
+    choose_wave,
+    make_dataset,
+    restore_policies,
+    resume,
+    run,
+)
 
 SIZES = {"num_envs": 4, "rollout_length": 3, "capacity": 10, "batch_size": 4, "learning_starts": 4, "width": 4}
 OPTIONS: dict[str, Any] = {"evaluations": 2, "eval_episodes": 2, "absolute_episodes": 0, "log_rows": 4}
@@ -181,9 +190,27 @@ def test_mistakes(
     assert not (tmp_path / "r").exists() and not (tmp_path / "new").exists()
 
 
-def test_methods_without_replay_cannot_be_recorded(tmp_path: Path, trained: Callable[[str, str], Path]) -> None:
-    with pytest.raises(ValueError, match="mappo keeps no replay"):
-        make_dataset(trained("mappo", "single"), tmp_path / "data")
+def test_a_full_disk_leaves_nothing_of_the_data(
+    recorded: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        # As TensorStore says it.
+        raise ValueError('RESOURCE_EXHAUSTED: Error writing "obs/0.0" [No space left on device] [source locations=...]')
+
+    with monkeypatch.context() as patched:
+        patched.setattr("flashbax.vault.Vault.write", full)
+        with pytest.raises(
+            StorageError, match=r"dataset '.*data' cannot be written: No space left on device; nothing is left of it"
+        ):
+            make_dataset(recorded[0], tmp_path / "data")
+    assert not list(tmp_path.iterdir())
+    assert make_dataset(recorded[0], tmp_path / "data")["size"] > 0
+
+
+def test_methods_without_replay_cannot_be_recorded(tmp_path: Path, toys: None) -> None:
+    run_dir = run(toy(), run_dir=tmp_path / "run")
+    with pytest.raises(ValueError, match="toy keeps no replay"):
+        make_dataset(run_dir, tmp_path / "data")
 
 
 def test_data_of_another_shape_is_refused(recorded: tuple[Path, Path], tmp_path: Path) -> None:

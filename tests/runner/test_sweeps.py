@@ -76,7 +76,7 @@ def test_options_of_the_environment_are_traced_where_they_are_parameters(tmp_pat
             assert found["length"] == 1.0 if longest == 1 else found["length"] > 1.0
 
 
-@pytest.mark.parametrize("at_once", [1, 3])
+@pytest.mark.parametrize("at_once", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_waves_give_the_rows_of_all_lanes_at_once(at_once: int, tmp_path: Path) -> None:
     experiment = toy(grid={"step": [0.5, 1.0]}, seeds=4)
     together = run(experiment, run_dir=tmp_path / "together")
