@@ -1,4 +1,4 @@
-"""The recipes that the suite has. `python -m experiments.recipes` measures them and rewrites `results.json`."""
+"""The recipes that the suite has. `jaxmarl-suite reproduce NAME --first-seed 0 --store` measures one."""
 
 from collections.abc import Mapping
 
