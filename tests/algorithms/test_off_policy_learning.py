@@ -37,7 +37,7 @@ def test_the_optimum_is_what_the_best_feedback_earns():
         np.testing.assert_allclose(play_optimally(n_agents, limit, starts), optimum(n_agents, limit), rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["td3", "sac", pytest.param("gem", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["td3", *(pytest.param(n, marks=pytest.mark.slow) for n in ("sac", "gem"))])
 def test_the_line_is_solved(name):
     """8,000 steps. Doing nothing earns -6.7, uniform actions far less; the bound is a third of a reward off the optimum."""
     config = algorithms.get(name).config(**(SIZES | OWN[name]))

@@ -56,9 +56,8 @@ def test_ppo_with_a_policy_and_a_critic_of_the_callers(share):
     assert jax.tree.structure(state) == jax.tree.structure(before)
 
 
-@pytest.mark.parametrize(
-    ("context_of", "recurrent"), [pytest.param("state", False, marks=pytest.mark.slow), ("local", True)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("context_of", "recurrent"), [("state", False), ("local", True)])
 def test_a_transformer_as_teacher(context_of, recurrent):
     sizes = PPO_SIZES | {"recurrent": recurrent, "teacher_width": 4, "teacher_heads": 2}
     spec = algorithms.get("tad-ppo")
@@ -122,7 +121,7 @@ def test_q_learning_with_a_network_of_the_callers(share):
     assert True in ended and False in ended
 
 
-@pytest.mark.parametrize("name", ["mappo", "vdn", pytest.param("qmix", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["vdn", *(pytest.param(n, marks=pytest.mark.slow) for n in ("mappo", "qmix"))])
 def test_updates_in_bfloat16_are_close(name):
     """Everything that is kept stays float32."""
     spec, found = algorithms.get(name), []

@@ -43,6 +43,7 @@ def table(*speeds: float, is_time: bool = False) -> Table:
     return Table("speeds", rows, columns, ("id",), "speed", is_time)
 
 
+@pytest.mark.slow
 def test_training_measures_every_number_of_seeds():
     rows = training.measure("mappo", "matrix/climbing", (2,), settings=TINY, repetitions=2, seconds=0.01)
     assert [row["seeds"] for row in rows] == [1, 2]

@@ -94,7 +94,8 @@ def test_equations_are_those_of_functions_that_a_method_reaches():
     assert "M_{m+1} = M_m · π_new(a_{i_m}) / π_old(a_{i_m})" in found["happo"]["one_after_another"].text
     assert "δ_t = r_t + γ (1 - terminated_t) v'_t - v_t" in found["happo"]["generalized_advantage"].text
     assert "clip(ρ, 1 - ε, 1 + ε) A" in found["happo"]["actor_loss"].text
-    assert "mixed" in found["vdn"] and "generalized_advantage" not in found["vdn"]
+    assert "mixed" in found["vdn"] and "actor_loss" not in found["vdn"]
+    assert "y_t = r_t + γ (1 - terminated_t) ((1 - λ) Q'_t + λ y_{t+1})" in found["vdn"]["bootstrap"].text
     line = found["happo"]["one_after_another"].line
     source = (ROOT / "jaxmarl_suite/algorithms/ppo/happo.py").read_text(encoding="utf-8").splitlines()
     assert source[line - 1].startswith("def one_after_another(")

@@ -103,8 +103,8 @@ def same(fight, state, shown, when):
     np.testing.assert_array_equal(shown.obs, expected, f"observations after {when}")
 
 
-# With the drawn teams below nearly every kind of unit, and every sort of ground and ending; `-m slow` plays the other maps.
-QUICK = ("MMM", "corridor", "2c_vs_64zg")
+# With the drawn teams below nearly every kind of unit, and every sort of ending; `-m slow` plays the other maps.
+QUICK = ("MMM", "2c_vs_64zg")
 
 
 @pytest.mark.parametrize(

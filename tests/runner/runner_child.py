@@ -9,7 +9,7 @@ import jax
 from runner_tools import Recorder, long
 from runner_toy import registered
 
-from jaxmarl_suite.runner import Interrupted, resume, run
+from jaxmarl_suite.runner import Interrupted, configure, resume, run
 
 
 def main() -> None:
@@ -17,7 +17,9 @@ def main() -> None:
     command, name, folder = sys.argv[1:]
     listener = Recorder()
     try:
+        configure()
         jax.config.update("jax_disable_most_optimizations", True)  # quick to compile
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # also a toy's program is kept
         with registered():
             if command == "train":
                 run(long(name), run_dir=folder, listener=listener)

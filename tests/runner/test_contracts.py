@@ -25,8 +25,8 @@ from jaxmarl_suite.runner import Diverged, Interrupted, _compile, _wave, plan_ph
 
 Trained = Callable[[str, str], Path]
 FIRST_UPDATES = 3
-# One method of each core stands for the others, which are with the slow tests. mazero compiles longest: by default one of
-# its runs is interrupted, and nothing else.
+# One method of each core stands for the others, which are with the slow tests. Those that plan, or learn in a model, compile
+# longest and are all there; what they keep in a replay, and when they learn, is kept and decided as in qplex and gem.
 LEARNS_NOTHING = ("mcts",)
 QUICK = ("mappo", "tad-ppo", "qplex", "gem", "td3-bc")
 INTERRUPTS = (1, 5, 10, 11, 12)
@@ -39,13 +39,12 @@ def every(standing: tuple[str, ...]) -> list[Any]:
 
 
 def interrupts() -> list[Any]:
-    """Names and times; those at a boundary of phases only of methods that have one, and one of mazero."""
+    """Names and times; those at a boundary of phases only of methods that have one."""
     shown = {
         "mappo": (5,),
         "tad-ppo": INTERRUPTS,
         "qplex": (1, 5, 12),
         "gem": (5, 12),
-        "mazero": (5,),
         "td3-bc": (5, 12),
     }
     names = [n for n in algorithms.names() if n not in LEARNS_NOTHING]

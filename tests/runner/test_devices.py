@@ -22,7 +22,8 @@ print("devices", jax.device_count())
 """
 
 
-@pytest.mark.parametrize("mode", [pytest.param("map", marks=pytest.mark.slow), "vmap"])
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["map", "vmap"])
 def test_agents_with_networks_of_their_own_start_on_two_devices(mode: str, tmp_path: Path) -> None:
     """Batched LAPACK calls would hang here on a machine of two cores: both devices wait for threads that both hold."""
     env = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {"JAX_PLATFORMS": "cpu"}
