@@ -172,3 +172,14 @@ def test_analysis_needs_no_jax() -> None:
         [sys.executable, "-c", code], env={"PYTHONPATH": path, "PATH": ""}, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize("folder", ["algorithms", "runner"])
+def test_functions_are_short(folder: str) -> None:
+    lengths = {
+        f"{path.stem}.{node.name}": node.end_lineno - node.lineno + 1
+        for path in files(SUITE / folder)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and node.end_lineno
+    }
+    assert len(lengths) > 100 and {name: n for name, n in lengths.items() if n > 80} == {}

@@ -19,7 +19,7 @@ Reported are the composite policy, `own/...` (π alone), and during the first ph
 """
 
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,7 @@ from jaxmarl_envs import Environment, TimeStep, VectorEnv, pytree_dataclass
 from jaxmarl_suite.algorithms.core._checks import check_floats
 from jaxmarl_suite.algorithms.core._types import (
     ActContext,
+    ActFn,
     Algorithm,
     AlgorithmSpec,
     Context,
@@ -150,6 +151,41 @@ def online_team(config: UberConfig, env: Environment) -> Team:
     return make_uber_team(config, env, outputs=tanh_normal(env.spec.action_dim).num_outputs)
 
 
+class Acts(NamedTuple):
+    """How the policies of both phases act."""
+
+    chosen: ActFn
+    """As its own policy or a member of the library, whichever is chosen."""
+    explore: ActFn
+    """The same in play that is learned from."""
+    own: ActFn
+    """As its own policy."""
+    alone: ActFn
+    """As one member of the library, whose parameters are the policy."""
+
+
+def make_acts(expansion: Expansion) -> Acts:
+    """How policies act that are `{"library": [N, ...], "own": actor, "critic": critics}`."""
+    to_env = expansion.behaviors.actions.to_env
+
+    def act(policy: Any, carry: Any, timestep: TimeStep, key: jax.Array, ctx: ActContext) -> tuple[jax.Array, Any]:
+        chosen = expansion.chosen(policy, expansion.greedy(policy, timestep), timestep, key, ctx)
+        return to_env(chosen.action), carry
+
+    def explore(policy: Any, carry: Any, timestep: TimeStep, key: jax.Array, ctx: ActContext) -> tuple[jax.Array, Any]:
+        return to_env(expansion.explored(policy, timestep, key, ctx).action), carry
+
+    def act_own(policy: Any, carry: Any, timestep: TimeStep, key: jax.Array, ctx: ActContext) -> tuple[jax.Array, Any]:
+        return to_env(expansion.greedy(policy, timestep)), carry
+
+    def act_alone(
+        params: Any, carry: Any, timestep: TimeStep, key: jax.Array, ctx: ActContext
+    ) -> tuple[jax.Array, Any]:
+        return to_env(deterministic(expansion.behaviors, params, timestep.obs)), carry
+
+    return Acts(act, explore, act_own, act_alone)
+
+
 def make(config: UberConfig, env: Environment, has_data: bool) -> tuple[Phase, ...]:
     """Both phases; the second alone may be run with the artifact of the first."""
     behaviors, team = behavior_team(config, env), online_team(config, env)
@@ -180,20 +216,7 @@ def make(config: UberConfig, env: Environment, has_data: bool) -> tuple[Phase, .
     def policy_of(library: Any, actor: Any, critic: Any) -> dict[str, Any]:
         return {"library": library, "own": actor, "critic": critic}
 
-    def act(policy: Any, carry: Any, timestep: TimeStep, key: jax.Array, ctx: ActContext) -> tuple[jax.Array, Any]:
-        chosen = unbound.chosen(policy, unbound.greedy(policy, timestep), timestep, key, ctx)
-        return team.actions.to_env(chosen.action), carry
-
-    def explore(policy: Any, carry: Any, timestep: TimeStep, key: jax.Array, ctx: ActContext) -> tuple[jax.Array, Any]:
-        return team.actions.to_env(unbound.explored(policy, timestep, key, ctx).action), carry
-
-    def act_own(policy: Any, carry: Any, timestep: TimeStep, key: jax.Array, ctx: ActContext) -> tuple[jax.Array, Any]:
-        return team.actions.to_env(unbound.greedy(policy, timestep)), carry
-
-    def act_alone(
-        params: Any, carry: Any, timestep: TimeStep, key: jax.Array, ctx: ActContext
-    ) -> tuple[jax.Array, Any]:
-        return team.actions.to_env(deterministic(behaviors, params, timestep.obs)), carry
+    acts = make_acts(unbound)
 
     def no_memory(n: int) -> jax.Array:
         return jnp.zeros((n, 0), jnp.float32)
@@ -203,9 +226,9 @@ def make(config: UberConfig, env: Environment, has_data: bool) -> tuple[Phase, .
         update=offline.update,
         policy=lambda state: policy_of(state.heads.actor.params, state.online["actor"], state.online["critic"]),
         init_carry=no_memory,
-        act=act,
+        act=acts.chosen,
         env_steps_per_update=0,
-        extra_acts={"own": act_own, "library": Stacked(act_alone, lambda policy: policy["library"])},
+        extra_acts={"own": acts.own, "library": Stacked(acts.alone, lambda policy: policy["library"])},
     )
     online_phase = Algorithm(
         init=init_online,
@@ -214,11 +237,11 @@ def make(config: UberConfig, env: Environment, has_data: bool) -> tuple[Phase, .
             state.library, state.online.learners.actor.params, state.online.learners.targets["critic"]
         ),
         init_carry=no_memory,
-        act=act,
+        act=acts.chosen,
         env_steps_per_update=config.num_envs * config.rollout_length,
-        extra_acts={"own": act_own},
+        extra_acts={"own": acts.own},
         milestones=partial(milestones, unbound.method),
-        explore=explore,
+        explore=acts.explore,
     )
     return (
         Phase(
