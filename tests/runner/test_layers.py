@@ -177,7 +177,7 @@ def test_analysis_needs_no_jax() -> None:
 @pytest.mark.parametrize("folder", ["algorithms", "runner"])
 def test_functions_are_short(folder: str) -> None:
     lengths = {
-        f"{path.stem}.{node.name}": node.end_lineno - node.lineno + 1
+        f"{path.relative_to(SUITE)}:{node.lineno} {node.name}": node.end_lineno - node.lineno + 1
         for path in files(SUITE / folder)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.FunctionDef) and node.end_lineno
