@@ -31,7 +31,7 @@ def recipes(argv: list[str], session: Session) -> Result:
                 "recipe": name,
                 "steps": f"{known.get(name).total_steps:,}",
                 "tuned": known.get(name).date,
-                "measured": "; ".join(f"{r.metric} {_interval(r)}" for r in known.get(name).results()),
+                "measured": "\n".join(f"{r.env}: {r.metric} {_interval(r)}" for r in known.get(name).results()),
             }
             for name in known.names()
         ]
