@@ -47,7 +47,8 @@ class Options:
 def steps_to(run: analysis.Run, share: float = LEARNED) -> NDArray[np.float64]:
     """[L] environment steps until the first evaluation with this share of the optimum; inf for never."""
     curve = run.curve(normalized=True)
-    reached = curve.values >= share
+    # Networks that have learned nothing are tied; the first joint action, best then, is the optimum of M1 and M3.
+    reached = (curve.values >= share) & (curve.env_steps >= run.config.get("warmup_steps", 0))
     return np.where(reached.any(1), curve.env_steps[reached.argmax(1)], math.inf)
 
 
